@@ -1,0 +1,1 @@
+"""Im-PiNDiff: implicit hybrid neural-physics PDE models in JAX."""

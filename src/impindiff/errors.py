@@ -1,0 +1,16 @@
+"""Exceptions that reach the user. One line each: what, where, what was expected, what to try."""
+
+
+class ImpindiffError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class InputError(ImpindiffError, ValueError):
+    """Something the user gave is wrong: a configuration key, a file, a shape, a value.
+
+    The command prints it as one line and ends with exit code 2.
+    """
+
+
+class SolverError(ImpindiffError, RuntimeError):
+    """A solve did not converge. The message names the step, the time, the sample and the residual."""
