@@ -1,1 +1,6 @@
+"""Neural parts: networks of position that stand for unknown physics."""
 
+from impindiff.fields.conditional import ConditionalField
+from impindiff.fields.siren import Siren
+
+__all__ = ["ConditionalField", "Siren"]

@@ -1,1 +1,14 @@
+"""Trajectories: times, saving, checkpoint schedules, statistics, failures."""
 
+from impindiff.rollout.checkpointing import AbstractCheckpointing, StoreStates
+from impindiff.rollout.result import Rollout, describe_failure, leaf_names
+from impindiff.rollout.rollout import rollout
+
+__all__ = [
+    "AbstractCheckpointing",
+    "Rollout",
+    "StoreStates",
+    "describe_failure",
+    "leaf_names",
+    "rollout",
+]

@@ -1,1 +1,17 @@
+"""Time steppers, implicit and explicit, behind one protocol; and the model they advance."""
 
+from impindiff.steppers.explicit import RK4, ForwardEuler
+from impindiff.steppers.implicit import BackwardEuler, CrankNicolson, StageEquation
+from impindiff.steppers.model import HybridModel, VectorField
+from impindiff.steppers.stepper import AbstractStepper
+
+__all__ = [
+    "RK4",
+    "AbstractStepper",
+    "BackwardEuler",
+    "CrankNicolson",
+    "ForwardEuler",
+    "HybridModel",
+    "StageEquation",
+    "VectorField",
+]

@@ -1,0 +1,66 @@
+"""Norms and vector arithmetic on pytrees."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Inexact, Int, PyTree
+
+
+def _sum_of_squares(leaf: Inexact[Array, "..."]) -> Float[Array, ""]:
+    return jnp.sum(leaf * leaf)
+
+
+def rms_norm(tree: PyTree[Inexact[Array, "..."]]) -> Float[Array, ""]:
+    """Root mean square over all entries of all leaves.
+
+    Independent of the number of unknowns, so that one tolerance means the same on every grid.
+    """
+    leaves = jax.tree.leaves(tree)
+    size = sum(leaf.size for leaf in leaves)
+    return jnp.sqrt(functools.reduce(jnp.add, map(_sum_of_squares, leaves)) / size)
+
+
+def all_finite(tree: PyTree[Inexact[Array, "..."]]) -> Bool[Array, ""]:
+    """Whether no entry is NaN or infinite."""
+    finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
+    return jnp.all(jnp.stack(finite))
+
+
+def largest_leaf(tree: PyTree[Inexact[Array, "..."]]) -> Int[Array, ""]:
+    """Index (in `jax.tree.leaves` order) of the leaf with the largest root mean square.
+
+    A leaf with a NaN counts as the largest.
+    """
+    sizes = [jnp.sqrt(_sum_of_squares(leaf) / leaf.size) for leaf in jax.tree.leaves(tree)]
+    return jnp.argmax(jnp.nan_to_num(jnp.stack(sizes), nan=jnp.inf)).astype(jnp.int32)
+
+
+def tree_add(a: PyTree, b: PyTree) -> PyTree:
+    """Leaf by leaf sum."""
+    return jax.tree.map(jnp.add, a, b)
+
+
+def tree_subtract(a: PyTree, b: PyTree) -> PyTree:
+    """Leaf by leaf difference."""
+    return jax.tree.map(jnp.subtract, a, b)
+
+
+def tree_scale(factor: Float[Array, ""] | float, tree: PyTree) -> PyTree:
+    """Leaf by leaf product with a scalar, in each leaf's own precision."""
+    return jax.tree.map(lambda leaf: jnp.asarray(factor, leaf.dtype) * leaf, tree)
+
+
+def tree_where(condition: Bool[Array, ""], a: PyTree, b: PyTree) -> PyTree:
+    """`a` where the (scalar) condition holds, else `b`."""
+    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
+
+
+def result_dtype(tree: PyTree[Inexact[Array, "..."]]) -> jnp.dtype:
+    """The precision in which scalars that belong to `tree` are kept."""
+    return jnp.result_type(*(leaf.dtype for leaf in jax.tree.leaves(tree)))
+
+
+def axpy(factor: Float[Array, ""] | float, x: PyTree, y: PyTree) -> PyTree:
+    """factor x + y, leaf by leaf, in each leaf's own precision."""
+    return jax.tree.map(lambda a, b: jnp.asarray(factor, b.dtype) * a + b, x, y)

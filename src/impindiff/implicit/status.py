@@ -1,0 +1,41 @@
+"""What a solve tells about itself: whether it converged, how far it got and why it stopped."""
+
+import equinox as eqx
+from jaxtyping import Array, Bool, Float, Int
+
+
+class Outcome(eqx.Enumeration):
+    """Why a solve ended. Each member's message is written for the user."""
+
+    converged = "converged"
+    max_iterations = (
+        "the nonlinear iteration reached max_iterations before its tolerance; try a smaller "
+        "time step, a larger max_iterations, or a tolerance further above round-off"
+    )
+    linear_failure = (
+        "the linear (Krylov) solver reached max_steps or broke down; try a preconditioner, a "
+        "larger max_steps, another linear_solver such as lineax.GMRES, or a smaller time step"
+    )
+    not_finite = (
+        "the residual is NaN or infinite; look for a NaN in the initial state or the coefficients, "
+        "or try a smaller time step"
+    )
+
+
+class Status(eqx.Module):
+    """Statistics of one solve, or stacked over samples and steps.
+
+    - `converged`: the true residual met the tolerance.
+    - `iterations`: nonlinear (Newton) iterations.
+    - `linear_iterations`: Krylov iterations, all Newton iterations together.
+    - `residual`: root mean square of the true residual at the returned point, in its own units.
+    - `worst_leaf`: index of the state's leaf with the largest residual.
+    - `outcome`: why the solve ended, an `Outcome`.
+    """
+
+    converged: Bool[Array, "*shape"]
+    iterations: Int[Array, "*shape"]
+    linear_iterations: Int[Array, "*shape"]
+    residual: Float[Array, "*shape"]
+    worst_leaf: Int[Array, "*shape"]
+    outcome: Outcome

@@ -1,0 +1,68 @@
+"""A trajectory, what its solves tell, and the error for one that failed."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from impindiff.errors import SolverError
+from impindiff.implicit import Outcome, Status
+
+
+class Rollout(eqx.Module):
+    """What `rollout` returns.
+
+    - `u`: the trajectory, a pytree like u0 with a leading axis of `len(times)`; `u[0]` is u0.
+    - `times`: the output times.
+    - `stats`: a `Status` whose arrays have shape (steps, *batch): `converged`, `iterations`,
+      `linear_iterations`, `residual`, ...
+    - `step_times`: the time each step started from, and the last one's end; shape (steps + 1,).
+    """
+
+    u: PyTree[Float[Array, "..."]]
+    times: Float[Array, " outputs"]
+    stats: Status
+    step_times: Float[Array, " steps_and_one"]
+
+    def raise_for_failure(self) -> None:
+        """Raise `SolverError` for the first step that failed; do nothing if none did.
+
+        The message names the step, its time, the sample, the field and its residual. Only outside
+        `jax.jit`: the statistics must be concrete.
+        """
+        message = describe_failure(self.stats, self.step_times, leaf_names(self.u))
+        if message is not None:
+            raise SolverError(message)
+
+
+def leaf_names(tree: PyTree[Any]) -> list[str]:
+    """How each leaf is reached, such as "['gas']"; "u" for a lone array."""
+    paths = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return [jax.tree_util.keystr(path) or "u" for path, _ in paths]
+
+
+def describe_failure(stats: Status, step_times: Any, names: list[str]) -> str | None:
+    """One line on the first failed step of a rollout, or None if every solve converged."""
+    failed = ~np.asarray(stats.converged)
+    if not failed.any():
+        return None
+    first = tuple(int(i) for i in np.argwhere(failed)[0])
+    step, sample = first[0], first[1:]
+    times = np.asarray(step_times)
+    outcome = jax.tree.map(lambda a: np.asarray(a)[first], stats.outcome)
+    residual = float(np.asarray(stats.residual)[first])
+    name = names[int(np.asarray(stats.worst_leaf)[first])]
+    of_sample = f", sample {sample[0] if len(sample) == 1 else sample}" if sample else ""
+    samples = sorted({tuple(int(i) for i in index[1:]) for index in np.argwhere(failed)})
+    others = ""
+    if len(samples) > 1:
+        indices = [s[0] if len(s) == 1 else s for s in samples]
+        shown = ", ".join(map(str, indices[:8])) + (", ..." if len(indices) > 8 else "")
+        others = f"; samples that failed: {shown}"
+    return (
+        f"step {step + 1} of {failed.shape[0]} (t = {times[step]:.6g} to {times[step + 1]:.6g})"
+        f"{of_sample}: field {name}, residual {residual:.3g} after "
+        f"{int(np.asarray(stats.iterations)[first])} iterations: {Outcome[outcome]}{others}"
+    )

@@ -1,0 +1,172 @@
+"""Advance a model through time."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.core
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, PyTree
+
+from impindiff.errors import InputError
+from impindiff.implicit.pytree import result_dtype
+from impindiff.rollout.checkpointing import AbstractCheckpointing, StoreStates
+from impindiff.rollout.coefficients import evaluate_latents
+from impindiff.rollout.result import Rollout
+from impindiff.rollout.schedule import Schedule, make_schedule
+from impindiff.steppers import AbstractStepper, CrankNicolson, HybridModel
+
+
+def rollout(
+    model: HybridModel,
+    u0: PyTree[Float[Array | np.ndarray, "..."]],
+    times: Any,
+    *,
+    stepper: AbstractStepper | None = None,
+    dt: float | None = None,
+    checkpointing: AbstractCheckpointing | None = None,
+    throw: bool = True,
+    batch_ndim: int | None = None,
+    probe: Float[Array, "steps *batch"] | None = None,
+) -> Rollout:
+    """The trajectory of du/dt = model.tendency(t, u, model.latent(t)) from u(times[0]) = u0.
+
+    - `u0`: one array or a pytree of arrays. Trailing axes are the grid's, leading axes a batch of
+      samples, each of which is its own system: it meets the tolerance itself, and a sample that
+      fails does not change its neighbours.
+    - `times`: strictly increasing, evenly spaced or not; steps land on each of them.
+    - `stepper`: default `CrankNicolson()`.
+    - `dt`: the largest step; intervals between output times are divided equally. Default: one step
+      per interval.
+    - `checkpointing`: what the backward pass finds stored; default `StoreStates()`.
+    - `throw`: raise when a solve fails: a `SolverError` that names step, time, sample, field and
+      residual, or inside `jax.jit`, where these are not known yet, Equinox's runtime error. With
+      `throw=False` look at `result.stats`, or call `result.raise_for_failure()`.
+    - `batch_ndim`: number of leading batch axes; default what is left of `u0` beside the axes of
+      `model.grid`, and 0 for a model without a grid.
+    - `probe`: zeros of shape (steps, *batch). The "gradient" with respect to it is the relative
+      residual of each step's adjoint solve (see `ImplicitAdjoint`).
+
+    Differentiable in `model`, `u0` and (with `dt=None`) `times`. Raises `InputError` for times, dt
+    or shapes that do not fit.
+
+    Source: Akhare et al. (2025), section 2; the split of latent and tendency is this library's.
+    """
+    stepper = CrankNicolson() if stepper is None else stepper
+    checkpointing = StoreStates() if checkpointing is None else checkpointing
+    u0 = jax.tree.map(jnp.asarray, u0)
+    _check_state(u0)
+    if batch_ndim is None:
+        batch_ndim = _batch_ndim(model, u0)
+    if not isinstance(times, jax.Array):
+        times = np.asarray(times, np.float64)
+    dtype = result_dtype(u0)
+    schedule = make_schedule(times, dt, dtype)
+    result = _rollout(
+        model,
+        u0,
+        (jnp.asarray(schedule.starts), jnp.asarray(schedule.lengths)),
+        probe,
+        outputs=tuple(schedule.outputs.tolist()),
+        stepper=stepper,
+        checkpointing=checkpointing,
+        batch_ndim=batch_ndim,
+    )
+    result = eqx.tree_at(lambda r: r.times, result, jnp.asarray(times, dtype))
+    if throw:
+        if not isinstance(result.stats.converged, jax.core.Tracer):
+            result.raise_for_failure()
+        else:
+            result = _fail_at_run_time(result)
+    return result
+
+
+@eqx.filter_jit
+def _rollout(
+    model: HybridModel,
+    u0: PyTree,
+    step_times: tuple[Array, Array],
+    probe: Array | None,
+    *,
+    outputs: tuple[int, ...],
+    stepper: AbstractStepper,
+    checkpointing: AbstractCheckpointing,
+    batch_ndim: int,
+) -> Rollout:
+    schedule = Schedule(*step_times, np.asarray(outputs))
+    initial_latent, latents = evaluate_latents(model, schedule, stepper.nodes)
+    number_of_outputs = outputs[-1] + 1
+
+    def one_sample(u0, probe):
+        def body(carry, x):
+            u, memory, saved = carry
+            t, dt, output, of_step, step_probe = x
+            if latents is None:
+                of_step = (initial_latent,) * len(stepper.nodes)
+            u, memory, status = stepper.step(model, t, dt, u, memory, of_step, step_probe)
+            # Steps between two output times write to the same place; the last one stays.
+            saved = jax.tree.map(lambda all, one: all.at[output].set(one), saved, u)
+            return (u, memory, saved), status
+
+        saved = jax.tree.map(
+            lambda leaf: jnp.zeros((number_of_outputs, *leaf.shape), leaf.dtype).at[0].set(leaf),
+            u0,
+        )
+        memory = stepper.start(model, schedule.starts[0], u0, initial_latent)
+        xs = (*step_times, jnp.asarray(schedule.outputs), latents, probe)
+        (_, _, saved), stats = checkpointing.scan(body, (u0, memory, saved), xs)
+        return saved, stats
+
+    run = one_sample
+    for _ in range(batch_ndim):
+        # time stays the leading axis of what comes out, and of the probe
+        run = jax.vmap(run, in_axes=(0, 1), out_axes=1)
+    saved, stats = run(u0, probe)
+    starts, lengths = step_times
+    ends = jnp.append(starts, starts[-1] + lengths[-1])
+    return Rollout(u=saved, times=starts, stats=stats, step_times=ends)
+
+
+def _fail_at_run_time(result: Rollout) -> Rollout:
+    failed: Bool[Array, ""] = ~jnp.all(result.stats.converged)
+    u = eqx.error_if(
+        result.u,
+        failed,
+        "rollout: a solve did not converge. Call rollout outside jax.jit to learn the step, time, "
+        "sample and reason, or pass throw=False and look at result.stats.",
+    )
+    return eqx.tree_at(lambda r: r.u, result, u)
+
+
+def _check_state(u0: PyTree) -> None:
+    paths = jax.tree_util.tree_flatten_with_path(u0)[0]
+    if not paths:
+        raise InputError("rollout: u0 holds no arrays")
+    for path, leaf in paths:
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise InputError(
+                f"rollout: u0{jax.tree_util.keystr(path)} has dtype {leaf.dtype}; expected a real "
+                "floating-point array"
+            )
+
+
+def _batch_ndim(model: HybridModel, u0: PyTree) -> int:
+    grid = getattr(model, "grid", None)
+    if grid is None:
+        return 0
+    found: dict[int, str] = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(u0)[0]:
+        name = "u0" + jax.tree_util.keystr(path)
+        if leaf.shape[leaf.ndim - grid.ndim :] != tuple(grid.shape) or leaf.ndim < grid.ndim:
+            raise InputError(
+                f"rollout: {name} has shape {leaf.shape}; expected trailing axes {grid.shape}, the "
+                "cells of model.grid (pass batch_ndim if some part of the state is not on the grid)"
+            )
+        found[leaf.ndim - grid.ndim] = name
+    if len(found) > 1:
+        raise InputError(
+            "rollout: the parts of u0 have different numbers of batch axes: "
+            + ", ".join(f"{name} has {count}" for count, name in found.items())
+        )
+    return next(iter(found))

@@ -1,0 +1,48 @@
+"""What a time stepper is."""
+
+import abc
+from typing import Any, ClassVar
+
+import equinox as eqx
+from jaxtyping import Array, Float, PyTree
+
+from impindiff.implicit import Status
+from impindiff.steppers.model import HybridModel
+
+Time = Float[Array, ""]
+State = PyTree[Float[Array, "..."]]
+
+
+class AbstractStepper(eqx.Module):
+    """Advances one sample by one step.
+
+    - `order`: of accuracy in time.
+    - `nodes`: the fractions c of a step at whose times t + c dt coefficients (latent fields) are
+      needed; `step` receives one latent per node.
+
+    A stepper may carry a `memory` from step to step (a tendency to reuse, earlier states): `start`
+    makes the first one.
+    """
+
+    order: ClassVar[int]
+    nodes: ClassVar[tuple[float, ...]]
+
+    def start(self, model: HybridModel, t: Time, u: State, latent: PyTree[Any]) -> PyTree[Any]:
+        """What the first step needs to know beside `u`; `latent` is that at the initial time."""
+        del model, t, u, latent
+
+    @abc.abstractmethod
+    def step(
+        self,
+        model: HybridModel,
+        t: Time,
+        dt: Time,
+        u: State,
+        memory: PyTree[Any],
+        latents: tuple[PyTree[Any], ...],
+        probe: Float[Array, ""] | None,
+    ) -> tuple[State, PyTree[Any], Status]:
+        """The state at t + dt, the memory for the next step and the solver's status.
+
+        `probe` goes to the step's implicit layer (see `ImplicitAdjoint`).
+        """
