@@ -13,4 +13,4 @@ class InputError(ImpindiffError, ValueError):
 
 
 class SolverError(ImpindiffError, RuntimeError):
-    """A solve did not converge. The message names the step, the time, the sample and the residual."""
+    """A solve did not converge; the message names the step, time, sample, field and residual."""

@@ -1,1 +1,26 @@
+"""Worked physical systems: each a model, reference data and a default configuration."""
 
+from impindiff.cases.advection_diffusion import AdvectionDiffusion, AdvectionDiffusionSteady
+from impindiff.cases.case import Case
+from impindiff.cases.configuration import dump_yaml, load_configuration
+from impindiff.errors import InputError
+
+CASES: dict[str, Case] = {case.name: case for case in (AdvectionDiffusionSteady(),)}
+
+
+def get_case(name: str) -> Case:
+    """The case of that name. Raises `InputError` naming those there are."""
+    if name not in CASES:
+        raise InputError(f"there is no case '{name}'; cases: {', '.join(CASES)}")
+    return CASES[name]
+
+
+__all__ = [
+    "CASES",
+    "AdvectionDiffusion",
+    "AdvectionDiffusionSteady",
+    "Case",
+    "dump_yaml",
+    "get_case",
+    "load_configuration",
+]

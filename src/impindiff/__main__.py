@@ -1,0 +1,5 @@
+"""`python -m impindiff`."""
+
+from impindiff.cli import main
+
+main()

@@ -1,0 +1,121 @@
+"""Configuration from defaults, YAML files and `--set`, in that order; errors fit one line."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import to_jsonable_python
+
+from impindiff.cases.configuration_errors import first_problem
+from impindiff.cases.yaml_text import parse_yaml, what_is_wrong, write_yaml
+from impindiff.errors import InputError
+
+
+class StrictModel(BaseModel):
+    """Base of every configuration: unknown keys are refused, values never change once made."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
+
+
+M = TypeVar("M", bound=StrictModel)
+
+
+def load_configuration(model: type[M], files: Sequence[Path], overrides: Sequence[str]) -> M:
+    """The configuration that results from the model's defaults, then each file, then each override.
+
+    Mappings merge key by key; any other value replaces what was there. No value changes its type on
+    the way: text is not taken for a number, nor a number for a truth value.
+
+    **Arguments:**
+
+    - `model`: the configuration to make.
+    - `files`: YAML files (1.2 scalars: `1e-3` is a number, `yes` is text).
+    - `overrides`: `KEY=VALUE` with dots in the key and a YAML value, for example `train.steps=500`.
+
+    **Raises:** `InputError`, one line that names the full key and what is allowed there.
+    """
+    merged: dict[str, Any] = {}
+    for file in files:
+        merged = _merge(merged, _read(file))
+    for override in overrides:
+        merged = _merge(merged, _parse_override(override))
+    # Defaults go in as data, not left to validation: a case's own default for a nested model would
+    # otherwise be lost as soon as one of its keys is set.
+    merged = _filled(model.model_construct(), merged)
+    try:
+        # Of the strict modes, the JSON one takes a list for a tuple and text for a path.
+        return model.model_validate_json(json.dumps(merged), strict=True)
+    except ValidationError as error:
+        raise InputError(first_problem(model, merged, error)) from None
+
+
+def dump_yaml(config: StrictModel) -> str:
+    """The whole configuration as YAML, which `load_configuration` reads back to an equal one."""
+    return write_yaml(config.model_dump(mode="json"))
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            value = _merge(below, value)
+        merged[key] = value
+    return merged
+
+
+def _filled(default: BaseModel, given: Mapping[str, Any]) -> dict[str, Any]:
+    filled = dict(given)
+    for name, info in type(default).model_fields.items():
+        if not hasattr(default, name):  # required
+            continue
+        below, tag = getattr(default, name), info.discriminator
+        if name not in given:
+            filled[name] = to_jsonable_python(below)
+        elif isinstance(below, BaseModel) and isinstance(given[name], Mapping):
+            # Another choice of a tagged alternative takes none of the default's keys.
+            chosen = getattr(below, tag) if isinstance(tag, str) else None
+            if chosen is None or given[name].get(tag, chosen) == chosen:
+                filled[name] = _filled(below, given[name])
+    return filled
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = parse_yaml(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InputError(f"{file}: cannot read this configuration file: {reason}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{file}: not valid YAML: {what_is_wrong(error)}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{file}: the top level must be a mapping of keys to values, not {content!r:.60}"
+        )
+    return content
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    key, equals, value = text.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise InputError(
+            f"--set {text}: expected KEY=VALUE with dots in KEY, for example train.steps=500"
+        )
+    try:
+        nested: Any = parse_yaml(value)
+    except yaml.YAMLError as error:
+        raise InputError(
+            f"--set {text}: {key} has a value that is not valid YAML ({what_is_wrong(error)}); "
+            f"text with special characters needs quotes"
+        ) from None
+    for part in reversed(parts):
+        nested = {part: nested}
+    return nested

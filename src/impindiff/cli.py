@@ -1,0 +1,153 @@
+"""The command `impindiff`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Implicit hybrid neural-physics PDE models: infer unknown physics, forecast stably.",
+)
+_out = Console()
+_error = Console(stderr=True)
+
+CaseName = Annotated[str, typer.Argument(metavar="CASE", help="one of 'impindiff list'")]
+ConfigFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--config", metavar="F.yaml", help="configuration file; later ones win"),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="one configuration key, such as training.steps=500"
+    ),
+]
+
+
+@app.command("list")
+def list_cases() -> None:
+    """List the cases and what each infers."""
+    from rich.table import Table
+
+    from impindiff.cases import CASES
+
+    table = Table("case", "process", "infers", box=None, pad_edge=False)
+    for case in CASES.values():
+        table.add_row(case.name, case.summary, case.infers)
+    _out.print(table)
+
+
+@app.command()
+def run(
+    case: CaseName,
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="folder of the run [default: runs/CASE]")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="continue the run in the folder, to the bit")
+    ] = False,
+) -> None:
+    """Make or read data, train, forecast, and write metrics and figures."""
+    from impindiff import run_directory
+    from impindiff.cases import get_case, load_configuration
+    from impindiff.errors import InputError
+    from impindiff.progress import training_progress
+    from impindiff.workflow import run_case
+
+    chosen = get_case(case)
+    folder = run_directory.choose(case, out, resume=resume)
+    if resume:
+        if config or overrides:
+            raise InputError(
+                "--resume: a run continues with its own configuration; leave out --config and --set"
+            )
+        found, settings = run_directory.read_configuration(folder)
+        if found is not chosen:
+            raise InputError(f"--resume: the run in {folder} is of case {found.name}, not {case}")
+    else:
+        settings = load_configuration(chosen.settings, config or [], overrides or [])
+    try:
+        with training_progress(_out, settings.training.steps) as show:
+            metrics = run_case(chosen, settings, folder, resume=resume, say=_say, show=show)
+    except KeyboardInterrupt:
+        _error.print(
+            f"interrupted; continue with: impindiff run {case} --out {folder} --resume",
+            soft_wrap=True,
+        )
+        raise typer.Exit(130) from None
+    _summary(metrics, folder)
+
+
+@app.command()
+def data(
+    case: CaseName,
+    out: Annotated[Path, typer.Option(metavar="F.nc", help="file to write")],
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+) -> None:
+    """Write a case's reference data as NetCDF (the layout that data.path reads)."""
+    from impindiff import run_directory
+    from impindiff.cases import get_case, load_configuration
+
+    chosen = get_case(case)
+    settings = load_configuration(chosen.settings, config or [], overrides or [])
+    run_directory.set_precision(settings)
+    trajectories = chosen.reference(settings)
+    trajectories.to_netcdf(out)
+    held_out = chosen.held_out(settings)
+    _say(
+        f"{out}: {len(trajectories.field)} samples at {len(trajectories.times)} times on "
+        f"{' x '.join(map(str, trajectories.cells))} cells; held out: {held_out}"
+    )
+
+
+@app.command()
+def forecast(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="folder of a trained run")],
+    until: Annotated[float, typer.Option(metavar="T", help="last time")],
+    out: Annotated[Path, typer.Option(metavar="F.nc", help="file to write")],
+) -> None:
+    """Forecast further with a trained run."""
+    from impindiff.workflow import forecast_run
+
+    dataset = forecast_run(run_dir, until, out)
+    _say(f"{out}: {dataset.sizes['sample']} samples, {dataset.sizes['time']} times to {until:g}")
+
+
+def _say(line: str) -> None:
+    _out.print(line, highlight=False, soft_wrap=True)
+
+
+def _summary(metrics: dict, folder: Path) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, percent in metrics["forecast"]["relative_l1_percent"].items():
+        last = metrics["forecast"]["error_vs_time"][-1][0]
+        label = f"forecast error at t = {last:g}, {name.replace('_', ' ')}"
+        table.add_row(label, f"{percent:.3f} %")
+    for name, percent in metrics["latent"]["relative_l1_percent"].items():
+        table.add_row(f"error of {name.replace('_', ' ')}", f"{percent:.2f} %")
+    table.add_row("training", f"{metrics['train']['steps']} steps")
+    table.add_row("in all", f"{metrics['seconds_total']:.0f} s")
+    table.add_row("peak memory", f"{metrics['memory']['peak_rss_mb']:.0f} MB")
+    _out.print(table)
+    _say(f"figures and metrics: {folder}")
+
+
+def main() -> None:
+    """Run the command: exit code 2 and one line for wrong input, 1 for a failed computation."""
+    from impindiff.errors import ImpindiffError, InputError
+
+    try:
+        app()
+    except ImpindiffError as error:
+        _error.print(f"impindiff: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2 if isinstance(error, InputError) else 1)

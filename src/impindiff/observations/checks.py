@@ -1,0 +1,87 @@
+"""What measured arrays must satisfy; each refusal is one line naming the place and the remedy."""
+
+import numpy as np
+from jaxtyping import Float
+
+from impindiff.errors import InputError
+
+# Coordinates stored in single precision are even to about 1e-4 of a cell on 1000 cells.
+_UNEVEN = 1e-3
+
+
+def require_finite(
+    name: str, values: Float[np.ndarray, "..."], dimensions: tuple[str, ...]
+) -> None:
+    """Refuse NaN and infinity, naming the index of the first.
+
+    **Raises:** `InputError`.
+    """
+    bad = ~np.isfinite(values)
+    if not bad.any():
+        return
+    first = np.unravel_index(int(np.argmax(bad)), values.shape)
+    where = ", ".join(f"{d}={i}" for d, i in zip(dimensions, first, strict=True))
+    raise InputError(
+        f"variable '{name}' is {values[first]} at index {where} ({int(bad.sum())} such values in "
+        f"all); every value must be a finite number: fill them, or cut the file to where data are "
+        f"complete"
+    )
+
+
+def require_times(times: Float[np.ndarray, " time"]) -> None:
+    """Refuse fewer than two times, missing ones, and times that do not increase.
+
+    **Raises:** `InputError`.
+    """
+    if len(times) < 2:
+        raise InputError(
+            f"dimension 'time' has {len(times)} value(s); at least 2 are needed: the initial state "
+            f"and an observation"
+        )
+    if not np.isfinite(times).all():
+        first = int(np.argmax(~np.isfinite(times)))
+        raise InputError(
+            f"coordinate 'time' is {times[first]} at index {first}; every time must be a finite "
+            f"number: fill it in, or drop that snapshot"
+        )
+    steps = np.diff(times)
+    if not (steps > 0).all():
+        i = int(np.argmax(steps <= 0))
+        raise InputError(
+            f"coordinate 'time' must increase, but goes from {times[i]:g} at index {i} to "
+            f"{times[i + 1]:g} at index {i + 1}; sort the snapshots and keep one per time"
+        )
+
+
+def require_even_spacing(name: str, centres: Float[np.ndarray, " cell"]) -> None:
+    """Refuse cell centres that are not evenly spaced and increasing.
+
+    **Raises:** `InputError`, naming the first gap that differs from the usual one.
+    """
+    if len(centres) < 2:
+        raise InputError(
+            f"dimension '{name}' has {len(centres)} cell(s); at least 2 are needed to know the "
+            f"cell size"
+        )
+    if not np.isfinite(centres).all():
+        first = int(np.argmax(~np.isfinite(centres)))
+        raise InputError(
+            f"coordinate '{name}' is {centres[first]} at index {first}; every cell centre must be "
+            f"a finite number"
+        )
+    gaps = np.diff(centres)
+    # The median, not the mean: one missing cell must not make every other gap look wrong.
+    usual = float(np.median(gaps))
+    if usual <= 0:
+        raise InputError(
+            f"coordinate '{name}' must increase, but goes from {centres[0]:g} to {centres[-1]:g}; "
+            f"try sortby('{name}') of xarray"
+        )
+    uneven = np.abs(gaps - usual) > _UNEVEN * usual
+    if uneven.any():
+        i = int(np.argmax(uneven))
+        raise InputError(
+            f"coordinate '{name}' is not evenly spaced: from index {i} ({centres[i]:g}) to "
+            f"{i + 1} ({centres[i + 1]:g}) the gap is {gaps[i]:g}, elsewhere {usual:g}; "
+            f"interpolate the data to a uniform grid"
+        )

@@ -1,0 +1,49 @@
+"""The layout of a forecast: what `forecast.nc` holds and figures read."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Bool, Float
+
+from impindiff.observations.layout import Attributes, coordinate_variables, described
+
+FORECAST_SUFFIX = "_forecast"
+TRUTH_SUFFIX = "_truth"
+HELD_OUT = "held_out"
+
+
+def forecast_dataset(
+    forecast: Float[np.ndarray, "sample time *space"],
+    times: Float[np.ndarray, " time"],
+    coordinates: Mapping[str, Float[np.ndarray, " _"]],
+    held_out: Bool[np.ndarray, " sample"],
+    truth: Float[np.ndarray, "sample time *space"] | None = None,
+    variable: str = "phi",
+    attrs: Mapping[str, Any] | None = None,
+    variable_attrs: Attributes | None = None,
+) -> xr.Dataset:
+    """Variables `phi_forecast` and, if known, `phi_truth`, on (`sample`, `time`, space).
+
+    **Arguments:**
+
+    - `forecast`, `truth`: the fields.
+    - `times`, `coordinates`: as of `Trajectories`.
+    - `held_out`: which samples training never saw; it becomes a coordinate along `sample`.
+    - `variable`: the name before `_forecast` and `_truth`.
+    - `attrs`: provenance of the whole (see `provenance`).
+    - `variable_attrs`: `long_name` and `units` or `scaling`, by the name of variable or coordinate.
+    """
+    given = variable_attrs or {}
+    dimensions = ("sample", "time", *coordinates)
+    fields = {FORECAST_SUFFIX: forecast} | ({} if truth is None else {TRUTH_SUFFIX: truth})
+    own = described(variable, variable, given)
+    return xr.Dataset(
+        {variable + suffix: (dimensions, values, own) for suffix, values in fields.items()},
+        {
+            **coordinate_variables(len(forecast), times, coordinates, given),
+            HELD_OUT: ("sample", held_out, {"long_name": "not seen by training"}),
+        },
+        attrs=dict(attrs or {}),
+    )

@@ -1,0 +1,22 @@
+"""How far a field is from the truth."""
+
+import numpy as np
+from jaxtyping import Float
+
+
+def relative_l1_percent(
+    found: Float[np.ndarray, "..."], truth: Float[np.ndarray, "..."], *, space_axes: int
+) -> Float[np.ndarray, "..."]:
+    r"""$100 \sum |u - u_\mathrm{true}| / \sum |u_\mathrm{true}|$, summed over space.
+
+    **Arguments:**
+
+    - `found`, `truth`: one field, or many along leading axes.
+    - `space_axes`: how many trailing axes are space.
+
+    **Returns:** one percentage per field (the leading axes), not finite where the truth is zero.
+    """
+    axes = tuple(range(-space_axes, 0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.abs(found - truth).sum(axis=axes) / np.abs(truth).sum(axis=axes)
+    return np.asarray(100.0 * ratio)

@@ -1,0 +1,32 @@
+"""Where a file came from: the attributes that travel inside it."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+
+def provenance(
+    title: str, source: str, configuration: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+    """Global attributes for a NetCDF file.
+
+    **Arguments:**
+
+    - `title`: one line saying what the file holds.
+    - `source`: how its values were made or measured.
+    - `configuration`: whatever reproduces them (seeds included), stored as JSON.
+
+    **Returns:** `title`, `source`, `created` (UTC, ISO 8601), `software` and, if given,
+    `configuration`.
+    """
+    attrs = {
+        "title": title,
+        "source": source,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "software": f"impindiff {version('impindiff')}",
+    }
+    if configuration is not None:
+        attrs["configuration"] = json.dumps(configuration, sort_keys=True)
+    return attrs

@@ -1,0 +1,263 @@
+"""Trajectories of a field on a grid: the data a model is trained on, and their NetCDF layout."""
+
+import dataclasses
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from impindiff.errors import InputError
+from impindiff.observations.checks import require_even_spacing, require_finite, require_times
+from impindiff.observations.layout import coordinate_variables, described
+from impindiff.observations.whole_file import written_whole
+
+# Two times are the same if they differ by less than this part of the largest: enough for single
+# precision, far below any step between snapshots.
+_SAME_TIME = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class Trajectories:
+    """Samples of a field followed in time on a uniform grid, with the true latent fields if known.
+
+    The NetCDF layout has dimensions (`sample`, `time`, then one to three of space), one variable
+    with all of them, coordinates `time` and one of cell centres per axis of space, and optional
+    latent variables with the dimensions of space only. The first time is the initial state.
+
+    **Arguments:**
+
+    - `field`: the measured variable, `(sample, time, *space)`.
+    - `times`: when; increasing, spacing as it comes.
+    - `coordinates`: the cell centres along each axis of space, by the dimension's name, in order.
+    - `variable`: the variable's name in a file.
+    - `latent`: true latent fields `(*space)` by name; empty if unknown.
+    - `attrs`: provenance of the whole (see `provenance`).
+    - `variable_attrs`: `long_name` and `units` or `scaling`, by name of variable or coordinate.
+
+    **Raises:** `InputError` for values that are not finite, times that do not increase, cells that
+    are not evenly spaced, shapes that do not agree, no sample, fewer than 2 times or 2 cells along
+    an axis.
+    """
+
+    # Shapes that disagree are the user's mistake and refused below, so the types leave them open.
+    field: Float[np.ndarray, "..."]
+    times: Float[np.ndarray, " time"]
+    coordinates: dict[str, Float[np.ndarray, " _"]]
+    variable: str = "phi"
+    latent: dict[str, Float[np.ndarray, "..."]] = dataclasses.field(default_factory=dict)
+    attrs: dict[str, Any] = dataclasses.field(default_factory=dict)
+    variable_attrs: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require_times(self.times)
+        for name, centres in self.coordinates.items():
+            require_even_spacing(name, centres)
+        expected = (len(self.times), *self.cells)
+        if self.field.shape[1:] != expected or len(self.field) == 0:
+            raise InputError(
+                f"variable '{self.variable}' has shape {self.field.shape}; expected (samples, at "
+                f"least 1) then (time, {', '.join(self.space)}) = {expected}"
+            )
+        for name, values in self.latent.items():
+            if values.shape != self.cells:
+                raise InputError(
+                    f"variable '{name}' has shape {values.shape}; a true latent field has "
+                    f"dimensions ({', '.join(self.space)}) = {self.cells}"
+                )
+            require_finite(name, values, self.space)
+        require_finite(self.variable, self.field, self.dimensions)
+
+    @property
+    def space(self) -> tuple[str, ...]:
+        """The names of the dimensions of space."""
+        return tuple(self.coordinates)
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """The names of the field's dimensions."""
+        return ("sample", "time", *self.space)
+
+    @property
+    def cells(self) -> tuple[int, ...]:
+        """The number of cells along each axis."""
+        return tuple(len(centres) for centres in self.coordinates.values())
+
+    @property
+    def cell_size(self) -> tuple[float, ...]:
+        """The width of a cell along each axis, from the coordinates."""
+        return tuple(float(c[-1] - c[0]) / (len(c) - 1) for c in self.coordinates.values())
+
+    @property
+    def lower(self) -> tuple[float, ...]:
+        """The domain's lower bound along each axis: half a cell below the first centre."""
+        sizes = zip(self.coordinates.values(), self.cell_size, strict=True)
+        return tuple(float(c[0]) - 0.5 * h for c, h in sizes)
+
+    @property
+    def upper(self) -> tuple[float, ...]:
+        """The domain's upper bound along each axis: half a cell above the last centre."""
+        sizes = zip(self.coordinates.values(), self.cell_size, strict=True)
+        return tuple(float(c[-1]) + 0.5 * h for c, h in sizes)
+
+    def index_of_times(self, times: Sequence[float]) -> list[int]:
+        """Where the given times stand among the data's.
+
+        **Raises:** `InputError` for a time at which there are no data, naming the nearest.
+        """
+        indices = []
+        tolerance = _SAME_TIME * float(np.abs(self.times).max())
+        for time in times:
+            nearest = int(np.argmin(np.abs(self.times - time)))
+            if not abs(self.times[nearest] - time) <= tolerance:
+                raise InputError(
+                    f"observations.times: there are no data at {time:g}; the {len(self.times)} "
+                    f"times go from {self.times[0]:g} to {self.times[-1]:g} and the nearest is "
+                    f"{self.times[nearest]:.12g}"
+                )
+            indices.append(nearest)
+        return indices
+
+    def split(self, held_out: Sequence[int]) -> tuple[list[int], list[int]]:
+        """The indices of the samples to train on, and of those kept back.
+
+        **Raises:** `InputError` for an index out of range or given twice, and if no sample is left
+        to train on.
+        """
+        samples = len(self.field)
+        for index in held_out:
+            if not 0 <= index < samples:
+                raise InputError(
+                    f"data.held_out: there is no sample {index}; the {samples} samples are "
+                    f"numbered 0 to {samples - 1}"
+                )
+        if len(set(held_out)) != len(held_out):
+            raise InputError(f"data.held_out: a sample is given twice in {list(held_out)}")
+        if len(held_out) == samples:
+            raise InputError(
+                f"data.held_out: {list(held_out)} keeps back all {samples} sample(s); leave at "
+                f"least one to train on"
+            )
+        return [i for i in range(samples) if i not in held_out], list(held_out)
+
+    def to_dataset(self) -> xr.Dataset:
+        """The layout above; each variable and coordinate has `long_name`, `units` or `scaling`."""
+        variables = {self.variable: (self.dimensions, self.field)} | {
+            name: (self.space, values) for name, values in self.latent.items()
+        }
+        return xr.Dataset(
+            {
+                name: (*entry, described(name, name, self.variable_attrs))
+                for name, entry in variables.items()
+            },
+            coordinate_variables(
+                len(self.field), self.times, self.coordinates, self.variable_attrs
+            ),
+            attrs=self.attrs,
+        )
+
+    def to_netcdf(self, path: Path) -> None:
+        """Write `to_dataset()` as NetCDF-4; the file appears under its name only when whole.
+
+        **Raises:** `InputError` if the file cannot be written there.
+        """
+        with written_whole(path) as partial:
+            self.to_dataset().to_netcdf(partial, engine="h5netcdf")
+
+    @classmethod
+    def from_netcdf(
+        cls,
+        path: Path,
+        variable: str = "phi",
+        space: Sequence[str] = ("x", "y"),
+        latent: Sequence[str] = ("velocity_x", "velocity_y"),
+    ) -> "Trajectories":
+        """Read a NetCDF-4 file of the layout above; latent variables that are absent are left out.
+
+        Dimensions may stand in any order; values of any real or integer type become float64. Times
+        are read as numbers, whatever their units.
+
+        **Raises:** `InputError`, one line that names the file, for anything the layout refuses.
+        """
+        dataset = _open(path)
+        try:
+            return cls.from_dataset(dataset, variable, space, latent)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+
+    @classmethod
+    def from_dataset(
+        cls,
+        dataset: xr.Dataset,
+        variable: str = "phi",
+        space: Sequence[str] = ("x", "y"),
+        latent: Sequence[str] = ("velocity_x", "velocity_y"),
+    ) -> "Trajectories":
+        """`from_netcdf` for a dataset in memory.
+
+        **Raises:** `InputError` for anything that the layout refuses.
+        """
+        dimensions = ("sample", "time", *space)
+        if variable not in dataset.data_vars:
+            raise InputError(
+                f"has no variable '{variable}'; it has {_names(dataset.data_vars)}; rename the one "
+                f"that you mean"
+            )
+        values = _numbers(dataset, variable, dimensions)
+        for name in dimensions[1:]:
+            if name not in dataset.coords:
+                unknown = "times are" if name == "time" else "cell size is"
+                raise InputError(
+                    f"dimension '{name}' has no coordinate, so its {unknown} not known; add a "
+                    f"variable '{name}' with dimension '{name}'"
+                )
+        known = [name for name in latent if name in dataset.data_vars]
+        used = (variable, *known, *dimensions[1:])
+        return cls(
+            field=values,
+            times=_numbers(dataset, "time", ("time",)),
+            coordinates={name: _numbers(dataset, name, (name,)) for name in space},
+            variable=variable,
+            latent={name: _numbers(dataset, name, tuple(space)) for name in known},
+            attrs=dict(dataset.attrs),
+            variable_attrs={name: dict(dataset[name].attrs) for name in used},
+        )
+
+
+def _open(path: Path) -> xr.Dataset:
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file")
+    if not path.is_file():
+        raise InputError(f"{path}: is not a file; give the path of one NetCDF file")
+    try:
+        # Units such as "s" would otherwise turn times into dates or durations.
+        with xr.open_dataset(path, engine="h5netcdf", decode_times=False) as opened:
+            return opened.load()
+    except Exception as error:  # h5py raises nearly any type, by where the file is broken
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{path}: cannot be read as NetCDF-4 ({reason}); it may be cut short or of another "
+            f"format (nccopy -k nc4 converts older NetCDF)"
+        ) from error
+
+
+def _numbers(
+    dataset: xr.Dataset, name: str, dimensions: tuple[str, ...]
+) -> Float[np.ndarray, "..."]:
+    array = dataset[name]
+    if set(array.dims) != set(dimensions):
+        raise InputError(
+            f"variable '{name}' has dimensions {_names(array.dims)}; expected "
+            f"{_names(dimensions)}; rename, add (expand_dims of xarray) or drop what differs"
+        )
+    if array.dtype.kind not in "fiu":
+        raise InputError(
+            f"variable '{name}' holds {array.dtype}, not real numbers; store it as float64"
+        )
+    return np.ascontiguousarray(array.transpose(*dimensions).to_numpy(), dtype=np.float64)
+
+
+def _names(names: Sequence[Hashable] | Mapping[Any, Any]) -> str:
+    return "(" + ", ".join(str(name) for name in names) + ")" if len(names) else "none"

@@ -1,0 +1,62 @@
+"""What a person sees while a model trains."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichProgress
+
+from impindiff.training import Progress
+
+_LINES = 10
+
+
+@contextmanager
+def training_progress(console: Console, steps: int) -> Iterator[Callable[[Progress], None]]:
+    """A function to call after each training step: a live bar on a terminal, else ten lines."""
+    if not console.is_terminal:
+        every = max(1, steps // _LINES)
+
+        def line(progress: Progress) -> None:
+            if progress.step % every == 0 or progress.step == steps:
+                console.print(
+                    f"step {progress.step}/{steps}  loss {progress.loss:.3e}" + _held_out(progress),
+                    highlight=False,
+                )
+
+        yield line
+        return
+
+    with RichProgress(
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        TextColumn("elapsed"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=False,
+    ) as bar:
+        task = bar.add_task("compiling", total=steps)
+
+        def advance(progress: Progress) -> None:
+            bar.update(
+                task,
+                completed=progress.step,
+                description=f"loss {progress.loss:.3e}{_held_out(progress)}",
+            )
+
+        yield advance
+
+
+def _held_out(progress: Progress) -> str:
+    return "" if progress.held_out is None else f"  held-out error {progress.held_out:.3f} %"

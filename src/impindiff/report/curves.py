@@ -1,0 +1,120 @@
+"""Figures of numbers along time or training steps."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from impindiff.report.style import save, styled
+
+_LOSS, _HELD_OUT = "#1f4e79", "#c55a11"
+
+
+def plot_error_vs_time(
+    series: Mapping[str, tuple[Float[np.ndarray, " t"], Float[np.ndarray, " t"]]],
+    observation_times: Sequence[float],
+    path: Path,
+    time_label: str = "time",
+) -> None:
+    """Write `error_vs_time_figure` as PNG.
+
+    **Raises:** `InputError` if it cannot be written there.
+    """
+    save(error_vs_time_figure(series, observation_times, time_label), path)
+
+
+def plot_history(
+    records: Sequence[Mapping[str, Any]],
+    path: Path,
+    loss: str = "loss",
+    held_out: str = "held_out_percent",
+) -> None:
+    """Write `history_figure` as PNG.
+
+    **Raises:** `InputError` if it cannot be written there.
+    """
+    save(history_figure(records, loss, held_out), path)
+
+
+def error_vs_time_figure(
+    series: Mapping[str, tuple[Float[np.ndarray, " t"], Float[np.ndarray, " t"]]],
+    observation_times: Sequence[float],
+    time_label: str = "time",
+) -> Figure:
+    """Relative L1 errors in percent against time, with the window that training saw shaded.
+
+    **Arguments:**
+
+    - `series`: by the label to show, times and percentages; a percentage of 0, which the initial
+      state has, cannot stand on a logarithmic axis and is left out.
+    - `observation_times`: marked on the axis; the window reaches to the last.
+    - `time_label`: with its unit, if it has one.
+    """
+    with styled():
+        figure = Figure(figsize=(7.0, 4.2), layout="constrained")
+        ax = figure.subplots()
+        for name, (times, percents) in series.items():
+            shown = np.isfinite(percents) & (percents > 0)
+            ax.plot(times[shown], percents[shown], marker="o", markersize=3.5, label=name)
+        if observation_times:
+            last = max(observation_times)
+            start = min((float(times[0]) for times, _ in series.values()), default=0.0)
+            ax.axvspan(start, last, color="0.9", zorder=0, label="seen by training")
+            for i, time in enumerate(observation_times):
+                name = "observed" if i == 0 else "_"
+                ax.axvline(time, color="0.55", linestyle="--", linewidth=1, zorder=1, label=name)
+        ax.set(xlabel=time_label, ylabel="relative L1 error (%)", yscale="log")
+        _readable_log(ax)
+        ax.grid(axis="y", color="0.92")
+        ax.legend(frameon=False)
+    return figure
+
+
+def history_figure(
+    records: Sequence[Mapping[str, Any]], loss: str = "loss", held_out: str = "held_out_percent"
+) -> Figure:
+    """Training loss and, where it was logged, the held-out error, against the step.
+
+    **Arguments:**
+
+    - `records`: the lines of `history.jsonl`; each has `step`.
+    - `loss`, `held_out`: the keys to show; records without a key, or with null, are passed over.
+    """
+    with styled():
+        figure = Figure(figsize=(7.0, 4.2), layout="constrained")
+        left = figure.subplots()
+        left.plot(*_column(records, loss), color=_LOSS)
+        left.set(xlabel="training step", yscale="log")
+        left.set_ylabel("training loss", color=_LOSS)
+        left.tick_params(axis="y", colors=_LOSS, which="both")
+        steps, percents = _column(records, held_out)
+        if len(steps):
+            right = left.twinx()
+            right.plot(steps, percents, color=_HELD_OUT, marker="o", markersize=3.5)
+            right.set_yscale("log")
+            right.set_ylabel("held-out relative L1 error (%)", color=_HELD_OUT)
+            right.tick_params(axis="y", colors=_HELD_OUT, which="both")
+            right.spines["right"].set_visible(True)
+            _readable_log(right)
+    return figure
+
+
+def _column(
+    records: Sequence[Mapping[str, Any]], key: str
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Steps and values of the records that have the key, positive ones only."""
+    points = [(r["step"], r[key]) for r in records if r.get(key) is not None and r[key] > 0]
+    steps, values = np.array(points, dtype=float).reshape(-1, 2).T
+    return steps, values
+
+
+def _readable_log(ax: Axes) -> None:
+    """Plain numbers at 1, 2 and 5: errors often span less than a decade."""
+    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())

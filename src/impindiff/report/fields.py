@@ -1,0 +1,235 @@
+"""Figures of fields on a two-dimensional grid: forecasts, and the latent fields that were found."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from impindiff.observations import (
+    FORECAST_SUFFIX,
+    HELD_OUT,
+    TRUTH_SUFFIX,
+    relative_l1_percent,
+)
+from impindiff.report.style import (
+    DIFFERENCE_MAP,
+    FIELD_MAP,
+    label,
+    save,
+    shared_scale,
+    styled,
+    symmetric_scale,
+    unit,
+)
+
+Extent = tuple[float, float, float, float]
+"""Lower and upper bound along x, then along y."""
+
+_COLUMNS = 4
+_PANEL = 3.0  # inches
+
+
+def plot_forecast(
+    forecast: xr.Dataset,
+    sample: int,
+    path: Path,
+    sensors: Float[np.ndarray, "sensor 2"] | None = None,
+    variable: str = "phi",
+) -> None:
+    """Write `forecast_figure` as PNG.
+
+    **Raises:** `InputError` if it cannot be written there.
+    """
+    save(forecast_figure(forecast, sample, sensors, variable), path)
+
+
+def plot_latent(
+    pairs: Mapping[str, tuple[Float[np.ndarray, "x y"], Float[np.ndarray, "x y"] | None]],
+    extent: Extent,
+    path: Path,
+    axis_labels: tuple[str, str] = ("x", "y"),
+) -> None:
+    """Write `latent_figure` as PNG.
+
+    **Raises:** `InputError` if it cannot be written there.
+    """
+    save(latent_figure(pairs, extent, axis_labels), path)
+
+
+def forecast_figure(
+    forecast: xr.Dataset,
+    sample: int,
+    sensors: Float[np.ndarray, "sensor 2"] | None = None,
+    variable: str = "phi",
+) -> Figure:
+    """Truth, forecast and error (rows) at up to four times, ending with the last (columns).
+
+    Truth and forecast share one colour scale; the error has its own, symmetric about zero. Without
+    a truth only the forecast is drawn. Values that are not finite are grey.
+
+    **Arguments:**
+
+    - `forecast`: the layout of `forecast_dataset`, with two dimensions of space.
+    - `sample`: which trajectory.
+    - `sensors`: where the field was measured, drawn as dots on the first row.
+    - `variable`: the name before `_forecast` and `_truth`.
+    """
+    chosen = forecast.isel(sample=sample, time=_spread(forecast.sizes["time"]))
+    found = chosen[variable + FORECAST_SUFFIX]
+    x, y = (chosen[name] for name in found.dims[1:])
+    times = chosen["time"]
+    rows = {"forecast": found.to_numpy()}
+    titles = [f"t = {t:g}{unit(times.attrs, before=' ')}" for t in times.to_numpy()]
+    if variable + TRUTH_SUFFIX in chosen:
+        truth = chosen[variable + TRUTH_SUFFIX].to_numpy()
+        percents = relative_l1_percent(rows["forecast"], truth, space_axes=2)
+        titles = [f"{t}\nrelative L1 {p:.2g} %" for t, p in zip(titles, percents, strict=True)]
+        rows = {"truth": truth, **rows, "error": rows["forecast"] - truth}
+
+    compared = [name for name in rows if name != "error"]
+    values = shared_scale(*(rows[name] for name in compared))
+    extent = _extent(x.to_numpy(), y.to_numpy())
+    quantity = label(found.attrs, variable)
+    with styled():
+        figure, axes = _panels(len(rows), len(titles), extent)
+        for column, title in enumerate(titles):
+            axes[0, column].set_title(title)
+            axes[-1, column].set_xlabel(label(x.attrs, "x"))
+            for row, name in enumerate(compared):
+                _draw(axes[row, column], rows[name][column], extent, FIELD_MAP, values)
+            if sensors is not None:
+                _dots(axes[0, column], sensors)
+        for row, name in enumerate(rows):
+            axes[row, 0].set_ylabel(label(y.attrs, "y"))
+            _name_row(axes[row, 0], name)
+        _colour_bar(figure, axes[: len(compared)], FIELD_MAP, values, quantity)
+        if "error" in rows:
+            errors = symmetric_scale(rows["error"])
+            for column, ax in enumerate(axes[-1]):
+                _draw(ax, rows["error"][column], extent, DIFFERENCE_MAP, errors)
+            _colour_bar(figure, axes[-1:], DIFFERENCE_MAP, errors, "forecast - truth")
+        figure.suptitle(f"{quantity}, sample {sample}{_kept_back(chosen)}")
+    return figure
+
+
+def latent_figure(
+    pairs: Mapping[str, tuple[Float[np.ndarray, "x y"], Float[np.ndarray, "x y"] | None]],
+    extent: Extent,
+    axis_labels: tuple[str, str] = ("x", "y"),
+) -> Figure:
+    """Each latent field (a row): the true one, the one found, and found minus true.
+
+    True and found share one colour scale. Where the truth is `None` only the found field is drawn.
+
+    **Arguments:**
+
+    - `pairs`: by the name to show, the field found and the true one.
+    - `extent`: of the domain.
+    - `axis_labels`: with units, if there are any.
+    """
+    known = any(truth is not None for _, truth in pairs.values())
+    with styled():
+        figure, axes = _panels(len(pairs), 3 if known else 1, extent)
+        middle = 1 if known else 0
+        for row, (name, (found, truth)) in zip(axes, pairs.items(), strict=True):
+            fields = [found] if truth is None else [truth, found]
+            scale = shared_scale(*fields)
+            _draw(row[middle], found, extent, FIELD_MAP, scale)
+            row[middle].set_title(f"{name}, found")
+            if truth is not None:
+                percent = float(relative_l1_percent(found, truth, space_axes=2))
+                difference = symmetric_scale(found - truth)
+                _draw(row[0], truth, extent, FIELD_MAP, scale)
+                row[0].set_title(f"{name}, true")
+                _draw(row[2], found - truth, extent, DIFFERENCE_MAP, difference)
+                row[2].set_title(f"found - true: relative L1 {percent:.2g} %")
+                _colour_bar(figure, row[2:], DIFFERENCE_MAP, difference, "found - true")
+            elif known:
+                row[0].set_visible(False)
+                row[2].set_visible(False)
+            _colour_bar(figure, row[: middle + 1], FIELD_MAP, scale, name)
+            first = row[0 if truth is not None else middle]
+            first.set_ylabel(axis_labels[1])
+            first.tick_params(labelleft=True)
+        for ax in axes[-1]:
+            ax.set_xlabel(axis_labels[0])
+    return figure
+
+
+def _spread(times: int) -> Int[np.ndarray, " column"]:
+    """Up to four evenly spread snapshots; the first is left out where it is one of many."""
+    last = times - 1
+    return np.unique(np.round(np.linspace(last / _COLUMNS, last, _COLUMNS)).astype(int))
+
+
+def _extent(x: Float[np.ndarray, " x"], y: Float[np.ndarray, " y"]) -> Extent:
+    """From cell centres to the outer faces."""
+    half = [0.5 * float(c[-1] - c[0]) / max(len(c) - 1, 1) for c in (x, y)]
+    low = [float(c[0]) - h for c, h in zip((x, y), half, strict=True)]
+    high = [float(c[-1]) + h for c, h in zip((x, y), half, strict=True)]
+    return low[0], high[0], low[1], high[1]
+
+
+def _panels(rows: int, columns: int, extent: Extent) -> tuple[Figure, np.ndarray]:
+    """A figure of panels in the domain's shape with room for titles and colour bars."""
+    tallness = (extent[3] - extent[2]) / (extent[1] - extent[0])
+    height = rows * (_PANEL * min(max(tallness, 0.3), 1.5) + 0.35) + 0.8
+    figure = Figure(figsize=(columns * _PANEL + 1.6, height), layout="compressed")
+    return figure, figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+
+
+def _draw(
+    ax: Axes, field: Float[np.ndarray, "x y"], extent: Extent, colours: str, scale: Normalize
+) -> None:
+    # Grey behind, so that a hole cannot be taken for a small difference.
+    ax.set_facecolor("0.6")
+    ax.imshow(
+        field.T,
+        origin="lower",
+        extent=extent,
+        aspect="equal",
+        cmap=colours,
+        norm=scale,
+        interpolation="nearest",
+    )
+
+
+def _dots(ax: Axes, sensors: Float[np.ndarray, "sensor 2"]) -> None:
+    ax.scatter(*sensors.T, s=7, c="white", edgecolors="black", linewidths=0.5, label="sensors")
+
+
+def _name_row(ax: Axes, name: str) -> None:
+    ax.annotate(
+        name,
+        (0.03, 0.95),
+        xycoords="axes fraction",
+        va="top",
+        fontweight="bold",
+        bbox={"boxstyle": "round,pad=0.25", "facecolor": "white", "alpha": 0.85, "linewidth": 0},
+    )
+
+
+def _colour_bar(
+    figure: Figure, axes: np.ndarray, colours: str, scale: Normalize, text: str
+) -> None:
+    figure.colorbar(
+        ScalarMappable(scale, colours),
+        ax=list(axes.ravel()),
+        label=text,
+        pad=0.015,
+        # The full value at each tick: a common factor above the bar is easily missed.
+        format=FuncFormatter(lambda value, _: f"{value:g}"),
+    )
+
+
+def _kept_back(sample: xr.Dataset) -> str:
+    if HELD_OUT not in sample.coords:
+        return ""
+    return " (held out)" if bool(sample[HELD_OUT]) else " (training)"

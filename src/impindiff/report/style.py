@@ -1,0 +1,71 @@
+"""How every figure looks, and how it is saved. No global Matplotlib state is left changed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from impindiff.observations import written_whole
+
+FIELD_MAP = "viridis"
+DIFFERENCE_MAP = "RdBu_r"  # white where there is no difference
+
+_STYLE = {
+    "font.size": 11,
+    "axes.titlesize": 11,
+    "axes.labelsize": 11,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 10,
+    "axes.grid": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def styled() -> Any:
+    """A context in which figures are built."""
+    return matplotlib.rc_context(cast(Any, _STYLE))
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG; the file appears under its name only when whole.
+
+    **Raises:** `InputError` if it cannot be written there.
+    """
+    with written_whole(path) as partial:
+        # Layouts of panels with a fixed shape leave margins, or cut labels; tight does neither.
+        figure.savefig(partial, dpi=130, bbox_inches="tight")
+
+
+def shared_scale(*fields: Float[np.ndarray, "..."]) -> Normalize:
+    """From the least to the largest finite value of all the fields."""
+    finite = np.concatenate([f[np.isfinite(f)].ravel() for f in fields])
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    # A constant field still needs an interval to be coloured in.
+    return Normalize(low, high if high > low else low + 1.0)
+
+
+def symmetric_scale(*fields: Float[np.ndarray, "..."]) -> Normalize:
+    """From minus to plus the largest finite magnitude, so that white is zero."""
+    finite = np.concatenate([np.abs(f[np.isfinite(f)]).ravel() for f in fields])
+    limit = float(finite.max()) if finite.size else 0.0
+    return Normalize(-(limit or 1.0), limit or 1.0)
+
+
+def unit(attrs: Mapping[str, Any], before: str = "") -> str:
+    """`before` and the unit, or the scaling in place of one; nothing for a pure number."""
+    text = str(attrs.get("units", attrs.get("scaling", "")))
+    return "" if text in ("", "1", "dimensionless") else before + text
+
+
+def label(attrs: Mapping[str, Any], name: str) -> str:
+    """`long name (unit)` for an axis or a colour bar; `name` without a long name."""
+    text = unit(attrs)
+    long_name = str(attrs.get("long_name", name))
+    return f"{long_name} ({text})" if text else long_name

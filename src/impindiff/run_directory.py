@@ -1,0 +1,147 @@
+"""The folder of a run: which one, and what is read back from it."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+from pydantic import ConfigDict
+
+from impindiff.cases import Case, dump_yaml, get_case, load_configuration
+from impindiff.cases.configuration import StrictModel
+from impindiff.cases.settings import CaseSettings
+from impindiff.errors import InputError
+from impindiff.observations import Trajectories, written_whole
+from impindiff.steppers import HybridModel
+
+CONFIGURATION = "config.yaml"
+MODEL = "model.eqx"
+DATA = "data.nc"
+_DEFAULT_ROOT = Path("runs")
+
+
+class _CaseName(StrictModel):
+    model_config = ConfigDict(extra="ignore")
+
+    case: str
+
+
+def choose(case: str, out: Path | None, *, resume: bool) -> Path:
+    """The folder to run in.
+
+    Without `out`: runs/CASE, or runs/CASE-2, ... so that no earlier run is touched; with `resume`
+    the latest of these. Raises `InputError` for an `out` that holds something already, and for
+    nothing to resume.
+    """
+    if out is None:
+        taken = [folder for folder in _numbered(case) if folder.exists()]
+        if not resume:
+            return next(folder for folder in _numbered(case) if not folder.exists())
+        if not taken:
+            raise InputError(
+                f"--resume: there is no run in {_DEFAULT_ROOT / case}; name it by --out"
+            )
+        return taken[-1]
+    if resume:
+        if not (out / CONFIGURATION).is_file():
+            raise InputError(f"--resume: {out} holds no run (no {CONFIGURATION} in it)")
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(
+            f"--out: {out} is not empty; pass --resume to continue the run in it, or name another"
+        )
+    return out
+
+
+def _numbered(case: str) -> list[Path]:
+    """runs/CASE, runs/CASE-2, ... up to the first that does not exist."""
+    folders = [_DEFAULT_ROOT / case]
+    while folders[-1].exists():
+        folders.append(_DEFAULT_ROOT / f"{case}-{len(folders) + 1}")
+    return folders
+
+
+def write_configuration(folder: Path, settings: CaseSettings) -> None:
+    """Make the folder and put the resolved configuration into it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out: cannot make {folder}: {error.strerror}") from None
+    write_text(folder / CONFIGURATION, dump_yaml(settings))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write the file whole or not at all."""
+    with written_whole(path) as partial:
+        partial.write_text(text)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON; numbers that are not finite become null."""
+    write_text(path, json.dumps(_finite(content), indent=2) + "\n")
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_finite(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content
+
+
+def write_model(folder: Path, model: HybridModel) -> None:
+    """The model's arrays; the configuration rebuilds the rest."""
+    with written_whole(folder / MODEL) as partial:
+        eqx.tree_serialise_leaves(partial, model)
+
+
+def set_precision(settings: CaseSettings) -> None:
+    """Give JAX the run's precision: the command's job, which the library never does on import."""
+    jax.config.update("jax_enable_x64", settings.precision == "float64")
+
+
+class Run(NamedTuple):
+    """A trained run, read back."""
+
+    case: Case
+    settings: Any
+    model: HybridModel
+    data: Trajectories
+
+
+def read_configuration(folder: Path) -> tuple[Case, Any]:
+    """The case and the settings of the run in `folder`.
+
+    Raises `InputError` if it is not a run.
+    """
+    path = folder / CONFIGURATION
+    if not path.is_file():
+        raise InputError(f"{folder}: is not the folder of a run (no {CONFIGURATION} in it)")
+    case = get_case(load_configuration(_CaseName, [path], []).case)
+    return case, load_configuration(case.settings, [path], [])
+
+
+def read(folder: Path) -> Run:
+    """The run in `folder`, its model and its data.
+
+    Raises `InputError` if it is not a run or was not trained to the end.
+    """
+    case, settings = read_configuration(folder)
+    set_precision(settings)
+    path = folder / MODEL
+    if not path.is_file():
+        raise InputError(
+            f"{folder}: has no {MODEL}, so its training has not ended; continue it with "
+            f"'impindiff run {case.name} --out {folder} --resume'"
+        )
+    like = case.model(settings, jax.random.key(0))
+    try:
+        model = eqx.tree_deserialise_leaves(path, like)
+    except (RuntimeError, ValueError, EOFError, OSError) as error:
+        raise InputError(f"{path}: cannot be read as the model of this run ({error})") from None
+    if settings.data.path is None:
+        return Run(case, settings, model, Trajectories.from_netcdf(folder / DATA))
+    return Run(case, settings, model, case.read(settings, settings.data.path)[0])

@@ -1,0 +1,218 @@
+"""The training loop."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, PyTree
+
+from impindiff.errors import ImpindiffError
+from impindiff.rollout import Rollout, describe_failure, leaf_names
+from impindiff.steppers import HybridModel
+from impindiff.training.history import History
+from impindiff.training.loss import TrajectoryLoss
+from impindiff.training.store import TrainingStore
+
+
+class TrainingError(ImpindiffError, RuntimeError):
+    """Training cannot go on: a loss or gradient is not finite, or a solve failed."""
+
+
+class Totals(eqx.Module):
+    """Solver statistics accumulated over all training steps."""
+
+    solves: Float[Array, ""]
+    iterations: Float[Array, ""]
+    linear_iterations: Float[Array, ""]
+    failed_solves: Float[Array, ""]
+    max_residual: Float[Array, ""]
+    max_adjoint_residual: Float[Array, ""]
+
+    @classmethod
+    def zero(cls) -> "Totals":
+        """Before the first step."""
+        return cls(*(jnp.zeros(()) for _ in range(6)))
+
+    def add(self, result: Rollout, adjoint_residual: Float[Array, "steps samples"]) -> "Totals":
+        """With one more rollout and its backward pass."""
+        stats = result.stats
+        return Totals(
+            self.solves + stats.converged.size,
+            self.iterations + jnp.sum(stats.iterations),
+            self.linear_iterations + jnp.sum(stats.linear_iterations),
+            self.failed_solves + jnp.sum(~stats.converged),
+            jnp.maximum(self.max_residual, jnp.max(stats.residual)),
+            jnp.maximum(self.max_adjoint_residual, jnp.max(adjoint_residual)),
+        )
+
+
+class TrainingState(eqx.Module):
+    """All that the next step depends on, and what the run's metrics need; arrays only."""
+
+    parameters: PyTree[Any]
+    optimizer: PyTree[Any]
+    step: Array
+    seconds: Array
+    loss: Array
+    totals: Totals
+
+
+class Progress(NamedTuple):
+    """What a progress display is told after each step."""
+
+    step: int
+    loss: float
+    held_out: float | None
+
+
+class Fitted(NamedTuple):
+    """The trained model and what training cost."""
+
+    model: HybridModel
+    steps: int
+    seconds: float
+    final_loss: float
+    totals: Totals
+
+
+def fit(
+    model: HybridModel,
+    loss: TrajectoryLoss,
+    optimizer: optax.GradientTransformation,
+    folder: Path,
+    *,
+    steps: int,
+    log_every: int,
+    save_every: int,
+    resume: bool = False,
+    evaluate: Callable[[HybridModel], float | None] | None = None,
+    show: Callable[[Progress], None] = lambda progress: None,
+) -> Fitted:
+    """Minimise `loss` over the model's floating-point arrays.
+
+    Writes `history.jsonl` (a line per `log_every` steps) and `training_state/` (every `save_every`
+    steps, at the end, and when interrupted) into `folder`. With `resume` it continues from the last
+    state saved, with the same result to the bit as if it had not been interrupted.
+
+    - `evaluate`: held-out error of a model in percent (None if not finite), for the log only.
+    - `show`: called after each step.
+
+    Raises `TrainingError`, naming the training step and, of the rollout, step, time, sample and
+    field, when a solve fails or the loss or its gradient is not finite.
+    """
+    parameters, static = eqx.partition(model, eqx.is_inexact_array)
+    state = TrainingState(
+        parameters=parameters,
+        optimizer=optimizer.init(parameters),
+        step=jnp.zeros((), jnp.int32),
+        seconds=jnp.zeros(()),
+        loss=jnp.asarray(jnp.inf),
+        totals=Totals.zero(),
+    )
+    store = TrainingStore(folder / "training_state")
+    try:
+        restored = store.restore(state) if resume else None
+        state = state if restored is None else restored
+        first = int(state.step)
+        history = History(folder / "history.jsonl", after_step=first if resume else None)
+        advance = eqx.filter_jit(_training_step)
+        start = time.perf_counter() - float(state.seconds)
+        held_out = None
+        try:
+            for step in range(first + 1, steps + 1):
+                candidate, result, adjoint_residual, gradient_norm = advance(
+                    state, static, loss, optimizer
+                )
+                _require_success(step, candidate, result, adjoint_residual, gradient_norm)
+                seconds = time.perf_counter() - start
+                state = eqx.tree_at(lambda s: s.seconds, candidate, jnp.asarray(seconds))
+                if step % log_every == 0 or step in (1, steps):
+                    if evaluate is not None:
+                        held_out = evaluate(eqx.combine(state.parameters, static))
+                    history.append(
+                        {
+                            "step": step,
+                            "loss": float(state.loss),
+                            "held_out_percent": held_out,
+                            "gradient_norm": float(gradient_norm),
+                            "linear_iterations_mean": float(
+                                np.mean(np.asarray(result.stats.linear_iterations))
+                            ),
+                            "adjoint_residual_max": float(np.max(np.asarray(adjoint_residual))),
+                            "seconds": seconds,
+                        }
+                    )
+                if step % save_every == 0:
+                    store.save(step, state)
+                show(Progress(step, float(state.loss), held_out))
+        finally:
+            if int(state.step) > first:
+                store.save(int(state.step), state)
+    finally:
+        store.close()
+    return Fitted(
+        model=eqx.combine(state.parameters, static),
+        steps=int(state.step),
+        seconds=float(state.seconds),
+        final_loss=float(state.loss),
+        totals=state.totals,
+    )
+
+
+def _training_step(
+    state: TrainingState,
+    static: HybridModel,
+    loss: TrajectoryLoss,
+    optimizer: optax.GradientTransformation,
+) -> tuple[TrainingState, Rollout, Array, Array]:
+    """(next state, rollout with its statistics, adjoint residuals, norm of the gradient)."""
+
+    def value(parameters, probe):
+        return loss(eqx.combine(parameters, static), probe)
+
+    differentiate = jax.value_and_grad(value, argnums=(0, 1), has_aux=True)
+    (loss_value, result), (gradient, adjoint_residual) = differentiate(
+        state.parameters, loss.probe()
+    )
+    updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.parameters)
+    new = TrainingState(
+        parameters=optax.apply_updates(state.parameters, updates),
+        optimizer=optimizer_state,
+        step=state.step + 1,
+        seconds=state.seconds,
+        loss=loss_value,
+        totals=state.totals.add(result, adjoint_residual),
+    )
+    return new, result, adjoint_residual, optax.tree.norm(gradient)
+
+
+def _require_success(
+    step: int,
+    state: TrainingState,
+    result: Rollout,
+    adjoint_residual: Array,
+    gradient_norm: Array,
+) -> None:
+    failure = describe_failure(result.stats, result.step_times, leaf_names(result.u))
+    if failure is not None:
+        raise TrainingError(f"training step {step}: the rollout failed at {failure}")
+    if not np.isfinite(float(state.loss)):
+        raise TrainingError(
+            f"training step {step}: the loss is {float(state.loss)} although every solve "
+            "converged; look for a NaN in the observations"
+        )
+    if not np.isfinite(float(gradient_norm)):
+        residual = np.asarray(adjoint_residual)
+        rollout_step, sample = np.unravel_index(np.argmax(residual), residual.shape)
+        raise TrainingError(
+            f"training step {step}: the gradient is not finite; the adjoint solve of rollout step "
+            f"{rollout_step + 1} of {residual.shape[0]}, sample {sample}, left a relative residual "
+            f"of {residual.max():.3g}; try a larger gradient.max_iterations or gradient.rtol, or a "
+            "smaller step"
+        )

@@ -1,0 +1,354 @@
+"""The main job: data, training, forecast, metrics, figures."""
+
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from impindiff import report, run_directory
+from impindiff.cases import Case
+from impindiff.cases.settings import CaseSettings
+from impindiff.errors import InputError
+from impindiff.observations import (
+    Sensors,
+    Trajectories,
+    add_noise,
+    forecast_dataset,
+    provenance,
+    relative_l1_percent,
+    written_whole,
+)
+from impindiff.rollout import rollout
+from impindiff.steppers import HybridModel
+from impindiff.training import Fitted, Progress, TrajectoryLoss, adam, fit
+from impindiff.training.history import read as read_history
+
+
+class Data(NamedTuple):
+    """The trajectories and which of them training may see."""
+
+    trajectories: Trajectories
+    training: list[int]
+    held_out: list[int]
+
+
+def prepare(case: Case, settings: CaseSettings) -> tuple[Data, Any]:
+    """The data, and the settings with everything the data determine filled in.
+
+    Raises `InputError` for data or settings that do not fit each other; nothing is written.
+    """
+    path = settings.data.path
+    if path is None:
+        trajectories = case.reference(settings)
+        held_out = case.held_out(settings)
+    else:
+        trajectories, settings = case.read(settings, path)
+        held_out = list(settings.data.held_out)
+    training, held_out = trajectories.split(held_out)
+    _forecast_times(trajectories, settings)
+    return Data(trajectories, training, held_out), settings
+
+
+def make_loss(case: Case, settings: CaseSettings, data: Data) -> TrajectoryLoss:
+    """The misfit to the observations that the settings ask for.
+
+    Raises `InputError` for an observation time that the data do not have.
+    """
+    del case
+    trajectories, observed = data.trajectories, settings.observations
+    indices = trajectories.index_of_times(observed.times)
+    if sorted(set(indices)) != indices or 0 in indices:
+        raise InputError(
+            f"observations.times: {list(observed.times)} must increase and come after the initial "
+            f"state at {trajectories.times[0]:g}"
+        )
+    sensors = Sensors(trajectories.cells, observed.sensors, observed.seed)
+    fields = trajectories.field[data.training]
+    noisy = add_noise(
+        fields[:, indices], observed.noise, observed.seed + 1, space_axes=len(trajectories.cells)
+    )
+    return TrajectoryLoss(
+        u0=jnp.asarray(fields[:, 0]),
+        times=(float(trajectories.times[0]), *(float(trajectories.times[i]) for i in indices)),
+        values=jnp.asarray(sensors(np.moveaxis(noisy, 1, 0))),
+        sensors=sensors,
+        stepper=settings.stepper.build(settings.solver, settings.gradient),
+        dt=settings.stepper.dt,
+    )
+
+
+def run_case(
+    case: Case,
+    settings: CaseSettings,
+    folder: Path,
+    *,
+    resume: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+    show: Callable[[Progress], None] = lambda progress: None,
+) -> dict[str, Any]:
+    """Run a case from data to figures in `folder`; returns the metrics that it also writes.
+
+    - `say`: told what happens, a line at a time.
+    - `show`: told about each training step.
+
+    Raises `InputError` before anything is written if settings or data are wrong; `TrainingError`
+    or `SolverError` when training or the forecast cannot go on.
+    """
+    start = time.perf_counter()
+    run_directory.set_precision(settings)
+    say("data: " + (f"{settings.data.path}" if settings.data.path else "solving for the reference"))
+    data, settings = prepare(case, settings)
+    loss = make_loss(case, settings, data)
+    model = case.model(settings, jax.random.key(settings.seed))
+
+    run_directory.write_configuration(folder, settings)
+    if settings.data.path is None:
+        data.trajectories.to_netcdf(folder / run_directory.DATA)
+    fitted = fit(
+        model,
+        loss,
+        adam(settings.training.schedule, settings.training.learning_rate, settings.training.steps),
+        folder,
+        steps=settings.training.steps,
+        log_every=settings.training.log_every,
+        save_every=settings.training.save_every,
+        resume=resume,
+        evaluate=_held_out_error(settings, data) if data.held_out else None,
+        show=show,
+    )
+    run_directory.write_model(folder, fitted.model)
+    say("forecast, metrics and figures")
+    forecast = _forecast_of_data(case, settings, data, fitted.model)
+    with written_whole(folder / "forecast.nc") as partial:
+        forecast.to_netcdf(partial, engine="h5netcdf")
+    metrics = _metrics(case, settings, data, fitted, forecast)
+    _figures(case, settings, data, fitted.model, loss.sensors, forecast, folder)
+    metrics["memory"] = {"peak_rss_mb": _peak_memory_mb()}
+    metrics["seconds_total"] = time.perf_counter() - start
+    run_directory.write_json(folder / "metrics.json", metrics)
+    return metrics
+
+
+def forecast_run(folder: Path, until: float, out: Path) -> xr.Dataset:
+    """Forecast every sample of a trained run from its initial state to `until`; write it to `out`.
+
+    For reference data the truth is computed as far and stored beside. Raises `InputError` for a
+    folder that is not a trained run or a time that is not after the initial one.
+    """
+    run = run_directory.read(folder)
+    settings, data = run.settings, run.data
+    first = float(data.times[0])
+    if not until > first:
+        raise InputError(f"--until: {until:g} is not after the initial time {first:g}")
+    if settings.data.path is None:
+        data = run.case.reference(settings, until=until)
+        times = data.times[data.times <= until * (1 + 1e-9)]
+        truth = data.field[:, : len(times)]
+        held_out = run.case.held_out(settings)
+    else:
+        count = max(1, int(np.ceil((until - first) / settings.forecast.every * (1 - 1e-9))))
+        times = np.linspace(first, until, count + 1)
+        truth, held_out = None, list(settings.data.held_out)
+    dataset = _forecast(settings, data, run.model, times, truth, held_out)
+    with written_whole(out) as partial:
+        dataset.to_netcdf(partial, engine="h5netcdf")
+    return dataset
+
+
+def _forecast_times(
+    trajectories: Trajectories, settings: CaseSettings
+) -> Float[np.ndarray, " times"]:
+    until = settings.forecast.until
+    times = trajectories.times
+    if until is None:
+        return times
+    if not times[0] < until <= times[-1] * (1 + 1e-9):
+        raise InputError(
+            f"forecast.until: {until:g} is outside the data, which go from {times[0]:g} to "
+            f"{times[-1]:g}; for a longer forecast use 'impindiff forecast' on the finished run"
+        )
+    return times[times <= until * (1 + 1e-9)]
+
+
+def _held_out_error(settings: CaseSettings, data: Data) -> Callable[[HybridModel], float | None]:
+    times = _forecast_times(data.trajectories, settings)
+    fields = data.trajectories.field[data.held_out]
+    last = fields[:, len(times) - 1]
+
+    def error(model: HybridModel) -> float | None:
+        result = rollout(
+            model,
+            fields[:, 0],
+            times[[0, -1]],
+            stepper=settings.stepper.build(settings.solver, settings.gradient),
+            dt=settings.stepper.dt,
+            throw=False,
+        )
+        found = np.asarray(result.u[-1])
+        percent = relative_l1_percent(found, last, space_axes=last.ndim - 1).mean()
+        return float(percent) if np.isfinite(percent) else None
+
+    return error
+
+
+def _forecast(
+    settings: CaseSettings,
+    data: Trajectories,
+    model: HybridModel,
+    times: Float[np.ndarray, " times"],
+    truth: Float[np.ndarray, "sample time *space"] | None,
+    held_out: list[int],
+) -> xr.Dataset:
+    result = rollout(
+        model,
+        data.field[:, 0],
+        times,
+        stepper=settings.stepper.build(settings.solver, settings.gradient),
+        dt=settings.stepper.dt,
+    )
+    return forecast_dataset(
+        np.moveaxis(np.asarray(result.u), 0, 1),
+        times,
+        data.coordinates,
+        np.isin(np.arange(len(data.field)), held_out),
+        truth=truth,
+        variable=data.variable,
+        attrs=provenance(
+            "Forecast of a trained hybrid model",
+            f"{settings.stepper.name}, dt = {settings.stepper.dt:g}",
+            settings.model_dump(mode="json"),
+        ),
+        variable_attrs=data.variable_attrs,
+    )
+
+
+def _forecast_of_data(
+    case: Case, settings: CaseSettings, data: Data, model: HybridModel
+) -> xr.Dataset:
+    del case
+    trajectories = data.trajectories
+    times = _forecast_times(trajectories, settings)
+    truth = trajectories.field[:, : len(times)]
+    return _forecast(settings, trajectories, model, times, truth, data.held_out)
+
+
+def _metrics(
+    case: Case, settings: CaseSettings, data: Data, fitted: Fitted, forecast: xr.Dataset
+) -> dict[str, Any]:
+    variable = data.trajectories.variable
+    space_axes = len(data.trajectories.cells)
+    percent = relative_l1_percent(
+        forecast[f"{variable}_forecast"].to_numpy(),
+        forecast[f"{variable}_truth"].to_numpy(),
+        space_axes=space_axes,
+    )
+    judged = data.held_out or data.training
+    at_end = {"train": data.training} | ({"held_out": data.held_out} if data.held_out else {})
+    found = case.latent_fields(fitted.model)
+    totals = fitted.totals
+    return {
+        "case": case.name,
+        "forecast": {
+            "relative_l1_percent": {
+                name: float(percent[indices, -1].mean()) for name, indices in at_end.items()
+            },
+            "error_vs_time": [
+                [float(t), float(p)]
+                for t, p in zip(
+                    forecast["time"].to_numpy(), percent[judged].mean(axis=0), strict=True
+                )
+            ],
+        },
+        "latent": {
+            "relative_l1_percent": {
+                name: float(
+                    relative_l1_percent(np.asarray(found[name]), truth, space_axes=truth.ndim)
+                )
+                for name, truth in data.trajectories.latent.items()
+                if name in found
+            }
+        },
+        "train": {
+            "seconds": fitted.seconds,
+            "steps": fitted.steps,
+            "final_loss": fitted.final_loss,
+        },
+        "solver": {
+            "iterations_mean": float(totals.iterations / totals.solves),
+            "linear_iterations_mean": float(totals.linear_iterations / totals.solves),
+            "max_residual": float(totals.max_residual),
+            "failed_solves": int(totals.failed_solves),
+        },
+        "gradient": {"max_residual": float(totals.max_adjoint_residual)},
+        "precision": settings.precision,
+        "seed": settings.seed,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("impindiff", "jax", "equinox", "lineax", "optax")},
+        },
+    }
+
+
+def _figures(
+    case: Case,
+    settings: CaseSettings,
+    data: Data,
+    model: HybridModel,
+    sensors: Sensors,
+    forecast: xr.Dataset,
+    folder: Path,
+) -> None:
+    figures = folder / "figures"
+    figures.mkdir(exist_ok=True)
+    trajectories = data.trajectories
+    axes = list(trajectories.coordinates.values())
+    dots = None if sensors.indices is None else sensors.positions(axes)
+    sets = {"train": data.training} | ({"held_out": data.held_out} if data.held_out else {})
+    errors = {}
+    for name, indices in sets.items():
+        # the middle of the set's correlation lengths: neither its easiest nor its hardest
+        report.plot_forecast(
+            forecast,
+            indices[len(indices) // 2],
+            figures / f"forecast_{name}.png",
+            sensors=dots,
+            variable=trajectories.variable,
+        )
+        chosen = forecast.isel(sample=indices)
+        percent = relative_l1_percent(
+            chosen[f"{trajectories.variable}_forecast"].to_numpy(),
+            chosen[f"{trajectories.variable}_truth"].to_numpy(),
+            space_axes=len(axes),
+        )
+        label = f"{name.replace('_', ' ')} (mean of {len(indices)})"
+        errors[label] = (forecast["time"].to_numpy(), percent.mean(axis=0))
+    report.plot_error_vs_time(
+        errors, list(settings.observations.times), figures / "error_vs_time.png"
+    )
+    found = case.latent_fields(model)
+    (x0, y0), (x1, y1) = trajectories.lower, trajectories.upper
+    report.plot_latent(
+        {
+            name: (np.asarray(values), trajectories.latent.get(name))
+            for name, values in found.items()
+        },
+        (x0, x1, y0, y1),
+        figures / "velocity.png",
+    )
+    report.plot_history(read_history(folder / "history.jsonl"), figures / "history.png")
+
+
+def _peak_memory_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # bytes on macOS, kilobytes elsewhere
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)
