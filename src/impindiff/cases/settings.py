@@ -20,10 +20,13 @@ Seed = Annotated[int, Field(ge=0)]
 class DataSettings(StrictModel):
     """A file of one's own in place of the reference data."""
 
-    path: Path | None = Field(default=None, description="NetCDF file; null: the case's reference data")
+    path: Path | None = Field(
+        default=None, description="NetCDF file; null: the case's reference data"
+    )
     variable: str = Field(default="phi", description="name of the observed variable in the file")
     held_out: tuple[int, ...] = Field(
-        default=(), description="samples of the file kept back from training, to judge the forecast by"
+        default=(),
+        description="samples of the file kept back from training, to judge the forecast by",
     )
 
 
@@ -31,7 +34,7 @@ class ObservationSettings(StrictModel):
     """What training sees of the data."""
 
     times: Annotated[tuple[Positive, ...], Field(min_length=1)] = Field(
-       default= description="times at which the field is observed"
+        description="times at which the field is observed"
     )
     sensors: PositiveInt | None = Field(
         default=None, description="number of random cells observed; null: all of them"
@@ -47,14 +50,18 @@ class FieldSettings(StrictModel):
 
     width: PositiveInt = Field(default=64, description="neurons per sine layer")
     depth: PositiveInt = Field(default=3, description="sine layers")
-    omega_first: Positive = Field(default=10.0, description="frequency factor of the first sine layer")
+    omega_first: Positive = Field(
+        default=10.0, description="frequency factor of the first sine layer"
+    )
     omega: Positive = Field(default=30.0, description="frequency factor of the other sine layers")
 
 
 class SolverSettings(StrictModel):
     """The solver inside each implicit step (see `NewtonKrylov`)."""
 
-    rtol: Positive = Field(default=1e-8, description="relative to the residual of the previous state")
+    rtol: Positive = Field(
+        default=1e-8, description="relative to the residual of the previous state"
+    )
     atol: Positive | None = Field(default=None, description="absolute; null: by precision")
     max_iterations: PositiveInt = Field(default=20, description="of Newton's method")
     krylov: Literal["bicgstab", "gmres"] = Field(default="bicgstab", description="linear solver")
@@ -126,14 +133,18 @@ class ForecastSettings(StrictModel):
     until: Positive | None = Field(
         default=None, description="last time; null: that of the data (0.2 for reference data)"
     )
-    every: Positive = Field(default=0.01, description="time between stored states of reference data")
+    every: Positive = Field(
+        default=0.01, description="time between stored states of reference data"
+    )
 
 
 class CaseSettings(StrictModel):
     """What every case's configuration holds."""
 
     seed: Seed = Field(default=0, description="of the network's initial weights")
-    precision: Literal["float64", "float32"] = Field(default="float64", description="of all arithmetic")
+    precision: Literal["float64", "float32"] = Field(
+        default="float64", description="of all arithmetic"
+    )
     data: DataSettings = DataSettings()
     observations: ObservationSettings
     solver: SolverSettings = SolverSettings()

@@ -101,7 +101,8 @@ class ImplicitAdjoint(AbstractGradient):
     ) -> tuple[PyTree, Status]:
         """See `AbstractGradient.solve`."""
         fixed_residual, fixed_z0, fixed_args = jax.tree.map(
-            lambda leaf: jax.lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf,
+            # asarray: what differentiation traces may turn out to be a Python scalar
+            lambda leaf: jnp.asarray(jax.lax.stop_gradient(leaf)) if eqx.is_array(leaf) else leaf,
             (residual, z0, args),
         )
         z, status = solver.solve(fixed_residual, fixed_z0, fixed_args, unrolled=False)
@@ -156,13 +157,15 @@ def _root_of_jvp(primals, tangents, *, rule: ImplicitAdjoint):
     # transposed solve it is free to bring the relative residual out, as the cotangent of `probe`.
     scalar = jnp.zeros((), result_dtype(z))
     source = minus_source(z, (residual, args), (residual_dot, args_dot))
-    # The barrier makes the parts one unit: JAX cannot transpose a linear solve of whose right-hand
-    # side some parts depend on the tangents and others (zeros here) do not.
-    b = jax.lax.optimization_barrier((source, scalar if probe_dot is None else probe_dot))
+    # A barrier makes the parts one unit: JAX cannot transpose a linear solve of whose right-hand
+    # side some parts depend on the tangents and others (zeros here) do not. Differentiated again,
+    # the solve gets a right-hand side from `matvec` or its transpose: hence one at either end.
+    one_unit = jax.lax.optimization_barrier
+    b = one_unit((source, scalar if probe_dot is None else probe_dot))
 
     def matvec(augmented):
-        v, extra = augmented
-        return jax.jvp(function, (z,), (v,))[1], extra
+        v, extra = one_unit(augmented)
+        return one_unit((jax.jvp(function, (z,), (v,))[1], extra))
 
     eps = float(jnp.finfo(scalar.dtype).eps)
     rtol = max(1e-10, 50 * eps) if rule.rtol is None else rule.rtol

@@ -85,7 +85,9 @@ class NewtonKrylov(AbstractRootSolver):
             first = it.iterations == 0
             going = (it.size > it.target) & jnp.isfinite(it.size)
             if affine:
-                going &= it.size < it.previous_size
+                # A linear solve that failed and did not help will not do better the next time. (One
+                # that succeeded and did not help: piecewise linear, Newton goes on.)
+                going &= (it.size < it.previous_size) | ~it.linear_failure
             return first | going
 
         def newton_step(it: _Iterate) -> _Iterate:
@@ -132,11 +134,7 @@ class NewtonKrylov(AbstractRootSolver):
         )
         end = bounded_loop(unfinished, newton_step, start, self.max_iterations, unrolled=unrolled)
         converged = end.size <= end.target
-        outcome = Outcome.where(
-            end.linear_failure | jnp.asarray(affine),
-            Outcome.linear_failure,
-            Outcome.max_iterations,
-        )
+        outcome = Outcome.where(end.linear_failure, Outcome.linear_failure, Outcome.max_iterations)
         outcome = Outcome.where(jnp.isfinite(end.size), outcome, Outcome.not_finite)
         outcome = Outcome.where(converged, Outcome.converged, outcome)
         status = Status(

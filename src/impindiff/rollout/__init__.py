@@ -3,6 +3,7 @@
 from impindiff.rollout.checkpointing import AbstractCheckpointing, StoreStates
 from impindiff.rollout.result import Rollout, describe_failure, leaf_names
 from impindiff.rollout.rollout import rollout
+from impindiff.rollout.schedule import number_of_steps
 
 __all__ = [
     "AbstractCheckpointing",
@@ -10,5 +11,6 @@ __all__ = [
     "StoreStates",
     "describe_failure",
     "leaf_names",
+    "number_of_steps",
     "rollout",
 ]

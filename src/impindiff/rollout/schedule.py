@@ -75,3 +75,8 @@ def make_schedule(
         np.repeat(intervals / counts, counts).astype(dtype),
         np.repeat(np.arange(1, len(exact)), counts),
     )
+
+
+def number_of_steps(times: Float[np.ndarray, " outputs"], dt: float | None) -> int:
+    """How many steps `rollout` takes with these arguments."""
+    return make_schedule(times, dt, jnp.dtype(jnp.float64)).steps
