@@ -1,8 +1,16 @@
 """Grids and what bounds them."""
 
-from .boundary import Boundaries, Boundary, BoundaryLike, Dirichlet, Neumann, Periodic, Robin
-from .ghosts import ghosts, ghosts_of_layers, pad
-from .grid import Grid
+from impindiff.grid.boundary import (
+    Boundaries,
+    Boundary,
+    BoundaryLike,
+    Dirichlet,
+    Neumann,
+    Periodic,
+    Robin,
+)
+from impindiff.grid.ghosts import ghosts, ghosts_of_layers, pad
+from impindiff.grid.grid import Grid
 
 __all__ = [
     "Boundaries",

@@ -1,9 +1,9 @@
 """Conservative finite-volume operators on a grid."""
 
-from .advection import advection
-from .advection_diffusion import advection_diffusion
-from .diffusion import diffusion
-from .divergence import divergence
-from .gradient import gradient
+from impindiff.operators.advection import advection
+from impindiff.operators.advection_diffusion import advection_diffusion
+from impindiff.operators.diffusion import diffusion
+from impindiff.operators.divergence import divergence
+from impindiff.operators.gradient import gradient
 
 __all__ = ["advection", "advection_diffusion", "diffusion", "divergence", "gradient"]

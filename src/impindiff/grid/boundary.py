@@ -1,0 +1,133 @@
+"""Boundary conditions: what holds on one side of one axis of a cell-centred grid.
+
+Every wall condition is the linear relation a u + b du/dn = g on the face, so that Dirichlet (a = 1,
+b = 0) and Neumann (a = 0, b = 1) share Robin's formula for the ghost cells.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import equinox as eqx
+import numpy as np
+from jax.core import Tracer
+from jax.typing import ArrayLike
+
+from impindiff.errors import InputError
+
+Value: TypeAlias = ArrayLike | Callable[..., ArrayLike]
+
+
+class Boundary(eqx.Module):
+    """What holds on one side of one axis: `Periodic`, `Dirichlet`, `Neumann` or `Robin`."""
+
+
+class Periodic(Boundary):
+    """The axis closes on itself: beyond its last cell comes its first. Needed on both sides."""
+
+
+class Wall(Boundary):
+    """A face on which a u + b du/dn = g holds, n being the OUTWARD normal.
+
+    The value g is a number, an array of the face's shape (the grid's shape without that axis, or
+    anything that broadcasts to it; leading batch axes of the field are allowed), or a function of
+    the time t that returns one of these. An array that lives in a model is a leaf of that model: a
+    JAX array among the trained leaves is trained like any other; give a NumPy array or a float, or
+    filter it out, to keep it fixed.
+    """
+
+    value: eqx.AbstractVar[Value]
+
+    @property
+    @abstractmethod
+    def coefficients(self) -> tuple[ArrayLike, ArrayLike]:
+        """The pair (a, b)."""
+
+
+class Dirichlet(Wall):
+    """u = value on the face."""
+
+    value: Value = 0.0
+
+    @property
+    def coefficients(self) -> tuple[ArrayLike, ArrayLike]:
+        """a = 1, b = 0."""
+        return 1.0, 0.0
+
+
+class Neumann(Wall):
+    """du/dn = value on the face, n being the outward normal: -du/dx on the lower side of x."""
+
+    value: Value = 0.0
+
+    @property
+    def coefficients(self) -> tuple[ArrayLike, ArrayLike]:
+        """a = 0, b = 1."""
+        return 0.0, 1.0
+
+
+class Robin(Wall):
+    """a u + b du/dn = value on the face, n being the outward normal.
+
+    `a` and `b` are numbers or arrays of the face's shape; b has the unit of a times a length.
+    A loss through a film, D du/dn = k (u_outside - u), is `Robin(a=k, b=D, value=k * u_outside)`.
+
+    Raises `InputError` where a = b = 0. A combination with a d + 2 b = 0, d being a ghost cell's
+    distance from its mirror image, leaves the ghost undefined: padding raises `InputError` then.
+    """
+
+    a: ArrayLike
+    b: ArrayLike
+    value: Value
+
+    def __init__(self, a: ArrayLike, b: ArrayLike, value: Value = 0.0):
+        self.a, self.b, self.value = a, b, value
+        if not (is_concrete(a) and is_concrete(b)):
+            return
+        if np.any((np.asarray(a) == 0) & (np.asarray(b) == 0)):
+            raise InputError("Robin: a and b are both 0, which states nothing; give at least one.")
+
+    @property
+    def coefficients(self) -> tuple[ArrayLike, ArrayLike]:
+        """The pair (a, b) as given."""
+        return self.a, self.b
+
+
+Side: TypeAlias = Boundary | Sequence[Boundary]
+BoundaryLike: TypeAlias = Sequence[Side]
+Boundaries: TypeAlias = tuple[tuple[Boundary, Boundary], ...]
+
+
+def is_concrete(x: object) -> bool:
+    """Whether the number is known now, that is, not a tracer of a JAX transformation."""
+    return not isinstance(x, Tracer)
+
+
+def normalise_boundary(boundary: BoundaryLike, ndim: int) -> Boundaries:
+    """One (lower side, upper side) pair per axis.
+
+    `boundary` has one entry per axis: a `Boundary` for both sides, or a pair (lower, upper).
+    Raises `InputError` on another number of entries, on an entry that is neither, and on a
+    `Periodic` with another condition opposite to it.
+    """
+    if isinstance(boundary, Boundary) or len(boundary) != ndim:
+        given = "a single condition" if isinstance(boundary, Boundary) else len(boundary)
+        raise InputError(
+            f"boundary: expected {ndim} entries, one per axis, got {given}; "
+            "the two sides of an axis go in a pair: boundary=((lower, upper), ...)."
+        )
+    return tuple(_sides(entry, axis) for axis, entry in enumerate(boundary))
+
+
+def _sides(entry: Side, axis: int) -> tuple[Boundary, Boundary]:
+    pair = (entry, entry) if isinstance(entry, Boundary) else entry
+    is_pair = isinstance(pair, Sequence) and len(pair) == 2
+    if not is_pair or not all(isinstance(side, Boundary) for side in pair):
+        raise InputError(
+            f"boundary of axis {axis}: expected Periodic, Dirichlet, Neumann or Robin, "
+            f"or a pair of them (lower, upper), got {entry!r}."
+        )
+    lower, upper = pair
+    if isinstance(lower, Periodic) != isinstance(upper, Periodic):
+        raise InputError(f"boundary of axis {axis}: Periodic needs to be on both sides.")
+    return lower, upper

@@ -1,0 +1,47 @@
+"""Advection and diffusion together: one flux, one divergence."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from impindiff.grid import BoundaryLike, Grid, Periodic
+from impindiff.operators.advection import advective_flux, face_velocities
+from impindiff.operators.diffusion import diffusive_flux, face_coefficients
+from impindiff.operators.faces import cells_beside, flux_divergence
+
+
+def advection_diffusion(
+    u: Float[Array, "..."],
+    velocity: ArrayLike | Sequence[ArrayLike],
+    coefficient: ArrayLike | Sequence[ArrayLike],
+    grid: Grid,
+    scheme: str = "upwind",
+    *,
+    averaging: str = "arithmetic",
+    boundary: BoundaryLike | None = None,
+    t: ArrayLike | None = None,
+) -> Float[Array, "..."]:
+    """-div(v u - D grad u): `advection` + `diffusion`, to round-off, but faster.
+
+    The two fluxes are added on the faces before the divergence is taken. XLA does not find this
+    by itself; on a 512 x 512 grid it halves the time of the upwind operator's linearisation and of
+    its transpose, which is where a Newton-Krylov solve and its adjoint spend theirs
+    (`benchmarks/operators.py`).
+
+    Arguments, result and errors are those of `advection` and `diffusion`.
+    """
+    grid.check_field(u, "u")
+    boundaries = grid.boundary_or_own(boundary)
+    velocities = face_velocities(velocity, grid, boundaries, u.dtype)
+    coefficients = face_coefficients(coefficient, grid, averaging, boundaries, u.dtype)
+    fluxes = []
+    for axis, (v, D) in enumerate(zip(velocities, coefficients, strict=True)):
+        beside = cells_beside(u, grid, axis, boundaries, t)
+        periodic = isinstance(boundaries[axis][0], Periodic)
+        carried = advective_flux(beside, v, axis - grid.ndim, scheme, periodic)
+        diffused = diffusive_flux(beside, D, grid.spacing[axis])
+        fluxes.append(jax.tree.map(jnp.add, carried, diffused))
+    return -flux_divergence(fluxes, grid)

@@ -1,0 +1,110 @@
+"""Values on the faces of one grid axis, kept as inner faces and the two sides.
+
+An axis of n cells has n + 1 faces. The cells beside the n - 1 inner ones are plain slices of the
+field; only the two faces on the boundary need a ghost cell. So no padded copy of the field is
+written, and the transpose, which an adjoint solve applies over and over, turns into shifted sums.
+Every slice that an operator takes of the field costs a full-size sum in that transpose, which is
+why `cells_beside` takes each slice once, for all that is computed from it.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike, DTypeLike
+from jaxtyping import Array, Float
+
+from impindiff.errors import InputError
+from impindiff.grid import Boundaries, Grid, ghosts_of_layers
+
+
+class Faces(NamedTuple):
+    """Values on the faces of an axis: n - 1 inside (or one number for all), 1 on each side."""
+
+    inner: Float[Array, "..."]
+    lower: Float[Array, "..."]
+    upper: Float[Array, "..."]
+
+
+class Beside(NamedTuple):
+    """The values in the cell below and in the cell above each face, ghost cells included."""
+
+    below: Faces
+    above: Faces
+
+
+def cells_beside(
+    u: Array, grid: Grid, axis: int, boundary: Boundaries, t: ArrayLike | None
+) -> Beside:
+    """The cells beside each face of an axis."""
+    along = axis - grid.ndim
+    first, last = layer(u, along, 0), layer(u, along, -1)
+    lower, upper = ghosts_of_layers(first, last, grid, axis, boundary, t)
+    below, above = neighbours(u, along)
+    return Beside(Faces(below, lower, last), Faces(above, first, upper))
+
+
+def layer(u: Array, along: int, index: int) -> Array:
+    """One layer of cells across an axis, counted from the end if negative, with its axis kept."""
+    start = index % u.shape[along]
+    return lax.slice_in_dim(u, start, start + 1, axis=along)
+
+
+def neighbours(u: Array, along: int) -> tuple[Array, Array]:
+    """The cells below and above each inner face."""
+    n = u.shape[along]
+    return lax.slice_in_dim(u, 0, n - 1, axis=along), lax.slice_in_dim(u, 1, n, axis=along)
+
+
+def arithmetic_mean(a: Array, b: Array) -> Array:
+    """(a + b) / 2."""
+    return 0.5 * (a + b)
+
+
+def face_means(beside: Beside) -> Faces:
+    """Arithmetic means of the two cells beside each face: on a wall, the condition's own value."""
+    return jax.tree.map(arithmetic_mean, *beside)
+
+
+def difference(faces: Faces, along: int, spacing: float) -> Array:
+    """(upper face - lower face) / spacing in each cell: what makes a flux form conservative."""
+    inner, lower, upper = faces
+    above = jnp.concatenate([inner, upper], axis=along)
+    below = jnp.concatenate([lower, inner], axis=along)
+    return (above - below) * (1.0 / spacing)
+
+
+def flux_divergence(fluxes: Sequence[Faces], grid: Grid) -> Array:
+    """The divergence of a flux given on the faces of each axis: what leaves a cell, per volume."""
+    parts = [
+        difference(flux, axis - grid.ndim, grid.spacing[axis]) for axis, flux in enumerate(fluxes)
+    ]
+    return sum(parts[1:], start=parts[0])
+
+
+def given_field(
+    x: ArrayLike, grid: Grid, axis: int, dtype: DTypeLike, name: str, allow_faces: bool = False
+) -> Array:
+    """A coefficient as an array in the field's precision.
+
+    Raises `InputError` unless it is a number, or its trailing axes are the grid's or, where
+    allowed, the grid's with one more along `axis`.
+    """
+    array = jnp.asarray(x, dtype)
+    on_faces = tuple(n + (i == axis) for i, n in enumerate(grid.cells))
+    trailing = array.shape[-grid.ndim :]
+    if array.ndim == 0 or trailing == grid.cells or (allow_faces and trailing == on_faces):
+        return array
+    also = f" or, on faces, {on_faces}" if allow_faces else ""
+    raise InputError(
+        f"{name}: expected a number or trailing axes {grid.cells} (the grid's){also}, "
+        f"got shape {array.shape}."
+    )
+
+
+def check_choice(name: str, given: str, allowed: tuple[str, ...]) -> None:
+    """Raise `InputError`, naming what is allowed, unless `given` is among it."""
+    if given not in allowed:
+        raise InputError(f"{name}: expected one of {', '.join(allowed)}, got {given!r}.")
