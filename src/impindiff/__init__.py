@@ -8,7 +8,7 @@ from impindiff.errors import ImpindiffError, InputError, SolverError
 from impindiff.fields import ConditionalField, Siren
 from impindiff.grid import Dirichlet, Grid, Neumann, Periodic, Robin
 from impindiff.implicit import ImplicitAdjoint, NewtonKrylov, Outcome, Status, Unrolled, root
-from impindiff.operators import advection, diffusion, divergence, gradient
+from impindiff.operators import advection, advection_diffusion, diffusion, divergence, gradient
 from impindiff.rollout import Rollout, StoreStates, rollout
 from impindiff.steppers import (
     RK4,
@@ -46,6 +46,7 @@ __all__ = [
     "Unrolled",
     "VectorField",
     "advection",
+    "advection_diffusion",
     "diffusion",
     "divergence",
     "gradient",

@@ -59,12 +59,11 @@ def prepare(case: Case, settings: CaseSettings) -> tuple[Data, Any]:
     return Data(trajectories, training, held_out), settings
 
 
-def make_loss(case: Case, settings: CaseSettings, data: Data) -> TrajectoryLoss:
+def make_loss(settings: CaseSettings, data: Data) -> TrajectoryLoss:
     """The misfit to the observations that the settings ask for.
 
     Raises `InputError` for an observation time that the data do not have.
     """
-    del case
     trajectories, observed = data.trajectories, settings.observations
     indices = trajectories.index_of_times(observed.times)
     if sorted(set(indices)) != indices or 0 in indices:
@@ -108,7 +107,7 @@ def run_case(
     run_directory.set_precision(settings)
     say("data: " + (f"{settings.data.path}" if settings.data.path else "solving for the reference"))
     data, settings = prepare(case, settings)
-    loss = make_loss(case, settings, data)
+    loss = make_loss(settings, data)
     model = case.model(settings, jax.random.key(settings.seed))
 
     run_directory.write_configuration(folder, settings)
@@ -128,7 +127,7 @@ def run_case(
     )
     run_directory.write_model(folder, fitted.model)
     say("forecast, metrics and figures")
-    forecast = _forecast_of_data(case, settings, data, fitted.model)
+    forecast = _forecast_of_data(settings, data, fitted.model)
     with written_whole(folder / "forecast.nc") as partial:
         forecast.to_netcdf(partial, engine="h5netcdf")
     metrics = _metrics(case, settings, data, fitted, forecast)
@@ -232,10 +231,7 @@ def _forecast(
     )
 
 
-def _forecast_of_data(
-    case: Case, settings: CaseSettings, data: Data, model: HybridModel
-) -> xr.Dataset:
-    del case
+def _forecast_of_data(settings: CaseSettings, data: Data, model: HybridModel) -> xr.Dataset:
     trajectories = data.trajectories
     times = _forecast_times(trajectories, settings)
     truth = trajectories.field[:, : len(times)]

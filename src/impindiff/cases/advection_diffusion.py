@@ -26,7 +26,7 @@ from impindiff.errors import InputError
 from impindiff.fields import ConditionalField
 from impindiff.grid import Grid, Neumann, Periodic
 from impindiff.observations import Trajectories, provenance
-from impindiff.operators import advection, diffusion
+from impindiff.operators import advection_diffusion
 from impindiff.rollout import rollout
 from impindiff.steppers import RK4, HybridModel
 
@@ -69,9 +69,7 @@ class AdvectionDiffusion(HybridModel):
     ) -> PyTree:
         """-div(v phi) + div(D grad phi)."""
         del t
-        return advection(u, latent, self.grid, scheme=self.scheme) + diffusion(
-            u, self.diffusivity, self.grid
-        )
+        return advection_diffusion(u, latent, self.diffusivity, self.grid, scheme=self.scheme)
 
 
 BoundaryKind = Literal["periodic", "zero_gradient"]

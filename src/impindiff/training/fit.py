@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
@@ -71,10 +71,13 @@ class Progress(NamedTuple):
     held_out: float | None
 
 
-class Fitted(NamedTuple):
+M = TypeVar("M", bound=HybridModel)
+
+
+class Fitted(NamedTuple, Generic[M]):
     """The trained model and what training cost."""
 
-    model: HybridModel
+    model: M
     steps: int
     seconds: float
     final_loss: float
@@ -82,7 +85,7 @@ class Fitted(NamedTuple):
 
 
 def fit(
-    model: HybridModel,
+    model: M,
     loss: TrajectoryLoss,
     optimizer: optax.GradientTransformation,
     folder: Path,
@@ -91,9 +94,9 @@ def fit(
     log_every: int,
     save_every: int,
     resume: bool = False,
-    evaluate: Callable[[HybridModel], float | None] | None = None,
-    show: Callable[[Progress], None] = lambda progress: None,
-) -> Fitted:
+    evaluate: Callable[[M], float | None] | None = None,
+    show: Callable[[Progress], object] = lambda progress: None,
+) -> Fitted[M]:
     """Minimise `loss` over the model's floating-point arrays.
 
     Writes `history.jsonl` (a line per `log_every` steps) and `training_state/` (every `save_every`

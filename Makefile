@@ -1,0 +1,47 @@
+# `make demo` and `make test` need Python >= 3.11 and make, nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CASE ?= demo
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test lint types validate benchmarks clean
+
+# CASE=smoke is the same job in about a minute; see examples/ for others.
+demo: $(VENV)/.core
+	$(BIN)/impindiff run advection_diffusion_steady --config examples/$(CASE).yaml
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/pyright
+
+validate: $(VENV)/.core
+	$(BIN)/python validation/operators.py
+	$(BIN)/python validation/gradient.py
+
+benchmarks: $(VENV)/.core
+	$(BIN)/python benchmarks/operators.py
+	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/training_step.py
+
+$(VENV)/.core: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.core
+	$(PIP) -e '.[test]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.test
+	$(PIP) -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache

@@ -1,0 +1,175 @@
+"""The command from end to end on a small problem: files, metrics, resume, forecast, own data."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+SMALL = {
+    "grid.cells": "[24, 12]",
+    "truth.training_samples": "2",
+    "truth.held_out_samples": "2",
+    "truth.dt": "0.005",
+    "forecast.every": "0.05",
+    "field.width": "8",
+    "field.depth": "2",
+    "training.steps": "40",
+    "training.log_every": "5",
+    "training.save_every": "5",
+}
+CASE = "advection_diffusion_steady"
+
+
+def settings(**changes):
+    keys = SMALL | {key.replace("__", "."): value for key, value in changes.items()}
+    return [part for key, value in keys.items() for part in ("--set", f"{key}={value}")]
+
+
+def impindiff(*arguments, cwd=None, check=True):
+    done = subprocess.run(
+        [sys.executable, "-m", "impindiff", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=300,
+        check=False,
+    )
+    if check:
+        assert done.returncode == 0, done.stderr + done.stdout
+    return done
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """An uninterrupted run."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    impindiff("run", CASE, *settings(), "--out", folder)
+    return folder
+
+
+@pytest.mark.xdist_group("runs")
+def test_the_run_directory_is_whole(finished):
+    names = {p.name for p in finished.iterdir()}
+    assert names == {
+        "config.yaml", "data.nc", "figures", "forecast.nc", "history.jsonl", "metrics.json",
+        "model.eqx", "training_state",
+    }  # fmt: skip
+    figures = {p.name for p in (finished / "figures").iterdir()}
+    assert figures == {
+        "error_vs_time.png", "forecast_held_out.png", "forecast_train.png", "history.png",
+        "velocity.png",
+    }  # fmt: skip
+
+
+@pytest.mark.xdist_group("runs")
+def test_metrics_have_the_agreed_keys(finished):
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert set(metrics["forecast"]["relative_l1_percent"]) == {"held_out", "train"}
+    assert set(metrics["latent"]["relative_l1_percent"]) == {"velocity_x", "velocity_y"}
+    assert set(metrics["train"]) == {"seconds", "steps", "final_loss"}
+    assert metrics["train"]["steps"] == 40
+    assert metrics["solver"]["failed_solves"] == 0
+    assert metrics["solver"]["iterations_mean"] == 1.0
+    assert 0 < metrics["solver"]["max_residual"] < 1e-6
+    assert 0 < metrics["gradient"]["max_residual"] <= 1e-8
+    assert metrics["memory"]["peak_rss_mb"] > 100
+    assert metrics["seconds_total"] > metrics["train"]["seconds"]
+    assert metrics["precision"] == "float64"
+    times, percents = np.array(metrics["forecast"]["error_vs_time"]).T
+    assert times == pytest.approx([0, 0.05, 0.1, 0.15, 0.2])
+    assert percents[0] == 0
+    assert percents[-1] == pytest.approx(metrics["forecast"]["relative_l1_percent"]["held_out"])
+
+
+@pytest.mark.xdist_group("runs")
+def test_error_in_the_metrics_is_that_of_the_stored_forecast(finished):
+    metrics = json.loads((finished / "metrics.json").read_text())
+    with xr.open_dataset(finished / "forecast.nc", engine="h5netcdf") as forecast:
+        last = forecast.isel(time=-1, sample=forecast["held_out"].to_numpy())
+        error = abs(last["phi_forecast"] - last["phi_truth"]).sum(("x", "y"))
+        percent = 100 * (error / abs(last["phi_truth"]).sum(("x", "y"))).mean()
+        assert dict(forecast["phi_forecast"].attrs)["scaling"] == "dimensionless"
+    assert float(percent) == pytest.approx(metrics["forecast"]["relative_l1_percent"]["held_out"])
+
+
+@pytest.mark.xdist_group("runs")
+def test_a_killed_run_resumes_to_the_same_weights(finished, tmp_path):
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "impindiff", "run", CASE, *settings(), "--out", str(folder)]
+    history = folder / "history.jsonl"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 240
+        while time.monotonic() < deadline and process.poll() is None:
+            if history.exists() and len(history.read_text().splitlines()) > 3:
+                break
+            time.sleep(0.005)
+        assert process.poll() is None, "the run ended before it could be killed"
+        process.send_signal(signal.SIGKILL)
+    assert not (folder / "model.eqx").exists()
+    refused = impindiff("forecast", folder, "--until", "1", "--out", tmp_path / "f.nc", check=False)
+    assert refused.returncode == 2
+    assert "--resume" in refused.stderr
+
+    impindiff("run", CASE, "--out", folder, "--resume")
+    assert (folder / "model.eqx").read_bytes() == (finished / "model.eqx").read_bytes()
+    losses = [
+        [(r["step"], r["loss"]) for r in map(json.loads, path.read_text().splitlines())]
+        for path in (history, finished / "history.jsonl")
+    ]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.xdist_group("runs")
+def test_a_longer_forecast(finished, tmp_path):
+    out = tmp_path / "longer.nc"
+    impindiff("forecast", finished, "--until", "0.4", "--out", out)
+    with (
+        xr.open_dataset(out, engine="h5netcdf") as longer,
+        xr.open_dataset(finished / "forecast.nc", engine="h5netcdf") as first,
+    ):
+        assert longer["time"].to_numpy()[-1] == pytest.approx(0.4)
+        shared = longer["phi_forecast"].isel(time=slice(0, 5)).to_numpy()
+        np.testing.assert_allclose(shared, first["phi_forecast"].to_numpy(), atol=1e-7)
+        assert np.isfinite(longer["phi_truth"].to_numpy()).all()
+
+
+@pytest.mark.xdist_group("own data")
+def test_a_file_of_ones_own_without_truth(tmp_path):
+    """A real-looking file: other sizes, uneven times, float32, units, no true velocity."""
+    reference = tmp_path / "reference.nc"
+    impindiff("data", CASE, "--out", reference, *settings(truth__training_samples=3))
+    with xr.open_dataset(reference, engine="h5netcdf") as dataset:
+        own = dataset.drop_vars(["velocity_x", "velocity_y"]).isel(time=[0, 1, 2, 4])
+        own = own.rename(phi="dye").astype("float32").transpose("time", "x", "y", "sample")
+        own["dye"].attrs = {"long_name": "dye concentration", "units": "mg/l"}
+        own["x"].attrs["units"] = own["y"].attrs["units"] = "m"
+        own.to_netcdf(tmp_path / "own.nc", engine="h5netcdf")
+    folder = tmp_path / "run"
+    own_settings = settings(
+        data__path=tmp_path / "own.nc", data__variable="dye", data__held_out="[1, 4]"
+    )
+    impindiff("run", CASE, *own_settings, "--out", folder)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["latent"]["relative_l1_percent"] == {}
+    assert set(metrics["forecast"]["relative_l1_percent"]) == {"held_out", "train"}
+    assert [t for t, _ in metrics["forecast"]["error_vs_time"]] == pytest.approx(
+        [0, 0.05, 0.1, 0.2]
+    )
+    with xr.open_dataset(folder / "forecast.nc", engine="h5netcdf") as forecast:
+        assert forecast["dye_forecast"].attrs["units"] == "mg/l"
+        assert forecast["held_out"].to_numpy().tolist() == [False, True, False, False, True]
+    assert not (folder / "data.nc").exists()
+    impindiff("forecast", folder, "--until", "0.3", "--out", tmp_path / "f.nc")
+
+
+@pytest.mark.xdist_group("own data")
+def test_two_runs_do_not_meet(tmp_path):
+    for name in (CASE, f"{CASE}-2"):
+        impindiff("run", CASE, *settings(training__steps=1), cwd=tmp_path)
+        assert (tmp_path / "runs" / name / "metrics.json").is_file()

@@ -1,0 +1,60 @@
+"""The floors of the package: imports run downward only, and importing changes nothing."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "impindiff"
+FLOORS = {
+    "errors": 0,
+    "grid": 1,
+    "implicit": 1,
+    "fields": 1,
+    "operators": 2,
+    "steppers": 2,
+    "rollout": 3,
+    "observations": 3,
+    "training": 4,
+    "cases": 5,
+    "report": 6,
+    "run_directory": 6,
+    "progress": 6,
+    "workflow": 7,
+    "cli": 8,
+}
+FILES = sorted(p for p in SOURCE.rglob("*.py") if p.parent != SOURCE or p.stem in FLOORS)
+
+
+def imported_rooms(path: Path) -> set[str]:
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            parts = node.module.split(".")
+            if parts[0] == "impindiff":
+                rooms |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            raise AssertionError(f"{path}: relative import; write it from impindiff on")
+    return rooms
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_imports_run_downward(path):
+    room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    for other in imported_rooms(path) - {room}:
+        assert FLOORS[other] < FLOORS[room], f"{path} (floor {FLOORS[room]}) imports {other}"
+
+
+def test_import_leaves_jax_as_it_was_and_skips_what_only_the_command_needs():
+    code = (
+        "import jax; before = dict(jax.config.values); import sys; import impindiff; "
+        "assert dict(jax.config.values) == before; "
+        "heavy = {'matplotlib', 'orbax', 'pydantic', 'typer', 'rich', 'xarray'}; "
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
