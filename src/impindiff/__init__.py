@@ -7,7 +7,15 @@ the state with implicit steps and train through their adjoint. See the README fo
 from impindiff.errors import ImpindiffError, InputError, SolverError
 from impindiff.fields import ConditionalField, Siren
 from impindiff.grid import Dirichlet, Grid, Neumann, Periodic, Robin
-from impindiff.implicit import ImplicitAdjoint, NewtonKrylov, Outcome, Status, Unrolled, root
+from impindiff.implicit import (
+    BiCGStab,
+    ImplicitAdjoint,
+    NewtonKrylov,
+    Outcome,
+    Status,
+    Unrolled,
+    root,
+)
 from impindiff.operators import advection, advection_diffusion, diffusion, divergence, gradient
 from impindiff.rollout import Rollout, StoreStates, rollout
 from impindiff.steppers import (
@@ -23,6 +31,7 @@ from impindiff.steppers import (
 __all__ = [
     "RK4",
     "BackwardEuler",
+    "BiCGStab",
     "ConditionalField",
     "CrankNicolson",
     "Dirichlet",

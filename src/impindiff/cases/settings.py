@@ -7,8 +7,7 @@ import lineax as lx
 from pydantic import Field
 
 from impindiff.cases.configuration import StrictModel
-from impindiff.implicit import ImplicitAdjoint, NewtonKrylov, Unrolled
-from impindiff.implicit.pytree import rms_norm
+from impindiff.implicit import BiCGStab, ImplicitAdjoint, NewtonKrylov, Unrolled
 from impindiff.steppers import RK4, AbstractStepper, BackwardEuler, CrankNicolson, ForwardEuler
 
 Positive = Annotated[float, Field(gt=0)]
@@ -69,9 +68,11 @@ class SolverSettings(StrictModel):
 
     def build(self) -> NewtonKrylov:
         """The solver."""
-        kind = {"bicgstab": lx.BiCGStab, "gmres": lx.GMRES}[self.krylov]
-        linear_solver = kind(
-            rtol=0.0, atol=1e-6, norm=rms_norm, max_steps=self.max_krylov_iterations
+        steps = self.max_krylov_iterations
+        linear_solver = (
+            BiCGStab(max_steps=steps)
+            if self.krylov == "bicgstab"
+            else lx.GMRES(rtol=1e-6, atol=1e-6, max_steps=steps)
         )
         return NewtonKrylov(self.rtol, self.atol, self.max_iterations, linear_solver)
 

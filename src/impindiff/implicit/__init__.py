@@ -1,5 +1,6 @@
 """The heart: implicit layers on any pytree, their solvers and their gradient rules."""
 
+from impindiff.implicit.bicgstab import BiCGStab
 from impindiff.implicit.gradient import AbstractGradient, ImplicitAdjoint, Unrolled
 from impindiff.implicit.newton_krylov import NewtonKrylov
 from impindiff.implicit.root import root
@@ -9,6 +10,7 @@ from impindiff.implicit.status import Outcome, Status
 __all__ = [
     "AbstractGradient",
     "AbstractRootSolver",
+    "BiCGStab",
     "ImplicitAdjoint",
     "NewtonKrylov",
     "Outcome",

@@ -2,15 +2,17 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from impindiff.implicit.bicgstab import BiCGStab, bicgstab
 from impindiff.implicit.pytree import (
     all_finite,
+    max_norm,
     result_dtype,
     rms_norm,
     tree_add,
@@ -27,13 +29,6 @@ It must be made of JAX operations that `jax.linear_transpose` accepts: adjoint s
 transpose.
 """
 
-DEFAULT_MAX_STEPS = 200
-
-
-def default_linear_solver() -> lx.AbstractLinearSolver:
-    """BiCGStab: short recurrences, so its memory does not grow with its iterations."""
-    return lx.BiCGStab(rtol=0.0, atol=1e-6, norm=rms_norm, max_steps=DEFAULT_MAX_STEPS)
-
 
 def krylov_solve(
     matvec: LinearMap,
@@ -41,25 +36,36 @@ def krylov_solve(
     solver: lx.AbstractLinearSolver,
     rtol: Float[Array, ""] | float,
     preconditioner: LinearMap | None = None,
+    *,
+    unrolled: bool = False,
 ) -> tuple[PyTree[Float[Array, "..."]], Int[Array, ""], Bool[Array, ""]]:
     """Solve A x = b to a relative residual of about `rtol`; returns (x, iterations, success).
 
-    The right-hand side is first scaled to root mean square 1 and the solver's own tolerances (if
+    The right-hand side is first scaled to root mean square 1, and the solver's own tolerances (if
     it has any) are replaced by `rtol` on that scale: Lineax compares residual and tolerance entry
     by entry, which for a right-hand side with zeros asks for more, or less, than was meant. A
     right-hand side that is not finite is replaced by zero, so that a lost sample of a batch does
     not keep its neighbours iterating.
+
+    `unrolled`, the method is `bicgstab` whatever `solver` is, since no other can be differentiated
+    through; of `solver` only `max_steps` counts.
     """
-    scale = rms_norm(b)
+    scale = rms_norm(jax.lax.stop_gradient(b))
     usable = (scale > 0) & jnp.isfinite(scale)
     safe_scale = jnp.where(usable, scale, 1.0)
     unit = tree_where(usable, tree_scale(1 / safe_scale, b), jax.tree.map(jnp.zeros_like, b))
 
-    if {"rtol", "atol"} <= {field.name for field in dataclasses.fields(solver)}:
-        dtype = result_dtype(b)
-        solver = dataclasses.replace(solver, rtol=0.0, atol=jnp.asarray(rtol, dtype))  # pyright: ignore[reportCallIssue]
-        if any(field.name == "norm" for field in dataclasses.fields(solver)):
-            solver = dataclasses.replace(solver, norm=rms_norm)  # pyright: ignore[reportCallIssue]
+    if unrolled:
+        max_steps = getattr(solver, "max_steps", None) or BiCGStab().max_steps
+        x, steps, success = bicgstab(matvec, unit, rtol, max_steps, preconditioner, unrolled=True)
+        return tree_scale(safe_scale, x), steps, success
+
+    wanted = jnp.asarray(rtol, result_dtype(b))
+    own = {field.name for field in dataclasses.fields(solver)}
+    replaced = {"rtol": 0.0, "atol": wanted} if "atol" in own else {"rtol": wanted}
+    replaced |= {"norm": rms_norm}
+    changes: dict[str, Any] = {name: replaced[name] for name in own & set(replaced)}
+    solver = dataclasses.replace(solver, **changes)
     structure = jax.eval_shape(lambda: b)
     # Lineax's CG accepts only operators that are declared definite: choosing CG is the caller's
     # promise that this one is.
@@ -95,8 +101,12 @@ def refined_solve(
 
     A Krylov method watches a residual that it updates by recurrence and that drifts from the true
     one; iterative refinement (solve again for what is left) closes the gap, and restarts a
-    method that broke down.
+    method that broke down. The largest entry of b is made 1 beforehand: a norm squares the
+    entries, which in float32 leaves the range of numbers for those beyond 1e19 or below 1e-19.
     """
+    size = max_norm(b)
+    size = jnp.where((size > 0) & jnp.isfinite(size), size, 1.0)
+    b = jax.tree.map(lambda leaf: leaf / jnp.asarray(size, leaf.dtype), b)
     scale = rms_norm(b)
     scale = jnp.where(scale > 0, scale, 1.0)
 
@@ -107,8 +117,8 @@ def refined_solve(
 
     def refine(carry):
         x, left, iterations, count = carry
-        # half: the solution of the correction is added in finite precision
-        wanted = jnp.clip(0.5 * rtol * scale / rms_norm(left), max=0.5)
+        # a little below the target: rounding adds to what the recurrence shows
+        wanted = jnp.clip(0.9 * rtol * scale / rms_norm(left), max=0.5)
         correction, steps, _ = krylov_solve(matvec, left, solver, wanted, preconditioner)
         candidate = tree_add(x, correction)
         remainder = tree_subtract(b, matvec(candidate))
@@ -125,4 +135,5 @@ def refined_solve(
     start = (zero, b, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
     x, left, iterations, _ = jax.lax.while_loop(unfinished, refine, start)
     residual = rms_norm(left) / scale
-    return LinearSolution(x, residual, iterations, all_finite(x) & (residual <= rtol))
+    converged = all_finite(x) & (residual <= rtol)
+    return LinearSolution(tree_scale(size, x), residual, iterations, converged)

@@ -13,11 +13,10 @@ import lineax as lx
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from impindiff.implicit.affine import is_affine
+from impindiff.implicit.bicgstab import BiCGStab
 from impindiff.implicit.linear import (
-    DEFAULT_MAX_STEPS,
     LinearMap,
     Preconditioner,
-    default_linear_solver,
     krylov_solve,
 )
 from impindiff.implicit.pytree import (
@@ -30,7 +29,7 @@ from impindiff.implicit.pytree import (
 )
 from impindiff.implicit.solver import AbstractRootSolver, Residual
 from impindiff.implicit.status import Outcome, Status
-from impindiff.implicit.unrolled import bicgstab_unrolled, bounded_loop
+from impindiff.implicit.unrolled import bounded_loop
 
 # Eisenstat & Walker 1996, choice 2: eta_k = gamma (||F_k|| / ||F_{k-1}||)^2, at most eta_max.
 _EW_GAMMA = 0.9
@@ -57,7 +56,7 @@ class NewtonKrylov(AbstractRootSolver):
       residual). Defaults: eps**0.5 and eps**0.75 of the unknown's precision (1.5e-8 and 1.8e-12 in
       float64, 3.5e-4 and 6.4e-6 in float32).
     - `max_iterations`: of Newton. A linear problem takes one.
-    - `linear_solver`: a Lineax solver; default `lineax.BiCGStab` with at most 200 steps. Its
+    - `linear_solver`: a Lineax solver; default `BiCGStab` with at most 200 steps. Its
       `max_steps` is kept; its tolerances are replaced by those each iteration needs.
     - `preconditioner`: `preconditioner(z, args)` returns a linear map v -> M v with M close to
       (dF/dz)^{-1}; the adjoint solve uses its transpose.
@@ -68,7 +67,7 @@ class NewtonKrylov(AbstractRootSolver):
     rtol: float | None = None
     atol: float | None = None
     max_iterations: int = 20
-    linear_solver: lx.AbstractLinearSolver = eqx.field(default_factory=default_linear_solver)
+    linear_solver: lx.AbstractLinearSolver = eqx.field(default_factory=BiCGStab)
     preconditioner: Preconditioner | None = None
 
     def solve(
@@ -95,8 +94,8 @@ class NewtonKrylov(AbstractRootSolver):
             size = rms_norm(jax.lax.stop_gradient(value))
             first = it.iterations == 0
             target = jnp.where(first, self.tolerance(size, z0), it.target)
-            # half the target: the update itself is rounded
-            exact = 0.5 * target / size
+            # a little below the target: the update itself is rounded
+            exact = 0.9 * target / size
             if affine:
                 forcing = exact
             else:
@@ -158,7 +157,6 @@ class NewtonKrylov(AbstractRootSolver):
         unrolled: bool,
     ) -> tuple[PyTree, Int[Array, ""], Bool[Array, ""]]:
         inverse = None if self.preconditioner is None else self.preconditioner(z, args)
-        if not unrolled:
-            return krylov_solve(jacobian, value, self.linear_solver, forcing, inverse)
-        max_steps = getattr(self.linear_solver, "max_steps", None) or DEFAULT_MAX_STEPS
-        return bicgstab_unrolled(jacobian, value, forcing, max_steps, inverse)
+        return krylov_solve(
+            jacobian, value, self.linear_solver, forcing, inverse, unrolled=unrolled
+        )

@@ -21,6 +21,11 @@ def rms_norm(tree: PyTree[Inexact[Array, "..."]]) -> Float[Array, ""]:
     return jnp.sqrt(functools.reduce(jnp.add, map(_sum_of_squares, leaves)) / size)
 
 
+def max_norm(tree: PyTree[Inexact[Array, "..."]]) -> Float[Array, ""]:
+    """Largest absolute value over all entries of all leaves."""
+    return functools.reduce(jnp.maximum, (jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(tree)))
+
+
 def all_finite(tree: PyTree[Inexact[Array, "..."]]) -> Bool[Array, ""]:
     """Whether no entry is NaN or infinite."""
     finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix as optx
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from impindiff.errors import InputError
 from impindiff.implicit.gradient import AbstractGradient, ImplicitAdjoint
@@ -18,7 +18,7 @@ from impindiff.implicit.status import Status
 
 def root(
     residual: Residual,
-    z0: PyTree[Float[Array, "..."]],
+    z0: PyTree[ArrayLike],
     args: PyTree[Any] = None,
     *,
     solver: AbstractRootSolver | optx.AbstractRootFinder | None = None,
@@ -47,6 +47,9 @@ def root(
         solver = OptimistixRoot(finder=solver)
     z0 = jax.tree.map(jnp.asarray, z0)
     _check_unknown(z0)
+    # A Python number that is being differentiated is traced as an array over a number; giving it
+    # its dtype makes it an array in both senses.
+    args = jax.tree.map(lambda x: jnp.asarray(x, x.dtype) if eqx.is_array(x) else x, args)
     # Hoists what the residual closes over, so that it is differentiated like `args`.
     converted = eqx.filter_closure_convert(residual, z0, args)
     _check_residual(jax.eval_shape(lambda: z0), eqx.filter_eval_shape(converted, z0, args))

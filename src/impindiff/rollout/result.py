@@ -51,7 +51,7 @@ def describe_failure(stats: Status, step_times: Any, names: list[str]) -> str | 
     first = tuple(int(i) for i in np.argwhere(failed)[0])
     step, sample = first[0], first[1:]
     times = np.asarray(step_times)
-    outcome = jax.tree.map(lambda a: np.asarray(a)[first], stats.outcome)
+    outcome = jax.tree.map(lambda a: np.asarray(np.asarray(a)[first]), stats.outcome)
     residual = float(np.asarray(stats.residual)[first])
     name = names[int(np.asarray(stats.worst_leaf)[first])]
     of_sample = f", sample {sample[0] if len(sample) == 1 else sample}" if sample else ""

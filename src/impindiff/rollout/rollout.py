@@ -7,7 +7,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from impindiff.errors import InputError
 from impindiff.implicit.pytree import result_dtype
@@ -20,7 +20,7 @@ from impindiff.steppers import AbstractStepper, CrankNicolson, HybridModel
 
 def rollout(
     model: HybridModel,
-    u0: PyTree[Float[Array | np.ndarray, "..."]],
+    u0: PyTree[ArrayLike],
     times: Any,
     *,
     stepper: AbstractStepper | None = None,

@@ -29,7 +29,7 @@ class Schedule(NamedTuple):
 
 
 def make_schedule(
-    times: Float[Array | np.ndarray, " outputs"], dt: float | None, dtype: jnp.dtype
+    times: Float[Array | np.ndarray, "..."], dt: float | None, dtype: jnp.dtype
 ) -> Schedule:
     """Land on every output time; between two of them, equal steps of at most `dt`.
 

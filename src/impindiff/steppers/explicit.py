@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from impindiff.implicit import Outcome, Status
-from impindiff.implicit.pytree import all_finite, axpy
+from impindiff.implicit.pytree import all_finite, axpy, largest_leaf
 from impindiff.steppers.model import HybridModel
 from impindiff.steppers.stepper import AbstractStepper, State, Time
 
@@ -23,7 +23,7 @@ def _explicit_status(u: State) -> Status:
         iterations=zero,
         linear_iterations=zero,
         residual=jnp.where(finite, 0.0, jnp.nan),
-        worst_leaf=zero,
+        worst_leaf=largest_leaf(u),
         outcome=Outcome.where(finite, Outcome.converged, Outcome.not_finite),
     )
 

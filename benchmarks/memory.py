@@ -1,0 +1,105 @@
+"""Memory of a rollout's gradient against the number of solver iterations allowed.
+
+    python benchmarks/memory.py
+
+XLA's own memory analysis of the compiled gradient (exact and repeatable; nothing is run):
+advection-diffusion of 10 samples on 128 x 64 cells, float64, 20 steps of Crank-Nicolson, with
+respect to the velocity and the initial states. `ImplicitAdjoint` must not depend on the limit of
+Krylov iterations; `Unrolled` stores every iterate it may need. Exits with 1 if the first changes.
+"""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+from jax import Array, ShapeDtypeStruct
+from rich.console import Console
+from rich.table import Table
+
+from impindiff.grid import Grid
+from impindiff.implicit import AbstractGradient, ImplicitAdjoint, NewtonKrylov, Unrolled
+from impindiff.operators import advection, diffusion
+from impindiff.rollout import rollout
+from impindiff.steppers import CrankNicolson, HybridModel
+
+SAMPLES, CELLS, STEPS, DT = 10, (128, 64), 20, 1e-2
+LIMITS = (5, 20, 50, 100, 500)
+# A linear problem takes one Newton iteration. `Unrolled` must be told, since it stores the iterates
+# of every iteration it might have taken; the other rule is given the same limit.
+NEWTON_ITERATIONS = 1
+STATE = SAMPLES * CELLS[0] * CELLS[1] * 8
+
+
+class AdvectionDiffusion(HybridModel):
+    """du/dt = -div(v u) + div(D grad u) with an unknown steady velocity."""
+
+    grid: Grid
+    velocity: Array
+
+    def latent(self, t: Array) -> Array:
+        return self.velocity
+
+    def tendency(self, t: Array, u: Array, latent: Array) -> Array:
+        return advection(u, latent, self.grid, scheme="upwind") + diffusion(u, 0.01, self.grid)
+
+
+def temporary_bytes(gradient: AbstractGradient, max_steps: int, steps: int = STEPS) -> int:
+    grid = Grid(lower=(-1.0, 0.0), upper=(1.0, 1.0), cells=CELLS)
+    krylov = lx.BiCGStab(rtol=1e-6, atol=1e-6, max_steps=max_steps)
+    solver = NewtonKrylov(max_iterations=NEWTON_ITERATIONS, linear_solver=krylov)
+    stepper = CrankNicolson(solver=solver, gradient=gradient)
+
+    def loss(velocity: Array, u0: Array) -> Array:
+        model = AdvectionDiffusion(grid, velocity)
+        times = np.asarray([0.0, steps * DT])
+        result = rollout(model, u0, times, stepper=stepper, dt=DT, throw=False)
+        return jnp.mean(result.u[-1] ** 2)
+
+    arguments = ShapeDtypeStruct((2, *CELLS), float), ShapeDtypeStruct((SAMPLES, *CELLS), float)
+    compiled = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(*arguments).compile()
+    analysis = compiled.memory_analysis()
+    if analysis is None:
+        sys.exit("XLA gives no memory analysis on this backend")
+    return analysis.temp_size_in_bytes
+
+
+def main() -> int:
+    jax.config.update("jax_enable_x64", True)
+    console = Console(soft_wrap=True)
+    table = Table(
+        "Krylov limit",
+        *("adjoint MB", "ratio", "states"),
+        *("unrolled MB", "ratio", "states"),
+        title=f"temporary bytes of the gradient, {SAMPLES} x {CELLS[0]} x {CELLS[1]} float64, "
+        f"{STEPS} steps",
+        caption=f"a state is {STATE / 1e6:.2f} MB",
+    )
+    for column in table.columns:
+        column.justify = "right"
+    adjoint: list[int] = []
+    unrolled: list[int] = []
+    for limit in LIMITS:
+        row = [str(limit)]
+        for measured, rule in ((adjoint, ImplicitAdjoint()), (unrolled, Unrolled())):
+            measured.append(temporary_bytes(rule, limit))
+            last, first = measured[-1], measured[0]
+            row += [f"{last / 1e6:,.1f}", f"{last / first:.2f}", f"{last / STATE:,.1f}"]
+        table.add_row(*row)
+    console.print(table)
+
+    unchanged = len(set(adjoint)) == 1
+    longer = temporary_bytes(ImplicitAdjoint(), LIMITS[0], 2 * STEPS)
+    growth = (longer - adjoint[0]) / STATE / STEPS
+    console.print(
+        f"ImplicitAdjoint: {'did not change' if unchanged else 'CHANGED'} between {LIMITS[0]} and "
+        f"{LIMITS[-1]} iterations; {growth:.2f} states for each step more."
+    )
+    slope, _ = np.polyfit(LIMITS, np.asarray(unrolled) / STATE / STEPS, 1)
+    console.print(f"Unrolled: {slope:.2f} states per step for each iteration allowed.")
+    return 0 if unchanged else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
