@@ -104,11 +104,12 @@ def programs(model: AdvectionDiffusion, loss: TrajectoryLoss) -> dict[str, Calla
         return eqx.combine(parameters, static).latent(jnp.zeros(()))
 
     compiled = {}
-    for name, function, arguments in (
+    parts: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = [
         ("forward rollout", forward, (parameters, loss)),
         ("training step", training_step, (parameters, state, loss)),
         ("field alone", field, (parameters,)),
-    ):
+    ]
+    for name, function, arguments in parts:
         start = time.perf_counter()
         jitted: Any = eqx.filter_jit(function)
         program = jitted.lower(*arguments).compile()

@@ -1,5 +1,6 @@
 """The training loop."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -74,7 +75,8 @@ class Progress(NamedTuple):
 M = TypeVar("M", bound=HybridModel)
 
 
-class Fitted(NamedTuple, Generic[M]):
+@dataclasses.dataclass(frozen=True)
+class Fitted(Generic[M]):
     """The trained model and what training cost."""
 
     model: M
