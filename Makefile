@@ -12,7 +12,7 @@ demo: $(VENV)/.core
 	$(BIN)/impindiff run advection_diffusion_steady --config examples/$(CASE).yaml
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

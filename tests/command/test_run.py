@@ -1,4 +1,4 @@
-"""The command from end to end on a small problem: files, metrics, resume, forecast, own data."""
+"""The command from end to end on a small problem: files, metrics, resume, forecast."""
 
 import json
 import signal
@@ -10,39 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-
-SMALL = {
-    "grid.cells": "[24, 12]",
-    "truth.training_samples": "2",
-    "truth.held_out_samples": "2",
-    "truth.dt": "0.005",
-    "forecast.every": "0.05",
-    "field.width": "8",
-    "field.depth": "2",
-    "training.steps": "40",
-    "training.log_every": "5",
-    "training.save_every": "5",
-}
-CASE = "advection_diffusion_steady"
-
-
-def settings(**changes):
-    keys = SMALL | {key.replace("__", "."): value for key, value in changes.items()}
-    return [part for key, value in keys.items() for part in ("--set", f"{key}={value}")]
-
-
-def impindiff(*arguments, cwd=None, check=True):
-    done = subprocess.run(
-        [sys.executable, "-m", "impindiff", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=300,
-        check=False,
-    )
-    if check:
-        assert done.returncode == 0, done.stderr + done.stdout
-    return done
+from running import CASE, impindiff, settings
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +21,6 @@ def finished(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.xdist_group("runs")
 def test_the_run_directory_is_whole(finished):
     names = {p.name for p in finished.iterdir()}
     assert names == {
@@ -67,7 +34,6 @@ def test_the_run_directory_is_whole(finished):
     }  # fmt: skip
 
 
-@pytest.mark.xdist_group("runs")
 def test_metrics_have_the_agreed_keys(finished):
     metrics = json.loads((finished / "metrics.json").read_text())
     assert set(metrics["forecast"]["relative_l1_percent"]) == {"held_out", "train"}
@@ -87,7 +53,6 @@ def test_metrics_have_the_agreed_keys(finished):
     assert percents[-1] == pytest.approx(metrics["forecast"]["relative_l1_percent"]["held_out"])
 
 
-@pytest.mark.xdist_group("runs")
 def test_error_in_the_metrics_is_that_of_the_stored_forecast(finished):
     metrics = json.loads((finished / "metrics.json").read_text())
     with xr.open_dataset(finished / "forecast.nc", engine="h5netcdf") as forecast:
@@ -98,7 +63,6 @@ def test_error_in_the_metrics_is_that_of_the_stored_forecast(finished):
     assert float(percent) == pytest.approx(metrics["forecast"]["relative_l1_percent"]["held_out"])
 
 
-@pytest.mark.xdist_group("runs")
 def test_a_killed_run_resumes_to_the_same_weights(finished, tmp_path):
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "impindiff", "run", CASE, *settings(), "--out", str(folder)]
@@ -125,7 +89,6 @@ def test_a_killed_run_resumes_to_the_same_weights(finished, tmp_path):
     assert losses[0] == losses[1]
 
 
-@pytest.mark.xdist_group("runs")
 def test_a_longer_forecast(finished, tmp_path):
     out = tmp_path / "longer.nc"
     impindiff("forecast", finished, "--until", "0.4", "--out", out)
@@ -137,39 +100,3 @@ def test_a_longer_forecast(finished, tmp_path):
         shared = longer["phi_forecast"].isel(time=slice(0, 5)).to_numpy()
         np.testing.assert_allclose(shared, first["phi_forecast"].to_numpy(), atol=1e-7)
         assert np.isfinite(longer["phi_truth"].to_numpy()).all()
-
-
-@pytest.mark.xdist_group("own data")
-def test_a_file_of_ones_own_without_truth(tmp_path):
-    """A real-looking file: other sizes, uneven times, float32, units, no true velocity."""
-    reference = tmp_path / "reference.nc"
-    impindiff("data", CASE, "--out", reference, *settings(truth__training_samples=3))
-    with xr.open_dataset(reference, engine="h5netcdf") as dataset:
-        own = dataset.drop_vars(["velocity_x", "velocity_y"]).isel(time=[0, 1, 2, 4])
-        own = own.rename(phi="dye").astype("float32").transpose("time", "x", "y", "sample")
-        own["dye"].attrs = {"long_name": "dye concentration", "units": "mg/l"}
-        own["x"].attrs["units"] = own["y"].attrs["units"] = "m"
-        own.to_netcdf(tmp_path / "own.nc", engine="h5netcdf")
-    folder = tmp_path / "run"
-    own_settings = settings(
-        data__path=tmp_path / "own.nc", data__variable="dye", data__held_out="[1, 4]"
-    )
-    impindiff("run", CASE, *own_settings, "--out", folder)
-    metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["latent"]["relative_l1_percent"] == {}
-    assert set(metrics["forecast"]["relative_l1_percent"]) == {"held_out", "train"}
-    assert [t for t, _ in metrics["forecast"]["error_vs_time"]] == pytest.approx(
-        [0, 0.05, 0.1, 0.2]
-    )
-    with xr.open_dataset(folder / "forecast.nc", engine="h5netcdf") as forecast:
-        assert forecast["dye_forecast"].attrs["units"] == "mg/l"
-        assert forecast["held_out"].to_numpy().tolist() == [False, True, False, False, True]
-    assert not (folder / "data.nc").exists()
-    impindiff("forecast", folder, "--until", "0.3", "--out", tmp_path / "f.nc")
-
-
-@pytest.mark.xdist_group("own data")
-def test_two_runs_do_not_meet(tmp_path):
-    for name in (CASE, f"{CASE}-2"):
-        impindiff("run", CASE, *settings(training__steps=1), cwd=tmp_path)
-        assert (tmp_path / "runs" / name / "metrics.json").is_file()

@@ -72,6 +72,24 @@ def test_recovers_the_rate_and_records_what_it_did(tmp_path):
     assert [p.step for p in seen] == list(range(1, 61))
 
 
+def test_nothing_is_compiled_after_the_first_steps(tmp_path):
+    compiled = []
+
+    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
+        del duration_secs, kwargs
+        if "backend_compile" in event:
+            compiled.append(event)
+
+    counts = []
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        train(tmp_path, steps=6, log_every=2, show=lambda progress: counts.append(len(compiled)))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert counts[0] > 0
+    assert counts[0] == counts[-1]
+
+
 def test_resuming_gives_the_same_weights_to_the_bit(tmp_path):
     whole = train(tmp_path / "whole")
     train(tmp_path / "parts", steps=33)

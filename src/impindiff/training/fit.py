@@ -112,21 +112,14 @@ def fit(
     field, when a solve fails or the loss or its gradient is not finite.
     """
     parameters, static = eqx.partition(model, eqx.is_inexact_array)
-    state = TrainingState(
-        parameters=parameters,
-        optimizer=optimizer.init(parameters),
-        step=jnp.zeros((), jnp.int32),
-        seconds=jnp.zeros(()),
-        loss=jnp.asarray(jnp.inf),
-        totals=Totals.zero(),
-    )
+    state = initial_state(parameters, optimizer)
     store = TrainingStore(folder / "training_state")
     try:
         restored = store.restore(state) if resume else None
         state = state if restored is None else restored
         first = int(state.step)
         history = History(folder / "history.jsonl", after_step=first if resume else None)
-        advance = eqx.filter_jit(_training_step)
+        advance = eqx.filter_jit(training_step)
         start = time.perf_counter() - float(state.seconds)
         held_out = None
         try:
@@ -136,7 +129,9 @@ def fit(
                 )
                 _require_success(step, candidate, result, adjoint_residual, gradient_norm)
                 seconds = time.perf_counter() - start
-                state = eqx.tree_at(lambda s: s.seconds, candidate, jnp.asarray(seconds))
+                state = eqx.tree_at(
+                    lambda s: s.seconds, candidate, jnp.asarray(seconds, state.seconds.dtype)
+                )
                 if step % log_every == 0 or step in (1, steps):
                     if evaluate is not None:
                         held_out = evaluate(eqx.combine(state.parameters, static))
@@ -170,7 +165,25 @@ def fit(
     )
 
 
-def _training_step(
+def initial_state(
+    parameters: PyTree[Any], optimizer: optax.GradientTransformation
+) -> TrainingState:
+    """The state before the first step, of the types that a step returns.
+
+    A weakly typed scalar (a Python number made an array) would have the second step compiled anew.
+    """
+    state = TrainingState(
+        parameters=parameters,
+        optimizer=optimizer.init(parameters),
+        step=jnp.zeros((), jnp.int32),
+        seconds=jnp.zeros(()),
+        loss=jnp.asarray(jnp.inf),
+        totals=Totals.zero(),
+    )
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), state)
+
+
+def training_step(
     state: TrainingState,
     static: HybridModel,
     loss: TrajectoryLoss,

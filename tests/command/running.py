@@ -1,0 +1,37 @@
+"""The command in a process of its own, on a problem small enough for tests."""
+
+import subprocess
+import sys
+
+SMALL = {
+    "grid.cells": "[24, 12]",
+    "truth.training_samples": "2",
+    "truth.held_out_samples": "2",
+    "truth.dt": "0.005",
+    "forecast.every": "0.05",
+    "field.width": "8",
+    "field.depth": "2",
+    "training.steps": "40",
+    "training.log_every": "5",
+    "training.save_every": "5",
+}
+CASE = "advection_diffusion_steady"
+
+
+def settings(**changes):
+    keys = SMALL | {key.replace("__", "."): value for key, value in changes.items()}
+    return [part for key, value in keys.items() for part in ("--set", f"{key}={value}")]
+
+
+def impindiff(*arguments, cwd=None, check=True):
+    done = subprocess.run(
+        [sys.executable, "-m", "impindiff", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=300,
+        check=False,
+    )
+    if check:
+        assert done.returncode == 0, done.stderr + done.stdout
+    return done

@@ -1,0 +1,35 @@
+"""Training on a file of one's own, from end to end."""
+
+import json
+
+import pytest
+import xarray as xr
+from running import CASE, impindiff, settings
+
+
+def test_a_file_of_ones_own_without_truth(tmp_path):
+    """A real-looking file: other sizes, uneven times, float32, units, no true velocity."""
+    reference = tmp_path / "reference.nc"
+    impindiff("data", CASE, "--out", reference, *settings(truth__training_samples=3))
+    with xr.open_dataset(reference, engine="h5netcdf") as dataset:
+        own = dataset.drop_vars(["velocity_x", "velocity_y"]).isel(time=[0, 1, 2, 4])
+        own = own.rename(phi="dye").astype("float32").transpose("time", "x", "y", "sample")
+        own["dye"].attrs = {"long_name": "dye concentration", "units": "mg/l"}
+        own["x"].attrs["units"] = own["y"].attrs["units"] = "m"
+        own.to_netcdf(tmp_path / "own.nc", engine="h5netcdf")
+    folder = tmp_path / "run"
+    own_settings = settings(
+        data__path=tmp_path / "own.nc", data__variable="dye", data__held_out="[1, 4]"
+    )
+    impindiff("run", CASE, *own_settings, "--out", folder)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["latent"]["relative_l1_percent"] == {}
+    assert set(metrics["forecast"]["relative_l1_percent"]) == {"held_out", "train"}
+    assert [t for t, _ in metrics["forecast"]["error_vs_time"]] == pytest.approx(
+        [0, 0.05, 0.1, 0.2]
+    )
+    with xr.open_dataset(folder / "forecast.nc", engine="h5netcdf") as forecast:
+        assert forecast["dye_forecast"].attrs["units"] == "mg/l"
+        assert forecast["held_out"].to_numpy().tolist() == [False, True, False, False, True]
+    assert not (folder / "data.nc").exists()
+    impindiff("forecast", folder, "--until", "0.3", "--out", tmp_path / "f.nc")
