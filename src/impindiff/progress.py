@@ -46,7 +46,7 @@ def training_progress(console: Console, steps: int) -> Iterator[Callable[[Progre
         console=console,
         transient=False,
     ) as bar:
-        task = bar.add_task("compiling", total=steps)
+        task = bar.add_task("preparing", total=steps)
 
         def advance(progress: Progress) -> None:
             bar.update(

@@ -10,9 +10,6 @@ from problems import CUBIC, TIGHT, TIGHT_ADJOINT, TWO_FIELDS, Problem
 from helpers import central_difference_error, dot, normal_like, relative_difference
 from impindiff.implicit import AbstractGradient, NewtonKrylov, Unrolled, root
 
-# one worker: the tests share compiled programs
-pytestmark = pytest.mark.xdist_group("root_gradient")
-
 DIRECTIONS = 20
 SHORT = NewtonKrylov(rtol=1e-14, atol=1e-15, max_iterations=12)
 

@@ -11,9 +11,6 @@ from impindiff.implicit import NewtonKrylov
 from impindiff.rollout import rollout
 from impindiff.steppers import RK4, CrankNicolson
 
-# one worker: the tests share compiled programs
-pytestmark = pytest.mark.xdist_group("transport")
-
 MODEL = transport()
 STEPS = len(TIMES) - 1
 BATCH = blobs(4)

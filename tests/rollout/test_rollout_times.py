@@ -12,9 +12,6 @@ from impindiff.rollout import rollout
 from impindiff.rollout.schedule import make_schedule
 from impindiff.steppers import RK4, CrankNicolson
 
-# one worker: the tests share compiled programs
-pytestmark = pytest.mark.xdist_group("transport")
-
 MODEL, U0 = transport(), blobs()
 CUBIC = Decay(lambda t: jnp.ones_like(t))  # u = 1 / sqrt(1 + 2 t) from u(0) = 1
 

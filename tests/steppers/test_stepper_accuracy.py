@@ -18,9 +18,6 @@ from impindiff.steppers import (
     HybridModel,
 )
 
-# one worker: the tests share compiled programs
-pytestmark = pytest.mark.xdist_group("stepper_accuracy")
-
 TIGHT = NewtonKrylov(rtol=1e-13, atol=1e-14)
 STEPPERS: list[tuple[AbstractStepper, int]] = [
     (BackwardEuler(TIGHT), 1),

@@ -213,7 +213,9 @@ class AdvectionDiffusionSteady(Case[SteadySettings]):
             "cells": data.cells,
             "boundary": settings.grid.boundary,
         }
-        return data, settings.model_copy(update={"grid": GridSettings(**grid)})
+        # absolute, so that the run can be resumed and forecast from any folder
+        own = settings.data.model_copy(update={"path": path.absolute()})
+        return data, settings.model_copy(update={"grid": GridSettings(**grid), "data": own})
 
     def model(self, settings: SteadySettings, key: PRNGKeyArray) -> AdvectionDiffusion:
         """Velocity: a SIREN, periodic where the domain is."""

@@ -81,7 +81,9 @@ class GradientSettings(StrictModel):
     """How an implicit step is differentiated."""
 
     name: Literal["implicit_adjoint", "unrolled"] = Field(
-        default="implicit_adjoint", description="exact adjoint, or the naive baseline"
+        default="implicit_adjoint",
+        description="exact adjoint, or the naive baseline, whose memory grows with "
+        "solver.max_iterations times solver.max_krylov_iterations",
     )
     rtol: Positive | None = Field(
         default=None, description="relative residual of the adjoint solve; null: by precision"
