@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Inexact, Int, PyTree
 
+from impindiff.errors import InputError
+
 
 def _sum_of_squares(leaf: Inexact[Array, "..."]) -> Float[Array, ""]:
     return jnp.sum(leaf * leaf)
@@ -64,6 +66,22 @@ def tree_where(condition: Bool[Array, ""], a: PyTree, b: PyTree) -> PyTree:
 def result_dtype(tree: PyTree[Inexact[Array, "..."]]) -> jnp.dtype:
     """The precision in which scalars that belong to `tree` are kept."""
     return jnp.result_type(*(leaf.dtype for leaf in jax.tree.leaves(tree)))
+
+
+def require_floating(tree: PyTree[Array], name: str) -> None:
+    """Raise `InputError` unless `tree` has leaves, all of them real, floating and not empty."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    if not leaves:
+        raise InputError(f"{name} holds no arrays; expected at least one floating-point array")
+    for path, leaf in leaves:
+        place = name + jax.tree_util.keystr(path)
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise InputError(
+                f"{place} has dtype {leaf.dtype}; expected a real floating-point array (split "
+                "complex unknowns into real and imaginary parts)"
+            )
+        if leaf.size == 0:
+            raise InputError(f"{place} has shape {leaf.shape}, no entries")
 
 
 def axpy(factor: Float[Array, ""] | float, x: PyTree, y: PyTree) -> PyTree:

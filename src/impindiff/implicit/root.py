@@ -12,6 +12,7 @@ from impindiff.errors import InputError
 from impindiff.implicit.gradient import AbstractGradient, ImplicitAdjoint
 from impindiff.implicit.newton_krylov import NewtonKrylov
 from impindiff.implicit.optimistix_solver import OptimistixRoot
+from impindiff.implicit.pytree import require_floating
 from impindiff.implicit.solver import AbstractRootSolver, Residual
 from impindiff.implicit.status import Status
 
@@ -46,7 +47,7 @@ def root(
     if isinstance(solver, optx.AbstractRootFinder):
         solver = OptimistixRoot(finder=solver)
     z0 = jax.tree.map(jnp.asarray, z0)
-    _check_unknown(z0)
+    require_floating(z0, "root: z0")
     # A Python number that is being differentiated is traced as an array over a number; giving it
     # its dtype makes it an array in both senses.
     args = jax.tree.map(lambda x: jnp.asarray(x, x.dtype) if eqx.is_array(x) else x, args)
@@ -54,22 +55,6 @@ def root(
     converted = eqx.filter_closure_convert(residual, z0, args)
     _check_residual(jax.eval_shape(lambda: z0), eqx.filter_eval_shape(converted, z0, args))
     return gradient.solve(solver, converted, z0, args, probe)
-
-
-def _check_unknown(z0: PyTree) -> None:
-    leaves = jax.tree_util.tree_flatten_with_path(z0)[0]
-    if not leaves:
-        raise InputError("root: z0 holds no arrays; expected at least one floating-point array")
-    for path, leaf in leaves:
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise InputError(
-                f"root: z0{jax.tree_util.keystr(path)} has dtype {leaf.dtype}; expected a real "
-                "floating-point array (split complex unknowns into real and imaginary parts)"
-            )
-        if leaf.size == 0:
-            raise InputError(
-                f"root: z0{jax.tree_util.keystr(path)} has shape {leaf.shape}, no entries"
-            )
 
 
 def _check_residual(unknown: PyTree, value: PyTree) -> None:

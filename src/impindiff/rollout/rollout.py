@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from impindiff.errors import InputError
-from impindiff.implicit.pytree import result_dtype
+from impindiff.implicit.pytree import require_floating, result_dtype
 from impindiff.rollout.checkpointing import AbstractCheckpointing, StoreStates
 from impindiff.rollout.coefficients import evaluate_latents
 from impindiff.rollout.result import Rollout
@@ -56,7 +56,7 @@ def rollout(
     stepper = CrankNicolson() if stepper is None else stepper
     checkpointing = StoreStates() if checkpointing is None else checkpointing
     u0 = jax.tree.map(jnp.asarray, u0)
-    _check_state(u0)
+    require_floating(u0, "rollout: u0")
     if batch_ndim is None:
         batch_ndim = _batch_ndim(model, u0)
     if not isinstance(times, jax.Array):
@@ -137,18 +137,6 @@ def _fail_at_run_time(result: Rollout) -> Rollout:
         "sample and reason, or pass throw=False and look at result.stats.",
     )
     return eqx.tree_at(lambda r: r.u, result, u)
-
-
-def _check_state(u0: PyTree) -> None:
-    paths = jax.tree_util.tree_flatten_with_path(u0)[0]
-    if not paths:
-        raise InputError("rollout: u0 holds no arrays")
-    for path, leaf in paths:
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise InputError(
-                f"rollout: u0{jax.tree_util.keystr(path)} has dtype {leaf.dtype}; expected a real "
-                "floating-point array"
-            )
 
 
 def _batch_ndim(model: HybridModel, u0: PyTree) -> int:
