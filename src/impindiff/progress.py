@@ -8,7 +8,6 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
@@ -35,14 +34,12 @@ def training_progress(console: Console, steps: int) -> Iterator[Callable[[Progre
         return
 
     with RichProgress(
-        TextColumn("training"),
-        BarColumn(),
+        # fits a terminal of 80 columns
+        BarColumn(bar_width=12),
         MofNCompleteColumn(),
         TextColumn("{task.description}"),
-        TextColumn("elapsed"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("left"),
         console=console,
         transient=False,
     ) as bar:
@@ -59,4 +56,4 @@ def training_progress(console: Console, steps: int) -> Iterator[Callable[[Progre
 
 
 def _held_out(progress: Progress) -> str:
-    return "" if progress.held_out is None else f"  held-out error {progress.held_out:.3f} %"
+    return "" if progress.held_out is None else f"  held-out {progress.held_out:.3f} %"
