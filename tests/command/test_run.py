@@ -100,3 +100,11 @@ def test_a_longer_forecast(finished, tmp_path):
         shared = longer["phi_forecast"].isel(time=slice(0, 5)).to_numpy()
         np.testing.assert_allclose(shared, first["phi_forecast"].to_numpy(), atol=1e-7)
         assert np.isfinite(longer["phi_truth"].to_numpy()).all()
+
+
+def test_a_forecast_that_ends_before_the_observations(finished, tmp_path):
+    out = tmp_path / "shorter.nc"
+    impindiff("forecast", finished, "--until", "0.03", "--out", out)
+    with xr.open_dataset(out, engine="h5netcdf") as shorter:
+        assert shorter["time"].to_numpy() == pytest.approx([0, 0.03])
+        assert np.isfinite(shorter["phi_truth"].to_numpy()).all()

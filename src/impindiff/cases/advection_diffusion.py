@@ -165,8 +165,12 @@ class AdvectionDiffusionSteady(Case[SteadySettings]):
                 for length in of_set
             ]
         )
-        end = until or settings.forecast.until or _REFERENCE_UNTIL
-        times = output_times(end, settings.forecast.every, settings.observations.times)
+        observed = settings.observations.times
+        if until is None:
+            until = settings.forecast.until or _REFERENCE_UNTIL
+        else:  # a forecast's own end: it has no need of the observations beyond
+            observed = tuple(t for t in observed if t <= until)
+        times = output_times(until, settings.forecast.every, observed)
         with jax.enable_x64(True):
             model = AdvectionDiffusion(
                 settings.grid.build(truth.refine),

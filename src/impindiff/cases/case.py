@@ -32,7 +32,8 @@ class Case(abc.ABC, Generic[S]):
     def reference(self, settings: S, until: float | None = None) -> Trajectories:
         """Reference data made by an explicit method at a small step, with the true latent fields.
 
-        Training samples come first, held-out ones after. `until` extends the time range.
+        Training samples come first, held-out ones after. `until` ends the time range in
+        place of the settings.
         """
 
     @abc.abstractmethod
