@@ -3,10 +3,11 @@
     python validation/operators.py
 
 A smooth field on a two-dimensional box whose first axis has the boundary kind at hand, with values
-that vary along the sides and in time, and whose second axis is periodic. Gradient, divergence and
-advection: mean absolute error of the operator. Diffusion: mean absolute error of the solution of
-u - div(D grad u) = f, since the operator's truncation error beside a wall does not vanish and is
-not what a user sees. The order is the slope of a straight line through the last 3 refinements.
+that vary along the sides and in time, and whose second axis is periodic. Gradient, divergence,
+advection and convection: mean absolute error of the operator. Diffusion: mean absolute error of the
+solution of u - div(D grad u) = f, since the operator's truncation error beside a wall does not
+vanish and is not what a user sees. The order is the slope of a straight line through the last 3
+refinements.
 
 Exits with 1 if an order is off by more than 0.15.
 """
@@ -24,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from impindiff.grid import Boundary, Dirichlet, Grid, Neumann, Periodic, Robin
-from impindiff.operators import advection, diffusion, divergence, gradient
+from impindiff.operators import advection, convection, diffusion, divergence, gradient
 
 TOLERANCE = 0.15
 TIME = 0.7
@@ -63,6 +64,15 @@ def velocity(x, y):
 
 def coefficient(x, y):
     return 0.05 * (1.5 + jnp.sin(PI2 * x + 1) * jnp.cos(PI2 * y))
+
+
+def convex(u):
+    return 0.5 * u**2
+
+
+def sonic(u):
+    """Both ways: the field passes 1, where the speed changes its sign."""
+    return u**3 / 3 - u
 
 
 def derivative(function: Callable, axis: int) -> Callable:
@@ -145,6 +155,14 @@ def advection_error(scheme: str, grid: Grid, points: jax.Array) -> jax.Array:
 
 
 @compiled
+def convection_error(scheme: str, grid: Grid, points: jax.Array) -> jax.Array:
+    fluxes = (convex, sonic)
+    parts = [lambda x, y, f=f: f(field(x, y)) for f in fluxes]
+    exact = -sum(everywhere(derivative(parts[i], i), points) for i in (0, 1))
+    return convection(everywhere(field, points), fluxes, grid, scheme=scheme, t=TIME) - exact
+
+
+@compiled
 def diffusion_error(averaging: str, grid: Grid, points: jax.Array) -> jax.Array:
     exact = everywhere(field, points)
     flux = [lambda x, y, i=i: coefficient(x, y) * derivative(field, i)(x, y) for i in (0, 1)]
@@ -175,6 +193,9 @@ def rows(kinds: tuple[str, ...] = KINDS) -> list[Row]:
         for scheme, theory in (("upwind", 1), ("central", 2), ("van_leer", 2)):
             error = partial(advection_error, scheme)
             out.append(row("advection", scheme, kind, theory, error, REFINEMENTS))
+        for scheme, theory in (("rusanov", 1), ("central", 2), ("van_leer", 2)):
+            error = partial(convection_error, scheme)
+            out.append(row("convection", scheme, kind, theory, error, REFINEMENTS))
         for averaging in ("arithmetic", "harmonic"):
             error = partial(diffusion_error, averaging)
             # A harmonic face takes the adjacent cell's D on a wall: D is variable here.

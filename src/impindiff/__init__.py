@@ -8,15 +8,26 @@ from impindiff.errors import ImpindiffError, InputError, SolverError
 from impindiff.fields import ConditionalField, Siren
 from impindiff.grid import Dirichlet, Grid, Neumann, Periodic, Robin
 from impindiff.implicit import (
+    Anderson,
     BiCGStab,
     ImplicitAdjoint,
+    JacobianFree,
     NewtonKrylov,
     Outcome,
+    Picard,
     Status,
     Unrolled,
+    fixed_point,
     root,
 )
-from impindiff.operators import advection, advection_diffusion, diffusion, divergence, gradient
+from impindiff.operators import (
+    advection,
+    advection_diffusion,
+    convection,
+    diffusion,
+    divergence,
+    gradient,
+)
 from impindiff.rollout import Rollout, StoreStates, rollout
 from impindiff.steppers import (
     RK4,
@@ -25,11 +36,13 @@ from impindiff.steppers import (
     ForwardEuler,
     HybridModel,
     StageEquation,
+    TridiagonalPreconditioner,
     VectorField,
 )
 
 __all__ = [
     "RK4",
+    "Anderson",
     "BackwardEuler",
     "BiCGStab",
     "ConditionalField",
@@ -41,10 +54,12 @@ __all__ = [
     "ImpindiffError",
     "ImplicitAdjoint",
     "InputError",
+    "JacobianFree",
     "Neumann",
     "NewtonKrylov",
     "Outcome",
     "Periodic",
+    "Picard",
     "Robin",
     "Rollout",
     "Siren",
@@ -52,12 +67,15 @@ __all__ = [
     "StageEquation",
     "Status",
     "StoreStates",
+    "TridiagonalPreconditioner",
     "Unrolled",
     "VectorField",
     "advection",
     "advection_diffusion",
+    "convection",
     "diffusion",
     "divergence",
+    "fixed_point",
     "gradient",
     "rollout",
     "root",

@@ -9,7 +9,7 @@ import pytest
 from problems import CUBIC, NONSYMMETRIC, SYMMETRIC, N, cubic_residual, linear_residual
 
 from impindiff.errors import InputError
-from impindiff.implicit import NewtonKrylov, Outcome, Status, Unrolled, root
+from impindiff.implicit import Anderson, NewtonKrylov, Outcome, Picard, Status, Unrolled, root
 
 MATRIX, RIGHT = NONSYMMETRIC.args
 
@@ -33,7 +33,7 @@ def not_finite(z, _):
 
 
 CASES = {
-    "no root": (no_root, jnp.full(2, 0.3), NewtonKrylov(), {"max_iterations", "linear_failure"}),
+    "no root": (no_root, jnp.full(2, 0.3), NewtonKrylov(), {"stagnated"}),
     "singular": (singular, jnp.zeros(2), NewtonKrylov(), {"linear_failure"}),
     "singular, GMRES": (
         singular,
@@ -42,6 +42,19 @@ CASES = {
         {"linear_failure"},
     ),
     "zero derivative": (flat_start, jnp.zeros(2), NewtonKrylov(), {"linear_failure"}),
+    "no root, Picard": (no_root, jnp.full(2, 0.3), Picard(), {"diverged"}),
+    "no root, Anderson": (no_root, jnp.full(2, 0.3), Anderson(), {"diverged"}),
+    "no root, full steps": (
+        no_root,
+        jnp.full(2, 0.3),
+        NewtonKrylov(line_search=False),
+        {"max_iterations", "diverged"},
+    ),
+    # the component along the null space runs away until round-off hides the residual
+    "singular, Anderson": (singular, jnp.zeros(2), Anderson(), {"stagnated"}),
+    "singular, Picard": (singular, jnp.zeros(2), Picard(), {"stagnated"}),
+    "not finite, Picard": (not_finite, jnp.ones(2), Picard(), {"not_finite"}),
+    "not finite, Anderson": (not_finite, jnp.ones(2), Anderson(), {"not_finite"}),
     "not finite": (not_finite, jnp.ones(2), NewtonKrylov(), {"not_finite"}),
     "no root, optimistix": (
         no_root,
@@ -58,9 +71,11 @@ CASES = {
 }
 
 
+NAMES = ("converged", "max_iterations", "linear_failure", "stagnated", "diverged", "not_finite")
+
+
 def name_of(outcome) -> str:
-    names = ("converged", "max_iterations", "linear_failure", "not_finite")
-    return next(name for name in names if bool(outcome == getattr(Outcome, name)))
+    return next(name for name in NAMES if bool(outcome == getattr(Outcome, name)))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -96,7 +111,8 @@ def test_a_tolerance_below_round_off(problem):
     assert not status.converged
     assert status.residual < 1e-14
     assert np.all(np.isfinite(z))
-    assert status.iterations <= solver.max_iterations
+    assert status.iterations < solver.max_iterations
+    assert name_of(status.outcome) == "stagnated"
 
 
 def test_a_nan_in_one_sample_leaves_the_others_bit_for_bit():
@@ -131,8 +147,8 @@ def test_the_worst_leaf_is_named():
 
 
 def test_messages_say_what_to_try():
-    for outcome in (Outcome.max_iterations, Outcome.linear_failure, Outcome.not_finite):
-        assert "try" in Outcome[outcome]
+    for name in NAMES[1:]:
+        assert "try" in Outcome[getattr(Outcome, name)]
     assert "max_iterations" in Outcome[Outcome.max_iterations]
     assert "preconditioner" in Outcome[Outcome.linear_failure]
     assert "NaN" in Outcome[Outcome.not_finite]
@@ -141,7 +157,7 @@ def test_messages_say_what_to_try():
 def test_a_status_has_a_field_per_question():
     _, status = root(linear_residual, NONSYMMETRIC.z0, NONSYMMETRIC.args)
     assert isinstance(status, Status)
-    assert [leaf.shape for leaf in jax.tree.leaves(status)] == [()] * 6
+    assert [leaf.shape for leaf in jax.tree.leaves(status)] == [()] * 7
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ VALIDATION = runpy.run_path(str(Path(__file__).parents[2] / "validation" / "oper
 def test_orders():
     # Robin sides on one axis, the other periodic. The script measures the other kinds too.
     rows = VALIDATION["rows"](kinds=("robin",))
-    assert len(rows) == 7
+    assert len(rows) == 10
     wrong = [row for row in rows if not row.passed]
     assert not wrong
 

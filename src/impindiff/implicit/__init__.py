@@ -1,20 +1,27 @@
 """The heart: implicit layers on any pytree, their solvers and their gradient rules."""
 
+from impindiff.implicit.anderson import Anderson
 from impindiff.implicit.bicgstab import BiCGStab
-from impindiff.implicit.gradient import AbstractGradient, ImplicitAdjoint, Unrolled
+from impindiff.implicit.fixed_point_iteration import Picard
+from impindiff.implicit.gradient import AbstractGradient, ImplicitAdjoint, JacobianFree, Unrolled
 from impindiff.implicit.newton_krylov import NewtonKrylov
-from impindiff.implicit.root import root
+from impindiff.implicit.root import Solver, fixed_point, root
 from impindiff.implicit.solver import AbstractRootSolver
 from impindiff.implicit.status import Outcome, Status
 
 __all__ = [
     "AbstractGradient",
     "AbstractRootSolver",
+    "Anderson",
     "BiCGStab",
     "ImplicitAdjoint",
+    "JacobianFree",
     "NewtonKrylov",
     "Outcome",
+    "Picard",
+    "Solver",
     "Status",
     "Unrolled",
+    "fixed_point",
     "root",
 ]

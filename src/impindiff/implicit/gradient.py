@@ -1,7 +1,8 @@
 """How to differentiate through the root of an implicit layer.
 
 With F(z, args) = 0, the implicit function theorem gives dz = -(dF/dz)^{-1} (dF/dargs) dargs.
-`ImplicitAdjoint` applies it; `Unrolled` differentiates the solver's iterations instead.
+`ImplicitAdjoint` applies it, `JacobianFree` with a truncated series in place of the inverse;
+`Unrolled` differentiates the solver's iterations instead.
 """
 
 import abc
@@ -14,11 +15,14 @@ import lineax as lx
 from jaxtyping import Array, Float, PyTree
 
 from impindiff.implicit.bicgstab import BiCGStab
-from impindiff.implicit.linear import (
-    Preconditioner,
-    refined_solve,
+from impindiff.implicit.linear import LinearMap, Preconditioner, refined_solve
+from impindiff.implicit.pytree import (
+    result_dtype,
+    rms_norm,
+    tree_add,
+    tree_subtract,
+    tree_where,
 )
-from impindiff.implicit.pytree import result_dtype, tree_where
 from impindiff.implicit.solver import AbstractRootSolver, Residual
 from impindiff.implicit.status import Status
 
@@ -34,8 +38,9 @@ class AbstractGradient(eqx.Module):
         z0: PyTree,
         args: PyTree,
         probe: Float[Array, ""] | None,
+        guess: PyTree | None = None,
     ) -> tuple[PyTree, Status]:
-        """The root of `residual(., args)` from `z0`, differentiable in `args`."""
+        """The root of `residual(., args)`, differentiable in `args`; `guess`: see the solvers."""
 
 
 class Unrolled(AbstractGradient):
@@ -43,8 +48,9 @@ class Unrolled(AbstractGradient):
 
     Memory grows linearly with `solver.max_iterations` times the linear solver's `max_steps`, since
     loops get a fixed length and every iterate is stored. The gradient is that of the iteration, not
-    of the root: it is exact only as far as the iteration has converged. The Krylov method is
-    BiCGStab whatever `linear_solver` is, since no library's can be differentiated through.
+    of the root: it is exact only as far as the iteration has converged. Under `NewtonKrylov` the
+    Krylov method is BiCGStab whatever `linear_solver` is, since no library's can be differentiated
+    through, and there is no line search; `Picard` and `Anderson` run unchanged.
     """
 
     def solve(
@@ -54,20 +60,58 @@ class Unrolled(AbstractGradient):
         z0: PyTree,
         args: PyTree,
         probe: Float[Array, ""] | None,
+        guess: PyTree | None = None,
     ) -> tuple[PyTree, Status]:
         """See `AbstractGradient.solve`; there is no adjoint solve, so `probe` gets no residual."""
         del probe
-        z, status = solver.solve(residual, z0, args, unrolled=True)
+        z, status = solver.solve(residual, z0, args, guess=guess, unrolled=True)
         return z, jax.lax.stop_gradient(status)
 
 
-class ImplicitAdjoint(AbstractGradient):
+class _AtTheRoot(AbstractGradient):
+    """A rule that needs the root only, not the way to it: dz = -B (dF/dargs) dargs.
+
+    B stands for (dF/dz)^{-1} and is what the rules differ in. Stored are z and those entries of
+    `args` that the derivatives of F need; no solver iterate is, and the forward solve is not run
+    again. Forward mode, reverse mode, their compositions (Hessian-vector products), `vmap` and
+    `jit` all work.
+    """
+
+    def solve(
+        self,
+        solver: AbstractRootSolver,
+        residual: Residual,
+        z0: PyTree,
+        args: PyTree,
+        probe: Float[Array, ""] | None,
+        guess: PyTree | None = None,
+    ) -> tuple[PyTree, Status]:
+        """See `AbstractGradient.solve`."""
+        fixed_residual, fixed_z0, fixed_args, fixed_guess = jax.tree.map(
+            lambda leaf: jax.lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf,
+            (residual, z0, args, guess),
+        )
+        z, status = solver.solve(fixed_residual, fixed_z0, fixed_args, guess=fixed_guess)
+        return _root_of(z, residual, args, probe, rule=self.completed(solver)), status
+
+    @abc.abstractmethod
+    def completed(self, solver: AbstractRootSolver) -> "ImplicitAdjoint | JacobianFree":
+        """This rule with what it does not say filled in from the forward solver."""
+
+    @abc.abstractmethod
+    def apply_inverse(
+        self, linear_map: LinearMap, b: PyTree, preconditioner: LinearMap | None
+    ) -> tuple[PyTree, Float[Array, ""]]:
+        """(B b, ||b - A B b|| / ||b||) for A = `linear_map`, dF/dz or its transpose."""
+
+
+class ImplicitAdjoint(_AtTheRoot):
     """The exact gradient of the root by one preconditioned, matrix-free, transposed solve.
 
-    Backward: solve (dF/dz)^T w = dL/dz, then dL/dargs = -(dF/dargs)^T w. Stored are z and those
-    entries of `args` that the derivatives of F need; no solver iterate is, and the forward solve is
-    not run again. Forward mode, reverse mode, their compositions (Hessian-vector products), `vmap`
-    and `jit` all work.
+    Backward: solve (dF/dz)^T w = dL/dz, then dL/dargs = -(dF/dargs)^T w. No bias but the adjoint
+    solve's tolerance. Memory: z and the entries of `args` that the derivatives of F need; no solver
+    iterate, and the forward solve is not run again. Time: about one linear solve a root. Forward
+    mode, reverse mode, their compositions (Hessian-vector products), `vmap` and `jit` all work.
 
     - `rtol`: relative true residual of the adjoint solve, independent of the forward tolerance
       (default 1e-8 in float64, 6e-6 in float32). The right-hand side is normalised, so
@@ -90,24 +134,8 @@ class ImplicitAdjoint(AbstractGradient):
     linear_solver: lx.AbstractLinearSolver | None = None
     preconditioner: Preconditioner | None = None
 
-    def solve(
-        self,
-        solver: AbstractRootSolver,
-        residual: Residual,
-        z0: PyTree,
-        args: PyTree,
-        probe: Float[Array, ""] | None,
-    ) -> tuple[PyTree, Status]:
-        """See `AbstractGradient.solve`."""
-        fixed_residual, fixed_z0, fixed_args = jax.tree.map(
-            lambda leaf: jax.lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf,
-            (residual, z0, args),
-        )
-        z, status = solver.solve(fixed_residual, fixed_z0, fixed_args, unrolled=False)
-        return _root_of(z, residual, args, probe, rule=self._for(solver)), status
-
-    def _for(self, solver: AbstractRootSolver) -> "ImplicitAdjoint":
-        """This rule with what it does not say filled in from the forward solver."""
+    def completed(self, solver: AbstractRootSolver) -> "ImplicitAdjoint":
+        """See `_AtTheRoot.completed`."""
         linear_solver = self.linear_solver
         if linear_solver is None:
             linear_solver = getattr(solver, "linear_solver", None) or BiCGStab()
@@ -119,7 +147,70 @@ class ImplicitAdjoint(AbstractGradient):
                     is_leaf=lambda leaf: leaf is None,
                 )
         preconditioner = self.preconditioner or getattr(solver, "preconditioner", None)
-        return ImplicitAdjoint(self.rtol, self.max_iterations, linear_solver, preconditioner)
+        return ImplicitAdjoint(
+            rtol=self.rtol,
+            max_iterations=self.max_iterations,
+            linear_solver=linear_solver,
+            preconditioner=preconditioner,
+        )
+
+    def apply_inverse(
+        self, linear_map: LinearMap, b: PyTree, preconditioner: LinearMap | None
+    ) -> tuple[PyTree, Float[Array, ""]]:
+        """See `_AtTheRoot.apply_inverse`; NaN where the solve fails."""
+        eps = float(jnp.finfo(result_dtype(b)).eps)
+        rtol = max(1e-8, 50 * eps) if self.rtol is None else self.rtol
+        linear_solver = self.linear_solver or BiCGStab()
+        solution = refined_solve(linear_map, b, linear_solver, rtol, preconditioner)
+        nan = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), solution.value)
+        return tree_where(solution.converged, solution.value, nan), solution.residual
+
+
+class JacobianFree(_AtTheRoot):
+    """A biased, cheap gradient: the Neumann series of the inverse, cut after `terms`.
+
+    With A = dF/dz and a preconditioner M (the identity if there is none),
+    A^{-1} is replaced by sum_{i=0}^{terms} (I - M A)^i M: for a fixed point z = g(z),
+    sum_i (dg/dz)^i, and for `terms=0` the identity: the Jacobian-free gradient.
+
+    Bias: the gradient's error is (I - M A)^{terms + 1} applied to the exact one; it falls with each
+    term where the spectral radius of I - M A is below 1, and *grows* where it is not (a time step
+    that is stiff, without a preconditioner). With `terms=0` it is a descent direction where
+    ||I - M A|| is small enough. Cost: `terms` + 1 products with A^T, no solve and no tolerance;
+    memory as `ImplicitAdjoint`. The `probe` of `root` gets the relative residual: how far the
+    result is from a solution of the adjoint system.
+
+    - `terms`: of the series, beyond the first.
+    - `preconditioner`: as in `NewtonKrylov`; default the solver's own.
+
+    Source: Fung et al., "JFB: Jacobian-free backpropagation for implicit networks", AAAI 2022;
+    Geng et al., "On training implicit models", NeurIPS 2021 (the truncated series).
+    """
+
+    terms: int = 0
+    preconditioner: Preconditioner | None = None
+
+    def completed(self, solver: AbstractRootSolver) -> "JacobianFree":
+        """See `_AtTheRoot.completed`."""
+        preconditioner = self.preconditioner or getattr(solver, "preconditioner", None)
+        return JacobianFree(terms=self.terms, preconditioner=preconditioner)
+
+    def apply_inverse(
+        self, linear_map: LinearMap, b: PyTree, preconditioner: LinearMap | None
+    ) -> tuple[PyTree, Float[Array, ""]]:
+        """See `_AtTheRoot.apply_inverse`."""
+        precondition = preconditioner or (lambda v: v)
+
+        def add_term(_, carry):
+            x, left = carry
+            x = tree_add(x, precondition(left))
+            return x, tree_subtract(b, linear_map(x))
+
+        first = precondition(b)
+        start = (first, tree_subtract(b, linear_map(first)))
+        x, left = jax.lax.fori_loop(0, self.terms, add_term, start)
+        size = rms_norm(b)
+        return x, rms_norm(left) / jnp.where(size > 0, size, 1.0)
 
 
 @eqx.filter_custom_jvp
@@ -132,7 +223,7 @@ def _root_of(
 
 
 @_root_of.def_jvp
-def _root_of_jvp(primals, tangents, *, rule: ImplicitAdjoint):
+def _root_of_jvp(primals, tangents, *, rule: ImplicitAdjoint | JacobianFree):
     z, residual, args, probe = primals
     _, residual_dot, args_dot, probe_dot = tangents
     # Called again, so that a second derivative sees z move with the parameters.
@@ -165,10 +256,6 @@ def _root_of_jvp(primals, tangents, *, rule: ImplicitAdjoint):
         v, extra = one_unit(augmented)
         return one_unit((jax.jvp(function, (z,), (v,))[1], extra))
 
-    eps = float(jnp.finfo(scalar.dtype).eps)
-    rtol = max(1e-8, 50 * eps) if rule.rtol is None else rule.rtol
-    linear_solver = rule.linear_solver or BiCGStab()
-
     def solve_with(linear_map, b, transpose_preconditioner):
         inverse = None
         if rule.preconditioner is not None:
@@ -176,9 +263,7 @@ def _root_of_jvp(primals, tangents, *, rule: ImplicitAdjoint):
             if transpose_preconditioner:
                 transposed = jax.linear_transpose(inverse, z)
                 inverse = lambda v: transposed(v)[0]  # noqa: E731
-        solution = refined_solve(linear_map, b, linear_solver, rtol, inverse)
-        nan = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), solution.value)
-        return tree_where(solution.converged, solution.value, nan), solution.residual
+        return rule.apply_inverse(linear_map, b, inverse)
 
     # Both solves linearise F once and iterate on that, instead of on `matvec`, which would
     # evaluate F's nonlinear parts anew in every product.

@@ -3,8 +3,11 @@
 Beside the textbook: the linear tolerance is chosen by Eisenstat and Walker (1996, choice 2), so
 that early iterations are not solved more exactly than they deserve; a residual that is affine in
 the unknown is recognised when traced and then solved to the final tolerance at once, in one
-iteration; convergence is judged by the true residual, evaluated anew after each update.
+iteration; steps that do not reduce the residual are shortened (backtracking); convergence is judged
+by the true residual, evaluated anew after each update.
 """
+
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -14,41 +17,44 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from impindiff.implicit.affine import is_affine
 from impindiff.implicit.bicgstab import BiCGStab
-from impindiff.implicit.linear import (
-    LinearMap,
-    Preconditioner,
-    krylov_solve,
-)
+from impindiff.implicit.linear import Preconditioner, krylov_solve
 from impindiff.implicit.pytree import (
     all_finite,
+    axpy,
     largest_leaf,
     result_dtype,
     rms_norm,
-    tree_subtract,
     tree_where,
 )
-from impindiff.implicit.solver import AbstractRootSolver, Residual
+from impindiff.implicit.solver import AbstractRootSolver, Residual, better_start, tolerance
 from impindiff.implicit.status import Outcome, Status
 from impindiff.implicit.unrolled import bounded_loop
 
 # Eisenstat & Walker 1996, choice 2: eta_k = gamma (||F_k|| / ||F_{k-1}||)^2, at most eta_max.
 _EW_GAMMA = 0.9
 _EW_MAX = 0.1
+# A step of length s is taken if it reduces ||F|| by at least this part of s.
+_SUFFICIENT = 1e-4
+_MAX_BACKTRACKS = 10
+# Without a line search the residual may grow for a while; beyond this factor it will not return.
+_GROWTH = 1e4
 
 
 class _Iterate(eqx.Module):
     z: PyTree[Float[Array, "..."]]
     size: Float[Array, ""]
+    first_size: Float[Array, ""]
     previous_size: Float[Array, ""]
     target: Float[Array, ""]
     iterations: Int[Array, ""]
     linear_iterations: Int[Array, ""]
     linear_failure: Bool[Array, ""]
+    stuck: Bool[Array, ""]
     worst_leaf: Int[Array, ""]
 
 
 class NewtonKrylov(AbstractRootSolver):
-    """z_{k+1} = z_k - (dF/dz)^{-1} F(z_k), the linear system solved by a Krylov method.
+    """z_{k+1} = z_k - s_k (dF/dz)^{-1} F(z_k), the linear system solved by a Krylov method.
 
     The Jacobian is never formed: its action is `jax.linearize`d once per iteration.
 
@@ -56,12 +62,21 @@ class NewtonKrylov(AbstractRootSolver):
       residual). Defaults: eps**0.5 and eps**0.75 of the unknown's precision (1.5e-8 and 1.8e-12 in
       float64, 3.5e-4 and 6.4e-6 in float32).
     - `max_iterations`: of Newton. A linear problem takes one.
-    - `linear_solver`: a Lineax solver; default `BiCGStab` with at most 200 steps. Its
+    - `linear_solver`: a Lineax solver; default `BiCGStab` with at most 200 steps; `lineax.GMRES`
+      where that breaks down, `lineax.CG` where the Jacobian is symmetric positive definite. Its
       `max_steps` is kept; its tolerances are replaced by those each iteration needs.
     - `preconditioner`: `preconditioner(z, args)` returns a linear map v -> M v with M close to
       (dF/dz)^{-1}; the adjoint solve uses its transpose.
+    - `damping`: the step length s_k tried first, in (0, 1].
+    - `line_search`: shorten steps until ||F|| decreases (Armijo's condition, lengths from a
+      quadratic model of ||F||^2); costs nothing where the first length is taken. Under `Unrolled`
+      there is none.
 
-    Source: Knoll and Keyes, "Jacobian-free Newton-Krylov methods", J. Comput. Phys. 193 (2004).
+    The status tells a residual that can no longer be reduced (`stagnated`) from one that grows
+    (`diverged`, possible only without line search) and from too few iterations.
+
+    Source: Knoll and Keyes, "Jacobian-free Newton-Krylov methods", J. Comput. Phys. 193 (2004);
+    Eisenstat and Walker, "Choosing the forcing terms in an inexact Newton method" (1996).
     """
 
     rtol: float | None = None
@@ -69,31 +84,36 @@ class NewtonKrylov(AbstractRootSolver):
     max_iterations: int = 20
     linear_solver: lx.AbstractLinearSolver = eqx.field(default_factory=BiCGStab)
     preconditioner: Preconditioner | None = None
+    damping: float = 1.0
+    line_search: bool = True
 
     def solve(
-        self, residual: Residual, z0: PyTree, args: PyTree, *, unrolled: bool = False
+        self,
+        residual: Residual,
+        z0: PyTree,
+        args: PyTree,
+        *,
+        guess: PyTree | None = None,
+        unrolled: bool = False,
     ) -> tuple[PyTree, Status]:
-        """Solve `residual(z, args) = 0` from `z0`; see `AbstractRootSolver.solve`."""
+        """Solve `residual(z, args) = 0`; see `AbstractRootSolver.solve`."""
 
         def function(z):
             return residual(z, args)
 
         affine = is_affine(function, z0)
+        z_start, reference = better_start(function, z0, guess)
 
         def unfinished(it: _Iterate):
-            first = it.iterations == 0
-            going = (it.size > it.target) & jnp.isfinite(it.size)
-            if affine:
-                # A linear solve that failed and did not help will not do better the next time. (One
-                # that succeeded and did not help: piecewise linear, Newton goes on.)
-                going &= (it.size < it.previous_size) | ~it.linear_failure
-            return first | going
+            going = (it.size > it.target) & jnp.isfinite(it.size) & ~it.stuck
+            return (it.iterations == 0) | (going & (it.size < _GROWTH * it.first_size))
 
         def newton_step(it: _Iterate) -> _Iterate:
             value, jacobian = jax.linearize(function, it.z)
             size = rms_norm(jax.lax.stop_gradient(value))
             first = it.iterations == 0
-            target = jnp.where(first, self.tolerance(size, z0), it.target)
+            first_size = jnp.where(first, size if reference is None else reference, it.first_size)
+            target = tolerance(self.rtol, self.atol, first_size, z0)
             # a little below the target: the update itself is rounded
             exact = 0.9 * target / size
             if affine:
@@ -101,62 +121,98 @@ class NewtonKrylov(AbstractRootSolver):
             else:
                 ratio = jnp.where(first, 1.0, size / it.previous_size)
                 forcing = jnp.maximum(exact, jnp.minimum(_EW_MAX, _EW_GAMMA * ratio**2))
-            forcing = jnp.minimum(forcing, 0.5)
-            update, steps, solved = self._linear_solve(
-                jacobian, value, forcing, it.z, args, unrolled=unrolled
+            inverse = None if self.preconditioner is None else self.preconditioner(it.z, args)
+            update, steps, solved = krylov_solve(
+                jacobian,
+                value,
+                self.linear_solver,
+                jnp.minimum(forcing, 0.5),
+                inverse,
+                unrolled=unrolled,
             )
             # an update with a NaN (breakdown) is not taken: the state stays what it was
-            z = tree_where(all_finite(update), tree_subtract(it.z, update), it.z)
-            new_value = jax.lax.stop_gradient(function(z))
+            usable = all_finite(update)
+            update = tree_where(usable, update, jax.tree.map(jnp.zeros_like, update))
+
+            def residual_after(length):
+                moved = jax.lax.stop_gradient(function(axpy(-length, update, it.z)))
+                return rms_norm(moved), largest_leaf(moved)
+
+            length = jnp.asarray(self.damping, size.dtype)
+            if self.line_search and not unrolled:
+                length, new_size, worst_leaf = _shortened(residual_after, length, size, target)
+            else:
+                new_size, worst_leaf = residual_after(length)
+            reduced = length > 0
             return _Iterate(
-                z=z,
-                size=rms_norm(new_value),
+                z=axpy(-length, update, it.z),
+                size=jnp.where(reduced, new_size, size),
+                first_size=first_size,
                 previous_size=size,
                 target=target,
                 iterations=it.iterations + 1,
                 linear_iterations=it.linear_iterations + steps,
                 linear_failure=~solved,
-                worst_leaf=largest_leaf(new_value),
+                stuck=~(usable & reduced),
+                worst_leaf=worst_leaf,
             )
 
         infinity = jnp.asarray(jnp.inf, result_dtype(z0))
         zero = jnp.zeros((), jnp.int32)
+        false = jnp.zeros((), bool)
         start = _Iterate(
-            z=z0,
-            size=infinity,
-            previous_size=infinity,
-            target=infinity,
-            iterations=zero,
-            linear_iterations=zero,
-            linear_failure=jnp.zeros((), bool),
-            worst_leaf=zero,
+            z_start, infinity, infinity, infinity, infinity, zero, zero, false, false, zero
         )
         end = bounded_loop(unfinished, newton_step, start, self.max_iterations, unrolled=unrolled)
-        converged = end.size <= end.target
-        outcome = Outcome.where(end.linear_failure, Outcome.linear_failure, Outcome.max_iterations)
-        outcome = Outcome.where(jnp.isfinite(end.size), outcome, Outcome.not_finite)
-        outcome = Outcome.where(converged, Outcome.converged, outcome)
-        status = Status(
-            converged=converged,
-            iterations=end.iterations,
-            linear_iterations=end.linear_iterations,
-            residual=end.size,
-            worst_leaf=end.worst_leaf,
-            outcome=outcome,
-        )
-        return end.z, status
+        return end.z, _status_of(end)
 
-    def _linear_solve(
-        self,
-        jacobian: LinearMap,
-        value: PyTree,
-        forcing: Float[Array, ""],
-        z: PyTree,
-        args: PyTree,
-        *,
-        unrolled: bool,
-    ) -> tuple[PyTree, Int[Array, ""], Bool[Array, ""]]:
-        inverse = None if self.preconditioner is None else self.preconditioner(z, args)
-        return krylov_solve(
-            jacobian, value, self.linear_solver, forcing, inverse, unrolled=unrolled
-        )
+
+def _shortened(
+    residual_after: Callable[[Float[Array, ""]], tuple[Float[Array, ""], Int[Array, ""]]],
+    length: Float[Array, ""],
+    size: Float[Array, ""],
+    target: Float[Array, ""],
+) -> tuple[Float[Array, ""], Float[Array, ""], Int[Array, ""]]:
+    """A step length, at most `length`, that reduces the residual enough, and what it leaves.
+
+    If none does, the length is 0: the iterate stays where it is. `residual_after` tells size and
+    largest leaf of the residual after a step.
+    """
+
+    def searching(carry):
+        *_, accepted, count = carry
+        return ~accepted & (count < _MAX_BACKTRACKS)
+
+    def body(carry):
+        _, length, *_, count = carry
+        tried, worst_leaf = residual_after(length)
+        accepted = (tried <= (1 - _SUFFICIENT * length) * size) | (tried <= target)
+        # The minimum of the parabola through phi(0), phi'(0) = -2 phi(0) and phi(length), where
+        # phi = ||F||^2: of Newton's direction the slope is known.
+        ratio = (tried / size) ** 2
+        best = length**2 / (ratio - 1 + 2 * length)
+        shorter = jnp.where(jnp.isfinite(tried), best, 0.0)
+        shorter = jnp.clip(shorter, 0.1 * length, 0.5 * length)
+        return length, shorter, tried, worst_leaf, accepted, count + 1
+
+    start = (length, length, size, jnp.zeros((), jnp.int32), jnp.zeros((), bool), 0)
+    taken, _, tried, worst_leaf, accepted, _ = jax.lax.while_loop(searching, body, start)
+    return jnp.where(accepted, taken, 0.0), tried, worst_leaf
+
+
+def _status_of(end: _Iterate) -> Status:
+    converged = end.size <= end.target
+    outcome = Outcome.where(end.stuck, Outcome.stagnated, Outcome.max_iterations)
+    outcome = Outcome.where(end.linear_failure, Outcome.linear_failure, outcome)
+    lost = ~(end.size < _GROWTH * end.first_size)
+    outcome = Outcome.where(lost, Outcome.diverged, outcome)
+    outcome = Outcome.where(jnp.isfinite(end.first_size), outcome, Outcome.not_finite)
+    return Status(
+        converged=converged,
+        iterations=end.iterations,
+        linear_iterations=end.linear_iterations,
+        residual=end.size,
+        worst_leaf=end.worst_leaf,
+        outcome=Outcome.where(converged, Outcome.converged, outcome),
+        halvings=jnp.zeros_like(end.iterations),
+    )

@@ -1,5 +1,6 @@
-"""The implicit layer: the root of a residual, as a differentiable function of its parameters."""
+"""The implicit layers: root and fixed point, as differentiable functions of their parameters."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -9,12 +10,16 @@ import optimistix as optx
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from impindiff.errors import InputError
+from impindiff.implicit.anderson import Anderson
 from impindiff.implicit.gradient import AbstractGradient, ImplicitAdjoint
 from impindiff.implicit.newton_krylov import NewtonKrylov
-from impindiff.implicit.optimistix_solver import OptimistixRoot
-from impindiff.implicit.pytree import require_floating
+from impindiff.implicit.optimistix_solver import adapted
+from impindiff.implicit.pytree import require_floating, tree_subtract
 from impindiff.implicit.solver import AbstractRootSolver, Residual
 from impindiff.implicit.status import Status
+
+Solver = AbstractRootSolver | optx.AbstractRootFinder | optx.AbstractFixedPointSolver
+"""What an implicit layer takes: this package's solvers, and Optimistix's."""
 
 
 def root(
@@ -22,9 +27,10 @@ def root(
     z0: PyTree[ArrayLike],
     args: PyTree[Any] = None,
     *,
-    solver: AbstractRootSolver | optx.AbstractRootFinder | None = None,
+    solver: Solver | None = None,
     gradient: AbstractGradient | None = None,
     probe: Float[Array, ""] | None = None,
+    guess: PyTree[ArrayLike] | None = None,
 ) -> tuple[PyTree[Float[Array, "..."]], Status]:
     """Find z with F(z, args) = 0, differentiable in `args`.
 
@@ -32,9 +38,12 @@ def root(
       closes over are differentiated too.
     - `z0`: first guess, real floating-point arrays. The gradient with respect to it is zero under
       `ImplicitAdjoint`: the root does not depend on where the search began.
-    - `solver`: default `NewtonKrylov()`. Optimistix root finders are accepted.
-    - `gradient`: default `ImplicitAdjoint()`.
+    - `solver`: default `NewtonKrylov()`. Optimistix's root finders are accepted, and fixed-point
+      solvers (`Picard`, `Anderson`, Optimistix's), which then iterate z -> z - F(z).
+    - `gradient`: default `ImplicitAdjoint()`; `JacobianFree` (cheap, biased) or `Unrolled` (naive).
     - `probe`: a zero scalar; see `ImplicitAdjoint`.
+    - `guess`: where to start if the residual there is smaller than at `z0`. Tolerances refer to
+      ||F(z0)|| all the same.
 
     Returns (z, status). Nothing is raised when the solve fails: `status.converged` says so, and
     under `vmap` it does for each sample on its own.
@@ -44,8 +53,6 @@ def root(
     """
     solver = NewtonKrylov() if solver is None else solver
     gradient = ImplicitAdjoint() if gradient is None else gradient
-    if isinstance(solver, optx.AbstractRootFinder):
-        solver = OptimistixRoot(finder=solver)
     z0 = jax.tree.map(jnp.asarray, z0)
     require_floating(z0, "root: z0")
     # A Python number that is being differentiated is traced as an array over a number; giving it
@@ -53,20 +60,56 @@ def root(
     args = jax.tree.map(lambda x: jnp.asarray(x, x.dtype) if eqx.is_array(x) else x, args)
     # Hoists what the residual closes over, so that it is differentiated like `args`.
     converted = eqx.filter_closure_convert(residual, z0, args)
-    _check_residual(jax.eval_shape(lambda: z0), eqx.filter_eval_shape(converted, z0, args))
-    return gradient.solve(solver, converted, z0, args, probe)
+    _check_like(
+        jax.eval_shape(lambda: z0),
+        eqx.filter_eval_shape(converted, z0, args),
+        "residual(z0, args)",
+    )
+    if guess is not None:
+        guess = jax.tree.map(jnp.asarray, guess)
+        _check_like(jax.eval_shape(lambda: z0), jax.eval_shape(lambda: guess), "guess")
+    return gradient.solve(adapted(solver), converted, z0, args, probe, guess)
 
 
-def _check_residual(unknown: PyTree, value: PyTree) -> None:
+def fixed_point(
+    g: Callable[[PyTree, PyTree], PyTree],
+    z0: PyTree[ArrayLike],
+    args: PyTree[Any] = None,
+    *,
+    solver: Solver | None = None,
+    gradient: AbstractGradient | None = None,
+    probe: Float[Array, ""] | None = None,
+    guess: PyTree[ArrayLike] | None = None,
+) -> tuple[PyTree[Float[Array, "..."]], Status]:
+    """Find z with z = g(z, args), differentiable in `args`: `root` of z - g(z, args).
+
+    - `g`: a pytree of the structure, shapes and dtypes of `z0`. Values that it closes over are
+      differentiated too.
+    - `solver`: default `Anderson()`; any that `root` takes. A batch of independent problems goes
+      through `jax.vmap`: each then has its own mixing, tolerance and status.
+    - all else, the result and the errors: as for `root`; `status.residual` is that of g(z) - z.
+    """
+
+    def residual(z, args):
+        value = g(z, args)
+        _check_like(jax.eval_shape(lambda: z), jax.eval_shape(lambda: value), "g(z0, args)")
+        return tree_subtract(z, value)
+
+    solver = Anderson() if solver is None else solver
+    return root(residual, z0, args, solver=solver, gradient=gradient, probe=probe, guess=guess)
+
+
+def _check_like(unknown: PyTree, value: PyTree, name: str) -> None:
+    """Raise `InputError` unless the shapes and dtypes of `value` are those of the unknown."""
     if jax.tree.structure(unknown) != jax.tree.structure(value):
         raise InputError(
-            f"root: residual(z0, args) has structure {jax.tree.structure(value)}; expected that "
+            f"root: {name} has structure {jax.tree.structure(value)}; expected that "
             f"of z0, {jax.tree.structure(unknown)}"
         )
     paths = jax.tree_util.tree_flatten_with_path(unknown)[0]
     for (path, want), got in zip(paths, jax.tree.leaves(value), strict=True):
         if (want.shape, want.dtype) != (got.shape, got.dtype):
             raise InputError(
-                f"root: residual{jax.tree_util.keystr(path)} has shape {got.shape} and dtype "
+                f"root: {name}{jax.tree_util.keystr(path)} has shape {got.shape} and dtype "
                 f"{got.dtype}; expected those of z0: {want.shape}, {want.dtype}"
             )

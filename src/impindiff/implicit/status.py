@@ -16,6 +16,15 @@ class Outcome(eqx.Enumeration):
         "the linear (Krylov) solver reached max_steps or broke down; try a preconditioner, a "
         "larger max_steps, another linear_solver such as lineax.GMRES, or a smaller time step"
     )
+    stagnated = (
+        "the residual could not be made smaller: there may be no root nearby, the Jacobian may be "
+        "singular, or the tolerance lies below round-off; try a smaller time step, another first "
+        "guess, or larger rtol and atol"
+    )
+    diverged = (
+        "the residual grew instead of shrinking; try NewtonKrylov, a smaller relaxation or "
+        "damping, or a smaller time step"
+    )
     not_finite = (
         "the residual is NaN or infinite; look for a NaN in the initial state or the coefficients, "
         "or try a smaller time step"
@@ -26,11 +35,13 @@ class Status(eqx.Module):
     """Statistics of one solve, or stacked over samples and steps.
 
     - `converged`: the true residual met the tolerance.
-    - `iterations`: nonlinear (Newton) iterations.
+    - `iterations`: nonlinear (Newton or fixed-point) iterations.
     - `linear_iterations`: Krylov iterations, all Newton iterations together.
     - `residual`: root mean square of the true residual at the returned point, in its own units.
     - `worst_leaf`: index of the state's leaf with the largest residual.
     - `outcome`: why the solve ended, an `Outcome`.
+    - `halvings`: of a time step: how often it was halved before its solves converged. Iterations
+      then count all attempts, and `residual` is the largest of the parts taken.
     """
 
     converged: Bool[Array, "*shape"]
@@ -39,3 +50,4 @@ class Status(eqx.Module):
     residual: Float[Array, "*shape"]
     worst_leaf: Int[Array, "*shape"]
     outcome: Outcome
+    halvings: Int[Array, "*shape"]

@@ -2,8 +2,9 @@
 
 from impindiff.operators.advection import advection
 from impindiff.operators.advection_diffusion import advection_diffusion
+from impindiff.operators.convection import convection
 from impindiff.operators.diffusion import diffusion
 from impindiff.operators.divergence import divergence
 from impindiff.operators.gradient import gradient
 
-__all__ = ["advection", "advection_diffusion", "diffusion", "divergence", "gradient"]
+__all__ = ["advection", "advection_diffusion", "convection", "diffusion", "divergence", "gradient"]

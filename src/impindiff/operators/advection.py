@@ -86,11 +86,19 @@ def advection(
 def advective_flux(beside: Beside, v: Faces, along: int, scheme: str, periodic: bool) -> Faces:
     """v u on the faces of an axis."""
     check_choice("scheme", scheme, _SCHEMES)
-    means = face_means(beside)
     if scheme == "central":
-        return jax.tree.map(jnp.multiply, v, means)
+        return jax.tree.map(jnp.multiply, v, face_means(beside))
+    below, above = face_states(beside, along, scheme == "van_leer", periodic)
+    return jax.tree.map(_upwind, v, below, above)
+
+
+def face_states(beside: Beside, along: int, limited: bool, periodic: bool) -> Beside:
+    """The states on the two sides of each face, by the cells' values or their limited profiles.
+
+    Outside a wall the state is what the condition states on the face.
+    """
     below, above = beside
-    if scheme == "van_leer":
+    if limited:
         half = 0.5 * _limited_difference(beside, along)
         first, last = layer(half, along, 0), layer(half, along, -1)
         half_below, half_above = neighbours(half, along)
@@ -98,9 +106,10 @@ def advective_flux(beside: Beside, v: Faces, along: int, scheme: str, periodic: 
         above = Faces(above.inner - half_above, above.lower - first, above.upper - first)
     if not periodic:
         # What comes in through a wall is what the condition states on the face, not in the ghost.
+        means = face_means(beside)
         below = below._replace(lower=means.lower)
         above = above._replace(upper=means.upper)
-    return jax.tree.map(_upwind, v, below, above)
+    return Beside(below, above)
 
 
 def face_velocities(

@@ -61,8 +61,10 @@ def describe_failure(stats: Status, step_times: Any, names: list[str]) -> str | 
         indices = [s[0] if len(s) == 1 else s for s in samples]
         shown = ", ".join(map(str, indices[:8])) + (", ..." if len(indices) > 8 else "")
         others = f"; samples that failed: {shown}"
+    halvings = int(np.asarray(stats.halvings)[first])
+    halved = f", halved {halvings} time{'s' * (halvings > 1)}," if halvings else ""
     return (
         f"step {step + 1} of {failed.shape[0]} (t = {times[step]:.6g} to {times[step + 1]:.6g})"
-        f"{of_sample}: field {name}, residual {residual:.3g} after "
+        f"{of_sample}{halved}: field {name}, residual {residual:.3g} after "
         f"{int(np.asarray(stats.iterations)[first])} iterations: {Outcome[outcome]}{others}"
     )

@@ -10,9 +10,11 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from impindiff.errors import InputError
+from impindiff.implicit import Status
 from impindiff.implicit.pytree import require_floating, result_dtype
 from impindiff.rollout.checkpointing import AbstractCheckpointing, StoreStates
 from impindiff.rollout.coefficients import evaluate_latents
+from impindiff.rollout.halving import can_be_halved, max_halvings, step_or_halve, without_halving
 from impindiff.rollout.result import Rollout
 from impindiff.rollout.schedule import Schedule, make_schedule
 from impindiff.steppers import AbstractStepper, CrankNicolson, HybridModel
@@ -29,6 +31,7 @@ def rollout(
     throw: bool = True,
     batch_ndim: int | None = None,
     probe: Float[Array, "steps *batch"] | None = None,
+    halving: bool | None = None,
 ) -> Rollout:
     """The trajectory of du/dt = model.tendency(t, u, model.latent(t)) from u(times[0]) = u0.
 
@@ -47,6 +50,11 @@ def rollout(
       `model.grid`, and 0 for a model without a grid.
     - `probe`: zeros of shape (steps, *batch). The "gradient" with respect to it is the relative
       residual of each step's adjoint solve (see `ImplicitAdjoint`).
+    - `halving`: a step whose solve fails is taken again in halves, quarters, ..., at most halved
+      `stepper.max_halvings` times; `result.stats.halvings` tells, and the gradient is that of the
+      parts taken. A program that can do so takes twice as long to compile and its gradient stores
+      three or four states a step. With None (default) it is made only once a solve has failed,
+      which inside `jax.jit` and `jax.grad` cannot be seen; there True asks for it. False: never.
 
     Differentiable in `model`, `u0` and (with `dt=None`) `times`. Raises `InputError` for times, dt
     or shapes that do not fit.
@@ -63,19 +71,27 @@ def rollout(
         times = np.asarray(times, np.float64)
     dtype = result_dtype(u0)
     schedule = make_schedule(times, dt, dtype)
-    result = _rollout(
-        model,
-        u0,
-        (jnp.asarray(schedule.starts), jnp.asarray(schedule.lengths)),
-        probe,
-        outputs=tuple(schedule.outputs.tolist()),
-        stepper=stepper,
-        checkpointing=checkpointing,
-        batch_ndim=batch_ndim,
-    )
+    step_times = (jnp.asarray(schedule.starts), jnp.asarray(schedule.lengths))
+
+    def run(stepper: AbstractStepper) -> Rollout:
+        return _rollout(
+            model,
+            u0,
+            step_times,
+            probe,
+            outputs=tuple(schedule.outputs.tolist()),
+            stepper=stepper,
+            checkpointing=checkpointing,
+            batch_ndim=batch_ndim,
+        )
+
+    result = run(stepper if halving else without_halving(stepper))
+    may_halve = halving is None and max_halvings(stepper) > 0 and _is_known(result.stats)
+    if may_halve and bool(jnp.any(can_be_halved(result.stats))):
+        result = run(stepper)
     result = eqx.tree_at(lambda r: r.times, result, jnp.asarray(times, dtype))
     if throw:
-        if not isinstance(result.stats.converged, jax.core.Tracer):
+        if _is_known(result.stats):
             result.raise_for_failure()
         else:
             result = _fail_at_run_time(result)
@@ -96,6 +112,7 @@ def _rollout(
 ) -> Rollout:
     schedule = Schedule(*step_times, np.asarray(outputs))
     initial_latent, latents = evaluate_latents(model, schedule, stepper.nodes)
+    latent_at = model.latent if latents is not None else lambda t: initial_latent
     number_of_outputs = outputs[-1] + 1
 
     def one_sample(u0, probe):
@@ -104,7 +121,9 @@ def _rollout(
             t, dt, output, of_step, step_probe = x
             if latents is None:
                 of_step = (initial_latent,) * len(stepper.nodes)
-            u, memory, status = stepper.step(model, t, dt, u, memory, of_step, step_probe)
+            u, memory, status = step_or_halve(
+                stepper, model, t, dt, u, memory, of_step, latent_at, step_probe
+            )
             # Steps between two output times write to the same place; the last one stays.
             saved = jax.tree.map(lambda all, one: all.at[output].set(one), saved, u)
             return (u, memory, saved), status
@@ -126,6 +145,11 @@ def _rollout(
     starts, lengths = step_times
     ends = jnp.append(starts, starts[-1] + lengths[-1])
     return Rollout(u=saved, times=starts, stats=stats, step_times=ends)
+
+
+def _is_known(stats: Status) -> bool:
+    """Whether the statistics are numbers, not tracers of a JAX transformation."""
+    return not isinstance(stats.converged, jax.core.Tracer)
 
 
 def _fail_at_run_time(result: Rollout) -> Rollout:

@@ -25,6 +25,7 @@ def _explicit_status(u: State) -> Status:
         residual=jnp.where(finite, 0.0, jnp.nan),
         worst_leaf=largest_leaf(u),
         outcome=Outcome.where(finite, Outcome.converged, Outcome.not_finite),
+        halvings=zero,
     )
 
 

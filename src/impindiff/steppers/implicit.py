@@ -1,18 +1,19 @@
 """One-stage implicit steppers: each step is an implicit layer."""
 
-from typing import Any, ClassVar
+import abc
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optimistix as optx
 from jaxtyping import Array, Float, PyTree
 
 from impindiff.implicit import (
     AbstractGradient,
-    AbstractRootSolver,
     ImplicitAdjoint,
     NewtonKrylov,
+    Solver,
     Status,
     root,
 )
@@ -41,24 +42,87 @@ def stage_residual(z: State, stage: StageEquation) -> State:
     return axpy(-stage.weight, tendency, jax.tree.map(jnp.subtract, z, stage.known))
 
 
-class ImplicitStepper(AbstractStepper):
-    """What implicit steppers share: the layer's solver and its gradient rule.
+class _Memory(eqx.Module):
+    """What an implicit stepper carries: its method's own memory, and the last step taken."""
 
-    - `solver`: nonlinear solver; its `rtol` refers to the residual of the previous state, that is
-      to the size of the step's increment.
-    - `gradient`: `ImplicitAdjoint()` (exact, nothing stored but the state) or `Unrolled()`.
+    method: PyTree[Any]
+    last: tuple[State, Time] | None
+
+
+class ImplicitStepper(AbstractStepper):
+    """What implicit steppers share: the layer's solver, its gradient rule, its first guess.
+
+    - `solver`: nonlinear solver, `NewtonKrylov()`, or any that `root` takes; its `rtol` refers to
+      the residual of the previous state, that is to the size of the step's increment.
+    - `gradient`: `ImplicitAdjoint()` (exact, nothing stored but the state), `JacobianFree(...)` or
+      `Unrolled()`.
+    - `first_guess`: "previous", the state the step starts from, or "extrapolated", linearly from
+      the last two states; the latter is taken only where its residual is the smaller one.
+    - `max_halvings`: a step whose solve fails is tried again in halves, quarters, ... of itself, at
+      most halved so often; see `rollout`.
     """
 
-    solver: AbstractRootSolver | optx.AbstractRootFinder = eqx.field(default_factory=NewtonKrylov)
+    solver: Solver = eqx.field(default_factory=NewtonKrylov)
     gradient: AbstractGradient = eqx.field(default_factory=ImplicitAdjoint)
+    first_guess: Literal["previous", "extrapolated"] = "previous"
+    max_halvings: int = 3
 
-    def solve_stage(
-        self, stage: StageEquation, guess: State, probe: Float[Array, ""] | None
-    ) -> tuple[State, Status]:
-        """The stage value z with `stage_residual(z, stage) = 0`."""
-        return root(
-            stage_residual, guess, stage, solver=self.solver, gradient=self.gradient, probe=probe
-        )
+    def start(self, model: HybridModel, t: Time, u: State, latent: PyTree[Any]) -> _Memory:
+        """See `AbstractStepper.start`."""
+        method = self.start_method(model, t, u, latent)
+        extrapolate = self.first_guess == "extrapolated"
+        # an infinitely long step before the first: the extrapolation is then the state itself
+        return _Memory(method, (u, jnp.full_like(t, jnp.inf)) if extrapolate else None)
+
+    def step(
+        self,
+        model: HybridModel,
+        t: Time,
+        dt: Time,
+        u: State,
+        memory: _Memory,
+        latents: tuple[PyTree[Any], ...],
+        probe: Float[Array, ""] | None,
+    ) -> tuple[State, _Memory, Status]:
+        """See `AbstractStepper.step`."""
+        guess, last = None, None
+        if memory.last is not None:
+            before, length = memory.last
+            guess = axpy(dt / length, jax.tree.map(jnp.subtract, u, before), u)
+            last = (u, dt)
+
+        def solve_stage(stage: StageEquation) -> tuple[State, Status]:
+            return root(
+                stage_residual,
+                u,
+                stage,
+                solver=self.solver,
+                gradient=self.gradient,
+                probe=probe,
+                guess=guess,
+            )
+
+        z, method, status = self.advance(model, t, dt, u, memory.method, latents, solve_stage)
+        return z, _Memory(method, last), status
+
+    def start_method(
+        self, model: HybridModel, t: Time, u: State, latent: PyTree[Any]
+    ) -> PyTree[Any]:
+        """What the method needs to know of the initial time."""
+        del model, t, u, latent
+
+    @abc.abstractmethod
+    def advance(
+        self,
+        model: HybridModel,
+        t: Time,
+        dt: Time,
+        u: State,
+        memory: PyTree[Any],
+        latents: tuple[PyTree[Any], ...],
+        solve_stage: Callable[[StageEquation], tuple[State, Status]],
+    ) -> tuple[State, PyTree[Any], Status]:
+        """One step of the method; `solve_stage` finds z with `stage_residual(z, stage) = 0`."""
 
 
 class BackwardEuler(ImplicitStepper):
@@ -70,7 +134,7 @@ class BackwardEuler(ImplicitStepper):
     order: ClassVar[int] = 1
     nodes: ClassVar[tuple[float, ...]] = (1.0,)
 
-    def step(
+    def advance(
         self,
         model: HybridModel,
         t: Time,
@@ -78,12 +142,11 @@ class BackwardEuler(ImplicitStepper):
         u: State,
         memory: None,
         latents: tuple[PyTree[Any], ...],
-        probe: Float[Array, ""] | None,
+        solve_stage: Callable[[StageEquation], tuple[State, Status]],
     ) -> tuple[State, None, Status]:
-        """See `AbstractStepper.step`."""
+        """See `ImplicitStepper.advance`."""
         del memory
-        stage = StageEquation(model, t + dt, dt, latents[0], known=u)
-        z, status = self.solve_stage(stage, u, probe)
+        z, status = solve_stage(StageEquation(model, t + dt, dt, latents[0], known=u))
         return z, None, status
 
 
@@ -101,11 +164,11 @@ class CrankNicolson(ImplicitStepper):
     order: ClassVar[int] = 2
     nodes: ClassVar[tuple[float, ...]] = (1.0,)
 
-    def start(self, model: HybridModel, t: Time, u: State, latent: PyTree[Any]) -> State:
+    def start_method(self, model: HybridModel, t: Time, u: State, latent: PyTree[Any]) -> State:
         """The tendency at the initial time."""
         return model.tendency(t, u, latent)
 
-    def step(
+    def advance(
         self,
         model: HybridModel,
         t: Time,
@@ -113,13 +176,12 @@ class CrankNicolson(ImplicitStepper):
         u: State,
         memory: State,
         latents: tuple[PyTree[Any], ...],
-        probe: Float[Array, ""] | None,
+        solve_stage: Callable[[StageEquation], tuple[State, Status]],
     ) -> tuple[State, State, Status]:
-        """See `AbstractStepper.step`; `memory` is f(t_n, u_n)."""
+        """See `ImplicitStepper.advance`; `memory` is f(t_n, u_n)."""
         half = 0.5 * dt
         known = axpy(half, memory, u)
-        stage = StageEquation(model, t + dt, half, latents[0], known)
-        z, status = self.solve_stage(stage, u, probe)
+        z, status = solve_stage(StageEquation(model, t + dt, half, latents[0], known))
         tendency = jax.tree.map(
             lambda new, old: (new - old) / jnp.asarray(half, new.dtype), z, known
         )

@@ -1,0 +1,204 @@
+"""Fixed-point iterations z = g(z), as Optimistix solvers; the plain one is `Picard`.
+
+Beside Optimistix's own `FixedPointIteration`: the residual of the point that is *returned* is what
+is judged (root mean square over all unknowns, as in `NewtonKrylov`), and an iteration that grows or
+no longer gets anywhere is stopped and says so instead of using up its steps.
+"""
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optimistix as optx
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from impindiff.implicit.pytree import (
+    axpy,
+    result_dtype,
+    rms_norm,
+    tree_subtract,
+    tree_where,
+)
+from impindiff.implicit.solver import tolerance
+from impindiff.implicit.status import Outcome
+
+# Iterations without a new smallest residual after which there will be none.
+_PATIENCE = 50
+
+
+class Progress(eqx.Module):
+    """How far a fixed-point iteration got, and what its method remembers."""
+
+    target: Float[Array, ""]
+    first_size: Float[Array, ""]
+    size: Float[Array, ""]
+    best: PyTree[Float[Array, "..."]]
+    best_size: Float[Array, ""]
+    since_best: Int[Array, ""]
+    memory: PyTree[Any]
+
+
+class AbstractFixedPointIteration(optx.AbstractFixedPointSolver):
+    """What the iterations share; each one says how the next point is made.
+
+    A point is accepted when ||g(z) - z|| <= atol + rtol ||g(z0) - z0||, and then returned itself.
+    """
+
+    rtol: eqx.AbstractVar[Any]
+    atol: eqx.AbstractVar[Any]
+    norm: eqx.AbstractVar[Callable[[PyTree], Array]]
+    max_iterations: eqx.AbstractVar[int]
+    growth: eqx.AbstractVar[float]
+
+    @abc.abstractmethod
+    def start(self, y: PyTree) -> PyTree[Any]:
+        """What the method remembers before the first iteration."""
+
+    @abc.abstractmethod
+    def propose(self, y: PyTree, change: PyTree, progress: Progress) -> tuple[PyTree, PyTree[Any]]:
+        """(next point, what is remembered); `change` is g(y) - y, `progress` includes it."""
+
+    @abc.abstractmethod
+    def gave_up(self, progress: Progress) -> Bool[Array, ""]:
+        """Whether the residual has grown beyond what the method can recover from."""
+
+    def init(
+        self,
+        fn: Any,
+        y: PyTree,
+        args: PyTree,
+        options: dict[str, Any],
+        f_struct: PyTree,
+        aux_struct: PyTree,
+        tags: frozenset[object],
+    ) -> Progress:
+        """See `optimistix.AbstractIterativeSolver`."""
+        del fn, args, options, f_struct, aux_struct, tags
+        infinity = jnp.asarray(jnp.inf, result_dtype(y))
+        return Progress(
+            target=jnp.zeros_like(infinity),
+            first_size=infinity,
+            size=infinity,
+            best=y,
+            best_size=infinity,
+            since_best=jnp.zeros((), jnp.int32),
+            memory=self.start(y),
+        )
+
+    def step(
+        self,
+        fn: Any,
+        y: PyTree,
+        args: PyTree,
+        options: dict[str, Any],
+        state: Progress,
+        tags: frozenset[object],
+    ) -> tuple[PyTree, Progress, Any]:
+        """One evaluation of g; see `optimistix.AbstractIterativeSolver`.
+
+        The option `reference` is the residual that `rtol` refers to in place of the first one.
+        """
+        del tags
+        value, aux = fn(y, args)
+        change = tree_subtract(value, y)
+        size = self.norm(jax.lax.stop_gradient(change))
+        first = jnp.isposinf(state.first_size)
+        first_size = jnp.where(first, options.get("reference", size), state.first_size)
+        better = size < state.best_size
+        progress = Progress(
+            target=tolerance(self.rtol, self.atol, first_size, y),
+            first_size=first_size,
+            size=size,
+            best=tree_where(better, y, state.best),
+            best_size=jnp.where(better, size, state.best_size),
+            since_best=jnp.where(better, 0, state.since_best + 1),
+            memory=state.memory,
+        )
+        proposed, memory = self.propose(y, change, progress)
+        progress = eqx.tree_at(
+            lambda p: p.memory, progress, memory, is_leaf=lambda leaf: leaf is None
+        )
+        return tree_where(size <= progress.target, y, proposed), progress, aux
+
+    def terminate(
+        self,
+        fn: Any,
+        y: PyTree,
+        args: PyTree,
+        options: dict[str, Any],
+        state: Progress,
+        tags: frozenset[object],
+    ) -> tuple[Bool[Array, ""], optx.RESULTS]:
+        """See `optimistix.AbstractIterativeSolver`."""
+        del fn, y, args, options, tags
+        outcome = self.outcome(state)
+        going = outcome == Outcome.max_iterations
+        converged = outcome == Outcome.converged
+        results = optx.RESULTS
+        fine = going | converged
+        return ~going, results.where(fine, results.successful, results.nonlinear_divergence)
+
+    def outcome(self, state: Progress) -> Outcome:
+        """Why the iteration stopped; `max_iterations` where there is no reason to stop yet."""
+        stalled = state.since_best >= _PATIENCE
+        grown = self.gave_up(state) | (stalled & (state.size > 2 * state.best_size))
+        outcome = Outcome.where(stalled, Outcome.stagnated, Outcome.max_iterations)
+        outcome = Outcome.where(grown, Outcome.diverged, outcome)
+        outcome = Outcome.where(jnp.isnan(state.first_size), Outcome.not_finite, outcome)
+        return Outcome.where(state.size <= state.target, Outcome.converged, outcome)
+
+    def postprocess(
+        self,
+        fn: Any,
+        y: PyTree,
+        aux: Any,
+        args: PyTree,
+        options: dict[str, Any],
+        state: Progress,
+        tags: frozenset[object],
+        result: optx.RESULTS,
+    ) -> tuple[PyTree, Any, dict[str, Any]]:
+        """The point with the smallest residual; see `optimistix.AbstractIterativeSolver`."""
+        del fn, y, args, options, tags, result
+        return state.best, aux, {}
+
+
+class Picard(AbstractFixedPointIteration):
+    """z_{k+1} = z_k + relaxation (g(z_k) - z_k).
+
+    Converges, linearly, where the spectral radius of (1 - relaxation) I + relaxation dg/dz is below
+    1: for a time step z = u + w f(z) and relaxation 1 where w times the stiffness is, which is
+    where an explicit step would do.
+
+    - `rtol`, `atol`, `max_iterations`: as in `NewtonKrylov`; an iteration costs one evaluation of
+      g.
+    - `relaxation`: below 1 damps, and allows dg/dz eigenvalues of real part below -1.
+    - `growth`: the iteration has diverged once the residual is so many times the smallest seen, or
+      not finite.
+
+    A solver of the interface of Optimistix: it also runs under `optimistix.fixed_point`.
+    """
+
+    rtol: float | None = None
+    atol: float | None = None
+    max_iterations: int = 500
+    relaxation: float = 1.0
+    growth: float = 1e3
+    norm: Callable[[PyTree], Array] = rms_norm
+
+    def start(self, y: PyTree) -> None:
+        """Nothing is remembered."""
+        del y
+
+    def propose(self, y: PyTree, change: PyTree, progress: Progress) -> tuple[PyTree, None]:
+        """See the class."""
+        del progress
+        return axpy(self.relaxation, change, y), None
+
+    def gave_up(self, progress: Progress) -> Bool[Array, ""]:
+        """The residual has grown by `growth`, or is no longer finite."""
+        finite = jnp.isfinite(progress.size) | jnp.isposinf(progress.first_size)
+        return ~finite | (progress.size > self.growth * progress.best_size)
