@@ -1,4 +1,4 @@
-"""What was measured: sensors, noise, trajectories and their file format."""
+"""What was measured: sensors, scattered points, noise, trajectories and their files."""
 
 from impindiff.observations.forecast import (
     FORECAST_SUFFIX,
@@ -8,8 +8,10 @@ from impindiff.observations.forecast import (
 )
 from impindiff.observations.metrics import relative_l1_percent
 from impindiff.observations.noise import add_noise
+from impindiff.observations.points import SpaceTimePoints, random_points
 from impindiff.observations.provenance import provenance
 from impindiff.observations.sensors import Sensors
+from impindiff.observations.solution_file import Solution1D, read_solution
 from impindiff.observations.trajectories import Trajectories
 from impindiff.observations.whole_file import written_whole
 
@@ -18,10 +20,14 @@ __all__ = [
     "HELD_OUT",
     "TRUTH_SUFFIX",
     "Sensors",
+    "Solution1D",
+    "SpaceTimePoints",
     "Trajectories",
     "add_noise",
     "forecast_dataset",
     "provenance",
+    "random_points",
+    "read_solution",
     "relative_l1_percent",
     "written_whole",
 ]

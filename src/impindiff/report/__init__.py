@@ -13,15 +13,29 @@ from impindiff.report.fields import (
     plot_forecast,
     plot_latent,
 )
+from impindiff.report.lines import (
+    identified_figure,
+    plot_identified,
+    plot_profiles,
+    plot_space_time,
+    profiles_figure,
+    space_time_figure,
+)
 
 __all__ = [
     "Extent",
     "error_vs_time_figure",
     "forecast_figure",
     "history_figure",
+    "identified_figure",
     "latent_figure",
     "plot_error_vs_time",
     "plot_forecast",
     "plot_history",
+    "plot_identified",
     "plot_latent",
+    "plot_profiles",
+    "plot_space_time",
+    "profiles_figure",
+    "space_time_figure",
 ]
