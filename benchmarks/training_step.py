@@ -76,7 +76,7 @@ def make_loss(samples: int) -> TrajectoryLoss:
         u0=jnp.asarray(u0),
         times=(0.0, STEPS * DT),
         values=jnp.asarray(sensors(u0[None])),
-        sensors=sensors,
+        observe=sensors,
         stepper=ipd.CrankNicolson(solver=ipd.NewtonKrylov(rtol=1e-8)),
         dt=DT,
     )

@@ -5,7 +5,7 @@ the state with implicit steps and train through their adjoint. See the README fo
 """
 
 from impindiff.errors import ImpindiffError, InputError, SolverError
-from impindiff.fields import ConditionalField, Siren
+from impindiff.fields import BoundedField, ConditionalField, Siren
 from impindiff.grid import Dirichlet, Grid, Neumann, Periodic, Robin
 from impindiff.implicit import (
     Anderson,
@@ -45,6 +45,7 @@ __all__ = [
     "Anderson",
     "BackwardEuler",
     "BiCGStab",
+    "BoundedField",
     "ConditionalField",
     "CrankNicolson",
     "Dirichlet",

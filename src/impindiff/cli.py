@@ -135,6 +135,9 @@ def _summary(metrics: dict, folder: Path) -> None:
         table.add_row(label, f"{percent:.3f} %")
     for name, percent in metrics["latent"]["relative_l1_percent"].items():
         table.add_row(f"error of {name.replace('_', ' ')}", f"{percent:.2f} %")
+    for name, found in metrics["identified"].items():
+        known = f"  (true value {found['truth']:.6g})" if "truth" in found else ""
+        table.add_row(name, f"{found['value']:.6g} +- {found['standard_error']:.1g}{known}")
     table.add_row("training", f"{metrics['train']['steps']} steps")
     table.add_row("in all", f"{metrics['seconds_total']:.0f} s")
     table.add_row("peak memory", f"{metrics['memory']['peak_rss_mb']:.0f} MB")

@@ -4,42 +4,31 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from impindiff import report, run_directory
-from impindiff.cases import Case
+from impindiff import run_directory
+from impindiff.cases import Case, Data
 from impindiff.cases.settings import CaseSettings
 from impindiff.errors import InputError
 from impindiff.observations import (
-    Sensors,
     Trajectories,
-    add_noise,
     forecast_dataset,
     provenance,
     relative_l1_percent,
     written_whole,
 )
 from impindiff.rollout import rollout
+from impindiff.run_figures import draw_figures
 from impindiff.steppers import HybridModel
-from impindiff.training import Fitted, Progress, TrajectoryLoss, adam, fit
-from impindiff.training.history import read as read_history
-
-
-class Data(NamedTuple):
-    """The trajectories and which of them training may see."""
-
-    trajectories: Trajectories
-    training: list[int]
-    held_out: list[int]
+from impindiff.training import Fitted, Progress, TrajectoryLoss, fit, standard_errors
 
 
 def prepare(case: Case, settings: CaseSettings) -> tuple[Data, Any]:
@@ -57,33 +46,6 @@ def prepare(case: Case, settings: CaseSettings) -> tuple[Data, Any]:
     training, held_out = trajectories.split(held_out)
     _forecast_times(trajectories, settings)
     return Data(trajectories, training, held_out), settings
-
-
-def make_loss(settings: CaseSettings, data: Data) -> TrajectoryLoss:
-    """The misfit to the observations that the settings ask for.
-
-    Raises `InputError` for an observation time that the data do not have.
-    """
-    trajectories, observed = data.trajectories, settings.observations
-    indices = trajectories.index_of_times(observed.times)
-    if sorted(set(indices)) != indices or 0 in indices:
-        raise InputError(
-            f"observations.times: {list(observed.times)} must increase and come after the initial "
-            f"state at {trajectories.times[0]:g}"
-        )
-    sensors = Sensors(trajectories.cells, observed.sensors, observed.seed)
-    fields = trajectories.field[data.training]
-    noisy = add_noise(
-        fields[:, indices], observed.noise, observed.seed + 1, space_axes=len(trajectories.cells)
-    )
-    return TrajectoryLoss(
-        u0=jnp.asarray(fields[:, 0]),
-        times=(float(trajectories.times[0]), *(float(trajectories.times[i]) for i in indices)),
-        values=jnp.asarray(sensors(np.moveaxis(noisy, 1, 0))),
-        sensors=sensors,
-        stepper=settings.stepper.build(settings.solver, settings.gradient),
-        dt=settings.stepper.dt,
-    )
 
 
 def run_case(
@@ -107,7 +69,7 @@ def run_case(
     run_directory.set_precision(settings)
     say("data: " + (f"{settings.data.path}" if settings.data.path else "solving for the reference"))
     data, settings = prepare(case, settings)
-    loss = make_loss(settings, data)
+    loss = case.loss(settings, data)
     model = case.model(settings, jax.random.key(settings.seed))
 
     run_directory.write_configuration(folder, settings)
@@ -116,22 +78,24 @@ def run_case(
     fitted = fit(
         model,
         loss,
-        adam(settings.training.schedule, settings.training.learning_rate, settings.training.steps),
+        settings.training.build(),
         folder,
         steps=settings.training.steps,
         log_every=settings.training.log_every,
         save_every=settings.training.save_every,
         resume=resume,
-        evaluate=_held_out_error(settings, data) if data.held_out else None,
+        evaluate=_held_out_error(case, settings, data) if data.held_out else None,
+        identified=(lambda m: _as_floats(case.identified(m))) if case.identified(model) else None,
         show=show,
     )
     run_directory.write_model(folder, fitted.model)
     say("forecast, metrics and figures")
-    forecast = _forecast_of_data(settings, data, fitted.model)
+    forecast = _forecast_of_data(case, settings, data, fitted.model)
     with written_whole(folder / "forecast.nc") as partial:
         forecast.to_netcdf(partial, engine="h5netcdf")
     metrics = _metrics(case, settings, data, fitted, forecast)
-    _figures(case, settings, data, fitted.model, loss.sensors, forecast, folder)
+    metrics["identified"] = _identified(case, settings, fitted.model, loss)
+    draw_figures(case, settings, data, fitted.model, loss.observe, forecast, metrics, folder)
     metrics["memory"] = {"peak_rss_mb": _peak_memory_mb()}
     metrics["seconds_total"] = time.perf_counter() - start
     run_directory.write_json(folder / "metrics.json", metrics)
@@ -158,7 +122,7 @@ def forecast_run(folder: Path, until: float, out: Path) -> xr.Dataset:
         count = max(1, int(np.ceil((until - first) / settings.forecast.every * (1 - 1e-9))))
         times = np.linspace(first, until, count + 1)
         truth, held_out = None, list(settings.data.held_out)
-    dataset = _forecast(settings, data, run.model, times, truth, held_out)
+    dataset = _forecast(run.case, settings, data, run.model, times, truth, held_out)
     with written_whole(out) as partial:
         dataset.to_netcdf(partial, engine="h5netcdf")
     return dataset
@@ -179,21 +143,24 @@ def _forecast_times(
     return times[times <= until * (1 + 1e-9)]
 
 
-def _held_out_error(settings: CaseSettings, data: Data) -> Callable[[HybridModel], float | None]:
+def _held_out_error(
+    case: Case, settings: CaseSettings, data: Data
+) -> Callable[[HybridModel], float | None]:
     times = _forecast_times(data.trajectories, settings)
     fields = data.trajectories.field[data.held_out]
     last = fields[:, len(times) - 1]
+    u0 = case.initial_states(settings, data.trajectories)[data.held_out]
 
     def error(model: HybridModel) -> float | None:
         result = rollout(
             model,
-            fields[:, 0],
+            u0,
             times[[0, -1]],
             stepper=settings.stepper.build(settings.solver, settings.gradient),
             dt=settings.stepper.dt,
             throw=False,
         )
-        found = np.asarray(result.u[-1])
+        found = case.on_data(settings, data.trajectories, np.asarray(result.u[-1:]))[0]
         percent = relative_l1_percent(found, last, space_axes=last.ndim - 1).mean()
         return float(percent) if np.isfinite(percent) else None
 
@@ -201,6 +168,7 @@ def _held_out_error(settings: CaseSettings, data: Data) -> Callable[[HybridModel
 
 
 def _forecast(
+    case: Case,
     settings: CaseSettings,
     data: Trajectories,
     model: HybridModel,
@@ -210,13 +178,13 @@ def _forecast(
 ) -> xr.Dataset:
     result = rollout(
         model,
-        data.field[:, 0],
+        case.initial_states(settings, data),
         times,
         stepper=settings.stepper.build(settings.solver, settings.gradient),
         dt=settings.stepper.dt,
     )
     return forecast_dataset(
-        np.moveaxis(np.asarray(result.u), 0, 1),
+        np.moveaxis(case.on_data(settings, data, np.asarray(result.u)), 0, 1),
         times,
         data.coordinates,
         np.isin(np.arange(len(data.field)), held_out),
@@ -231,11 +199,13 @@ def _forecast(
     )
 
 
-def _forecast_of_data(settings: CaseSettings, data: Data, model: HybridModel) -> xr.Dataset:
+def _forecast_of_data(
+    case: Case, settings: CaseSettings, data: Data, model: HybridModel
+) -> xr.Dataset:
     trajectories = data.trajectories
     times = _forecast_times(trajectories, settings)
     truth = trajectories.field[:, : len(times)]
-    return _forecast(settings, trajectories, model, times, truth, data.held_out)
+    return _forecast(case, settings, trajectories, model, times, truth, data.held_out)
 
 
 def _metrics(
@@ -295,53 +265,24 @@ def _metrics(
     }
 
 
-def _figures(
-    case: Case,
-    settings: CaseSettings,
-    data: Data,
-    model: HybridModel,
-    sensors: Sensors,
-    forecast: xr.Dataset,
-    folder: Path,
-) -> None:
-    figures = folder / "figures"
-    figures.mkdir(exist_ok=True)
-    trajectories = data.trajectories
-    axes = list(trajectories.coordinates.values())
-    dots = None if sensors.indices is None else sensors.positions(axes)
-    sets = {"train": data.training} | ({"held_out": data.held_out} if data.held_out else {})
-    errors = {}
-    for name, indices in sets.items():
-        # the middle of the set's correlation lengths: neither its easiest nor its hardest
-        report.plot_forecast(
-            forecast,
-            indices[len(indices) // 2],
-            figures / f"forecast_{name}.png",
-            sensors=dots,
-            variable=trajectories.variable,
-        )
-        chosen = forecast.isel(sample=indices)
-        percent = relative_l1_percent(
-            chosen[f"{trajectories.variable}_forecast"].to_numpy(),
-            chosen[f"{trajectories.variable}_truth"].to_numpy(),
-            space_axes=len(axes),
-        )
-        label = f"{name.replace('_', ' ')} (mean of {len(indices)})"
-        errors[label] = (forecast["time"].to_numpy(), percent.mean(axis=0))
-    report.plot_error_vs_time(
-        errors, list(settings.observations.times), figures / "error_vs_time.png"
-    )
-    found = case.latent_fields(model)
-    (x0, y0), (x1, y1) = trajectories.lower, trajectories.upper
-    report.plot_latent(
-        {
-            name: (np.asarray(values), trajectories.latent.get(name))
-            for name, values in found.items()
-        },
-        (x0, x1, y0, y1),
-        figures / "velocity.png",
-    )
-    report.plot_history(read_history(folder / "history.jsonl"), figures / "history.png")
+def _identified(
+    case: Case, settings: CaseSettings, model: HybridModel, loss: TrajectoryLoss
+) -> dict[str, dict[str, float]]:
+    """Value, standard error and, where it is known, truth of each number that was found."""
+    values = case.identified(model)
+    if not values:
+        return {}
+    errors = standard_errors(case.identified, model, loss)
+    truths = case.truths(settings)
+    return {
+        name: {"value": float(value), "standard_error": float(errors[name])}
+        | ({"truth": truths[name]} if name in truths else {})
+        for name, value in values.items()
+    }
+
+
+def _as_floats(values: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in values.items()}
 
 
 def _peak_memory_mb() -> float:

@@ -41,7 +41,7 @@ def loss(values=None, solver=None, rate=2.0):
         u0=jnp.asarray(u0),
         times=times,
         values=jnp.asarray(exact if values is None else values),
-        sensors=Sensors((4,)),
+        observe=Sensors((4,)),
         stepper=ipd.CrankNicolson(solver=solver or ipd.NewtonKrylov()),
         dt=0.01,
     )

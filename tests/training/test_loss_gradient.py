@@ -8,9 +8,11 @@ compare = runpy.run_path(str(Path(__file__).parents[2] / "validation" / "gradien
 
 def test_all_network_weights_against_differences_and_unrolling():
     against_differences, against_unrolled = compare(
+        "advection_diffusion_steady",
         "grid.cells=[24, 12]",
         "truth.training_samples=2",
         "truth.held_out_samples=1",
+        "truth.dt=0.005",
         "field.width=12",
         "field.depth=2",
         "observations.sensors=40",

@@ -1,11 +1,15 @@
 """Worked physical systems: each a model, reference data and a default configuration."""
 
 from impindiff.cases.advection_diffusion import AdvectionDiffusion, AdvectionDiffusionSteady
-from impindiff.cases.case import Case
+from impindiff.cases.burgers import Burgers, BurgersCase
+from impindiff.cases.burgers_public import BurgersPublic, ViscousBurgers
+from impindiff.cases.case import Case, Data
 from impindiff.cases.configuration import dump_yaml, load_configuration
 from impindiff.errors import InputError
 
-CASES: dict[str, Case] = {case.name: case for case in (AdvectionDiffusionSteady(),)}
+CASES: dict[str, Case] = {
+    case.name: case for case in (AdvectionDiffusionSteady(), BurgersCase(), BurgersPublic())
+}
 
 
 def get_case(name: str) -> Case:
@@ -19,7 +23,12 @@ __all__ = [
     "CASES",
     "AdvectionDiffusion",
     "AdvectionDiffusionSteady",
+    "Burgers",
+    "BurgersCase",
+    "BurgersPublic",
     "Case",
+    "Data",
+    "ViscousBurgers",
     "dump_yaml",
     "get_case",
     "load_configuration",

@@ -7,8 +7,24 @@ import lineax as lx
 from pydantic import Field
 
 from impindiff.cases.configuration import StrictModel
-from impindiff.implicit import BiCGStab, ImplicitAdjoint, NewtonKrylov, Unrolled
-from impindiff.steppers import RK4, AbstractStepper, BackwardEuler, CrankNicolson, ForwardEuler
+from impindiff.implicit import (
+    Anderson,
+    BiCGStab,
+    ImplicitAdjoint,
+    JacobianFree,
+    NewtonKrylov,
+    Picard,
+    Unrolled,
+)
+from impindiff.steppers import (
+    RK4,
+    AbstractStepper,
+    BackwardEuler,
+    CrankNicolson,
+    ForwardEuler,
+    TridiagonalPreconditioner,
+)
+from impindiff.training import LevenbergMarquardt, Optimizer, adam, lbfgs
 
 Positive = Annotated[float, Field(gt=0)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -22,14 +38,25 @@ class DataSettings(StrictModel):
     path: Path | None = Field(
         default=None, description="NetCDF file; null: the case's reference data"
     )
-    variable: str = Field(default="phi", description="name of the observed variable in the file")
+    variable: str | None = Field(
+        default=None, description="name of the observed variable in the file; null: the case's own"
+    )
     held_out: tuple[int, ...] = Field(
         default=(),
         description="samples of the file kept back from training, to judge the forecast by",
     )
 
 
-class ObservationSettings(StrictModel):
+class NoiseSettings(StrictModel):
+    """What is random in the observations."""
+
+    noise: NonNegative = Field(
+        default=0.0, description="Gaussian noise, as a fraction of the field's standard deviation"
+    )
+    seed: Seed = Field(default=0, description="of the sensors' positions and the noise")
+
+
+class ObservationSettings(NoiseSettings):
     """What training sees of the data."""
 
     times: Annotated[tuple[Positive, ...], Field(min_length=1)] = Field(
@@ -38,10 +65,6 @@ class ObservationSettings(StrictModel):
     sensors: PositiveInt | None = Field(
         default=None, description="number of random cells observed; null: all of them"
     )
-    noise: NonNegative = Field(
-        default=0.0, description="Gaussian noise, as a fraction of the field's standard deviation"
-    )
-    seed: Seed = Field(default=0, description="of the sensors' positions and the noise")
 
 
 class FieldSettings(StrictModel):
@@ -56,42 +79,62 @@ class FieldSettings(StrictModel):
 
 
 class SolverSettings(StrictModel):
-    """The solver inside each implicit step (see `NewtonKrylov`)."""
+    """The solver inside each implicit step (see `NewtonKrylov`, `Picard`, `Anderson`)."""
 
+    name: Literal["newton_krylov", "picard", "anderson"] = Field(
+        default="newton_krylov", description="nonlinear solver"
+    )
     rtol: Positive = Field(
         default=1e-8, description="relative to the residual of the previous state"
     )
     atol: Positive | None = Field(default=None, description="absolute; null: by precision")
-    max_iterations: PositiveInt = Field(default=20, description="of Newton's method")
+    max_iterations: PositiveInt = Field(
+        default=20, description="of the nonlinear solver; picard and anderson need many more"
+    )
     krylov: Literal["bicgstab", "gmres"] = Field(default="bicgstab", description="linear solver")
     max_krylov_iterations: PositiveInt = Field(default=200, description="per linear solve")
+    preconditioner: Literal["none", "tridiagonal"] = Field(
+        default="none", description="tridiagonal: exact in one space dimension"
+    )
 
-    def build(self) -> NewtonKrylov:
+    def build(self) -> NewtonKrylov | Picard | Anderson:
         """The solver."""
+        if self.name == "picard":
+            return Picard(rtol=self.rtol, atol=self.atol, max_iterations=self.max_iterations)
+        if self.name == "anderson":
+            return Anderson(rtol=self.rtol, atol=self.atol, max_iterations=self.max_iterations)
         steps = self.max_krylov_iterations
         linear_solver = (
             BiCGStab(max_steps=steps)
             if self.krylov == "bicgstab"
             else lx.GMRES(rtol=1e-6, atol=1e-6, max_steps=steps)
         )
-        return NewtonKrylov(self.rtol, self.atol, self.max_iterations, linear_solver)
+        preconditioner = TridiagonalPreconditioner() if self.preconditioner != "none" else None
+        return NewtonKrylov(
+            self.rtol, self.atol, self.max_iterations, linear_solver, preconditioner
+        )
 
 
 class GradientSettings(StrictModel):
     """How an implicit step is differentiated."""
 
-    name: Literal["implicit_adjoint", "unrolled"] = Field(
+    name: Literal["implicit_adjoint", "jacobian_free", "unrolled"] = Field(
         default="implicit_adjoint",
-        description="exact adjoint, or the naive baseline, whose memory grows with "
-        "solver.max_iterations times solver.max_krylov_iterations",
+        description="exact adjoint; the biased truncated series; or the naive baseline, whose "
+        "memory grows with solver.max_iterations times solver.max_krylov_iterations",
     )
     rtol: Positive | None = Field(
         default=None, description="relative residual of the adjoint solve; null: by precision"
     )
     max_iterations: PositiveInt = Field(default=200, description="per adjoint solve")
+    terms: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="of jacobian_free's series, beyond the first"
+    )
 
-    def build(self) -> ImplicitAdjoint | Unrolled:
+    def build(self) -> ImplicitAdjoint | JacobianFree | Unrolled:
         """The gradient rule."""
+        if self.name == "jacobian_free":
+            return JacobianFree(self.terms)
         if self.name == "unrolled":
             return Unrolled()
         return ImplicitAdjoint(self.rtol, self.max_iterations)
@@ -104,24 +147,38 @@ class StepperSettings(StrictModel):
         default="crank_nicolson", description="time stepper"
     )
     dt: Positive = Field(default=0.01, description="largest step, in the unit of time")
+    first_guess: Literal["previous", "extrapolated"] = Field(
+        default="previous", description="where an implicit step's iteration starts"
+    )
+    max_halvings: Annotated[int, Field(ge=0)] = Field(
+        default=3, description="how often an implicit step whose solve fails is halved"
+    )
 
     def build(self, solver: SolverSettings, gradient: GradientSettings) -> AbstractStepper:
         """The stepper with its solver and gradient rule (explicit ones have neither)."""
-        match self.name:
-            case "crank_nicolson":
-                return CrankNicolson(solver=solver.build(), gradient=gradient.build())
-            case "backward_euler":
-                return BackwardEuler(solver=solver.build(), gradient=gradient.build())
-            case "rk4":
-                return RK4()
-            case "forward_euler":
-                return ForwardEuler()
+        if self.name == "rk4":
+            return RK4()
+        if self.name == "forward_euler":
+            return ForwardEuler()
+        implicit = CrankNicolson if self.name == "crank_nicolson" else BackwardEuler
+        return implicit(
+            solver=solver.build(),
+            gradient=gradient.build(),
+            first_guess=self.first_guess,
+            max_halvings=self.max_halvings,
+        )
 
 
 class TrainingSettings(StrictModel):
     """Optimisation."""
 
-    steps: PositiveInt = Field(description="number of gradient steps")
+    optimizer: Literal["adam", "lbfgs", "levenberg_marquardt"] = Field(
+        default="adam",
+        description="adam; or of second order: lbfgs, and levenberg_marquardt for few parameters",
+    )
+    steps: PositiveInt = Field(
+        description="number of gradient steps; levenberg_marquardt ends earlier once converged"
+    )
     learning_rate: Positive = Field(default=1e-3, description="of Adam, at the start")
     schedule: Literal["cosine", "exponential", "constant"] = Field(
         default="cosine", description="cosine and exponential end at a hundredth of learning_rate"
@@ -129,13 +186,19 @@ class TrainingSettings(StrictModel):
     log_every: PositiveInt = Field(default=25, description="steps between lines of history.jsonl")
     save_every: PositiveInt = Field(default=100, description="steps between saved training states")
 
+    def build(self) -> Optimizer:
+        """The optimiser."""
+        if self.optimizer == "lbfgs":
+            return lbfgs()
+        if self.optimizer == "levenberg_marquardt":
+            return LevenbergMarquardt()
+        return adam(self.schedule, self.learning_rate, self.steps)
+
 
 class ForecastSettings(StrictModel):
     """What is forecast once trained."""
 
-    until: Positive | None = Field(
-        default=None, description="last time; null: that of the data (0.2 for reference data)"
-    )
+    until: Positive | None = Field(default=None, description="last time; null: that of the data")
     every: Positive = Field(
         default=0.01, description="time between stored states of reference data"
     )
@@ -149,7 +212,7 @@ class CaseSettings(StrictModel):
         default="float64", description="of all arithmetic"
     )
     data: DataSettings = DataSettings()
-    observations: ObservationSettings
+    observations: NoiseSettings
     solver: SolverSettings = SolverSettings()
     gradient: GradientSettings = GradientSettings()
     stepper: StepperSettings = StepperSettings()

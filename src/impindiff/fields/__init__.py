@@ -1,6 +1,7 @@
 """Neural parts: networks of position that stand for unknown physics."""
 
+from impindiff.fields.bounded import BoundedField
 from impindiff.fields.conditional import ConditionalField
 from impindiff.fields.siren import Siren
 
-__all__ = ["ConditionalField", "Siren"]
+__all__ = ["BoundedField", "ConditionalField", "Siren"]

@@ -1,6 +1,7 @@
 """Trajectories: times, saving, checkpoint schedules, statistics, failures."""
 
 from impindiff.rollout.checkpointing import AbstractCheckpointing, StoreStates
+from impindiff.rollout.halving import can_be_halved
 from impindiff.rollout.result import Rollout, describe_failure, leaf_names
 from impindiff.rollout.rollout import rollout
 from impindiff.rollout.schedule import number_of_steps
@@ -9,6 +10,7 @@ __all__ = [
     "AbstractCheckpointing",
     "Rollout",
     "StoreStates",
+    "can_be_halved",
     "describe_failure",
     "leaf_names",
     "number_of_steps",

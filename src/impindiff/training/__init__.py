@@ -1,20 +1,30 @@
 """Training: loss, optimiser, loop, history, training state."""
 
-from impindiff.training.fit import Fitted, Progress, Totals, TrainingError, fit
+from impindiff.training.fit import Fitted, Optimizer, Progress, Totals, TrainingError, fit
 from impindiff.training.history import History
+from impindiff.training.levenberg_marquardt import (
+    LevenbergMarquardt,
+    covariance,
+)
 from impindiff.training.loss import TrajectoryLoss
-from impindiff.training.optimizers import adam, learning_rate_schedule
+from impindiff.training.optimizers import adam, lbfgs, learning_rate_schedule
 from impindiff.training.store import TrainingStore
+from impindiff.training.uncertainty import standard_errors
 
 __all__ = [
     "Fitted",
     "History",
+    "LevenbergMarquardt",
+    "Optimizer",
     "Progress",
     "Totals",
     "TrainingError",
     "TrainingStore",
     "TrajectoryLoss",
     "adam",
+    "covariance",
     "fit",
+    "lbfgs",
     "learning_rate_schedule",
+    "standard_errors",
 ]

@@ -14,9 +14,10 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from impindiff.errors import ImpindiffError
-from impindiff.rollout import Rollout, describe_failure, leaf_names
+from impindiff.rollout import Rollout, can_be_halved, describe_failure, leaf_names
 from impindiff.steppers import HybridModel
 from impindiff.training.history import History
+from impindiff.training.levenberg_marquardt import LevenbergMarquardt
 from impindiff.training.loss import TrajectoryLoss
 from impindiff.training.store import TrainingStore
 
@@ -61,7 +62,23 @@ class TrainingState(eqx.Module):
     step: Array
     seconds: Array
     loss: Array
+    finished: Array
     totals: Totals
+
+
+Optimizer = optax.GradientTransformation | LevenbergMarquardt
+
+
+class StepReport(NamedTuple):
+    """What a training step tells beside the next state.
+
+    `taken` is false for a trial of Levenberg-Marquardt that was rejected.
+    """
+
+    rollout: Rollout
+    adjoint_residual: Array
+    gradient_norm: Array
+    taken: Array
 
 
 class Progress(NamedTuple):
@@ -89,7 +106,7 @@ class Fitted(Generic[M]):
 def fit(
     model: M,
     loss: TrajectoryLoss,
-    optimizer: optax.GradientTransformation,
+    optimizer: Optimizer,
     folder: Path,
     *,
     steps: int,
@@ -97,22 +114,27 @@ def fit(
     save_every: int,
     resume: bool = False,
     evaluate: Callable[[M], float | None] | None = None,
+    identified: Callable[[M], dict[str, float]] | None = None,
     show: Callable[[Progress], object] = lambda progress: None,
 ) -> Fitted[M]:
-    """Minimise `loss` over the model's floating-point arrays.
+    """Minimise `loss` over the model's floating-point arrays, in at most `steps` steps.
 
     Writes `history.jsonl` (a line per `log_every` steps) and `training_state/` (every `save_every`
     steps, at the end, and when interrupted) into `folder`. With `resume` it continues from the last
     state saved, with the same result to the bit as if it had not been interrupted.
 
+    - `optimizer`: an Optax transformation (one that searches along a line, such as `optax.lbfgs`,
+      gets the loss to do so) or `LevenbergMarquardt`, which ends by itself once converged.
+    - `identified`: named numbers of a model, for the log only.
     - `evaluate`: held-out error of a model in percent (None if not finite), for the log only.
     - `show`: called after each step.
 
-    Raises `TrainingError`, naming the training step and, of the rollout, step, time, sample and
-    field, when a solve fails or the loss or its gradient is not finite.
+    A training step in which a solve fails is done again with failed rollout steps halved (see
+    `rollout`). Raises `TrainingError`, naming the training step and, of the rollout, step, time,
+    sample and field, when a solve fails or the loss or its gradient is not finite.
     """
     parameters, static = eqx.partition(model, eqx.is_inexact_array)
-    state = initial_state(parameters, optimizer)
+    state = initial_state(parameters, optimizer, loss)
     store = TrainingStore(folder / "training_state")
     try:
         restored = store.restore(state) if resume else None
@@ -124,30 +146,26 @@ def fit(
         held_out = None
         try:
             for step in range(first + 1, steps + 1):
-                candidate, result, adjoint_residual, gradient_norm = advance(
-                    state, static, loss, optimizer
-                )
-                _require_success(step, candidate, result, adjoint_residual, gradient_norm)
+                if bool(state.finished):
+                    break
+                candidate, report = advance(state, static, loss, optimizer)
+                if bool(jnp.any(can_be_halved(report.rollout.stats))):
+                    halving = dataclasses.replace(loss, halving=True)
+                    candidate, report = advance(state, static, halving, optimizer)
+                if bool(report.taken) or not np.isfinite(float(candidate.loss)):
+                    _require_success(step, candidate, report)
                 seconds = time.perf_counter() - start
                 state = eqx.tree_at(
                     lambda s: s.seconds, candidate, jnp.asarray(seconds, state.seconds.dtype)
                 )
-                if step % log_every == 0 or step in (1, steps):
+                if step % log_every == 0 or step in (1, steps) or bool(state.finished):
+                    current = eqx.combine(state.parameters, static)
                     if evaluate is not None:
-                        held_out = evaluate(eqx.combine(state.parameters, static))
-                    history.append(
-                        {
-                            "step": step,
-                            "loss": float(state.loss),
-                            "held_out_percent": held_out,
-                            "gradient_norm": float(gradient_norm),
-                            "linear_iterations_mean": float(
-                                np.mean(np.asarray(result.stats.linear_iterations))
-                            ),
-                            "adjoint_residual_max": float(np.max(np.asarray(adjoint_residual))),
-                            "seconds": seconds,
-                        }
-                    )
+                        held_out = evaluate(current)
+                    record = _record(state, report) | {"held_out_percent": held_out}
+                    if identified is not None:
+                        record["identified"] = identified(current)
+                    history.append(record)
                 if step % save_every == 0:
                     store.save(step, state)
                 show(Progress(step, float(state.loss), held_out))
@@ -165,8 +183,22 @@ def fit(
     )
 
 
+def _record(state: TrainingState, report: StepReport) -> dict[str, Any]:
+    """A line of the history."""
+    return {
+        "step": int(state.step),
+        "loss": float(state.loss),
+        "gradient_norm": float(report.gradient_norm),
+        "linear_iterations_mean": float(
+            np.mean(np.asarray(report.rollout.stats.linear_iterations))
+        ),
+        "adjoint_residual_max": float(np.max(np.asarray(report.adjoint_residual))),
+        "seconds": float(state.seconds),
+    }
+
+
 def initial_state(
-    parameters: PyTree[Any], optimizer: optax.GradientTransformation
+    parameters: PyTree[Any], optimizer: Optimizer, loss: TrajectoryLoss
 ) -> TrainingState:
     """The state before the first step, of the types that a step returns.
 
@@ -174,10 +206,13 @@ def initial_state(
     """
     state = TrainingState(
         parameters=parameters,
-        optimizer=optimizer.init(parameters),
+        optimizer=optimizer.start(parameters, loss)
+        if isinstance(optimizer, LevenbergMarquardt)
+        else optimizer.init(parameters),
         step=jnp.zeros((), jnp.int32),
         seconds=jnp.zeros(()),
         loss=jnp.asarray(jnp.inf),
+        finished=jnp.zeros((), bool),
         totals=Totals.zero(),
     )
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), state)
@@ -187,9 +222,11 @@ def training_step(
     state: TrainingState,
     static: HybridModel,
     loss: TrajectoryLoss,
-    optimizer: optax.GradientTransformation,
-) -> tuple[TrainingState, Rollout, Array, Array]:
-    """(next state, rollout with its statistics, adjoint residuals, norm of the gradient)."""
+    optimizer: Optimizer,
+) -> tuple[TrainingState, StepReport]:
+    """The state after one step, and what there is to tell."""
+    if isinstance(optimizer, LevenbergMarquardt):
+        return _least_squares_step(state, static, loss, optimizer)
 
     def value(parameters, probe):
         return loss(eqx.combine(parameters, static), probe)
@@ -198,25 +235,50 @@ def training_step(
     (loss_value, result), (gradient, adjoint_residual) = differentiate(
         state.parameters, loss.probe()
     )
-    updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.parameters)
+    updates, optimizer_state = optax.with_extra_args_support(optimizer).update(
+        gradient,
+        state.optimizer,
+        state.parameters,
+        value=loss_value,
+        grad=gradient,
+        value_fn=lambda parameters: value(parameters, loss.probe())[0],
+    )
     new = TrainingState(
         parameters=optax.apply_updates(state.parameters, updates),
         optimizer=optimizer_state,
         step=state.step + 1,
         seconds=state.seconds,
         loss=loss_value,
+        finished=state.finished,
         totals=state.totals.add(result, adjoint_residual),
     )
-    return new, result, adjoint_residual, optax.tree.norm(gradient)
+    norm = optax.tree.norm(gradient)
+    return new, StepReport(result, adjoint_residual, norm, jnp.asarray(True))
 
 
-def _require_success(
-    step: int,
+def _least_squares_step(
     state: TrainingState,
-    result: Rollout,
-    adjoint_residual: Array,
-    gradient_norm: Array,
-) -> None:
+    static: HybridModel,
+    loss: TrajectoryLoss,
+    optimizer: LevenbergMarquardt,
+) -> tuple[TrainingState, StepReport]:
+    trial = optimizer.advance(state.optimizer, static, loss)
+    # forward mode: there is no adjoint solve
+    no_adjoint = jnp.zeros_like(trial.rollout.stats.residual)
+    new = TrainingState(
+        parameters=trial.point.parameters,
+        optimizer=trial.point,
+        step=state.step + 1,
+        seconds=state.seconds,
+        loss=trial.point.loss,
+        finished=trial.finished,
+        totals=state.totals.add(trial.rollout, no_adjoint),
+    )
+    return new, StepReport(trial.rollout, no_adjoint, trial.gradient_norm, trial.taken)
+
+
+def _require_success(step: int, state: TrainingState, report: StepReport) -> None:
+    result = report.rollout
     failure = describe_failure(result.stats, result.step_times, leaf_names(result.u))
     if failure is not None:
         raise TrainingError(f"training step {step}: the rollout failed at {failure}")
@@ -225,8 +287,8 @@ def _require_success(
             f"training step {step}: the loss is {float(state.loss)} although every solve "
             "converged; look for a NaN in the observations"
         )
-    if not np.isfinite(float(gradient_norm)):
-        residual = np.asarray(adjoint_residual)
+    if not np.isfinite(float(report.gradient_norm)):
+        residual = np.asarray(report.adjoint_residual)
         rollout_step, sample = np.unravel_index(np.argmax(residual), residual.shape)
         raise TrainingError(
             f"training step {step}: the gradient is not finite; the adjoint solve of rollout step "

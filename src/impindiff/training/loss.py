@@ -1,11 +1,13 @@
 """What training makes small."""
 
+from collections.abc import Callable
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from impindiff.observations import Sensors
 from impindiff.rollout import Rollout, number_of_steps, rollout
 from impindiff.steppers import AbstractStepper, HybridModel
 
@@ -13,27 +15,30 @@ from impindiff.steppers import AbstractStepper, HybridModel
 class TrajectoryLoss(eqx.Module):
     """The relative mean square misfit of a rollout at the observations.
 
-    L(model) = sum_{t, s, i} (H u_s(t) - y_{t s i})^2 / sum y^2, over observation times t, samples s
-    and sensors i: 0.01 means an error of 10 % of the observations' root mean square.
+    L(model) = ||H u - y||^2 / ||y||^2: 0.01 means an error of 10 % of the observations' root mean
+    square.
 
     - `u0`: initial states, (samples, *cells).
     - `times`: that of u0, then the observation times.
-    - `values`: what was observed, (observation times, samples, sensors).
-    - `sensors`: H, which cells were observed.
+    - `values`: y, what was observed, of any shape.
+    - `observe`: H, which takes the states at all but the first of `times`, (times, samples,
+      *cells), to an array of the shape of `values`: `Sensors`, `SpaceTimePoints`, or any callable.
     - `stepper`, `dt`: as in `rollout`.
+    - `halving`: build the halving of failed steps in (see `rollout`).
     """
 
     u0: Float[Array, "samples *cells"]
     times: tuple[float, ...] = eqx.field(static=True)
-    values: Float[Array, "observations samples sensors"]
-    sensors: Sensors
+    values: Float[Array, "..."]
+    observe: Callable[..., Any]
     stepper: AbstractStepper
     dt: float = eqx.field(static=True)
+    halving: bool = eqx.field(static=True, default=False)
 
-    def __call__(
-        self, model: HybridModel, probe: Float[Array, "steps samples"]
-    ) -> tuple[Float[Array, ""], Rollout]:
-        """(L, the rollout with its statistics); `probe` is handed to the rollout."""
+    def misfit(
+        self, model: HybridModel, probe: Float[Array, "steps samples"] | None
+    ) -> tuple[Float[Array, " observations"], Rollout]:
+        """((H u - y) / ||y|| in a row, the rollout with its statistics)."""
         result = rollout(
             model,
             self.u0,
@@ -42,9 +47,17 @@ class TrajectoryLoss(eqx.Module):
             dt=self.dt,
             throw=False,
             probe=probe,
+            halving=self.halving,
         )
-        misfit = self.sensors(result.u[1:]) - self.values
-        return jnp.sum(misfit**2) / jnp.sum(self.values**2), result
+        difference = jnp.ravel(self.observe(result.u[1:]) - self.values)
+        return difference / jnp.sqrt(jnp.sum(self.values**2)), result
+
+    def __call__(
+        self, model: HybridModel, probe: Float[Array, "steps samples"]
+    ) -> tuple[Float[Array, ""], Rollout]:
+        """(L, the rollout with its statistics); `probe` is handed to the rollout."""
+        misfit, result = self.misfit(model, probe)
+        return jnp.sum(misfit**2), result
 
     def probe(self) -> Float[Array, "steps samples"]:
         """The zeros that `rollout` takes as its probe."""

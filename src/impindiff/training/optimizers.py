@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules by name."""
+"""Optax's optimisers and learning-rate schedules by name."""
 
 import optax
 
@@ -17,3 +17,12 @@ def learning_rate_schedule(name: str, learning_rate: float, steps: int) -> optax
 def adam(schedule: str, learning_rate: float, steps: int) -> optax.GradientTransformation:
     """Adam (Kingma and Ba 2015) with the named schedule."""
     return optax.adam(learning_rate_schedule(schedule, learning_rate, steps))
+
+
+def lbfgs(memory: int = 20) -> optax.GradientTransformationExtraArgs:
+    """L-BFGS with the zoom line search of Nocedal and Wright (2006), ch. 3.5 and 7.2.
+
+    A step costs a few evaluations of the loss and its gradient, and is worth many of Adam's where
+    the loss is smooth and free of noise.
+    """
+    return optax.lbfgs(memory_size=memory)

@@ -1,0 +1,236 @@
+"""What the cases on a two-dimensional box share: its settings, and how their reference is made."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from pydantic import Field, model_validator
+
+from impindiff.cases.case import Case, Data
+from impindiff.cases.configuration import StrictModel
+from impindiff.cases.random_fields import gaussian_random_field
+from impindiff.cases.settings import (
+    CaseSettings,
+    ObservationSettings,
+    Positive,
+    PositiveInt,
+    Seed,
+)
+from impindiff.errors import InputError
+from impindiff.grid import Grid, Neumann, Periodic
+from impindiff.observations import Sensors, Trajectories, add_noise, provenance
+from impindiff.rollout import rollout
+from impindiff.steppers import RK4, HybridModel
+from impindiff.training import TrajectoryLoss
+
+_TRAINING_CORRELATION = (0.30, 0.38)
+_HELD_OUT_CORRELATION = (0.1, 0.9)
+
+BoundaryKind = Literal["periodic", "zero_gradient"]
+
+
+class GridSettings(StrictModel):
+    """The computational domain; a file of one's own determines all but the boundary."""
+
+    lower: tuple[float, float] = (-1.0, 0.0)
+    upper: tuple[float, float] = (1.0, 1.0)
+    cells: tuple[Annotated[int, Field(ge=4)], Annotated[int, Field(ge=4)]] = (128, 64)
+    boundary: tuple[BoundaryKind, BoundaryKind] = ("periodic", "periodic")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "GridSettings":
+        if not all(a < b for a, b in zip(self.lower, self.upper, strict=True)):
+            raise ValueError("lower must be below upper along each axis")
+        return self
+
+    def build(self, refine: int = 1) -> Grid:
+        """The grid, each cell divided into `refine` along each axis."""
+        kinds = {"periodic": Periodic, "zero_gradient": Neumann}
+        return Grid(
+            self.lower,
+            self.upper,
+            tuple(n * refine for n in self.cells),
+            boundary=tuple(kinds[name]() for name in self.boundary),
+        )
+
+
+class TruthSettings(StrictModel):
+    """The reference data."""
+
+    seed: Seed = Field(default=0, description="of the velocity and the initial fields")
+    dt: Positive = Field(default=1e-3, description="step of RK4")
+    refine: Literal[1, 2, 4] = Field(
+        default=1, description="solve on a grid refined so many times and average down to cells"
+    )
+    training_samples: PositiveInt = 5
+    held_out_samples: PositiveInt = 5
+
+
+class BoxSettings(CaseSettings):
+    """What the configuration of each of these cases holds."""
+
+    grid: GridSettings = GridSettings()
+    truth: TruthSettings = TruthSettings()
+    # frozen, so a narrower type is sound
+    observations: ObservationSettings  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def held_out(self) -> list[int]:
+        """The samples of the reference after the training samples."""
+        first = self.truth.training_samples
+        return list(range(first, first + self.truth.held_out_samples))
+
+    def with_data_of(self, data: Trajectories, path: Any) -> dict[str, Any]:
+        """The sections that a file of one's own determines."""
+        sizes: dict[str, Any] = {"lower": data.lower, "upper": data.upper, "cells": data.cells}
+        grid = GridSettings(**sizes, boundary=self.grid.boundary)
+        # absolute, so that the run can be resumed and forecast from any folder
+        return {"grid": grid, "data": self.data.model_copy(update={"path": path.absolute()})}
+
+
+B = TypeVar("B", bound=BoxSettings)
+
+
+class BoxCase(Case[B]):
+    """A case that observes whole fields, or sensors in them, at given times."""
+
+    def held_out(self, settings: B) -> list[int]:
+        """The samples after the training samples."""
+        return settings.held_out()
+
+    def observed_times(self, settings: B) -> tuple[float, ...]:
+        """See `Case.observed_times`."""
+        return settings.observations.times
+
+    def loss(self, settings: B, data: Data) -> TrajectoryLoss:
+        """See `Case.loss`."""
+        trajectories, observed = data.trajectories, settings.observations
+        indices = trajectories.index_of_times(observed.times)
+        if sorted(set(indices)) != indices or 0 in indices:
+            raise InputError(
+                f"observations.times: {list(observed.times)} must increase and come after the "
+                f"initial state at {trajectories.times[0]:g}"
+            )
+        sensors = Sensors(trajectories.cells, observed.sensors, observed.seed)
+        fields = trajectories.field[data.training]
+        noisy = add_noise(
+            fields[:, indices],
+            observed.noise,
+            observed.seed + 1,
+            space_axes=len(trajectories.cells),
+        )
+        return TrajectoryLoss(
+            u0=jnp.asarray(fields[:, 0]),
+            times=(float(trajectories.times[0]), *(float(trajectories.times[i]) for i in indices)),
+            values=jnp.asarray(sensors(np.moveaxis(noisy, 1, 0))),
+            observe=sensors,
+            stepper=settings.stepper.build(settings.solver, settings.gradient),
+            dt=settings.stepper.dt,
+        )
+
+
+def random_streams(settings: BoxSettings) -> list[np.random.Generator]:
+    """For latent fields, training samples, held-out samples.
+
+    One each: adding a sample changes no other field, and none is shared.
+    """
+    return list(map(np.random.default_rng, np.random.SeedSequence(settings.truth.seed).spawn(3)))
+
+
+def solve_reference(
+    settings: BoxSettings,
+    name: str,
+    model_on: Callable[[Grid, tuple[int, ...]], HybridModel],
+    latent: dict[str, Float[np.ndarray, "x y"]],
+    *,
+    variable: str,
+    attributes: dict[str, dict[str, str]],
+    default_until: float,
+    until: float | None,
+) -> Trajectories:
+    """RK4 from random initial fields, on the training grid or a refined one averaged down.
+
+    `model_on(grid, cells)` is the true model on the (refined) grid; `latent` its fields on the
+    training grid. `until` ends the time range in place of the settings, or of `default_until`.
+    """
+    truth, grid = settings.truth, settings.grid
+    if grid.boundary != ("periodic", "periodic"):
+        raise InputError(
+            f"grid.boundary: the reference data are periodic, got {list(grid.boundary)}; "
+            "another boundary needs data of your own (data.path)"
+        )
+    _, training_rng, held_out_rng = random_streams(settings)
+    fine = tuple(n * truth.refine for n in grid.cells)
+    lengths = [
+        (training_rng, np.linspace(*_TRAINING_CORRELATION, truth.training_samples)),
+        (held_out_rng, np.linspace(*_HELD_OUT_CORRELATION, truth.held_out_samples)),
+    ]
+    initial = np.stack(
+        [
+            gaussian_random_field(length, grid.lower, grid.upper, grid.cells, rng).on_cells(fine)
+            for rng, of_set in lengths
+            for length in of_set
+        ]
+    )
+    observed = settings.observations.times
+    if until is None:
+        until = settings.forecast.until or default_until
+    else:  # a forecast's own end: it has no need of the observations beyond
+        observed = tuple(t for t in observed if t <= until)
+    times = output_times(until, settings.forecast.every, observed)
+    with jax.enable_x64(True):
+        model = model_on(grid.build(truth.refine), fine)
+        result = rollout(model, initial, times, stepper=RK4(), dt=truth.dt, throw=False)
+        field = np.moveaxis(np.asarray(result.u), 0, 1)
+    if not np.isfinite(field).all():
+        raise InputError(
+            f"truth.dt: the reference solution blew up with RK4 at dt = {truth.dt:g} on "
+            f"{fine[0]} x {fine[1]} cells; try a smaller truth.dt"
+        )
+    axes = grid.build()
+    return Trajectories(
+        field=_averaged(field, truth.refine),
+        times=times,
+        coordinates={name: axes.axis_centers(i) for i, name in enumerate(("x", "y"))},
+        latent=latent,
+        variable=variable,
+        attrs=provenance(
+            f"Reference data of {name}",
+            f"RK4, dt = {truth.dt:g}, {fine[0]} x {fine[1]} cells"
+            + (", averaged down" if truth.refine > 1 else ""),
+            settings.model_dump(mode="json"),
+        ),
+        variable_attrs={
+            axis: {"long_name": axis, "scaling": "dimensionless"} for axis in ("x", "y", "time")
+        }
+        | attributes,
+    )
+
+
+def output_times(
+    until: float, every: float, observed: tuple[float, ...]
+) -> Float[np.ndarray, " times"]:
+    """0, every, 2 every, ..., until, and the observation times among them, each once.
+
+    Raises `InputError` for an observation after `until`.
+    """
+    late = [t for t in observed if t > until * (1 + 1e-9)]
+    if late:
+        raise InputError(
+            f"observations.times: {late[0]:g} is after the end of the reference data at "
+            f"{until:g}; raise forecast.until or observe earlier"
+        )
+    count = int(np.floor(until / every * (1 + 1e-9)))
+    merged = np.sort(np.concatenate([np.arange(count + 1) * every, [until], observed]))
+    # the same time reached by two roads differs by rounding
+    return merged[np.append(True, np.diff(merged) > 1e-9 * until)]
+
+
+def _averaged(
+    field: Float[np.ndarray, "sample time fine_x fine_y"], refine: int
+) -> Float[np.ndarray, "sample time x y"]:
+    samples, times, nx, ny = field.shape
+    blocks = field.reshape(samples, times, nx // refine, refine, ny // refine, refine)
+    return blocks.mean(axis=(3, 5))

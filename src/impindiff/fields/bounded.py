@@ -1,0 +1,30 @@
+"""A field that cannot leave an interval."""
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Float
+
+from impindiff.fields.conditional import ConditionalField, HasCenters
+
+
+class BoundedField(eqx.Module):
+    """k(x) = lower + (upper - lower) / (1 + exp(-N(x))): a field N squeezed into an interval.
+
+    A diffusivity is positive, and the equation well posed, for any weights, and the derivative
+    never vanishes altogether, as that of a clip does.
+
+    - `field`: N.
+    - `lower`, `upper`: the bounds, in the unit of k, never reached.
+
+    Calling it gives an array like that of `field`.
+    """
+
+    field: ConditionalField
+    lower: float = eqx.field(static=True)
+    upper: float = eqx.field(static=True)
+
+    def __call__(
+        self, grid: HasCenters, t: Float[Array, ""] | float | None = None
+    ) -> Float[Array, "components *cells"]:
+        """The field at the grid's points; see `ConditionalField`."""
+        return self.lower + (self.upper - self.lower) * jax.nn.sigmoid(self.field(grid, t))

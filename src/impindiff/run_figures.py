@@ -1,0 +1,110 @@
+"""The figures of a run, by the dimensions of its data."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from impindiff import report
+from impindiff.cases import Case, Data
+from impindiff.cases.settings import CaseSettings
+from impindiff.observations import Sensors, SpaceTimePoints, Trajectories, relative_l1_percent
+from impindiff.steppers import HybridModel
+from impindiff.training.history import read as read_history
+
+
+def draw_figures(
+    case: Case,
+    settings: CaseSettings,
+    data: Data,
+    model: HybridModel,
+    observe: Any,
+    forecast: xr.Dataset,
+    metrics: Mapping[str, Any],
+    folder: Path,
+) -> None:
+    """All figures of a run, into `folder`/figures.
+
+    `observe` is the loss's measuring operator, whose positions are marked.
+    """
+    figures = folder / "figures"
+    figures.mkdir(exist_ok=True)
+    trajectories = data.trajectories
+    sets = {"train": data.training} | ({"held_out": data.held_out} if data.held_out else {})
+    errors = {}
+    for name, indices in sets.items():
+        # the middle of the set's correlation lengths: neither its easiest nor its hardest
+        sample = indices[len(indices) // 2]
+        if len(trajectories.cells) == 1:
+            _draw_line(trajectories, observe, forecast, sample, figures, name)
+        else:
+            _draw_plane(trajectories, observe, forecast, sample, figures, name)
+        chosen = forecast.isel(sample=indices)
+        percent = relative_l1_percent(
+            chosen[f"{trajectories.variable}_forecast"].to_numpy(),
+            chosen[f"{trajectories.variable}_truth"].to_numpy(),
+            space_axes=len(trajectories.cells),
+        )
+        label = f"{name.replace('_', ' ')} (mean of {len(indices)})"
+        errors[label] = (forecast["time"].to_numpy(), percent.mean(axis=0))
+    report.plot_error_vs_time(
+        errors, list(case.observed_times(settings)), figures / "error_vs_time.png"
+    )
+    found = case.latent_fields(model)
+    if found:
+        (x0, y0), (x1, y1) = trajectories.lower, trajectories.upper
+        report.plot_latent(
+            {
+                name: (np.asarray(values), trajectories.latent.get(name))
+                for name, values in found.items()
+            },
+            (x0, x1, y0, y1),
+            figures / f"{case.latent_figure}.png",
+        )
+    history = read_history(folder / "history.jsonl")
+    report.plot_history(history, figures / "history.png")
+    numbers = metrics["identified"]
+    if numbers:
+        report.plot_identified(
+            history,
+            list(numbers),
+            {name: of["truth"] for name, of in numbers.items() if "truth" in of},
+            figures / "identified.png",
+            {name: of["standard_error"] for name, of in numbers.items()},
+        )
+
+
+def _draw_plane(
+    trajectories: Trajectories,
+    sensors: Sensors,
+    forecast: xr.Dataset,
+    sample: int,
+    figures: Path,
+    name: str,
+) -> None:
+    axes = list(trajectories.coordinates.values())
+    report.plot_forecast(
+        forecast,
+        sample,
+        figures / f"forecast_{name}.png",
+        sensors=None if sensors.indices is None else sensors.positions(axes),
+        variable=trajectories.variable,
+    )
+
+
+def _draw_line(
+    trajectories: Trajectories,
+    points: SpaceTimePoints,
+    forecast: xr.Dataset,
+    sample: int,
+    figures: Path,
+    name: str,
+) -> None:
+    # the operator's times count from the first observation, the data's from the initial state
+    when = trajectories.times[np.asarray(points.time_indices) + 1]
+    where = np.stack([when, np.asarray(points.positions)], axis=-1)
+    variable = trajectories.variable
+    report.plot_profiles(forecast, sample, figures / f"profiles_{name}.png", variable, where)
+    report.plot_space_time(forecast, sample, figures / f"forecast_{name}.png", variable, where)

@@ -1,0 +1,130 @@
+"""Second-order optimisers, uncertainty, and training steps that needed smaller steps."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import impindiff as ipd
+from impindiff.observations import Sensors
+from impindiff.training import (
+    LevenbergMarquardt,
+    TrainingError,
+    TrajectoryLoss,
+    fit,
+    lbfgs,
+    standard_errors,
+)
+from impindiff.training.history import read
+
+RATE, POWER = 2.0, 1.5
+TIMES = (0.0, 0.1, 0.25, 0.5)
+
+
+class PowerDecay(ipd.HybridModel):
+    """du/dt = -exp(a) u^p: the rate and the exponent are unknown."""
+
+    grid: ipd.Grid
+    a: jax.Array
+    p: jax.Array
+
+    def tendency(self, t, u, latent):
+        return -jnp.exp(self.a) * u**self.p
+
+
+def model(a=0.0, p=1.0):
+    return PowerDecay(ipd.Grid((0.0,), (1.0,), (8,)), jnp.asarray(a), jnp.asarray(p))
+
+
+def loss(noise=0.0, seed=0, **stepper):
+    u0 = np.linspace(1.0, 3.0, 8)[None]
+    truth = model(np.log(RATE), POWER)
+    exact = np.asarray(ipd.rollout(truth, u0, TIMES, dt=0.01).u[1:])
+    values = exact + noise * np.random.default_rng(seed).normal(size=exact.shape)
+    return TrajectoryLoss(
+        u0=jnp.asarray(u0),
+        times=TIMES,
+        values=jnp.asarray(values),
+        observe=Sensors((8,)),
+        stepper=ipd.CrankNicolson(**stepper),
+        dt=0.01,
+    )
+
+
+def found(m: PowerDecay) -> dict[str, Any]:
+    return {"rate": jnp.exp(m.a), "power": m.p}
+
+
+def train(folder, optimizer, steps=40, of_loss=None, **kwargs):
+    return fit(
+        model(),
+        of_loss or loss(),
+        optimizer,
+        folder,
+        steps=steps,
+        log_every=1,
+        save_every=1,
+        identified=lambda m: {name: float(value) for name, value in found(m).items()},
+        **kwargs,
+    )
+
+
+@pytest.mark.parametrize("name", ["lbfgs", "levenberg_marquardt"])
+def test_both_numbers_are_found_to_many_digits(name, tmp_path):
+    optimizer = lbfgs() if name == "lbfgs" else LevenbergMarquardt()
+    fitted = train(tmp_path, optimizer, steps=25)
+    assert float(jnp.exp(fitted.model.a)) == pytest.approx(RATE, rel=1e-5)
+    assert float(fitted.model.p) == pytest.approx(POWER, rel=1e-5)
+    records = read(tmp_path / "history.jsonl")
+    assert records[-1]["step"] == fitted.steps
+    assert records[-1]["identified"]["power"] == pytest.approx(POWER, rel=1e-5)
+    if name == "levenberg_marquardt":
+        assert fitted.steps < 15  # it ends once converged
+        losses = [record["loss"] for record in records]
+        assert losses == sorted(losses, reverse=True)
+
+
+def test_a_trial_is_resumed_to_the_bit_and_a_finished_run_does_nothing(tmp_path):
+    whole = train(tmp_path / "whole", LevenbergMarquardt())
+    train(tmp_path / "cut", LevenbergMarquardt(), steps=3)
+    resumed = train(tmp_path / "cut", LevenbergMarquardt(), resume=True)
+    assert (resumed.model.a, resumed.model.p) == (whole.model.a, whole.model.p)
+    assert resumed.steps == whole.steps
+    assert train(tmp_path / "cut", LevenbergMarquardt(), resume=True).steps == whole.steps
+
+
+def test_the_standard_errors_are_the_spread_of_repeated_fits(tmp_path):
+    level, repeats = 0.01, 8
+    fits = []
+    for seed in range(repeats):
+        noisy = loss(level, seed)
+        fits.append(train(tmp_path / str(seed), LevenbergMarquardt(), of_loss=noisy).model)
+    errors = standard_errors(found, fits[0], loss(level, 0))
+    for name in ("rate", "power"):
+        spread = np.std([float(found(m)[name]) for m in fits], ddof=1)
+        assert 0.4 < float(errors[name]) / spread < 2.5
+
+
+def test_too_many_parameters_are_refused(tmp_path):
+    wide = dataclasses.replace(model(), a=jnp.zeros(300))
+    with pytest.raises(ipd.InputError, match=r"at most 200 parameters, the model has 301"):
+        fit(wide, loss(), LevenbergMarquardt(), tmp_path, steps=1, log_every=1, save_every=1)
+
+
+def test_a_failed_solve_is_halved_in_training(tmp_path):
+    def coarse(max_halvings):
+        solver = ipd.NewtonKrylov(max_iterations=2, rtol=1e-6, line_search=False)
+        stepper = ipd.BackwardEuler(solver=solver, max_halvings=max_halvings)
+        return dataclasses.replace(loss(), stepper=stepper, dt=0.25)
+
+    def start(folder, max_halvings):
+        of_loss = coarse(max_halvings)
+        kwargs: dict[str, Any] = {"steps": 1, "log_every": 1, "save_every": 1}
+        return fit(model(1.5, 3.0), of_loss, LevenbergMarquardt(), folder, **kwargs)
+
+    with pytest.raises(TrainingError, match="the rollout failed at step 1 of 3"):
+        start(tmp_path / "whole", 0)
+    assert np.isfinite(start(tmp_path / "parts", 7).final_loss)
