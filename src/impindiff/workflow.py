@@ -94,7 +94,7 @@ def run_case(
     with written_whole(folder / "forecast.nc") as partial:
         forecast.to_netcdf(partial, engine="h5netcdf")
     metrics = _metrics(case, settings, data, fitted, forecast)
-    metrics["identified"] = _identified(case, settings, fitted.model, loss)
+    metrics["identified"] = _identified(case, settings, fitted, loss)
     draw_figures(case, settings, data, fitted.model, loss.observe, forecast, metrics, folder)
     metrics["memory"] = {"peak_rss_mb": _peak_memory_mb()}
     metrics["seconds_total"] = time.perf_counter() - start
@@ -266,13 +266,13 @@ def _metrics(
 
 
 def _identified(
-    case: Case, settings: CaseSettings, model: HybridModel, loss: TrajectoryLoss
+    case: Case, settings: CaseSettings, fitted: Fitted, loss: TrajectoryLoss
 ) -> dict[str, dict[str, float]]:
     """Value, standard error and, where it is known, truth of each number that was found."""
-    values = case.identified(model)
+    values = case.identified(fitted.model)
     if not values:
         return {}
-    errors = standard_errors(case.identified, model, loss)
+    errors = standard_errors(case.identified, fitted.model, loss, fitted.linearization)
     truths = case.truths(settings)
     return {
         name: {"value": float(value), "standard_error": float(errors[name])}

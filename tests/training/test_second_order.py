@@ -101,10 +101,12 @@ def test_the_standard_errors_are_the_spread_of_repeated_fits(tmp_path):
     fits = []
     for seed in range(repeats):
         noisy = loss(level, seed)
-        fits.append(train(tmp_path / str(seed), LevenbergMarquardt(), of_loss=noisy).model)
-    errors = standard_errors(found, fits[0], loss(level, 0))
+        fits.append(train(tmp_path / str(seed), LevenbergMarquardt(), of_loss=noisy))
+    errors = standard_errors(found, fits[0].model, loss(level, 0))
+    known = standard_errors(found, fits[0].model, loss(level, 0), fits[0].linearization)
     for name in ("rate", "power"):
-        spread = np.std([float(found(m)[name]) for m in fits], ddof=1)
+        spread = np.std([float(found(m)[name]) for m in (f.model for f in fits)], ddof=1)
+        assert float(known[name]) == pytest.approx(float(errors[name]), rel=1e-6)
         assert 0.4 < float(errors[name]) / spread < 2.5
 
 

@@ -94,13 +94,17 @@ M = TypeVar("M", bound=HybridModel)
 
 @dataclasses.dataclass(frozen=True)
 class Fitted(Generic[M]):
-    """The trained model and what training cost."""
+    """The trained model and what training cost.
+
+    `linearization`: misfit and its Jacobian at the model's parameters, if the optimiser knows them.
+    """
 
     model: M
     steps: int
     seconds: float
     final_loss: float
     totals: Totals
+    linearization: tuple[Array, Array] | None = None
 
 
 def fit(
@@ -180,6 +184,11 @@ def fit(
         seconds=float(state.seconds),
         final_loss=float(state.loss),
         totals=state.totals,
+        linearization=(
+            (state.optimizer.misfit, state.optimizer.jacobian)
+            if isinstance(optimizer, LevenbergMarquardt)
+            else None
+        ),
     )
 
 

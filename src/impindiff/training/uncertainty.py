@@ -13,28 +13,35 @@ from impindiff.steppers import HybridModel
 from impindiff.training.levenberg_marquardt import covariance, value_and_jacobian
 from impindiff.training.loss import TrajectoryLoss
 
+Linearization = tuple[Float[Array, " m"], Float[Array, "m n"]]
+"""Misfit and its Jacobian in the parameters."""
+
 M = TypeVar("M", bound=HybridModel)
 
 
 def standard_errors(
-    quantities: Callable[[M], dict[str, Float[Array, ""]]], model: M, loss: TrajectoryLoss
+    quantities: Callable[[M], dict[str, Float[Array, ""]]],
+    model: M,
+    loss: TrajectoryLoss,
+    linearization: Linearization | None = None,
 ) -> dict[str, Float[Array, ""]]:
     """Of each of the named `quantities` of a fitted model, by its covariance (see `covariance`).
 
     Errors of the parameters are carried over to first order: g^T C g with g = dq/dp. For models
-    with few parameters: the Jacobian has a column for each.
+    with few parameters: the Jacobian has a column for each. `linearization` is misfit and Jacobian
+    at the model's parameters if they are known already, as after Levenberg-Marquardt.
     """
     parameters, static = eqx.partition(model, eqx.is_inexact_array)
     flat, unravel = ravel_pytree(parameters)
 
     @jax.jit
-    def compute(flat):
+    def linearize(flat):
         def misfit(flat):
             return loss.misfit(eqx.combine(unravel(flat), static), None)
 
-        value, jacobian, _ = value_and_jacobian(misfit, flat)
-        of_parameters = covariance(jacobian, value)
-        slopes = jax.jacobian(lambda p: quantities(eqx.combine(unravel(p), static)))(flat)
-        return jax.tree.map(lambda g: jnp.sqrt(g @ of_parameters @ g), slopes)
+        return value_and_jacobian(misfit, flat)[:2]
 
-    return compute(flat)
+    value, jacobian = linearize(flat) if linearization is None else linearization
+    of_parameters = covariance(jacobian, value)
+    slopes = jax.jacobian(lambda p: quantities(eqx.combine(unravel(p), static)))(flat)
+    return jax.tree.map(lambda g: jnp.sqrt(g @ of_parameters @ g), slopes)
