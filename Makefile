@@ -12,7 +12,7 @@ demo: $(VENV)/.core
 	$(BIN)/impindiff run advection_diffusion_steady --config examples/$(CASE).yaml
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -23,12 +23,14 @@ types: $(VENV)/.dev
 
 validate: $(VENV)/.core
 	$(BIN)/python validation/operators.py
+	$(BIN)/python validation/burgers.py
 	$(BIN)/python validation/gradient.py
 
 benchmarks: $(VENV)/.core
 	$(BIN)/python benchmarks/operators.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/burgers.py
 
 $(VENV)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
-from running import impindiff, settings
+from running import impindiff
 
 from impindiff.cases.cole_hopf import cole_hopf_sine
 
@@ -62,14 +62,3 @@ def test_a_file_that_does_not_fit_is_refused_before_anything_is_written(tmp_path
     assert "bad.mat" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()
-
-
-def test_the_diffusivity_case_runs(tmp_path):
-    small = settings(training__steps="2", observations__times="[0.05]", forecast__until="0.1")
-    impindiff("run", "burgers", *small, "--out", tmp_path / "run")
-    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert set(metrics["latent"]["relative_l1_percent"]) == {"diffusivity"}
-    assert metrics["solver"]["failed_solves"] == 0
-    assert metrics["solver"]["iterations_mean"] >= 2
-    assert metrics["identified"] == {}
-    assert (tmp_path / "run" / "figures" / "diffusivity.png").exists()
