@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 import xarray as xr
@@ -28,7 +29,14 @@ from impindiff.observations import (
 from impindiff.rollout import rollout
 from impindiff.run_figures import draw_figures
 from impindiff.steppers import HybridModel
-from impindiff.training import Fitted, Progress, TrajectoryLoss, fit, standard_errors
+from impindiff.training import (
+    Fitted,
+    LevenbergMarquardt,
+    Progress,
+    TrajectoryLoss,
+    fit,
+    standard_errors,
+)
 
 
 def prepare(case: Case, settings: CaseSettings) -> tuple[Data, Any]:
@@ -71,6 +79,9 @@ def run_case(
     data, settings = prepare(case, settings)
     loss = case.loss(settings, data)
     model = case.model(settings, jax.random.key(settings.seed))
+    optimizer = settings.training.build()
+    if isinstance(optimizer, LevenbergMarquardt):
+        optimizer.check(eqx.filter(model, eqx.is_inexact_array))
 
     run_directory.write_configuration(folder, settings)
     if settings.data.path is None:
@@ -78,7 +89,7 @@ def run_case(
     fitted = fit(
         model,
         loss,
-        settings.training.build(),
+        optimizer,
         folder,
         steps=settings.training.steps,
         log_every=settings.training.log_every,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
-from running import impindiff
+from running import impindiff, settings
 
 from impindiff.cases.cole_hopf import cole_hopf_sine
 
@@ -61,4 +61,12 @@ def test_a_file_that_does_not_fit_is_refused_before_anything_is_written(tmp_path
     assert done.returncode == 2
     assert "bad.mat" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_levenberg_marquardt_is_refused_for_a_network_before_anything_is_written(tmp_path):
+    chosen = settings(training__optimizer="levenberg_marquardt", observations__times="[0.05]")
+    done = impindiff("run", "burgers", *chosen, "--out", tmp_path / "run", check=False)
+    assert done.returncode == 2
+    assert "training.optimizer: levenberg_marquardt is for at most 200" in done.stderr
     assert not (tmp_path / "run").exists()

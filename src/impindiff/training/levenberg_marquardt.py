@@ -58,17 +58,19 @@ class LevenbergMarquardt(eqx.Module):
     damping: float = 1e-3
     tolerance: float = 1e-8
 
-    def start(self, parameters: PyTree[Any], loss: TrajectoryLoss) -> Point:
-        """Before the first trial, which is the starting point itself.
-
-        Raises `InputError` for more than 200 parameters, whose J would be too large.
-        """
-        flat, _ = ravel_pytree(parameters)
-        if flat.size > _MAX_PARAMETERS:
+    def check(self, parameters: PyTree[Any]) -> None:
+        """Raise `InputError` for more than 200 parameters, whose J would be too large."""
+        count = sum(leaf.size for leaf in jax.tree.leaves(parameters))
+        if count > _MAX_PARAMETERS:
             raise InputError(
                 f"training.optimizer: levenberg_marquardt is for at most {_MAX_PARAMETERS} "
-                f"parameters, the model has {flat.size}; try lbfgs or adam"
+                f"parameters, the model has {count}; try lbfgs or adam"
             )
+
+    def start(self, parameters: PyTree[Any], loss: TrajectoryLoss) -> Point:
+        """Before the first trial, which is the starting point itself; raises as `check`."""
+        self.check(parameters)
+        flat, _ = ravel_pytree(parameters)
         observations = loss.values.size
         return Point(
             parameters=parameters,
