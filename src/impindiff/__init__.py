@@ -28,7 +28,7 @@ from impindiff.operators import (
     divergence,
     gradient,
 )
-from impindiff.rollout import Rollout, StoreStates, rollout
+from impindiff.rollout import Binomial, ForBudget, Rollout, Segments, StoreStates, rollout
 from impindiff.steppers import (
     RK4,
     BackwardEuler,
@@ -45,10 +45,12 @@ __all__ = [
     "Anderson",
     "BackwardEuler",
     "BiCGStab",
+    "Binomial",
     "BoundedField",
     "ConditionalField",
     "CrankNicolson",
     "Dirichlet",
+    "ForBudget",
     "ForwardEuler",
     "Grid",
     "HybridModel",
@@ -63,6 +65,7 @@ __all__ = [
     "Picard",
     "Robin",
     "Rollout",
+    "Segments",
     "Siren",
     "SolverError",
     "StageEquation",

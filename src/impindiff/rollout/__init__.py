@@ -1,6 +1,12 @@
 """Trajectories: times, saving, checkpoint schedules, statistics, failures."""
 
-from impindiff.rollout.checkpointing import AbstractCheckpointing, StoreStates
+from impindiff.rollout.checkpointing import (
+    AbstractCheckpointing,
+    Binomial,
+    ForBudget,
+    Segments,
+    StoreStates,
+)
 from impindiff.rollout.halving import can_be_halved
 from impindiff.rollout.result import Rollout, describe_failure, leaf_names
 from impindiff.rollout.rollout import rollout
@@ -8,7 +14,10 @@ from impindiff.rollout.schedule import number_of_steps
 
 __all__ = [
     "AbstractCheckpointing",
+    "Binomial",
+    "ForBudget",
     "Rollout",
+    "Segments",
     "StoreStates",
     "can_be_halved",
     "describe_failure",

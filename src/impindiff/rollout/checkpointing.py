@@ -1,34 +1,318 @@
 """What a rollout keeps for its backward pass."""
 
 import abc
+import math
+import re
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
-from jaxtyping import PyTree
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int, PyTree
 
-Body = Callable[[PyTree[Any], PyTree[Any]], tuple[PyTree[Any], PyTree[Any]]]
+from impindiff.errors import InputError
+from impindiff.rollout.binomial import binomial_scan
+
+Step = Callable[[PyTree[Any], PyTree[Any], PyTree[Any]], tuple[PyTree[Any], PyTree[Any]]]
+"""`step(parameters, carry, x)` returns (carry, statistics); the carry starts with the state."""
+
+
+class Sizes(eqx.Module):
+    """What a schedule is chosen by.
+
+    - `steps`: of the rollout.
+    - `carry`: bytes that the loop hands from step to step: the state and the stepper's memory.
+    - `kept`: bytes that the derivative of one step needs: a state for each of its solves.
+    """
+
+    steps: int
+    carry: int
+    kept: int
 
 
 class AbstractCheckpointing(eqx.Module):
-    """A checkpoint schedule: how the loop over steps is run and differentiated."""
+    """A checkpoint schedule: how the loop over steps is run and differentiated.
+
+    All schedules give the same trajectory and, to round-off, the same gradient; they trade memory
+    for solves. See `StoreStates`, `Segments`, `Binomial` and `ForBudget`.
+    """
 
     @abc.abstractmethod
-    def scan(
-        self, body: Body, start: PyTree[Any], xs: PyTree[Any]
+    def run(
+        self,
+        step: Step,
+        parameters: PyTree[Any],
+        carry: PyTree[Any],
+        xs: PyTree[Any],
+        outputs: Int[np.ndarray, " steps"],
     ) -> tuple[PyTree[Any], PyTree[Any]]:
-        """`jax.lax.scan(body, start, xs)`, with this schedule's storage."""
+        """(states at the outputs, first that of `carry`; statistics of all steps).
+
+        `xs` has a leading axis of steps; `outputs[i]` is the output time that step i leads to.
+        """
+
+    @abc.abstractmethod
+    def solves(self, steps: int) -> int:
+        """How many steps are solved in a rollout of so many and its backward pass together."""
+
+    @abc.abstractmethod
+    def stored_bytes(self, sizes: Sizes) -> int:
+        """What the schedule keeps, beside outputs, coefficients and the work of a step."""
+
+    def chosen(self, sizes: Sizes) -> "AbstractCheckpointing":
+        """The schedule to run: itself, unless it is one that chooses."""
+        del sizes
+        return self
+
+
+def _saving(step: Step, parameters: PyTree[Any]) -> Callable[..., Any]:
+    """`step` as the body of a scan that also writes the state to its output time.
+
+    Steps between two output times write to the same place; the last one stays.
+    """
+
+    def body(carried, x):
+        carry, saved = carried
+        carry, stats = step(parameters, carry, x[0])
+        saved = jax.tree.map(lambda all, one: all.at[x[1]].set(one), saved, carry[0])
+        return (carry, saved), stats
+
+    return body
+
+
+def _empty_outputs(carry: PyTree[Any], outputs: Int[np.ndarray, " steps"]) -> PyTree[Any]:
+    number = int(outputs[-1]) + 1
+    return jax.tree.map(
+        lambda leaf: jnp.zeros((number, *leaf.shape), leaf.dtype).at[0].set(leaf), carry[0]
+    )
 
 
 class StoreStates(AbstractCheckpointing):
     """Keep the state of every step; re-run no solve.
 
-    Memory of the backward pass: one state a step (the steppers recompute everything else).
+    Memory of the backward pass: one state a step and solve (the steppers recompute everything
+    else). Solves: one a step. Forward mode, reverse mode and Hessian-vector products.
     """
 
-    def scan(
-        self, body: Body, start: PyTree[Any], xs: PyTree[Any]
+    def run(
+        self,
+        step: Step,
+        parameters: PyTree[Any],
+        carry: PyTree[Any],
+        xs: PyTree[Any],
+        outputs: Int[np.ndarray, " steps"],
     ) -> tuple[PyTree[Any], PyTree[Any]]:
-        """See `AbstractCheckpointing.scan`."""
-        return jax.lax.scan(body, start, xs)
+        """See `AbstractCheckpointing.run`."""
+        start = (carry, _empty_outputs(carry, outputs))
+        (_, saved), stats = jax.lax.scan(
+            _saving(step, parameters), start, (xs, jnp.asarray(outputs))
+        )
+        return saved, stats
+
+    def solves(self, steps: int) -> int:
+        """See `AbstractCheckpointing.solves`."""
+        return steps
+
+    def stored_bytes(self, sizes: Sizes) -> int:
+        """See `AbstractCheckpointing.stored_bytes`."""
+        return sizes.steps * sizes.kept
+
+
+class Segments(AbstractCheckpointing):
+    """Keep the state at the start of each segment; run a segment again to go back through it.
+
+    The second run keeps the state of every step, so no step is solved a third time, and the last
+    segment, whose states are still there, not a second time. Memory: a state per segment and one
+    per step of a segment, about 2 sqrt(steps) in all. Forward and reverse mode; Hessian-vector
+    products need `StoreStates`.
+
+    - `length`: steps in a segment; default the square root of their number, rounded up.
+
+    Source: the two-level case of Griewank and Walther, "Evaluating derivatives" (2008), ch. 12.
+    """
+
+    length: int | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        if self.length is not None and self.length < 1:
+            raise InputError(f"Segments: length = {self.length}; expected at least 1")
+
+    def _split(self, steps: int) -> tuple[int, int]:
+        """(number of segments before the last, length)."""
+        length = math.isqrt(steps - 1) + 1 if self.length is None else self.length
+        return (steps - 1) // length, length
+
+    def run(
+        self,
+        step: Step,
+        parameters: PyTree[Any],
+        carry: PyTree[Any],
+        xs: PyTree[Any],
+        outputs: Int[np.ndarray, " steps"],
+    ) -> tuple[PyTree[Any], PyTree[Any]]:
+        """See `AbstractCheckpointing.run`."""
+        segments, length = self._split(len(outputs))
+        again = segments * length
+        body = _saving(step, parameters)
+
+        def segment(carried, xs):
+            return jax.lax.scan(body, carried, xs)
+
+        all_xs = (xs, jnp.asarray(outputs))
+        head = jax.tree.map(
+            lambda leaf: leaf[:again].reshape(segments, length, *leaf.shape[1:]), all_xs
+        )
+        tail = jax.tree.map(lambda leaf: leaf[again:], all_xs)
+        carried = (carry, _empty_outputs(carry, outputs))
+        # inside a scan nothing can merge the two runs of a segment, which prevent_cse guards from
+        carried, first = jax.lax.scan(jax.checkpoint(segment, prevent_cse=False), carried, head)
+        (_, saved), last = segment(carried, tail)
+        stats = jax.tree.map(
+            lambda a, b: jnp.concatenate([a.reshape(again, *a.shape[2:]), b]), first, last
+        )
+        return saved, stats
+
+    def solves(self, steps: int) -> int:
+        """See `AbstractCheckpointing.solves`."""
+        segments, length = self._split(steps)
+        return steps + segments * length
+
+    def stored_bytes(self, sizes: Sizes) -> int:
+        """See `AbstractCheckpointing.stored_bytes`."""
+        segments, length = self._split(sizes.steps)
+        return segments * sizes.carry + length * sizes.kept
+
+
+class Binomial(AbstractCheckpointing):
+    """Keep the states of at most `slots` steps; re-run the others as few times as possible.
+
+    The optimal schedule for a known number of steps: with r the least number for which
+    C(slots + r, r) >= steps, all solves together are (r + 1) steps - C(slots + r, r - 1).
+    Memory: `slots` times state and stepper's memory, whatever the number of steps. Reverse mode
+    only; Hessian-vector products need `StoreStates`.
+
+    - `slots`: states that may be stored at the same time.
+
+    Source: Griewank and Walther, "Algorithm 799: revolve", ACM TOMS 26 (2000), as the package
+    checkpoint_schedules gives it.
+    """
+
+    slots: int = eqx.field(static=True)
+
+    def __check_init__(self) -> None:
+        if self.slots < 1:
+            raise InputError(f"Binomial: slots = {self.slots}; expected at least 1")
+
+    def run(
+        self,
+        step: Step,
+        parameters: PyTree[Any],
+        carry: PyTree[Any],
+        xs: PyTree[Any],
+        outputs: Int[np.ndarray, " steps"],
+    ) -> tuple[PyTree[Any], PyTree[Any]]:
+        """See `AbstractCheckpointing.run`."""
+        if len(outputs) == 1:
+            return StoreStates().run(step, parameters, carry, xs, outputs)
+        initial = carry[0]
+        # zeros, for nothing beside the differentiated may depend on what is
+        number = int(outputs[-1]) + 1
+        saved = jax.tree.map(lambda leaf: jnp.zeros((number, *leaf.shape), leaf.dtype), initial)
+        carry, saved, stats = binomial_scan(step, self.slots, parameters, carry, saved, xs, outputs)
+        # The last step is the first that the backward pass goes through: it need not be run again.
+        last_x = jax.tree.map(lambda leaf: leaf[-1], xs)
+        carry, last_stats = step(parameters, carry, last_x)
+        saved = jax.tree.map(
+            lambda all, first, last: all.at[0].set(first).at[-1].set(last),
+            saved,
+            initial,
+            carry[0],
+        )
+        stats = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), stats, last_stats)
+        return saved, stats
+
+    def solves(self, steps: int) -> int:
+        """See `AbstractCheckpointing.solves`."""
+        if steps == 1:
+            return 1
+        slots = min(self.slots, steps - 1)
+        repeats = 0
+        while math.comb(slots + repeats, repeats) < steps:
+            repeats += 1
+        return (repeats + 1) * steps - math.comb(slots + repeats, repeats - 1)
+
+    def stored_bytes(self, sizes: Sizes) -> int:
+        """See `AbstractCheckpointing.stored_bytes`."""
+        return min(self.slots, max(sizes.steps - 1, 1)) * sizes.carry
+
+
+_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+class ForBudget(AbstractCheckpointing):
+    """The schedule with the fewest solves whose stored states fit into a budget.
+
+    `StoreStates` if it fits, else `Segments`, else `Binomial` with as many slots as there is room
+    for. The result of `rollout` tells which: `result.checkpointing`. The budget is for stored
+    states; outputs, coefficients that change in time and the work of a step come on top (see
+    `estimate_memory`).
+
+    - `budget`: bytes, or text such as "512MB", "1.5 GiB".
+
+    Raises `InputError` for a budget that cannot be read, and in `rollout` for one that does not
+    hold a single state.
+    """
+
+    budget: int | str = eqx.field(static=True)
+
+    def __check_init__(self) -> None:
+        self._bytes()
+
+    def _bytes(self) -> float:
+        found = re.fullmatch(
+            r"\s*([0-9.]+(?:[eE][+-]?\d+)?)\s*(|[KMG]i?B)\s*", str(self.budget), re.I
+        )
+        try:
+            amount = float(found[1]) * _UNITS[found[2].upper()] if found else 0.0
+        except ValueError:
+            amount = 0.0
+        if not amount > 0:
+            raise InputError(
+                f"ForBudget: budget = {self.budget!r}; expected a number of bytes above 0 or text "
+                "such as '512MB' or '1.5 GiB'"
+            )
+        return amount
+
+    def chosen(self, sizes: Sizes) -> AbstractCheckpointing:
+        """See `AbstractCheckpointing.chosen`."""
+        budget = self._bytes()
+        slots = int(budget // sizes.carry)
+        if slots < 1:
+            raise InputError(
+                f"ForBudget: {self.budget} does not hold one state of {sizes.carry:,} bytes; "
+                "expected a larger budget, or fewer samples at a time"
+            )
+        candidates = (StoreStates(), Segments(), Binomial(slots))
+        fitting = [c for c in candidates if c.stored_bytes(sizes) <= budget]
+        return min(fitting, key=lambda c: c.solves(sizes.steps))
+
+    def run(
+        self,
+        step: Step,
+        parameters: PyTree[Any],
+        carry: PyTree[Any],
+        xs: PyTree[Any],
+        outputs: Int[np.ndarray, " steps"],
+    ) -> tuple[PyTree[Any], PyTree[Any]]:
+        """Never called: `rollout` runs what `chosen` returns."""
+        raise TypeError("ForBudget chooses a schedule; it is not one")
+
+    def solves(self, steps: int) -> int:
+        """As for `run`."""
+        raise TypeError("ForBudget chooses a schedule; it is not one")
+
+    def stored_bytes(self, sizes: Sizes) -> int:
+        """See `AbstractCheckpointing.stored_bytes`."""
+        return self.chosen(sizes).stored_bytes(sizes)

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, PyTree
 
 from impindiff.errors import SolverError
 from impindiff.implicit import Outcome, Status
+from impindiff.rollout.checkpointing import AbstractCheckpointing
 
 
 class Rollout(eqx.Module):
@@ -18,6 +19,7 @@ class Rollout(eqx.Module):
     - `times`: the output times.
     - `stats`: a `Status` whose arrays have shape (steps, *batch): `converged`, `iterations`,
       `linear_iterations`, `residual`, ...
+    - `checkpointing`: the schedule that was run.
     - `step_times`: the time each step started from, and the last one's end; shape (steps + 1,).
     """
 
@@ -25,6 +27,7 @@ class Rollout(eqx.Module):
     times: Float[Array, " outputs"]
     stats: Status
     step_times: Float[Array, " steps_and_one"]
+    checkpointing: AbstractCheckpointing
 
     def raise_for_failure(self) -> None:
         """Raise `SolverError` for the first step that failed; do nothing if none did.

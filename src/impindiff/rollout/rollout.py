@@ -1,5 +1,6 @@
 """Advance a model through time."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -12,7 +13,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 from impindiff.errors import InputError
 from impindiff.implicit import Status
 from impindiff.implicit.pytree import require_floating, result_dtype
-from impindiff.rollout.checkpointing import AbstractCheckpointing, StoreStates
+from impindiff.rollout.checkpointing import AbstractCheckpointing, Sizes, StoreStates
 from impindiff.rollout.coefficients import evaluate_latents
 from impindiff.rollout.halving import can_be_halved, max_halvings, step_or_halve, without_halving
 from impindiff.rollout.result import Rollout
@@ -42,7 +43,8 @@ def rollout(
     - `stepper`: default `CrankNicolson()`.
     - `dt`: the largest step; intervals between output times are divided equally. Default: one step
       per interval.
-    - `checkpointing`: what the backward pass finds stored; default `StoreStates()`.
+    - `checkpointing`: what the backward pass finds stored: `StoreStates()` (default), `Segments()`,
+      `Binomial(slots)`, or `ForBudget("512MB")`, which chooses; `result.checkpointing` tells.
     - `throw`: raise when a solve fails: a `SolverError` that names step, time, sample, field and
       residual, or inside `jax.jit`, where these are not known yet, Equinox's runtime error. With
       `throw=False` look at `result.stats`, or call `result.raise_for_failure()`.
@@ -112,39 +114,56 @@ def _rollout(
 ) -> Rollout:
     schedule = Schedule(*step_times, np.asarray(outputs))
     initial_latent, latents = evaluate_latents(model, schedule, stepper.nodes)
-    latent_at = model.latent if latents is not None else lambda t: initial_latent
-    number_of_outputs = outputs[-1] + 1
 
-    def one_sample(u0, probe):
-        def body(carry, x):
-            u, memory, saved = carry
-            t, dt, output, of_step, step_probe = x
-            if latents is None:
-                of_step = (initial_latent,) * len(stepper.nodes)
+    def advance(parameters, carry, x):
+        """One step of every sample."""
+        stepper, model, initial_latent = parameters
+        t, dt, of_step, step_probe = x
+        if latents is None:
+            of_step = (initial_latent,) * len(stepper.nodes)
+        latent_at = model.latent if latents is not None else lambda t: initial_latent
+
+        def of_sample(carry, step_probe):
+            u, memory = carry
             u, memory, status = step_or_halve(
                 stepper, model, t, dt, u, memory, of_step, latent_at, step_probe
             )
-            # Steps between two output times write to the same place; the last one stays.
-            saved = jax.tree.map(lambda all, one: all.at[output].set(one), saved, u)
-            return (u, memory, saved), status
+            return (u, memory), status
 
-        saved = jax.tree.map(
-            lambda leaf: jnp.zeros((number_of_outputs, *leaf.shape), leaf.dtype).at[0].set(leaf),
-            u0,
+        return _over_batch(of_sample, batch_ndim)(carry, step_probe)
+
+    def start(u0):
+        return stepper.start(model, schedule.starts[0], u0, initial_latent)
+
+    carry = (u0, _over_batch(start, batch_ndim)(u0))
+    checkpointing = checkpointing.chosen(
+        Sizes(
+            steps=schedule.steps,
+            carry=_bytes(carry),
+            kept=stepper.solves_per_step * _bytes(u0),
         )
-        memory = stepper.start(model, schedule.starts[0], u0, initial_latent)
-        xs = (*step_times, jnp.asarray(schedule.outputs), latents, probe)
-        (_, _, saved), stats = checkpointing.scan(body, (u0, memory, saved), xs)
-        return saved, stats
-
-    run = one_sample
-    for _ in range(batch_ndim):
-        # time stays the leading axis of what comes out, and of the probe
-        run = jax.vmap(run, in_axes=(0, 1), out_axes=1)
-    saved, stats = run(u0, probe)
+    )
+    saved, stats = checkpointing.run(
+        advance,
+        (stepper, model, initial_latent),
+        carry,
+        (*step_times, latents, probe),
+        schedule.outputs,
+    )
     starts, lengths = step_times
     ends = jnp.append(starts, starts[-1] + lengths[-1])
-    return Rollout(u=saved, times=starts, stats=stats, step_times=ends)
+    return Rollout(u=saved, times=starts, stats=stats, step_times=ends, checkpointing=checkpointing)
+
+
+def _over_batch(function: Callable[..., Any], batch_ndim: int) -> Callable[..., Any]:
+    """The function of one sample, over the leading axes of its arguments."""
+    for _ in range(batch_ndim):
+        function = jax.vmap(function)
+    return function
+
+
+def _bytes(tree: PyTree) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def _is_known(stats: Status) -> bool:

@@ -20,12 +20,15 @@ class AbstractStepper(eqx.Module):
     - `nodes`: the fractions c of a step at whose times t + c dt coefficients (latent fields) are
       needed; `step` receives one latent per node.
 
+    - `solves_per_step`: how many states reverse mode keeps of a step: one a solve.
+
     A stepper may carry a `memory` from step to step (a tendency to reuse, earlier states): `start`
     makes the first one.
     """
 
     order: ClassVar[int]
     nodes: ClassVar[tuple[float, ...]]
+    solves_per_step: ClassVar[int] = 1
 
     def start(self, model: HybridModel, t: Time, u: State, latent: PyTree[Any]) -> PyTree[Any]:
         """What the first step needs to know beside `u`; `latent` is that at the initial time."""
