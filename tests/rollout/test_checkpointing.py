@@ -8,7 +8,7 @@ import pytest
 from systems import Decay, TwoGases, blobs, transport
 
 from impindiff import InputError
-from impindiff.implicit import NewtonKrylov
+from impindiff.implicit import ImplicitAdjoint, NewtonKrylov
 from impindiff.implicit.solver import AbstractRootSolver
 from impindiff.rollout import Binomial, ForBudget, Segments, StoreStates, rollout
 from impindiff.rollout.checkpointing import Sizes
@@ -163,6 +163,22 @@ def test_forward_mode_through_segments():
         return jax.jit(lambda u, v: jax.jvp(final, (u,), (v,))[1])(u0, v)
 
     assert_same(derivative(StoreStates()), derivative(Segments()))
+
+
+def test_hessian_vector_product():
+    """Reverse mode over forward mode, against differences of gradients."""
+    model, u0, v = transport(), blobs(), blobs(seed=3)
+
+    # the differences divide the adjoint solve's residual by their step
+    exact = CrankNicolson(NewtonKrylov(rtol=1e-13, atol=1e-14), ImplicitAdjoint(rtol=1e-13))
+
+    def loss(u0):
+        return jnp.sum(rollout(model, u0, TIMES, dt=DT, stepper=exact, throw=False).u ** 4)
+
+    gradient = jax.jit(jax.grad(loss))
+    product = jax.jit(jax.grad(lambda u: jax.jvp(loss, (u,), (v,))[1]))(u0)
+    difference = (gradient(u0 + 1e-4 * v) - gradient(u0 - 1e-4 * v)) / 2e-4
+    np.testing.assert_allclose(product, difference, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize(

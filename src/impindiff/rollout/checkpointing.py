@@ -93,7 +93,7 @@ class StoreStates(AbstractCheckpointing):
     """Keep the state of every step; re-run no solve.
 
     Memory of the backward pass: one state a step and solve (the steppers recompute everything
-    else). Solves: one a step. Forward mode, reverse mode and Hessian-vector products.
+    else). Solves: one a step. Forward mode, reverse mode and reverse mode over forward mode.
     """
 
     def run(
@@ -125,8 +125,7 @@ class Segments(AbstractCheckpointing):
 
     The second run keeps the state of every step, so no step is solved a third time, and the last
     segment, whose states are still there, not a second time. Memory: a state per segment and one
-    per step of a segment, about 2 sqrt(steps) in all. Forward and reverse mode; Hessian-vector
-    products need `StoreStates`.
+    per step of a segment, about 2 sqrt(steps) in all. Forward and reverse mode.
 
     - `length`: steps in a segment; default the square root of their number, rounded up.
 
@@ -191,7 +190,7 @@ class Binomial(AbstractCheckpointing):
     The optimal schedule for a known number of steps: with r the least number for which
     C(slots + r, r) >= steps, all solves together are (r + 1) steps - C(slots + r, r - 1).
     Memory: `slots` times state and stepper's memory, whatever the number of steps. Reverse mode
-    only; Hessian-vector products need `StoreStates`.
+    only.
 
     - `slots`: states that may be stored at the same time.
 

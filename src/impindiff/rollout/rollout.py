@@ -58,8 +58,10 @@ def rollout(
       three or four states a step. With None (default) it is made only once a solve has failed,
       which inside `jax.jit` and `jax.grad` cannot be seen; there True asks for it. False: never.
 
-    Differentiable in `model`, `u0` and (with `dt=None`) `times`. Raises `InputError` for times, dt
-    or shapes that do not fit.
+    Differentiable in `model`, `u0` and (with `dt=None`) `times`, in forward and reverse mode. A
+    Hessian-vector product is `jax.grad(lambda u: jax.jvp(loss, (u,), (v,))[1])`; forward mode over
+    reverse mode is an error of JAX's through a loop of implicit layers. Raises `InputError`
+    for times, dt or shapes that do not fit.
 
     Source: Akhare et al. (2025), section 2; the split of latent and tendency is this library's.
     """
