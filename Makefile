@@ -29,6 +29,7 @@ validate: $(VENV)/.core
 benchmarks: $(VENV)/.core
 	$(BIN)/python benchmarks/operators.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/checkpointing.py
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/burgers.py
 
