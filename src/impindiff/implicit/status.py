@@ -1,6 +1,8 @@
 """What a solve tells about itself: whether it converged, how far it got and why it stopped."""
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 
@@ -24,6 +26,10 @@ class Outcome(eqx.Enumeration):
     diverged = (
         "the residual grew instead of shrinking; try NewtonKrylov, a smaller relaxation or "
         "damping, or a smaller time step"
+    )
+    step_limit = (
+        "adaptive steps ended before the last time; try a larger max_steps, or larger rtol and "
+        "atol; steps that shrink without end mean a solution that leaves the range of numbers"
     )
     not_finite = (
         "the residual is NaN or infinite; look for a NaN in the initial state or the coefficients, "
@@ -51,3 +57,25 @@ class Status(eqx.Module):
     worst_leaf: Int[Array, "*shape"]
     outcome: Outcome
     halvings: Int[Array, "*shape"]
+
+    def combined(self) -> "Status":
+        """One status for several solves that depend on each other, stacked along the first axis.
+
+        Iterations are added; reason and place are those of the first solve that failed, or of the
+        largest residual if none did.
+        """
+        failed = ~self.converged
+        worst = jnp.where(jnp.any(failed, 0), jnp.argmax(failed, 0), jnp.argmax(self.residual, 0))
+
+        def there(stacked: Array) -> Array:
+            return jnp.take_along_axis(stacked, worst[None], 0)[0]
+
+        return Status(
+            converged=jnp.all(self.converged, 0),
+            iterations=jnp.sum(self.iterations, 0),
+            linear_iterations=jnp.sum(self.linear_iterations, 0),
+            residual=there(self.residual),
+            worst_leaf=there(self.worst_leaf),
+            outcome=jax.tree.map(there, self.outcome),
+            halvings=jnp.sum(self.halvings, 0),
+        )

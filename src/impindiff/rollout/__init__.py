@@ -1,5 +1,6 @@
 """Trajectories: times, saving, checkpoint schedules, statistics, failures."""
 
+from impindiff.rollout.adaptive import AdaptiveStep
 from impindiff.rollout.checkpointing import (
     AbstractCheckpointing,
     Binomial,
@@ -7,19 +8,21 @@ from impindiff.rollout.checkpointing import (
     Segments,
     StoreStates,
 )
+from impindiff.rollout.coefficients import depends_on_time
 from impindiff.rollout.halving import can_be_halved
 from impindiff.rollout.result import Rollout, describe_failure, leaf_names
-from impindiff.rollout.rollout import rollout
-from impindiff.rollout.schedule import number_of_steps
+from impindiff.rollout.rollout import number_of_steps, rollout
 
 __all__ = [
     "AbstractCheckpointing",
+    "AdaptiveStep",
     "Binomial",
     "ForBudget",
     "Rollout",
     "Segments",
     "StoreStates",
     "can_be_halved",
+    "depends_on_time",
     "describe_failure",
     "leaf_names",
     "number_of_steps",

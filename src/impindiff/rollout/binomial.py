@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from checkpoint_schedules import Copy, Forward, Move, MultistageCheckpointSchedule, Reverse
-from jaxtyping import Int, PyTree
+from jaxtyping import Array, Int, PyTree
 
 # A slot that does not exist: reading or writing it is left out.
 _NONE = -1
@@ -85,14 +85,14 @@ def binomial_scan(
     carry: PyTree[Any],
     saved: PyTree[Any],
     xs: PyTree[Any],
-    outputs: Int[np.ndarray, " steps"],
+    outputs: Int[Array, " steps"],
 ) -> tuple[PyTree[Any], PyTree[Any], PyTree[Any]]:
     """All steps but the last: (carry, saved with the states at the outputs, statistics)."""
     head = jax.tree.map(lambda leaf: leaf[:-1], xs)
     plan = _plan(len(outputs), slots)
     # where each step writes: nowhere, unless it is the one that reaches the output time
-    writes = np.where(np.diff(outputs) > 0, outputs[:-1], _NONE)
-    reached, stats = _run((parameters, carry, head), step, plan, tuple(writes.tolist()), saved)
+    writes = jnp.where(jnp.diff(outputs) > 0, outputs[:-1], _NONE)
+    reached, stats = _run((parameters, carry, head), step, plan, writes, saved)
     return *reached, stats
 
 
@@ -106,7 +106,7 @@ def _run(differentiated, step, plan, writes, saved):
         carry, stats = step(parameters, carry, x[0])
         return (carry, _set(saved, x[1], carry[0])), stats
 
-    return jax.lax.scan(body, (carry, saved), (xs, jnp.asarray(writes)))
+    return jax.lax.scan(body, (carry, saved), (xs, writes))
 
 
 @_run.def_fwd
@@ -123,7 +123,7 @@ def _run_forward(perturbed, differentiated, step, plan, writes, saved):
 
     stored = jax.tree.map(lambda leaf: jnp.zeros((plan.slots, *leaf.shape), leaf.dtype), carry)
     (carry, saved, stored), stats = jax.lax.scan(
-        body, (carry, saved, stored), (xs, jnp.asarray(writes), jnp.asarray(plan.stored_in))
+        body, (carry, saved, stored), (xs, writes, jnp.asarray(plan.stored_in))
     )
     return ((carry, saved), stats), stored
 
@@ -136,7 +136,6 @@ def _run_backward(stored, cotangent, perturbed, differentiated, step, plan, writ
     free_parameters, fixed_parameters = eqx.partition(parameters, eqx.is_inexact_array)
     free_xs, fixed_xs = eqx.partition(xs, eqx.is_inexact_array)
     carry_bar = _zeros_for_none(carry_bar, carry)
-    writes = jnp.asarray(writes)
 
     def operate(state, operation):
         work, stored, bar, parameters_bar, xs_bar = state

@@ -9,8 +9,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Int, PyTree
+from jaxtyping import Array, Int, PyTree
 
 from impindiff.errors import InputError
 from impindiff.rollout.binomial import binomial_scan
@@ -46,11 +45,13 @@ class AbstractCheckpointing(eqx.Module):
         parameters: PyTree[Any],
         carry: PyTree[Any],
         xs: PyTree[Any],
-        outputs: Int[np.ndarray, " steps"],
+        outputs: Int[Array, " steps"],
+        number: int,
     ) -> tuple[PyTree[Any], PyTree[Any]]:
         """(states at the outputs, first that of `carry`; statistics of all steps).
 
-        `xs` has a leading axis of steps; `outputs[i]` is the output time that step i leads to.
+        `xs` has a leading axis of steps; `outputs[i]` is the output time that step i leads to, one
+        of `number` with the first.
         """
 
     @abc.abstractmethod
@@ -82,8 +83,7 @@ def _saving(step: Step, parameters: PyTree[Any]) -> Callable[..., Any]:
     return body
 
 
-def _empty_outputs(carry: PyTree[Any], outputs: Int[np.ndarray, " steps"]) -> PyTree[Any]:
-    number = int(outputs[-1]) + 1
+def _empty_outputs(carry: PyTree[Any], number: int) -> PyTree[Any]:
     return jax.tree.map(
         lambda leaf: jnp.zeros((number, *leaf.shape), leaf.dtype).at[0].set(leaf), carry[0]
     )
@@ -102,13 +102,12 @@ class StoreStates(AbstractCheckpointing):
         parameters: PyTree[Any],
         carry: PyTree[Any],
         xs: PyTree[Any],
-        outputs: Int[np.ndarray, " steps"],
+        outputs: Int[Array, " steps"],
+        number: int,
     ) -> tuple[PyTree[Any], PyTree[Any]]:
         """See `AbstractCheckpointing.run`."""
-        start = (carry, _empty_outputs(carry, outputs))
-        (_, saved), stats = jax.lax.scan(
-            _saving(step, parameters), start, (xs, jnp.asarray(outputs))
-        )
+        start = (carry, _empty_outputs(carry, number))
+        (_, saved), stats = jax.lax.scan(_saving(step, parameters), start, (xs, outputs))
         return saved, stats
 
     def solves(self, steps: int) -> int:
@@ -149,7 +148,8 @@ class Segments(AbstractCheckpointing):
         parameters: PyTree[Any],
         carry: PyTree[Any],
         xs: PyTree[Any],
-        outputs: Int[np.ndarray, " steps"],
+        outputs: Int[Array, " steps"],
+        number: int,
     ) -> tuple[PyTree[Any], PyTree[Any]]:
         """See `AbstractCheckpointing.run`."""
         segments, length = self._split(len(outputs))
@@ -159,12 +159,12 @@ class Segments(AbstractCheckpointing):
         def segment(carried, xs):
             return jax.lax.scan(body, carried, xs)
 
-        all_xs = (xs, jnp.asarray(outputs))
+        all_xs = (xs, outputs)
         head = jax.tree.map(
             lambda leaf: leaf[:again].reshape(segments, length, *leaf.shape[1:]), all_xs
         )
         tail = jax.tree.map(lambda leaf: leaf[again:], all_xs)
-        carried = (carry, _empty_outputs(carry, outputs))
+        carried = (carry, _empty_outputs(carry, number))
         # inside a scan nothing can merge the two runs of a segment, which prevent_cse guards from
         carried, first = jax.lax.scan(jax.checkpoint(segment, prevent_cse=False), carried, head)
         (_, saved), last = segment(carried, tail)
@@ -210,14 +210,14 @@ class Binomial(AbstractCheckpointing):
         parameters: PyTree[Any],
         carry: PyTree[Any],
         xs: PyTree[Any],
-        outputs: Int[np.ndarray, " steps"],
+        outputs: Int[Array, " steps"],
+        number: int,
     ) -> tuple[PyTree[Any], PyTree[Any]]:
         """See `AbstractCheckpointing.run`."""
         if len(outputs) == 1:
-            return StoreStates().run(step, parameters, carry, xs, outputs)
+            return StoreStates().run(step, parameters, carry, xs, outputs, number)
         initial = carry[0]
         # zeros, for nothing beside the differentiated may depend on what is
-        number = int(outputs[-1]) + 1
         saved = jax.tree.map(lambda leaf: jnp.zeros((number, *leaf.shape), leaf.dtype), initial)
         carry, saved, stats = binomial_scan(step, self.slots, parameters, carry, saved, xs, outputs)
         # The last step is the first that the backward pass goes through: it need not be run again.
@@ -303,7 +303,8 @@ class ForBudget(AbstractCheckpointing):
         parameters: PyTree[Any],
         carry: PyTree[Any],
         xs: PyTree[Any],
-        outputs: Int[np.ndarray, " steps"],
+        outputs: Int[Array, " steps"],
+        number: int,
     ) -> tuple[PyTree[Any], PyTree[Any]]:
         """Never called: `rollout` runs what `chosen` returns."""
         raise TypeError("ForBudget chooses a schedule; it is not one")

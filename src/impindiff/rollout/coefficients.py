@@ -5,10 +5,14 @@ from typing import Any
 import jax
 import jax.extend.core
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from impindiff.rollout.schedule import Schedule
 from impindiff.steppers import HybridModel
+
+# What the evaluation of latent fields for many times may keep for its backward pass. Beyond it the
+# times are gone through in chunks, each of which is evaluated a second time going backwards.
+_CHUNK_BYTES = 2**29
 
 
 def depends_on_time(model: HybridModel, t: Any) -> bool:
@@ -35,7 +39,8 @@ def evaluate_latents(
     """The latent at the initial time, and per node the latents of all steps (leading axis).
 
     The second is None if the latent does not depend on time: the first then serves everywhere.
-    Times that several steps or nodes share are evaluated once, all of them in one batched pass.
+    Times that several steps or nodes share are evaluated once, all of them in one batched pass, or
+    in chunks where that would need too much memory.
     """
     t0 = jnp.asarray(schedule.starts[0])
     if not depends_on_time(model, t0):
@@ -45,7 +50,7 @@ def evaluate_latents(
     interior = [c for c in nodes if c not in (0.0, 1.0)]
     ends = jnp.append(starts, starts[-1] + lengths[-1])
     needed = jnp.concatenate([ends, *(starts + c * lengths for c in interior)])
-    table = jax.vmap(model.latent)(needed)
+    table = _evaluated(model, needed)
     steps = schedule.steps
 
     def of_node(c):
@@ -56,3 +61,27 @@ def evaluate_latents(
 
     initial = jax.tree.map(lambda leaf: leaf[0], table)
     return initial, tuple(of_node(c) for c in nodes)
+
+
+def _evaluated(model: HybridModel, needed: Array) -> PyTree[Any]:
+    """`model.latent` at all the times (leading axis)."""
+    chunk = _chunk_length(model, needed)
+    if chunk >= needed.shape[0]:
+        return jax.vmap(model.latent)(needed)
+    return jax.lax.map(jax.checkpoint(model.latent), needed, batch_size=chunk)
+
+
+def _chunk_length(model: HybridModel, needed: Array) -> int:
+    """How many times may be evaluated at once: what all intermediate results together allow.
+
+    What does not depend on t (a network pass that all times share) is not counted.
+    """
+
+    def bytes_of(times: int) -> int:
+        shape = jax.ShapeDtypeStruct((times,), needed.dtype)
+        jaxpr = jax.make_jaxpr(jax.vmap(model.latent))(shape).jaxpr
+        shapes = [v.aval for equation in jaxpr.eqns for v in equation.outvars]
+        return sum(a.size * a.dtype.itemsize for a in shapes if hasattr(a, "size"))
+
+    per_time = max(bytes_of(2) - bytes_of(1), 1)
+    return max(_CHUNK_BYTES // per_time, 1)

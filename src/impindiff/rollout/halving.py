@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from impindiff.implicit import Outcome, Status
 from impindiff.implicit.pytree import tree_where
-from impindiff.steppers import AbstractStepper, HybridModel, ImplicitStepper
+from impindiff.steppers import AbstractStepper, HybridModel, ImplicitStepper, Step
 
 
 @jax.custom_batching.custom_vmap
@@ -29,8 +29,12 @@ def _(axis_size, in_batched, flag):
 
 
 def can_be_halved(stats: Status) -> Bool[Array, "*shape"]:
-    """Which solves failed in a way that a smaller step may mend: not those that met a NaN."""
-    return ~stats.converged & ~(stats.outcome == Outcome.not_finite)
+    """Which solves failed in a way that a smaller step may mend.
+
+    Not those that met a NaN, nor an adaptive step, which has tried that already.
+    """
+    beyond_help = (stats.outcome == Outcome.not_finite) | (stats.outcome == Outcome.step_limit)
+    return ~stats.converged & ~beyond_help
 
 
 def max_halvings(stepper: AbstractStepper) -> int:
@@ -65,7 +69,7 @@ def step_or_halve(
     latents: tuple[PyTree[Any], ...],
     latent_at: Callable[[Float[Array, ""]], PyTree[Any]],
     probe: Float[Array, ""] | None,
-) -> tuple[PyTree[Any], PyTree[Any], Status]:
+) -> Step:
     """`stepper.step`; where its solve fails, the same step in 2, 4, ... parts.
 
     A part that fails is halved, at most `stepper.max_halvings` times in all; those that follow keep
@@ -74,10 +78,11 @@ def step_or_halve(
     the memory, which are stored for it; where no sample fails they cost no time. `latent_at(t)`
     is the coefficients inside the step; `probe` gets the sum of the parts' residuals.
     """
-    z, new_memory, status = stepper.step(model, t, dt, u, memory, latents, probe)
+    step = stepper.step(model, t, dt, u, memory, latents, probe)
     bound = max_halvings(stepper)
     if bound == 0:
-        return z, new_memory, status
+        return step
+    z, new_memory, status, _ = step
 
     def under_way(part: _Partial) -> Bool[Array, ""]:
         return (part.done < 1) & (part.status.halvings <= bound)
@@ -88,7 +93,7 @@ def step_or_halve(
             start = t + part.done * dt
             length = part.length * dt
             of_part = tuple(latent_at(start + c * length) for c in stepper.nodes)
-            v, v_memory, v_status = stepper.step(
+            v, v_memory, v_status, _ = stepper.step(
                 model, start, length, part.u, part.memory, of_part, probe
             )
             taken = v_status.converged & under_way(part)
@@ -149,7 +154,7 @@ def step_or_halve(
     def keep(_):
         return z, new_memory, status
 
-    return jax.lax.cond(_any_sample(can_be_halved(status)), halve, keep, None)
+    return Step(*jax.lax.cond(_any_sample(can_be_halved(status)), halve, keep, None))
 
 
 def _added(

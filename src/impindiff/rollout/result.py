@@ -5,7 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from impindiff.errors import SolverError
 from impindiff.implicit import Outcome, Status
@@ -21,6 +21,7 @@ class Rollout(eqx.Module):
       `linear_iterations`, `residual`, ...
     - `checkpointing`: the schedule that was run.
     - `step_times`: the time each step started from, and the last one's end; shape (steps + 1,).
+    - `rejected_steps`: how many adaptive steps were taken again; None for steps that were given.
     """
 
     u: PyTree[Float[Array, "..."]]
@@ -28,6 +29,7 @@ class Rollout(eqx.Module):
     stats: Status
     step_times: Float[Array, " steps_and_one"]
     checkpointing: AbstractCheckpointing
+    rejected_steps: Int[Array, ""] | None = None
 
     def raise_for_failure(self) -> None:
         """Raise `SolverError` for the first step that failed; do nothing if none did.

@@ -1,6 +1,5 @@
 """Advance a model through time."""
 
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -10,14 +9,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
-from impindiff.errors import InputError
-from impindiff.implicit import Status
+from impindiff.implicit import Outcome, Status
 from impindiff.implicit.pytree import require_floating, result_dtype
+from impindiff.rollout.adaptive import AcceptedSteps, AdaptiveStep, find_steps, without_tangents
 from impindiff.rollout.checkpointing import AbstractCheckpointing, Sizes, StoreStates
 from impindiff.rollout.coefficients import evaluate_latents
 from impindiff.rollout.halving import can_be_halved, max_halvings, step_or_halve, without_halving
 from impindiff.rollout.result import Rollout
-from impindiff.rollout.schedule import Schedule, make_schedule
+from impindiff.rollout.samples import (
+    find_batch_ndim,
+    of_sample,
+    over_batch,
+    sample_axes,
+    sample_indices,
+    started,
+)
+from impindiff.rollout.schedule import Schedule, make_schedule, require_times, steps_per_interval
 from impindiff.steppers import AbstractStepper, CrankNicolson, HybridModel
 
 
@@ -27,7 +34,7 @@ def rollout(
     times: Any,
     *,
     stepper: AbstractStepper | None = None,
-    dt: float | None = None,
+    dt: float | AdaptiveStep | None = None,
     checkpointing: AbstractCheckpointing | None = None,
     throw: bool = True,
     batch_ndim: int | None = None,
@@ -42,7 +49,7 @@ def rollout(
     - `times`: strictly increasing, evenly spaced or not; steps land on each of them.
     - `stepper`: default `CrankNicolson()`.
     - `dt`: the largest step; intervals between output times are divided equally. Default: one step
-      per interval.
+      per interval. `AdaptiveStep(rtol, atol)`: as long as the estimated error allows.
     - `checkpointing`: what the backward pass finds stored: `StoreStates()` (default), `Segments()`,
       `Binomial(slots)`, or `ForBudget("512MB")`, which chooses; `result.checkpointing` tells.
     - `throw`: raise when a solve fails: a `SolverError` that names step, time, sample, field and
@@ -70,23 +77,35 @@ def rollout(
     u0 = jax.tree.map(jnp.asarray, u0)
     require_floating(u0, "rollout: u0")
     if batch_ndim is None:
-        batch_ndim = _batch_ndim(model, u0)
+        batch_ndim = find_batch_ndim(model, u0)
     if not isinstance(times, jax.Array):
         times = np.asarray(times, np.float64)
     dtype = result_dtype(u0)
-    schedule = make_schedule(times, dt, dtype)
-    step_times = (jnp.asarray(schedule.starts), jnp.asarray(schedule.lengths))
+    found = None
+    if isinstance(dt, AdaptiveStep):
+        require_times(times)
+        found = find_steps(
+            *without_tangents((model, u0, stepper, dt, jnp.asarray(times, dtype))),
+            batch_ndim=batch_ndim,
+        )
+        known = not isinstance(found.accepted, jax.core.Tracer)
+        schedule = found.cut() if known and probe is None else found.schedule
+        # a step that is known to succeed has no need of being halved
+        halving = False if halving is None else halving
+    else:
+        schedule = make_schedule(times, dt, dtype)
 
     def run(stepper: AbstractStepper) -> Rollout:
         return _rollout(
             model,
             u0,
-            step_times,
+            schedule,
             probe,
-            outputs=tuple(schedule.outputs.tolist()),
+            outputs=len(times),
             stepper=stepper,
             checkpointing=checkpointing,
             batch_ndim=batch_ndim,
+            with_empty_steps=found is not None,
         )
 
     result = run(stepper if halving else without_halving(stepper))
@@ -94,6 +113,8 @@ def rollout(
     if may_halve and bool(jnp.any(can_be_halved(result.stats))):
         result = run(stepper)
     result = eqx.tree_at(lambda r: r.times, result, jnp.asarray(times, dtype))
+    if found is not None:
+        result = _with_search(result, found)
     if throw:
         if _is_known(result.stats):
             result.raise_for_failure()
@@ -102,42 +123,68 @@ def rollout(
     return result
 
 
+def number_of_steps(times: Any, dt: float | AdaptiveStep | None) -> int:
+    """How many steps a rollout with these arguments has, as its `probe` needs to know."""
+    if isinstance(dt, AdaptiveStep):
+        return dt.max_steps
+    return int(np.sum(steps_per_interval(times, dt)))
+
+
 @eqx.filter_jit
 def _rollout(
     model: HybridModel,
     u0: PyTree,
-    step_times: tuple[Array, Array],
+    schedule: Schedule,
     probe: Array | None,
     *,
-    outputs: tuple[int, ...],
+    outputs: int,
     stepper: AbstractStepper,
     checkpointing: AbstractCheckpointing,
     batch_ndim: int,
+    with_empty_steps: bool,
 ) -> Rollout:
-    schedule = Schedule(*step_times, np.asarray(outputs))
     initial_latent, latents = evaluate_latents(model, schedule, stepper.nodes)
+    samples = sample_indices(u0, batch_ndim)
 
     def advance(parameters, carry, x):
         """One step of every sample."""
         stepper, model, initial_latent = parameters
         t, dt, of_step, step_probe = x
-        if latents is None:
-            of_step = (initial_latent,) * len(stepper.nodes)
-        latent_at = model.latent if latents is not None else lambda t: initial_latent
+        steady = latents is None
+        coefficients = initial_latent if steady else of_step
 
-        def of_sample(carry, step_probe):
+        def step_sample(carry, sample, coefficients, step_probe):
             u, memory = carry
-            u, memory, status = step_or_halve(
-                stepper, model, t, dt, u, memory, of_step, latent_at, step_probe
+            here = of_sample(coefficients)
+            step = step_or_halve(
+                stepper,
+                model,
+                t,
+                dt,
+                u,
+                memory,
+                (here,) * len(stepper.nodes) if steady else here,
+                (lambda t: here) if steady else (lambda t: of_sample(model.latent(t), sample)),
+                step_probe,
             )
-            return (u, memory), status
+            return (step.u, step.memory), step.status
 
-        return _over_batch(of_sample, batch_ndim)(carry, step_probe)
+        axes = (0, 0, sample_axes(coefficients), 0)
+        return over_batch(step_sample, batch_ndim, axes)(carry, samples, coefficients, step_probe)
 
-    def start(u0):
-        return stepper.start(model, schedule.starts[0], u0, initial_latent)
+    def advance_or_pass(parameters, carry, x):
+        """`advance`, or nothing for a step of length 0."""
+        stats = eqx.filter_eval_shape(advance, parameters, carry, x)[1]
+        nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), stats)
+        nothing = eqx.tree_at(lambda s: s.converged, nothing, jnp.ones_like(nothing.converged))
+        return jax.lax.cond(
+            x[1] > 0,
+            lambda carry: advance(parameters, carry, x),
+            lambda carry: (carry, nothing),
+            carry,
+        )
 
-    carry = (u0, _over_batch(start, batch_ndim)(u0))
+    carry = (u0, started(stepper, model, schedule.starts[0], u0, initial_latent, batch_ndim))
     checkpointing = checkpointing.chosen(
         Sizes(
             steps=schedule.steps,
@@ -146,22 +193,49 @@ def _rollout(
         )
     )
     saved, stats = checkpointing.run(
-        advance,
+        advance_or_pass if with_empty_steps else advance,
         (stepper, model, initial_latent),
         carry,
-        (*step_times, latents, probe),
+        (schedule.starts, schedule.lengths, latents, probe),
         schedule.outputs,
+        outputs,
     )
-    starts, lengths = step_times
-    ends = jnp.append(starts, starts[-1] + lengths[-1])
-    return Rollout(u=saved, times=starts, stats=stats, step_times=ends, checkpointing=checkpointing)
+    ends = jnp.append(schedule.starts, schedule.starts[-1] + schedule.lengths[-1])
+    return Rollout(
+        u=saved,
+        times=schedule.starts,
+        stats=stats,
+        step_times=ends,
+        checkpointing=checkpointing,
+    )
 
 
-def _over_batch(function: Callable[..., Any], batch_ndim: int) -> Callable[..., Any]:
-    """The function of one sample, over the leading axes of its arguments."""
-    for _ in range(batch_ndim):
-        function = jax.vmap(function)
-    return function
+def _with_search(result: Rollout, found: AcceptedSteps) -> Rollout:
+    """The rollout with what the search for its steps tells.
+
+    If it did not reach the last time, the states it did not reach are NaN and its last step has
+    failed. Outside `jax.jit` the statistics end with the last step.
+    """
+    stats, last = result.stats, jnp.maximum(found.accepted - 1, 0)
+    outcome = Outcome.where(found.reached, Outcome.converged, Outcome.step_limit)
+    stats = eqx.tree_at(
+        lambda s: (s.converged, s.outcome),
+        stats,
+        (
+            stats.converged.at[last].set(found.reached),
+            jax.tree.map(lambda all, one: all.at[last].set(one), stats.outcome, outcome),
+        ),
+    )
+    missed = (result.times > found.t) & ~found.reached
+    u = jax.tree.map(
+        lambda x: jnp.where(missed.reshape(-1, *[1] * (x.ndim - 1)), jnp.nan, x), result.u
+    )
+    step_times = result.step_times
+    if not (isinstance(found.accepted, jax.core.Tracer) or isinstance(missed, jax.core.Tracer)):
+        count = int(last) + 1
+        stats = jax.tree.map(lambda a: a[:count], stats)
+        step_times = step_times[: count + 1]
+    return Rollout(u, result.times, stats, step_times, result.checkpointing, found.rejected)
 
 
 def _bytes(tree: PyTree) -> int:
@@ -182,24 +256,3 @@ def _fail_at_run_time(result: Rollout) -> Rollout:
         "sample and reason, or pass throw=False and look at result.stats.",
     )
     return eqx.tree_at(lambda r: r.u, result, u)
-
-
-def _batch_ndim(model: HybridModel, u0: PyTree) -> int:
-    grid = getattr(model, "grid", None)
-    if grid is None:
-        return 0
-    found: dict[int, str] = {}
-    for path, leaf in jax.tree_util.tree_flatten_with_path(u0)[0]:
-        name = "u0" + jax.tree_util.keystr(path)
-        if leaf.shape[leaf.ndim - grid.ndim :] != tuple(grid.shape) or leaf.ndim < grid.ndim:
-            raise InputError(
-                f"rollout: {name} has shape {leaf.shape}; expected trailing axes {grid.shape}, the "
-                "cells of model.grid (pass batch_ndim if some part of the state is not on the grid)"
-            )
-        found[leaf.ndim - grid.ndim] = name
-    if len(found) > 1:
-        raise InputError(
-            "rollout: the parts of u0 have different numbers of batch axes: "
-            + ", ".join(f"{name} has {count}" for count, name in found.items())
-        )
-    return next(iter(found))

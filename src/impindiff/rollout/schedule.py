@@ -16,11 +16,15 @@ _SLACK = 1e-9
 
 
 class Schedule(NamedTuple):
-    """The steps of a rollout: where each starts, how long it is, which output it leads to."""
+    """The steps of a rollout: where each starts, how long it is, which output it leads to.
 
-    starts: Float[Array | np.ndarray, " steps"]
-    lengths: Float[Array | np.ndarray, " steps"]
-    outputs: Int[np.ndarray, " steps"]
+    A step of length 0 is none: the state passes through unchanged. Adaptive step sizes end with
+    such steps where the number of steps has to be fixed before their lengths are known.
+    """
+
+    starts: Float[Array, " steps"]
+    lengths: Float[Array, " steps"]
+    outputs: Int[Array, " steps"]
 
     @property
     def steps(self) -> int:
@@ -38,11 +42,7 @@ def make_schedule(
     Raises `InputError` for times that are not a strictly increasing, finite sequence of at least
     two, for a `dt` that is not positive, and for a `dt` together with traced times.
     """
-    if np.ndim(times) != 1 or np.shape(times)[0] < 2:
-        raise InputError(
-            f"rollout: times has shape {np.shape(times)}; expected a sequence of at least two "
-            "times, the first that of u0"
-        )
+    require_times(times)
     if isinstance(times, jax.core.Tracer):
         if dt is not None:
             raise InputError(
@@ -50,33 +50,50 @@ def make_schedule(
                 "pass times as a NumPy array, or list every step in times and leave dt out"
             )
         times = times.astype(dtype)
-        return Schedule(times[:-1], jnp.diff(times), np.arange(1, times.shape[0]))
+        return Schedule(times[:-1], jnp.diff(times), jnp.arange(1, times.shape[0]))
 
     exact = np.asarray(times, np.float64)
     intervals = np.diff(exact)
-    if not np.all(np.isfinite(exact)) or not np.all(intervals > 0):
-        index = int(np.argmin(np.where(np.isfinite(intervals) & (intervals > 0), 1, 0)))
-        raise InputError(
-            f"rollout: times must increase and be finite; times[{index}] = {exact[index]} is "
-            f"followed by times[{index + 1}] = {exact[index + 1]}"
-        )
-    if dt is None:
-        counts = np.ones(len(intervals), int)
-    else:
-        if not (math.isfinite(dt) and dt > 0):
-            raise InputError(f"rollout: dt = {dt}; expected a positive number")
-        counts = np.ceil(intervals / dt * (1 - _SLACK)).astype(int).clip(min=1)
+    counts = steps_per_interval(exact, dt)
     starts = [
         a + (b - a) * np.arange(n) / n
         for a, b, n in zip(exact[:-1], exact[1:], counts, strict=True)
     ]
     return Schedule(
-        np.concatenate(starts).astype(dtype),
-        np.repeat(intervals / counts, counts).astype(dtype),
-        np.repeat(np.arange(1, len(exact)), counts),
+        jnp.asarray(np.concatenate(starts), dtype),
+        jnp.asarray(np.repeat(intervals / counts, counts), dtype),
+        jnp.asarray(np.repeat(np.arange(1, len(exact)), counts), jnp.int32),
     )
 
 
-def number_of_steps(times: Float[np.ndarray, " outputs"], dt: float | None) -> int:
-    """How many steps `rollout` takes with these arguments."""
-    return make_schedule(times, dt, jnp.dtype(jnp.float64)).steps
+def require_times(times: Float[Array | np.ndarray, "..."]) -> None:
+    """Raise `InputError` unless there are two or more times, finite and increasing (if known)."""
+    if np.ndim(times) != 1 or np.shape(times)[0] < 2:
+        raise InputError(
+            f"rollout: times has shape {np.shape(times)}; expected a sequence of at least two "
+            "times, the first that of u0"
+        )
+    if isinstance(times, jax.core.Tracer):
+        return
+    exact = np.asarray(times, np.float64)
+    rising = np.isfinite(np.diff(exact)) & (np.diff(exact) > 0)
+    if not np.all(rising):
+        index = int(np.argmin(rising))
+        raise InputError(
+            f"rollout: times must increase and be finite; times[{index}] = {exact[index]} is "
+            f"followed by times[{index + 1}] = {exact[index + 1]}"
+        )
+
+
+def steps_per_interval(
+    times: Float[np.ndarray, " outputs"], dt: float | None
+) -> Int[np.ndarray, " intervals"]:
+    """Into how many steps of at most `dt` each interval is divided.
+
+    Raises `InputError` for a `dt` that is not positive.
+    """
+    if dt is None:
+        return np.ones(len(times) - 1, int)
+    if not (math.isfinite(dt) and dt > 0):
+        raise InputError(f"rollout: dt = {dt}; expected a positive number")
+    return np.ceil(np.diff(times) / dt * (1 - _SLACK)).astype(int).clip(min=1)

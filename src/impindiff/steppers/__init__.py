@@ -1,25 +1,29 @@
 """Time steppers, implicit and explicit, behind one protocol; and the model they advance."""
 
 from impindiff.steppers.explicit import RK4, ForwardEuler
-from impindiff.steppers.implicit import (
-    BackwardEuler,
-    CrankNicolson,
-    ImplicitStepper,
-    StageEquation,
-)
-from impindiff.steppers.model import HybridModel, VectorField
+from impindiff.steppers.implicit import ImplicitStepper, StageEquation
+from impindiff.steppers.model import HybridModel, PerSample, Split, VectorField
+from impindiff.steppers.one_stage import BDF2, BackwardEuler, CrankNicolson
 from impindiff.steppers.preconditioners import TridiagonalPreconditioner
-from impindiff.steppers.stepper import AbstractStepper
+from impindiff.steppers.runge_kutta import SDIRK2, KenCarp3, KenCarp4
+from impindiff.steppers.stepper import AbstractStepper, Step
 
 __all__ = [
+    "BDF2",
     "RK4",
+    "SDIRK2",
     "AbstractStepper",
     "BackwardEuler",
     "CrankNicolson",
     "ForwardEuler",
     "HybridModel",
     "ImplicitStepper",
+    "KenCarp3",
+    "KenCarp4",
+    "PerSample",
+    "Split",
     "StageEquation",
+    "Step",
     "TridiagonalPreconditioner",
     "VectorField",
 ]

@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, PyTree
 
 from impindiff.implicit import Outcome, Status
 from impindiff.implicit.pytree import all_finite, axpy, largest_leaf
-from impindiff.steppers.model import HybridModel
-from impindiff.steppers.stepper import AbstractStepper, State, Time
+from impindiff.steppers.model import HybridModel, total_tendency
+from impindiff.steppers.stepper import AbstractStepper, State, Step, Time
 
 
 def _explicit_status(u: State) -> Status:
@@ -45,7 +45,7 @@ class ExplicitStepper(AbstractStepper):
         memory: None,
         latents: tuple[PyTree[Any], ...],
         probe: Float[Array, ""] | None,
-    ) -> tuple[State, None, Status]:
+    ) -> Step:
         """See `AbstractStepper.step`; `probe` is not used."""
         del memory, probe
 
@@ -54,12 +54,12 @@ class ExplicitStepper(AbstractStepper):
             by_node = dict(zip(self.nodes, latents, strict=True))
 
             def rate(c, v):
-                return model.tendency(t + c * dt, v, by_node[c])
+                return total_tendency(model, t + c * dt, v, by_node[c])
 
             return self.formula(rate, dt, u)
 
         z = advance(model, t, dt, u, latents)
-        return z, None, _explicit_status(z)
+        return Step(z, None, _explicit_status(z))
 
 
 class ForwardEuler(ExplicitStepper):

@@ -2,10 +2,24 @@
 
 import abc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 from jaxtyping import Array, Float, PyTree
+
+from impindiff.implicit.pytree import tree_add
+
+
+class Split(NamedTuple):
+    """A tendency in two parts: f = implicit + explicit.
+
+    Return it from `HybridModel.tendency` where only a part of the right-hand side is stiff. The
+    IMEX steppers (`KenCarp3`, `KenCarp4`) then solve for `implicit` alone and evaluate `explicit`;
+    all other steppers advance their sum. Both are pytrees like the state.
+    """
+
+    implicit: PyTree[Any]
+    explicit: PyTree[Any]
 
 
 class HybridModel(eqx.Module):
@@ -15,9 +29,10 @@ class HybridModel(eqx.Module):
 
     - `latent(t)`: coefficient fields that do not depend on the state, learned or known. Evaluated
       outside every solver, once per rollout if it does not depend on t and once per needed time
-      otherwise. Leave it out and `tendency` receives None.
+      otherwise. Leave it out and `tendency` receives None. Fields that differ from sample to sample
+      of a batch are wrapped in `PerSample`.
     - `tendency(t, u, latent)`: the right-hand side, for one sample: `u` without batch axes.
-      Closures that depend on the state belong here.
+      Closures that depend on the state belong here. A stiff part may be kept apart: see `Split`.
 
     A field called `grid` tells the library which trailing axes of `u` are space; leading axes are
     then a batch of independent samples.
@@ -30,7 +45,17 @@ class HybridModel(eqx.Module):
 
     @abc.abstractmethod
     def tendency(self, t: Float[Array, ""], u: PyTree[Any], latent: PyTree[Any]) -> PyTree[Any]:
-        """The right-hand side: a pytree of the structure and shapes of `u`."""
+        """The right-hand side: a pytree of the structure and shapes of `u`, or a `Split`."""
+
+
+class PerSample(eqx.Module):
+    """Coefficients of which every sample of a batch has its own.
+
+    `latent(t)` returns it, or a pytree with some in it; `values` has the batch's axes first. The
+    `tendency` of a sample receives that sample's values in its place.
+    """
+
+    values: PyTree[Any]
 
 
 class VectorField(HybridModel):
@@ -43,3 +68,11 @@ class VectorField(HybridModel):
         """f(t, u, args); `latent` is None."""
         del latent
         return self.function(t, u, self.args)
+
+
+def total_tendency(
+    model: HybridModel, t: Float[Array, ""], u: PyTree[Any], latent: PyTree[Any]
+) -> PyTree[Any]:
+    """The whole right-hand side, whether the model splits it or not."""
+    found = model.tendency(t, u, latent)
+    return tree_add(*found) if isinstance(found, Split) else found

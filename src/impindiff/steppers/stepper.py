@@ -1,7 +1,7 @@
 """What a time stepper is."""
 
 import abc
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 from jaxtyping import Array, Float, PyTree
@@ -13,14 +13,30 @@ Time = Float[Array, ""]
 State = PyTree[Float[Array, "..."]]
 
 
+class Step(NamedTuple):
+    """What one step gives.
+
+    - `u`: the state at its end.
+    - `memory`: what the next step needs beside it.
+    - `status`: of its solves, all together.
+    - `error`: an estimate of the step's own error in u, from an embedded method of lower order;
+      None if the stepper has none.
+    """
+
+    u: State
+    memory: PyTree[Any]
+    status: Status
+    error: State | None = None
+
+
 class AbstractStepper(eqx.Module):
     """Advances one sample by one step.
 
     - `order`: of accuracy in time.
     - `nodes`: the fractions c of a step at whose times t + c dt coefficients (latent fields) are
       needed; `step` receives one latent per node.
-
     - `solves_per_step`: how many states reverse mode keeps of a step: one a solve.
+    - `embedded_order`: of the embedded method that estimates the error; None if there is none.
 
     A stepper may carry a `memory` from step to step (a tendency to reuse, earlier states): `start`
     makes the first one.
@@ -29,6 +45,7 @@ class AbstractStepper(eqx.Module):
     order: ClassVar[int]
     nodes: ClassVar[tuple[float, ...]]
     solves_per_step: ClassVar[int] = 1
+    embedded_order: ClassVar[int | None] = None
 
     def start(self, model: HybridModel, t: Time, u: State, latent: PyTree[Any]) -> PyTree[Any]:
         """What the first step needs to know beside `u`; `latent` is that at the initial time."""
@@ -44,8 +61,8 @@ class AbstractStepper(eqx.Module):
         memory: PyTree[Any],
         latents: tuple[PyTree[Any], ...],
         probe: Float[Array, ""] | None,
-    ) -> tuple[State, PyTree[Any], Status]:
-        """The state at t + dt, the memory for the next step and the solver's status.
+    ) -> Step:
+        """From t to t + dt.
 
-        `probe` goes to the step's implicit layer (see `ImplicitAdjoint`).
+        `probe` goes to the step's implicit layers (see `ImplicitAdjoint`).
         """

@@ -1,0 +1,152 @@
+"""Implicit steppers of one stage: one solve a step."""
+
+import abc
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from impindiff.implicit.pytree import axpy
+from impindiff.steppers.implicit import ImplicitStepper, StageEquation, stage_tendency
+from impindiff.steppers.model import HybridModel, total_tendency
+from impindiff.steppers.stepper import State, Step, Time
+
+
+class _Memory(eqx.Module):
+    """What is carried: the method's own memory, and the last step taken if a guess needs it."""
+
+    method: PyTree[Any]
+    last: tuple[State, Time] | None
+
+
+class OneStageStepper(ImplicitStepper):
+    """What these steppers share: u_{n+1} is the root of one `StageEquation`."""
+
+    nodes: ClassVar[tuple[float, ...]] = (1.0,)
+
+    def start(self, model: HybridModel, t: Time, u: State, latent: PyTree[Any]) -> _Memory:
+        """See `AbstractStepper.start`."""
+        method = self.start_method(model, t, u, latent)
+        extrapolate = self.first_guess == "extrapolated"
+        return _Memory(method, _before_first(t, u) if extrapolate else None)
+
+    def step(
+        self,
+        model: HybridModel,
+        t: Time,
+        dt: Time,
+        u: State,
+        memory: _Memory,
+        latents: tuple[PyTree[Any], ...],
+        probe: Float[Array, ""] | None,
+    ) -> Step:
+        """See `AbstractStepper.step`."""
+        guess, last = None, None
+        if memory.last is not None:
+            before, length = memory.last
+            guess = axpy(dt / length, jax.tree.map(jnp.subtract, u, before), u)
+            last = (u, dt)
+        weight, known = self.equation(dt, u, memory.method)
+        stage = StageEquation(model, t + dt, weight, latents[0], known)
+        z, status = self.solve_stage(stage, u, guess, probe)
+        return Step(z, _Memory(self.remember(stage, dt, u, z), last), status)
+
+    def start_method(
+        self, model: HybridModel, t: Time, u: State, latent: PyTree[Any]
+    ) -> PyTree[Any]:
+        """What the method remembers before the first step."""
+        del model, t, u, latent
+
+    @abc.abstractmethod
+    def equation(self, dt: Time, u: State, memory: PyTree[Any]) -> tuple[Time, State]:
+        """(weight, known) of the step's equation z - weight f(t + dt, z) - known = 0."""
+
+    def remember(self, stage: StageEquation, dt: Time, u: State, z: State) -> PyTree[Any]:
+        """What the method remembers after the step from u to z."""
+        del stage, dt, u, z
+
+
+def _before_first(t: Time, u: State) -> tuple[State, Time]:
+    """A last step that was infinitely long: what is extrapolated from it is the state itself."""
+    return u, jnp.full_like(t, jnp.inf)
+
+
+class BackwardEuler(OneStageStepper):
+    """u_{n+1} = u_n + dt f(t_{n+1}, u_{n+1}).
+
+    First order, L-stable: every decaying mode decays, however large the step.
+    """
+
+    order: ClassVar[int] = 1
+
+    def equation(self, dt: Time, u: State, memory: None) -> tuple[Time, State]:
+        """See `OneStageStepper.equation`."""
+        del memory
+        return dt, u
+
+
+class CrankNicolson(OneStageStepper):
+    """u_{n+1} = u_n + dt/2 (f(t_n, u_n) + f(t_{n+1}, u_{n+1})).
+
+    Second order, A-stable: no step is unstable, but very stiff modes are not damped, they
+    alternate in sign.
+
+    The tendency at the new time follows from the step's own equation (`stage_tendency`) and is
+    carried to the next step: no step evaluates it explicitly, and the backward pass needs one state
+    a step, not two.
+    """
+
+    order: ClassVar[int] = 2
+
+    def start_method(self, model: HybridModel, t: Time, u: State, latent: PyTree[Any]) -> State:
+        """The tendency at the initial time."""
+        return total_tendency(model, t, u, latent)
+
+    def equation(self, dt: Time, u: State, memory: State) -> tuple[Time, State]:
+        """See `OneStageStepper.equation`; `memory` is f(t_n, u_n)."""
+        half = 0.5 * dt
+        return half, axpy(half, memory, u)
+
+    def remember(self, stage: StageEquation, dt: Time, u: State, z: State) -> State:
+        """The tendency at the new time."""
+        del dt, u
+        return stage_tendency(z, stage)
+
+
+class BDF2(OneStageStepper):
+    r"""The backward differentiation formula of two steps, for steps of any length.
+
+    With w = dt_n / dt_{n-1}:
+
+    $$u_{n+1} = u_n + \frac{w^2}{1 + 2 w} (u_n - u_{n-1}) + \frac{1 + w}{1 + 2 w}\, dt_n\,
+    f(t_{n+1}, u_{n+1})$$
+
+    Second order, L-stable for equal steps, and one solve a step; zero-stable while no step is more
+    than 1 + sqrt(2) times the one before. The first step is backward Euler's (w = 0), which does
+    not lower the order.
+
+    Source: Hairer, Norsett and Wanner, "Solving Ordinary Differential Equations I", section III.5.
+    """
+
+    order: ClassVar[int] = 2
+
+    def start_method(
+        self, model: HybridModel, t: Time, u: State, latent: PyTree[Any]
+    ) -> tuple[State, Time]:
+        """No step before the first."""
+        del model, latent
+        return _before_first(t, u)
+
+    def equation(self, dt: Time, u: State, memory: tuple[State, Time]) -> tuple[Time, State]:
+        """See `OneStageStepper.equation`; `memory` is u_{n-1} and dt_{n-1}."""
+        before, length = memory
+        w = dt / length
+        known = axpy(w**2 / (1 + 2 * w), jax.tree.map(jnp.subtract, u, before), u)
+        return (1 + w) / (1 + 2 * w) * dt, known
+
+    def remember(self, stage: StageEquation, dt: Time, u: State, z: State) -> tuple[State, Time]:
+        """The step that was taken."""
+        del stage, z
+        return u, dt

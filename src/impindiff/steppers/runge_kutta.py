@@ -1,0 +1,180 @@
+"""Diagonally implicit Runge-Kutta steppers: one solve a stage, one after the other.
+
+The stages run in a loop (`lax.scan`), not written out: the compiled program holds one implicit
+layer and its adjoint, whatever the number of stages.
+"""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from impindiff.implicit.pytree import axpy, tree_add
+from impindiff.steppers import tableaus
+from impindiff.steppers.implicit import ImplicitStepper, StageEquation, stage_tendency
+from impindiff.steppers.model import HybridModel, Split, total_tendency
+from impindiff.steppers.stepper import State, Step, Time
+from impindiff.steppers.tableaus import Tableau
+
+
+class DIRK(ImplicitStepper):
+    """What these steppers share; see `Tableau` for the formula.
+
+    The tendency of each stage follows from the stage's own equation (`stage_tendency`). Where the
+    first stage is explicit its tendency is the last stage's of the step before: nothing but the
+    solves evaluates a tendency, and the backward pass keeps a state a solve.
+
+    A tendency that is a `Split` is advanced as an IMEX pair if the tableau has one: the implicit
+    part as above, the explicit part by evaluation at each stage.
+    """
+
+    tableau: ClassVar[Tableau]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        tableau = cls.tableau
+        cls.nodes = tuple(dict.fromkeys(tableau.nodes))
+        cls.solves_per_step = tableau.stages - tableau.explicit_first
+
+    def start(self, model: HybridModel, t: Time, u: State, latent: PyTree[Any]) -> State | None:
+        """The tendency at the initial time, if the first stage needs it and can pass it on."""
+        if not self.tableau.explicit_first or self._is_split(model, t, u, latent):
+            return None
+        return total_tendency(model, t, u, latent)
+
+    def step(
+        self,
+        model: HybridModel,
+        t: Time,
+        dt: Time,
+        u: State,
+        memory: State | None,
+        latents: tuple[PyTree[Any], ...],
+        probe: Float[Array, ""] | None,
+    ) -> Step:
+        """See `AbstractStepper.step`."""
+        tableau = self.tableau
+        by_node = dict(zip(self.nodes, latents, strict=True))
+        imex = self._is_split(model, t, u, latents[0])
+        first = int(tableau.explicit_first)
+        dtype = jnp.result_type(t)
+        below, below_explicit = (
+            jnp.asarray(_square(rows), dtype)[first:]
+            for rows in (tableau.below, tableau.explicit or tableau.below)
+        )
+        nodes = jnp.asarray(tableau.nodes[first:], dtype)
+        of_stages = [by_node[c] for c in tableau.nodes[first:]]
+        steady = all(latent is of_stages[0] for latent in of_stages)
+        stacked = None if steady else jax.tree.map(lambda *all: jnp.stack(all), *of_stages)
+
+        # the tendencies of the stages so far: implicit and explicit part, zero where not yet known
+        nothing = jax.tree.map(lambda x: jnp.zeros((tableau.stages, *x.shape), x.dtype), u)
+        rates = Split(nothing, nothing if imex else None)
+        if first:
+            found = _evaluated(model, t, u, by_node[0.0]) if imex else Split(memory, None)
+            rates = _set(rates, 0, found)
+
+        def solve(rates: Split, x: Any) -> tuple[Split, tuple[State, Any]]:
+            index, c, row, row_explicit, latent = x
+            latent = of_stages[0] if steady else latent
+            known = axpy(dt, _combined(row, rates.implicit), u)
+            if imex:
+                known = axpy(dt, _combined(row_explicit, rates.explicit), known)
+            weight = dt * tableau.diagonal
+            stage = StageEquation(model, t + c * dt, weight, latent, known, imex)
+            guess = None
+            if self.first_guess == "extrapolated":
+                before = jax.tree.map(lambda all: all[jnp.maximum(index - 1, 0)], rates.implicit)
+                guess = axpy(weight, before, known)
+            z, status = self.solve_stage(stage, u, guess, probe)
+            explicit = _evaluated(model, stage.t, z, latent).explicit if imex else None
+            return _set(rates, index, Split(stage_tendency(z, stage), explicit)), (z, status)
+
+        xs = (jnp.arange(first, tableau.stages), nodes, below, below_explicit, stacked)
+        rates, (stages, statuses) = jax.lax.scan(solve, rates, xs)
+        z = jax.tree.map(lambda all: all[-1], stages)
+        total = tree_add(rates.implicit, rates.explicit) if imex else rates.implicit
+        if imex:
+            # the last stage of the explicit method is not its result: the implicit one's is
+            weights = jnp.asarray(tableau.weights, dtype)
+            z = axpy(dt, _combined(weights, total), u)
+        error = None
+        if tableau.embedded is not None:
+            difference = np.subtract(tableau.weights, tableau.embedded)
+            rate = _combined(jnp.asarray(difference, dtype), total)
+            error = jax.tree.map(lambda r: jnp.asarray(dt, r.dtype) * r, rate)
+        last = jax.tree.map(lambda all: all[-1], rates.implicit)
+        return Step(z, None if memory is None else last, statuses.combined(), error)
+
+    def _is_split(self, model: HybridModel, t: Time, u: State, latent: PyTree[Any]) -> bool:
+        """Whether the model splits its tendency and this stepper makes use of it."""
+        if self.tableau.explicit is None:
+            return False
+        return isinstance(eqx.filter_eval_shape(model.tendency, t, u, latent), Split)
+
+
+class SDIRK2(DIRK):
+    """Alexander's method of two implicit stages, with c = (g, 1) and g = 1 - 1/sqrt(2).
+
+    Second order, L-stable, stiffly accurate: unlike Crank-Nicolson it damps stiff modes, for two
+    solves a step.
+
+    Source: Alexander, "Diagonally implicit Runge-Kutta methods for stiff O.D.E.'s", SIAM J. Numer.
+    Anal. 14 (1977).
+    """
+
+    tableau: ClassVar[Tableau] = tableaus.SDIRK2
+    order: ClassVar[int] = 2
+
+
+class KenCarp3(DIRK):
+    """ARK3(2)4L[2]SA of Kennedy and Carpenter: third order, three solves a step.
+
+    L-stable, stiffly accurate, of stage order 2, with an embedded method of order 2; with a `Split`
+    tendency an IMEX pair of order 3, otherwise an ESDIRK method.
+
+    Source: Kennedy and Carpenter, "Additive Runge-Kutta schemes for convection-diffusion-reaction
+    equations", Appl. Numer. Math. 44 (2003).
+    """
+
+    tableau: ClassVar[Tableau] = tableaus.KEN_CARP_3
+    order: ClassVar[int] = 3
+    embedded_order: ClassVar[int | None] = 2
+
+
+class KenCarp4(DIRK):
+    """ARK4(3)6L[2]SA of Kennedy and Carpenter: fourth order, five solves a step.
+
+    L-stable, stiffly accurate, of stage order 2, with an embedded method of order 3; with a `Split`
+    tendency an IMEX pair of order 4, otherwise an ESDIRK method.
+
+    Source: Kennedy and Carpenter, "Additive Runge-Kutta schemes for convection-diffusion-reaction
+    equations", Appl. Numer. Math. 44 (2003).
+    """
+
+    tableau: ClassVar[Tableau] = tableaus.KEN_CARP_4
+    order: ClassVar[int] = 4
+    embedded_order: ClassVar[int | None] = 3
+
+
+@eqx.filter_checkpoint
+def _evaluated(model: HybridModel, t: Time, u: State, latent: PyTree[Any]) -> PyTree[Any]:
+    """The tendency, of which reverse mode keeps u only."""
+    return model.tendency(t, u, latent)
+
+
+def _square(rows: tuple[tuple[float, ...], ...]) -> Float[np.ndarray, "stages stages"]:
+    """The rows, filled up with zeros."""
+    return np.asarray([[*row, *[0.0] * (len(rows) - len(row))] for row in rows])
+
+
+def _combined(row: Float[Array, " stages"], rates: PyTree[Array]) -> State:
+    """sum_j row_j k_j."""
+    return jax.tree.map(lambda all: jnp.tensordot(row.astype(all.dtype), all, 1), rates)
+
+
+def _set(rates: Split, index: Any, found: Split) -> Split:
+    return jax.tree.map(lambda all, one: all.at[index].set(one), rates, found)
