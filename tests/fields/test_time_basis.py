@@ -37,7 +37,7 @@ def test_chebyshev_polynomials_inside_and_outside_the_interval():
         np.testing.assert_allclose(slopes[:, j], chebyshev.chebval(TAU, of_time), atol=1e-12)
 
 
-@pytest.mark.parametrize(("period", "expected"), [(None, 8.0), (5.0, 5.0)])
+@pytest.mark.parametrize(("period", "expected"), [(None, 8.0), (5, 5.0)])
 def test_fourier_features(period, expected):
     basis = TimeBasis(START, END, order=2, kind="fourier", damping=0.7, period=period)
     phase = 2 * np.pi * (TIMES - 4) / expected

@@ -44,7 +44,8 @@ class ConditionalField(eqx.Module):
       - "hypernetwork": a small network of e(t) and z generates all weights of N.
       - None (default): a steady field.
 
-      The last two start as the steady field of the same key and cost a pass per time and code.
+      The last two start as the steady field of the same key and cost a pass per time and code;
+      `jax.lax.map` over `jax.checkpoint` of the call holds the activations of one at a time.
     - `time`: e, a `TimeBasis`; without it the field does not depend on time.
     - `code_size`: entries of z, such as a learned vector per trajectory (auto-decoder); default 0,
       no code. Draw the first codes at random: at z = 0 "modulation" has no derivative by z.

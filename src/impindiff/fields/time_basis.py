@@ -45,7 +45,7 @@ class TimeBasis(eqx.Module):
     order: int = eqx.field(static=True, default=6)
     kind: str = eqx.field(static=True, default="chebyshev")
     damping: float = eqx.field(static=True, default=0.5, converter=float)
-    period: float | None = eqx.field(static=True, default=None)
+    period: float | int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
         if not (math.isfinite(self.start) and math.isfinite(self.end) and self.end > self.start):
