@@ -71,8 +71,8 @@ class LastLayer(AbstractConditioning):
         """A network of components x r outputs, and no parameters beside it.
 
         The outputs are scaled so that v starts about as large as a steady field, whatever r is:
-        |a|^2 is 1 on average over the interval without a code, and grows to 2 for codes with
-        entries of size 1.
+        on average over the interval its mean square is the same for z = 0, and twice that for
+        codes with entries of size 1.
         """
         del key
         time_size, mean_square = (1, 1.0) if time is None else (time.size, time.mean_square)
