@@ -5,7 +5,7 @@ the state with implicit steps and train through their adjoint. See the README fo
 """
 
 from impindiff.errors import ImpindiffError, InputError, SolverError
-from impindiff.fields import BoundedField, ConditionalField, Siren
+from impindiff.fields import BoundedField, ConditionalField, Siren, TimeBasis
 from impindiff.grid import Dirichlet, Grid, Neumann, Periodic, Robin
 from impindiff.implicit import (
     Anderson,
@@ -92,6 +92,7 @@ __all__ = [
     "StageEquation",
     "Status",
     "StoreStates",
+    "TimeBasis",
     "TridiagonalPreconditioner",
     "Unrolled",
     "VectorField",

@@ -24,7 +24,10 @@ class BoundedField(eqx.Module):
     upper: float = eqx.field(static=True)
 
     def __call__(
-        self, grid: HasCenters, t: Float[Array, ""] | float | None = None
+        self,
+        grid: HasCenters,
+        t: Float[Array, "..."] | float | None = None,
+        code: Float[Array, "..."] | None = None,
     ) -> Float[Array, "components *cells"]:
-        """The field at the grid's points; see `ConditionalField`."""
-        return self.lower + (self.upper - self.lower) * jax.nn.sigmoid(self.field(grid, t))
+        """The field at the grid's points, at one time and for one code; see `ConditionalField`."""
+        return self.lower + (self.upper - self.lower) * jax.nn.sigmoid(self.field(grid, t, code))
