@@ -7,6 +7,7 @@ from impindiff.rollout.checkpointing import (
     Segments,
     StoreStates,
 )
+from impindiff.rollout.coefficients import depends_on_time
 from impindiff.rollout.halving import can_be_halved
 from impindiff.rollout.result import Rollout, describe_failure, leaf_names
 from impindiff.rollout.rollout import rollout
@@ -20,6 +21,7 @@ __all__ = [
     "Segments",
     "StoreStates",
     "can_be_halved",
+    "depends_on_time",
     "describe_failure",
     "leaf_names",
     "number_of_steps",
