@@ -48,7 +48,7 @@ def run(
     config: ConfigFiles = None,
     overrides: Overrides = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="folder of the run [default: runs/CASE]")
+        Path | None, typer.Option(metavar="DIR", help="folder of the run (default: runs/CASE)")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="continue the run in the folder, to the bit")
@@ -114,7 +114,7 @@ def forecast(
     until: Annotated[float, typer.Option(metavar="T", help="last time")],
     out: Annotated[
         Path | None,
-        typer.Option(metavar="F.nc", help="file to write [default: RUN_DIR/forecast_until_T.nc]"),
+        typer.Option(metavar="F.nc", help="file to write (default: RUN_DIR/forecast_until_T.nc)"),
     ] = None,
     animate: Annotated[
         Path | None,
@@ -125,7 +125,7 @@ def forecast(
     ] = None,
     sample: Annotated[
         int | None,
-        typer.Option(metavar="I", help="sample to animate [default: the middle held-out one]"),
+        typer.Option(metavar="I", help="sample to animate (default: the middle held-out one)"),
     ] = None,
 ) -> None:
     """Forecast further with a trained run, and store the truth beside where it can be computed."""
