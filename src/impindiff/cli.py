@@ -48,7 +48,7 @@ def run(
     config: ConfigFiles = None,
     overrides: Overrides = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="folder of the run [default: runs/CASE]")
+        Path | None, typer.Option(metavar="DIR", help="folder of the run (default: runs/CASE)")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="continue the run in the folder, to the bit")
@@ -112,17 +112,46 @@ def data(
 def forecast(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="folder of a trained run")],
     until: Annotated[float, typer.Option(metavar="T", help="last time")],
-    out: Annotated[Path, typer.Option(metavar="F.nc", help="file to write")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="F.nc", help="file to write (default: RUN_DIR/forecast_until_T.nc)"),
+    ] = None,
+    animate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="F.mp4|F.gif",
+            help="also write an animation; without ffmpeg on the PATH, F.gif in place of F.mp4",
+        ),
+    ] = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(metavar="I", help="sample to animate (default: the middle held-out one)"),
+    ] = None,
 ) -> None:
-    """Forecast further with a trained run."""
+    """Forecast further with a trained run, and store the truth beside where it can be computed."""
+    from impindiff.errors import InputError
     from impindiff.workflow import forecast_run
 
-    dataset = forecast_run(run_dir, until, out)
-    _say(f"{out}: {dataset.sizes['sample']} samples, {dataset.sizes['time']} times to {until:g}")
+    if sample is not None and animate is None:
+        raise InputError("--sample: chooses what --animate shows; add --animate F.gif")
+    done = forecast_run(run_dir, until, out, animate=animate, sample=sample, warn=_warn)
+    sizes = done.dataset.sizes
+    line = f"{done.path}: {sizes['sample']} samples, {sizes['time']} times to {until:g}"
+    if done.error_percent is not None:
+        kind = "held out" if done.dataset["held_out"].any() else "training"
+        line += f"; relative L1 error at t = {until:g}, {kind}: {done.error_percent:.3f} %"
+    _say(line)
+    if done.animation is not None:
+        no_mp4 = "" if done.animation == animate else f" (no ffmpeg on the PATH for {animate})"
+        _say(f"{done.animation}: animation{no_mp4}")
 
 
 def _say(line: str) -> None:
     _out.print(line, highlight=False, soft_wrap=True)
+
+
+def _warn(line: str) -> None:
+    _error.print(f"impindiff: warning: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _summary(metrics: dict, folder: Path) -> None:

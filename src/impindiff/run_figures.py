@@ -1,6 +1,6 @@
 """The figures of a run, by the dimensions of its data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,7 @@ def draw_figures(
     sets = {"train": data.training} | ({"held_out": data.held_out} if data.held_out else {})
     errors = {}
     for name, indices in sets.items():
-        # the middle of the set's correlation lengths: neither its easiest nor its hardest
-        sample = indices[len(indices) // 2]
+        sample = middle_sample(indices)
         if len(trajectories.cells) == 1:
             _draw_line(trajectories, observe, forecast, sample, figures, name)
         else:
@@ -74,6 +73,11 @@ def draw_figures(
             figures / "identified.png",
             {name: of["standard_error"] for name, of in numbers.items()},
         )
+
+
+def middle_sample(indices: Sequence[int]) -> int:
+    """The middle of a set's correlation lengths: neither its easiest sample nor its hardest."""
+    return indices[len(indices) // 2]
 
 
 def _draw_plane(

@@ -7,15 +7,16 @@ import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from impindiff import run_directory
+from impindiff import report, run_directory
 from impindiff.cases import Case, Data
 from impindiff.cases.settings import CaseSettings
 from impindiff.errors import InputError
@@ -24,10 +25,11 @@ from impindiff.observations import (
     forecast_dataset,
     provenance,
     relative_l1_percent,
+    require_writable,
     written_whole,
 )
-from impindiff.rollout import rollout
-from impindiff.run_figures import draw_figures
+from impindiff.rollout import depends_on_time, rollout
+from impindiff.run_figures import draw_figures, middle_sample
 from impindiff.steppers import HybridModel
 from impindiff.training import (
     Fitted,
@@ -113,17 +115,61 @@ def run_case(
     return metrics
 
 
-def forecast_run(folder: Path, until: float, out: Path) -> xr.Dataset:
-    """Forecast every sample of a trained run from its initial state to `until`; write it to `out`.
+class Forecast(NamedTuple):
+    """A longer forecast and where it is.
 
-    For reference data the truth is computed as far and stored beside. Raises `InputError` for a
-    folder that is not a trained run or a time that is not after the initial one.
+    - `dataset`: the layout of `forecast_dataset`, all samples.
+    - `path`: its file.
+    - `animation`: the file of its animation, if one was asked for.
+    - `error_percent`: relative L1 error at the last time, the mean over the held-out samples (over
+      all where none is), if the truth is known.
     """
+
+    dataset: xr.Dataset
+    path: Path
+    animation: Path | None
+    error_percent: float | None
+
+
+def forecast_run(
+    folder: Path,
+    until: float,
+    out: Path | None = None,
+    *,
+    animate: Path | None = None,
+    sample: int | None = None,
+    warn: Callable[[str], None] = lambda line: None,
+) -> Forecast:
+    """Forecast every sample of a trained run from its initial state to `until`, and store it.
+
+    For reference data the truth is computed as far and stored beside.
+
+    - `out`: the file to write; by default forecast_until_T.nc in `folder`.
+    - `animate`, `sample`: the file of an animation, .mp4 or .gif (see `animate_forecast`), and
+      which sample it shows, by default the middle held-out one.
+    - `warn`: told, before anything is computed, what the forecast rests on that training did not
+      see (see `extrapolation`).
+
+    Raises `InputError` for a folder that is not a trained run, a time that is not after the initial
+    one, a sample that there is not, or files that cannot be written.
+    """
+    out = folder / f"forecast_until_{until:g}.nc" if out is None else out
+    animation = None if animate is None else report.animation_path(animate)
     run = run_directory.read(folder)
+    for path in filter(None, (out, animation)):
+        require_writable(path)
     settings, data = run.settings, run.data
     first = float(data.times[0])
-    if not until > first:
-        raise InputError(f"--until: {until:g} is not after the initial time {first:g}")
+    if not first < until < np.inf:
+        raise InputError(f"--until: {until:g} is not a time after the initial one, {first:g}")
+    last_sample = len(data.field) - 1
+    if sample is not None and not 0 <= sample <= last_sample:
+        raise InputError(f"--sample: there is no sample {sample}; they go from 0 to {last_sample}")
+    horizon = float(max(run.case.observed_times(settings), default=data.times[-1]))
+    warning = extrapolation(run.model, run.case.latent_figure, horizon, until)
+    if warning is not None:
+        warn(warning)
+
     if settings.data.path is None:
         data = run.case.reference(settings, until=until)
         times = data.times[data.times <= until * (1 + 1e-9)]
@@ -133,10 +179,37 @@ def forecast_run(folder: Path, until: float, out: Path) -> xr.Dataset:
         count = max(1, int(np.ceil((until - first) / settings.forecast.every * (1 - 1e-9))))
         times = np.linspace(first, until, count + 1)
         truth, held_out = None, list(settings.data.held_out)
+    judged = held_out or list(range(len(data.field)))
     dataset = _forecast(run.case, settings, data, run.model, times, truth, held_out)
     with written_whole(out) as partial:
         dataset.to_netcdf(partial, engine="h5netcdf")
-    return dataset
+    if animation is not None:
+        sample = middle_sample(judged) if sample is None else sample
+        report.animate_forecast(dataset, sample, animation, data.variable, horizon)
+    error = None
+    if truth is not None:
+        found = dataset[f"{data.variable}_forecast"].to_numpy()
+        percent = relative_l1_percent(
+            found[judged, -1], truth[judged, -1], space_axes=len(data.cells)
+        )
+        error = float(percent.mean())
+    return Forecast(dataset, out, animation, error)
+
+
+def extrapolation(model: HybridModel, latent: str, horizon: float, until: float) -> str | None:
+    """What to warn of in a forecast until `until` of a model that saw data until `horizon`.
+
+    A latent field that is steady, or still within its training, is nothing to warn of: None. One
+    that depends on time is, beyond the horizon, whatever its network happens to be there.
+
+    - `latent`: what the latent field is called.
+    """
+    if until <= horizon * (1 + 1e-9) or not depends_on_time(model, jnp.asarray(horizon)):
+        return None
+    return (
+        f"the {latent} depends on time and is extrapolated: trained until t = {horizon:g}, "
+        f"forecast until t = {until:g}; the training misfit does not bound the error beyond"
+    )
 
 
 def _forecast_times(

@@ -63,6 +63,9 @@ def test_case_and_folders(capsys, monkeypatch, tmp_path):
     out = tmp_path / "f.nc"
     line = refused(capsys, monkeypatch, "forecast", tmp_path, "--until", "1", "--out", out)
     assert "not the folder of a run" in line
+    line = refused(capsys, monkeypatch, "forecast", tmp_path, "--until", "1", "--sample", "0")
+    assert "--sample" in line
+    assert "--animate" in line
     line = refused(capsys, monkeypatch, "run", CASE, "--config", tmp_path / "absent.yaml")
     assert "absent.yaml" in line
 

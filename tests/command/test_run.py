@@ -1,6 +1,7 @@
 """The command from end to end on a small problem: files, metrics, resume, forecast."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from PIL import Image
 from running import CASE, impindiff, settings
+
+from impindiff import InputError, cli, run_directory, workflow
+from impindiff.cases import get_case
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +95,12 @@ def test_a_killed_run_resumes_to_the_same_weights(finished, tmp_path):
 
 
 def test_a_longer_forecast(finished, tmp_path):
-    out = tmp_path / "longer.nc"
-    impindiff("forecast", finished, "--until", "0.4", "--out", out)
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    film = folder / "longer.gif"
+    done = impindiff("forecast", folder, "--until", "0.4", "--animate", film)
+    assert done.stderr == ""  # the velocity is steady: beyond the last observation, but no warning
+    out = folder / "forecast_until_0.4.nc"
     with (
         xr.open_dataset(out, engine="h5netcdf") as longer,
         xr.open_dataset(finished / "forecast.nc", engine="h5netcdf") as first,
@@ -100,6 +109,15 @@ def test_a_longer_forecast(finished, tmp_path):
         shared = longer["phi_forecast"].isel(time=slice(0, 5)).to_numpy()
         np.testing.assert_allclose(shared, first["phi_forecast"].to_numpy(), atol=1e-7)
         assert np.isfinite(longer["phi_truth"].to_numpy()).all()
+        last = longer.isel(time=-1, sample=longer["held_out"].to_numpy())
+        error = abs(last["phi_forecast"] - last["phi_truth"]).sum(("x", "y"))
+        percent = 100 * float((error / abs(last["phi_truth"]).sum(("x", "y"))).mean())
+        with Image.open(film) as frames:
+            assert getattr(frames, "n_frames", 1) == longer.sizes["time"]
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(f"{out}: 4 samples, 9 times to 0.4; ")
+    assert lines[0].endswith(f"relative L1 error at t = 0.4, held out: {percent:.3f} %")
+    assert lines[1:] == [f"{film}: animation"]
 
 
 def test_a_forecast_that_ends_before_the_observations(finished, tmp_path):
@@ -108,3 +126,53 @@ def test_a_forecast_that_ends_before_the_observations(finished, tmp_path):
     with xr.open_dataset(out, engine="h5netcdf") as shorter:
         assert shorter["time"].to_numpy() == pytest.approx([0, 0.03])
         assert np.isfinite(shorter["phi_truth"].to_numpy()).all()
+
+
+def test_a_forecast_warns_of_extrapolation_in_time(finished, tmp_path, monkeypatch, capsys):
+    """No case's field depends on time: pretend, with the run's own forecast and no ffmpeg."""
+    stored = xr.load_dataset(finished / "forecast.nc", engine="h5netcdf")
+    data = run_directory.read(finished).data
+    monkeypatch.setattr(workflow, "depends_on_time", lambda model, t: True)
+    monkeypatch.setattr(type(get_case(CASE)), "reference", lambda *_, until: data)
+    monkeypatch.setattr(workflow, "_forecast", lambda *_: stored)
+    monkeypatch.setenv("PATH", "")
+    out, film = tmp_path / "f.nc", tmp_path / "f.mp4"
+    arguments = ["--until", "0.2", "--out", out, "--animate", film, "--sample", "0"]
+    command = ["impindiff", "forecast", finished, *arguments]
+    monkeypatch.setattr(sys, "argv", list(map(str, command)))
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 0
+    printed = capsys.readouterr()
+    (warning,) = printed.err.splitlines()
+    assert warning.startswith("impindiff: warning: the velocity depends on time")
+    assert "until t = 0.05, forecast until t = 0.2" in warning
+    metrics = json.loads((finished / "metrics.json").read_text())
+    percent = metrics["forecast"]["relative_l1_percent"]["held_out"]
+    assert printed.out.splitlines() == [
+        f"{out}: 4 samples, 5 times to 0.2; relative L1 error at t = 0.2, held out: "
+        f"{percent:.3f} %",
+        f"{tmp_path / 'f.gif'}: animation (no ffmpeg on the PATH for {film})",
+    ]
+    assert {p.name for p in tmp_path.iterdir()} == {"f.nc", "f.gif"}
+
+
+def test_what_cannot_be_forecast_is_refused_before_anything_is_computed(
+    finished, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(workflow, "rollout", None)
+    out, film = tmp_path / "f.nc", tmp_path / "f.gif"
+    for arguments, message in (
+        ({"sample": 4}, r"--sample: there is no sample 4; they go from 0 to 3"),
+        ({"sample": -1}, r"no sample -1"),
+        ({"animate": tmp_path / "f.avi"}, r"f\.avi: an animation is an \.mp4 or a \.gif"),
+        ({"animate": tmp_path / "absent" / "f.gif"}, r"there is no folder"),
+        ({"out": tmp_path / "absent" / "f.nc"}, r"there is no folder"),
+        ({"until": 0.0}, r"--until: 0 is not a time after the initial one, 0"),
+        ({"until": np.inf}, r"--until: inf"),
+    ):
+        with pytest.raises(InputError, match=message):
+            workflow.forecast_run(
+                finished, **{"until": 0.4, "out": out, "animate": film, **arguments}
+            )
+    assert not list(tmp_path.iterdir())

@@ -13,7 +13,7 @@ from impindiff.observations.provenance import provenance
 from impindiff.observations.sensors import Sensors
 from impindiff.observations.solution_file import Solution1D, read_solution
 from impindiff.observations.trajectories import Trajectories
-from impindiff.observations.whole_file import written_whole
+from impindiff.observations.whole_file import require_writable, written_whole
 
 __all__ = [
     "FORECAST_SUFFIX",
@@ -29,5 +29,6 @@ __all__ = [
     "random_points",
     "read_solution",
     "relative_l1_percent",
+    "require_writable",
     "written_whole",
 ]

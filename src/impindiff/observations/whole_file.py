@@ -15,6 +15,20 @@ def written_whole(path: Path) -> Iterator[Path]:
     The temporary file is in the same folder (a rename is atomic only inside one file system) and
     keeps the suffix, from which writers infer the format.
 
+    **Raises:** `InputError` as `require_writable`.
+    """
+    require_writable(path)
+    partial = path.parent / f".{path.stem}.partial-{os.getpid()}{path.suffix}"
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def require_writable(path: Path) -> None:
+    """Refuse what cannot be written, before work is spent on it.
+
     **Raises:** `InputError` if `path` is a folder or its own folder is missing or not writable.
     """
     folder = path.parent
@@ -24,9 +38,3 @@ def written_whole(path: Path) -> Iterator[Path]:
         raise InputError(f"{path}: is a folder; give the name of a file to write")
     if not os.access(folder, os.W_OK):
         raise InputError(f"{path}: cannot be written, no permission to write in {folder}")
-    partial = folder / f".{path.stem}.partial-{os.getpid()}{path.suffix}"
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """What a person looks at: figures of forecasts, latent fields, errors and training."""
 
+from impindiff.report.animation import animate_forecast, animation_path
 from impindiff.report.curves import (
     error_vs_time_figure,
     history_figure,
@@ -24,6 +25,8 @@ from impindiff.report.lines import (
 
 __all__ = [
     "Extent",
+    "animate_forecast",
+    "animation_path",
     "error_vs_time_figure",
     "forecast_figure",
     "history_figure",

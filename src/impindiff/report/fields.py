@@ -7,20 +7,20 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.image import AxesImage
 
 from impindiff.observations import (
     FORECAST_SUFFIX,
-    HELD_OUT,
     TRUTH_SUFFIX,
     relative_l1_percent,
 )
 from impindiff.report.style import (
     DIFFERENCE_MAP,
     FIELD_MAP,
+    colour_bar,
+    heading,
     label,
     save,
     shared_scale,
@@ -95,27 +95,27 @@ def forecast_figure(
 
     compared = [name for name in rows if name != "error"]
     values = shared_scale(*(rows[name] for name in compared))
-    extent = _extent(x.to_numpy(), y.to_numpy())
+    extent = extent_of(x.to_numpy(), y.to_numpy())
     quantity = label(found.attrs, variable)
     with styled():
-        figure, axes = _panels(len(rows), len(titles), extent)
+        figure, axes = panels(len(rows), len(titles), extent)
         for column, title in enumerate(titles):
             axes[0, column].set_title(title)
             axes[-1, column].set_xlabel(label(x.attrs, "x"))
             for row, name in enumerate(compared):
-                _draw(axes[row, column], rows[name][column], extent, FIELD_MAP, values)
+                draw_field(axes[row, column], rows[name][column], extent, FIELD_MAP, values)
             if sensors is not None:
                 _dots(axes[0, column], sensors)
         for row, name in enumerate(rows):
             axes[row, 0].set_ylabel(label(y.attrs, "y"))
             _name_row(axes[row, 0], name)
-        _colour_bar(figure, axes[: len(compared)], FIELD_MAP, values, quantity)
+        colour_bar(figure, axes[: len(compared)], FIELD_MAP, values, quantity)
         if "error" in rows:
             errors = symmetric_scale(rows["error"])
             for column, ax in enumerate(axes[-1]):
-                _draw(ax, rows["error"][column], extent, DIFFERENCE_MAP, errors)
-            _colour_bar(figure, axes[-1:], DIFFERENCE_MAP, errors, "forecast - truth")
-        figure.suptitle(f"{quantity}, sample {sample}{_kept_back(chosen)}")
+                draw_field(ax, rows["error"][column], extent, DIFFERENCE_MAP, errors)
+            colour_bar(figure, axes[-1:], DIFFERENCE_MAP, errors, "forecast - truth")
+        figure.suptitle(heading(forecast, sample, variable))
     return figure
 
 
@@ -136,25 +136,25 @@ def latent_figure(
     """
     known = any(truth is not None for _, truth in pairs.values())
     with styled():
-        figure, axes = _panels(len(pairs), 3 if known else 1, extent)
+        figure, axes = panels(len(pairs), 3 if known else 1, extent)
         middle = 1 if known else 0
         for row, (name, (found, truth)) in zip(axes, pairs.items(), strict=True):
             fields = [found] if truth is None else [truth, found]
             scale = shared_scale(*fields)
-            _draw(row[middle], found, extent, FIELD_MAP, scale)
+            draw_field(row[middle], found, extent, FIELD_MAP, scale)
             row[middle].set_title(f"{name}, found")
             if truth is not None:
                 percent = float(relative_l1_percent(found, truth, space_axes=2))
                 difference = symmetric_scale(found - truth)
-                _draw(row[0], truth, extent, FIELD_MAP, scale)
+                draw_field(row[0], truth, extent, FIELD_MAP, scale)
                 row[0].set_title(f"{name}, true")
-                _draw(row[2], found - truth, extent, DIFFERENCE_MAP, difference)
+                draw_field(row[2], found - truth, extent, DIFFERENCE_MAP, difference)
                 row[2].set_title(f"found - true: relative L1 {percent:.2g} %")
-                _colour_bar(figure, row[2:], DIFFERENCE_MAP, difference, "found - true")
+                colour_bar(figure, row[2:], DIFFERENCE_MAP, difference, "found - true")
             elif known:
                 row[0].set_visible(False)
                 row[2].set_visible(False)
-            _colour_bar(figure, row[: middle + 1], FIELD_MAP, scale, name)
+            colour_bar(figure, row[: middle + 1], FIELD_MAP, scale, name)
             first = row[0 if truth is not None else middle]
             first.set_ylabel(axis_labels[1])
             first.tick_params(labelleft=True)
@@ -169,7 +169,7 @@ def _spread(times: int) -> Int[np.ndarray, " column"]:
     return np.unique(np.round(np.linspace(last / _COLUMNS, last, _COLUMNS)).astype(int))
 
 
-def _extent(x: Float[np.ndarray, " x"], y: Float[np.ndarray, " y"]) -> Extent:
+def extent_of(x: Float[np.ndarray, " x"], y: Float[np.ndarray, " y"]) -> Extent:
     """From cell centres to the outer faces."""
     half = [0.5 * float(c[-1] - c[0]) / max(len(c) - 1, 1) for c in (x, y)]
     low = [float(c[0]) - h for c, h in zip((x, y), half, strict=True)]
@@ -177,7 +177,7 @@ def _extent(x: Float[np.ndarray, " x"], y: Float[np.ndarray, " y"]) -> Extent:
     return low[0], high[0], low[1], high[1]
 
 
-def _panels(rows: int, columns: int, extent: Extent) -> tuple[Figure, np.ndarray]:
+def panels(rows: int, columns: int, extent: Extent) -> tuple[Figure, np.ndarray]:
     """A figure of panels in the domain's shape with room for titles and colour bars."""
     tallness = (extent[3] - extent[2]) / (extent[1] - extent[0])
     height = rows * (_PANEL * min(max(tallness, 0.3), 1.5) + 0.35) + 0.8
@@ -185,12 +185,13 @@ def _panels(rows: int, columns: int, extent: Extent) -> tuple[Figure, np.ndarray
     return figure, figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
 
 
-def _draw(
+def draw_field(
     ax: Axes, field: Float[np.ndarray, "x y"], extent: Extent, colours: str, scale: Normalize
-) -> None:
+) -> AxesImage:
+    """A field in colours, in the domain's shape."""
     # Grey behind, so that a hole cannot be taken for a small difference.
     ax.set_facecolor("0.6")
-    ax.imshow(
+    return ax.imshow(
         field.T,
         origin="lower",
         extent=extent,
@@ -214,22 +215,3 @@ def _name_row(ax: Axes, name: str) -> None:
         fontweight="bold",
         bbox={"boxstyle": "round,pad=0.25", "facecolor": "white", "alpha": 0.85, "linewidth": 0},
     )
-
-
-def _colour_bar(
-    figure: Figure, axes: np.ndarray, colours: str, scale: Normalize, text: str
-) -> None:
-    figure.colorbar(
-        ScalarMappable(scale, colours),
-        ax=list(axes.ravel()),
-        label=text,
-        pad=0.015,
-        # The full value at each tick: a common factor above the bar is easily missed.
-        format=FuncFormatter(lambda value, _: f"{value:g}"),
-    )
-
-
-def _kept_back(sample: xr.Dataset) -> str:
-    if HELD_OUT not in sample.coords:
-        return ""
-    return " (held out)" if bool(sample[HELD_OUT]) else " (training)"

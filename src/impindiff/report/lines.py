@@ -8,7 +8,6 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -16,13 +15,16 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from impindiff.errors import InputError
 from impindiff.observations import (
     FORECAST_SUFFIX,
-    HELD_OUT,
     TRUTH_SUFFIX,
     relative_l1_percent,
 )
 from impindiff.report.style import (
     DIFFERENCE_MAP,
     FIELD_MAP,
+    MODEL_COLOUR,
+    TRUTH_COLOUR,
+    colour_bar,
+    heading,
     label,
     save,
     shared_scale,
@@ -32,7 +34,6 @@ from impindiff.report.style import (
 )
 
 _COLUMNS = 4
-_TRUTH, _MODEL = "black", "#c55a11"
 # A parameter that moves over more than this ratio is shown on a logarithmic axis.
 _WIDE = 30.0
 # Part of a panel's height kept free of curves, below them.
@@ -125,11 +126,13 @@ def profiles_figure(
             ax.set_title(title)
             if truth is not None:
                 error = found.to_numpy()[column] - truth[column]
-                ax.plot(centres, truth[column], color=_TRUTH, linewidth=1.0, label="truth")
+                ax.plot(centres, truth[column], color=TRUTH_COLOUR, linewidth=1.0, label="truth")
                 axes[1, column].axhline(0.0, color="0.75", linewidth=0.8)
-                axes[1, column].plot(centres, error, color=_MODEL, linewidth=1.2)
+                axes[1, column].plot(centres, error, color=MODEL_COLOUR, linewidth=1.2)
             model = found.to_numpy()[column]
-            ax.plot(centres, model, color=_MODEL, linestyle="--", linewidth=2.0, label="forecast")
+            ax.plot(
+                centres, model, color=MODEL_COLOUR, linestyle="--", linewidth=2.0, label="forecast"
+            )
             if points is not None:
                 _ticks(ax, points, float(times[column]), times.to_numpy())
             axes[-1, column].set_xlabel(label(x.attrs, "x"))
@@ -144,7 +147,7 @@ def profiles_figure(
             axes[1, 0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         handles, names = _every_label(axes[0])
         figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
-        figure.suptitle(_heading(found, variable, sample, forecast))
+        figure.suptitle(heading(forecast, sample, variable))
     return figure
 
 
@@ -165,10 +168,10 @@ def space_time_figure(
     found, truth, x, times = _read(forecast, sample, variable)
     rows = {"forecast": found.to_numpy()}
     quantity = label(found.attrs, variable)
-    heading = _heading(found, variable, sample, forecast)
+    title = heading(forecast, sample, variable)
     if truth is not None:
         percent = float(relative_l1_percent(rows["forecast"], truth, space_axes=2))
-        heading = f"{heading}\nrelative L1 {percent:.2g} % over all x and times"
+        title = f"{title}\nrelative L1 {percent:.2g} % over all x and times"
         rows = {"truth": truth, **rows, "error": rows["forecast"] - truth}
     compared = [name for name in rows if name != "error"]
     values = shared_scale(*(rows[name] for name in compared))
@@ -181,11 +184,11 @@ def space_time_figure(
             ax.set_title(name, loc="left", fontweight="bold")
         for ax, name in zip(axes, compared, strict=False):
             _map(ax, edges, rows[name], FIELD_MAP, values)
-        _colour_bar(figure, axes[: len(compared)], FIELD_MAP, values, quantity)
+        colour_bar(figure, axes[: len(compared)], FIELD_MAP, values, quantity)
         if "error" in rows:
             errors = symmetric_scale(rows["error"])
             _map(axes[-1], edges, rows["error"], DIFFERENCE_MAP, errors)
-            _colour_bar(figure, axes[-1:], DIFFERENCE_MAP, errors, "forecast - truth")
+            colour_bar(figure, axes[-1:], DIFFERENCE_MAP, errors, "forecast - truth")
         if points is not None:
             # Tiny, so that thousands leave the map legible; whole, where they stand on an edge.
             axes[0].scatter(
@@ -193,7 +196,7 @@ def space_time_figure(
             )
             axes[0].set_title(f"{len(points)} measured points", loc="right", fontsize=10)
         axes[-1].set_xlabel(label(times.attrs, "time"))
-        figure.suptitle(heading)
+        figure.suptitle(title)
     return figure
 
 
@@ -222,7 +225,7 @@ def identified_figure(
         axes = figure.subplots(1, len(names), squeeze=False)[0]
         for ax, name in zip(axes, names, strict=True):
             steps, path = _path(records, name)
-            ax.plot(steps, path, color=_MODEL, linewidth=1.6, label="identified")
+            ax.plot(steps, path, color=MODEL_COLOUR, linewidth=1.6, label="identified")
             drawn = list(path[np.isfinite(path)])
             text = f"{name} = {path[-1]:.4g}"
             bar = (standard_errors or {}).get(name)
@@ -234,7 +237,7 @@ def identified_figure(
                 steps[-1:],
                 path[-1:],
                 yerr=None if bar is None else [bar],
-                color=_MODEL,
+                color=MODEL_COLOUR,
                 fmt="o",
                 markersize=5,
                 capsize=5,
@@ -245,7 +248,7 @@ def identified_figure(
             if name in truths:
                 true = truths[name]
                 drawn.append(true)
-                ax.axhline(true, color=_TRUTH, linestyle="--", linewidth=1.2, label="truth")
+                ax.axhline(true, color=TRUTH_COLOUR, linestyle="--", linewidth=1.2, label="truth")
                 text = f"{text}\ntruth {true:.4g}{_off_by(path[-1], true)}"
             ax.set(xlabel="training step", ylabel=name, title=text)
             if drawn and min(drawn) > 0 and max(drawn) / min(drawn) > _WIDE:
@@ -269,14 +272,6 @@ def _read(
     name = variable + TRUTH_SUFFIX
     truth = chosen[name].to_numpy() if name in chosen else None
     return found, truth, chosen[found.dims[1]], chosen["time"]
-
-
-def _heading(found: xr.DataArray, variable: str, sample: int, forecast: xr.Dataset) -> str:
-    kept_back = ""
-    if HELD_OUT in forecast.coords:
-        seen_or_not = "held out" if bool(forecast[HELD_OUT][sample]) else "training"
-        kept_back = f" ({seen_or_not})"
-    return f"{label(found.attrs, variable)}, sample {sample}{kept_back}"
 
 
 def _ticks(
@@ -327,18 +322,6 @@ def _map(
     # Grey behind, so that a hole cannot be taken for a small difference.
     ax.set_facecolor("0.6")
     ax.pcolormesh(*edges, np.ma.masked_invalid(field.T), cmap=colours, norm=scale, rasterized=True)
-
-
-def _colour_bar(
-    figure: Figure, axes: np.ndarray, colours: str, scale: Normalize, text: str
-) -> None:
-    figure.colorbar(
-        ScalarMappable(scale, colours),
-        ax=list(axes),
-        label=text,
-        pad=0.015,
-        format=FuncFormatter(lambda value, _: f"{value:g}"),
-    )
 
 
 def _path(

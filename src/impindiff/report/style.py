@@ -6,14 +6,18 @@ from typing import Any, cast
 
 import matplotlib
 import numpy as np
+import xarray as xr
 from jaxtyping import Float
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
-from impindiff.observations import written_whole
+from impindiff.observations import FORECAST_SUFFIX, HELD_OUT, written_whole
 
 FIELD_MAP = "viridis"
 DIFFERENCE_MAP = "RdBu_r"  # white where there is no difference
+TRUTH_COLOUR, MODEL_COLOUR = "black", "#c55a11"
 
 _STYLE = {
     "font.size": 11,
@@ -69,3 +73,25 @@ def label(attrs: Mapping[str, Any], name: str) -> str:
     text = unit(attrs)
     long_name = str(attrs.get("long_name", name))
     return f"{long_name} ({text})" if text else long_name
+
+
+def heading(forecast: xr.Dataset, sample: int, variable: str) -> str:
+    """The quantity, the sample, and whether training saw it."""
+    kept_back = ""
+    if HELD_OUT in forecast.coords:
+        kept_back = " (held out)" if bool(forecast[HELD_OUT][sample]) else " (training)"
+    return (
+        f"{label(forecast[variable + FORECAST_SUFFIX].attrs, variable)}, sample {sample}{kept_back}"
+    )
+
+
+def colour_bar(figure: Figure, axes: np.ndarray, colours: str, scale: Normalize, text: str) -> None:
+    """One bar for all of `axes`."""
+    figure.colorbar(
+        ScalarMappable(scale, colours),
+        ax=list(axes.ravel()),
+        label=text,
+        pad=0.015,
+        # The full value at each tick: a common factor above the bar is easily missed.
+        format=FuncFormatter(lambda value, _: f"{value:g}"),
+    )

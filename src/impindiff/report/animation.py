@@ -1,0 +1,219 @@
+"""A forecast as a film: MP4 where ffmpeg is there to write it, GIF otherwise."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float, Int
+from matplotlib.animation import FFMpegWriter
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from impindiff.errors import InputError
+from impindiff.observations import FORECAST_SUFFIX, TRUTH_SUFFIX, written_whole
+from impindiff.report.fields import draw_field, extent_of, panels
+from impindiff.report.style import (
+    DIFFERENCE_MAP,
+    FIELD_MAP,
+    MODEL_COLOUR,
+    TRUTH_COLOUR,
+    colour_bar,
+    heading,
+    label,
+    shared_scale,
+    styled,
+    symmetric_scale,
+    unit,
+)
+
+_FRAMES_PER_SECOND = 20
+_MOST_FRAMES = 200
+_DPI = 100
+
+_Show = Callable[[int], None]
+"""Puts the fields of one time into the figure."""
+
+
+def animation_path(path: Path) -> Path:
+    """Where the animation asked for at `path` will be: there, or beside as .gif without ffmpeg.
+
+    **Raises:** `InputError` for a suffix other than .mp4 and .gif.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in (".mp4", ".gif"):
+        raise InputError(f"{path}: an animation is an .mp4 or a .gif; got the suffix '{suffix}'")
+    if suffix == ".mp4" and not FFMpegWriter.isAvailable():
+        return path.with_suffix(".gif")
+    return path
+
+
+def animate_forecast(
+    forecast: xr.Dataset,
+    sample: int,
+    path: Path,
+    variable: str = "phi",
+    horizon: float | None = None,
+) -> Path:
+    """Write truth, forecast and their difference, side by side, as they change in time.
+
+    A field of one dimension is a profile of truth and forecast. Colours and axes are the same at
+    all times; without a truth only the forecast is shown; values that are not finite are grey, or
+    gaps of a profile. There is a frame a stored time, or an even choice of 200 that ends with the
+    last, and 20 frames a second. The film has no other name until it is whole.
+
+    **Arguments:**
+
+    - `forecast`: the layout of `forecast_dataset`, with one or two dimensions of space.
+    - `sample`: which trajectory.
+    - `path`: .mp4, written by ffmpeg, or .gif.
+    - `variable`: the name before `_forecast` and `_truth`.
+    - `horizon`: the last time that training saw; the title says so of times beyond.
+
+    **Returns:** where it was written: `animation_path(path)`.
+
+    **Raises:** `InputError` for another suffix, more dimensions of space, a place that cannot be
+    written, or if ffmpeg fails.
+    """
+    written = animation_path(path)
+    chosen = forecast.isel(sample=sample, time=_thinned(forecast.sizes["time"]))
+    space = chosen[variable + FORECAST_SUFFIX].dims[1:]
+    if len(space) > 2:
+        raise InputError(
+            f"{path}: a field of one or two dimensions of space can be animated, "
+            f"'{variable}' has {len(space)}: {', '.join(map(str, space))}"
+        )
+    times = chosen["time"]
+    clock = unit(times.attrs, before=" ")
+    with styled():
+        figure, show = (_plane if len(space) == 2 else _line)(chosen, variable)
+        # At the left, where the clock stands still as its digits change.
+        title = figure.suptitle("", x=0.02, ha="left")
+
+        def draw(frame: int) -> None:
+            t = float(times[frame])
+            beyond = horizon is not None and t > horizon * (1 + 1e-9)
+            show(frame)
+            title.set_text(
+                f"{heading(forecast, sample, variable)}\n"
+                f"t = {t:g}{clock}{', beyond the training horizon' if beyond else ''}"
+            )
+
+        draw(0)
+        figure.set_dpi(_DPI)
+        figure.draw_without_rendering()
+        # The layout of the first frame is that of all: panels must not move as the title changes.
+        figure.set_layout_engine("none")
+        write = _write_mp4 if written.suffix.lower() == ".mp4" else _write_gif
+        with written_whole(written) as partial:
+            write(figure, draw, len(times), partial)
+    return written
+
+
+def _thinned(times: int) -> Int[np.ndarray, " frame"]:
+    return np.unique(np.round(np.linspace(0, times - 1, min(times, _MOST_FRAMES))).astype(int))
+
+
+def _write_mp4(figure: Figure, draw: _Show, frames: int, path: Path) -> None:
+    writer = FFMpegWriter(fps=_FRAMES_PER_SECOND)
+    try:
+        with writer.saving(figure, path, _DPI):
+            for frame in range(frames):
+                draw(frame)
+                writer.grab_frame()
+    except subprocess.CalledProcessError as error:
+        reason = " ".join(error.stderr.split()) or f"exit code {error.returncode}"
+        raise InputError(f"ffmpeg failed ({reason}); ask for a .gif in place of an .mp4") from None
+
+
+def _write_gif(figure: Figure, draw: _Show, frames: int, path: Path) -> None:
+    """With one palette for all frames: Matplotlib's writer has one a frame, and colours flicker.
+
+    The palette is that of the last frame, whose colour bars hold every colour that occurs.
+    """
+    canvas = FigureCanvasAgg(figure)
+
+    def picture(frame: int) -> Image.Image:
+        draw(frame)
+        canvas.draw()
+        return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+    # Not the usual median cut, which spends the palette on the commonest colours.
+    palette = picture(frames - 1).quantize(256, Image.Quantize.MAXCOVERAGE)
+    film = [
+        picture(frame).quantize(palette=palette, dither=Image.Dither.NONE)
+        for frame in range(frames)
+    ]
+    film[0].save(
+        path,
+        save_all=True,
+        append_images=film[1:],
+        duration=1000 // _FRAMES_PER_SECOND,
+        loop=0,
+    )
+
+
+def _plane(chosen: xr.Dataset, variable: str) -> tuple[Figure, _Show]:
+    """Panels in a row, a colour bar for the fields and one for the difference."""
+    fields = _fields(chosen, variable)
+    found = chosen[variable + FORECAST_SUFFIX]
+    x, y = (chosen[name] for name in found.dims[1:])
+    extent = extent_of(x.to_numpy(), y.to_numpy())
+    values = shared_scale(*fields.values())
+    figure, axes = panels(1, 3 if len(fields) == 2 else 1, extent)
+    bars = [(axes[0, : len(fields)], FIELD_MAP, values, label(found.attrs, variable))]
+    if len(fields) == 2:
+        difference = fields["forecast"] - fields["truth"]
+        fields["difference"] = difference
+        bars.append((axes[0, 2:], DIFFERENCE_MAP, symmetric_scale(difference), "forecast - truth"))
+    images = []
+    for ax, (name, field) in zip(axes[0], fields.items(), strict=True):
+        _, colours, scale, _ = bars[name == "difference"]
+        images.append(draw_field(ax, field[0], extent, colours, scale))
+        ax.set(title=name, xlabel=label(x.attrs, "x"))
+        if extent[1] - extent[0] > extent[3] - extent[2]:
+            ax.locator_params(axis="x", nbins=5)  # more would touch where labels are long
+    axes[0, 0].set_ylabel(label(y.attrs, "y"))
+    for bar in bars:
+        colour_bar(figure, *bar)
+
+    def show(frame: int) -> None:
+        for image, field in zip(images, fields.values(), strict=True):
+            image.set_data(field[frame].T)
+
+    return figure, show
+
+
+def _line(chosen: xr.Dataset, variable: str) -> tuple[Figure, _Show]:
+    """Profiles along x."""
+    fields = _fields(chosen, variable)
+    found = chosen[variable + FORECAST_SUFFIX]
+    x = chosen[found.dims[1]]
+    values = shared_scale(*fields.values())
+    low, high = values.inverse(-0.05), values.inverse(1.05)
+    figure = Figure(figsize=(7.0, 4.2), layout="constrained")
+    ax = figure.subplots()
+    styles = {
+        "truth": {"color": TRUTH_COLOUR, "linewidth": 1.0},
+        "forecast": {"color": MODEL_COLOUR, "linewidth": 2.0, "linestyle": "--"},
+    }
+    curves = [
+        ax.plot(x.to_numpy(), field[0], label=name, **styles[name])[0]
+        for name, field in fields.items()
+    ]
+    ax.set(xlabel=label(x.attrs, "x"), ylabel=label(found.attrs, variable), ylim=(low, high))
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+
+    def show(frame: int) -> None:
+        for curve, field in zip(curves, fields.values(), strict=True):
+            curve.set_ydata(field[frame])
+
+    return figure, show
+
+
+def _fields(chosen: xr.Dataset, variable: str) -> dict[str, Float[np.ndarray, "time *space"]]:
+    """The truth where it is known, and the forecast."""
+    names = {"truth": variable + TRUTH_SUFFIX, "forecast": variable + FORECAST_SUFFIX}
+    return {key: chosen[name].to_numpy() for key, name in names.items() if name in chosen}
