@@ -23,6 +23,7 @@ FLOORS = {
     "run_directory": 6,
     "progress": 6,
     "run_figures": 7,
+    "run_metrics": 7,
     "workflow": 8,
     "cli": 9,
 }

@@ -51,14 +51,11 @@ def draw_figures(
     report.plot_error_vs_time(
         errors, list(case.observed_times(settings)), figures / "error_vs_time.png"
     )
-    found = case.latent_fields(model)
+    found = case.latent_fields(model, trajectories.times)
     if found:
         (x0, y0), (x1, y1) = trajectories.lower, trajectories.upper
         report.plot_latent(
-            {
-                name: (np.asarray(values), trajectories.latent.get(name))
-                for name, values in found.items()
-            },
+            _latent_rows(found, trajectories),
             (x0, x1, y0, y1),
             figures / f"{case.latent_figure}.png",
         )
@@ -73,6 +70,23 @@ def draw_figures(
             figures / "identified.png",
             {name: of["standard_error"] for name, of in numbers.items()},
         )
+
+
+def _latent_rows(
+    found: Mapping[str, np.ndarray], trajectories: Trajectories
+) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
+    """What `plot_latent` draws: a field that changes in time, at the middle and the last time."""
+    times = trajectories.times
+    rows = {}
+    for name, values in found.items():
+        truth = trajectories.latent.get(name)
+        if values.ndim == len(trajectories.cells):
+            rows[name] = (values, truth)
+            continue
+        for index in (len(times) // 2, len(times) - 1):
+            at = None if truth is None else truth[index]
+            rows[f"{name} at t = {times[index]:g}"] = (values[index], at)
+    return rows
 
 
 def middle_sample(indices: Sequence[int]) -> int:

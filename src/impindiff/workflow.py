@@ -1,11 +1,7 @@
 """The main job: data, training, forecast, metrics, figures."""
 
-import platform
-import resource
-import sys
 import time
-from collections.abc import Callable, Mapping
-from importlib.metadata import version
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,14 +26,12 @@ from impindiff.observations import (
 )
 from impindiff.rollout import depends_on_time, rollout
 from impindiff.run_figures import draw_figures, middle_sample
+from impindiff.run_metrics import as_floats, identified_numbers, peak_memory_mb, run_metrics
 from impindiff.steppers import HybridModel
 from impindiff.training import (
-    Fitted,
     LevenbergMarquardt,
     Progress,
-    TrajectoryLoss,
     fit,
-    standard_errors,
 )
 
 
@@ -98,7 +92,7 @@ def run_case(
         save_every=settings.training.save_every,
         resume=resume,
         evaluate=_held_out_error(case, settings, data) if data.held_out else None,
-        identified=(lambda m: _as_floats(case.identified(m))) if case.identified(model) else None,
+        identified=(lambda m: as_floats(case.identified(m))) if case.identified(model) else None,
         show=show,
     )
     run_directory.write_model(folder, fitted.model)
@@ -106,10 +100,10 @@ def run_case(
     forecast = _forecast_of_data(case, settings, data, fitted.model)
     with written_whole(folder / "forecast.nc") as partial:
         forecast.to_netcdf(partial, engine="h5netcdf")
-    metrics = _metrics(case, settings, data, fitted, forecast)
-    metrics["identified"] = _identified(case, settings, fitted, loss)
+    metrics = run_metrics(case, settings, data, fitted, forecast)
+    metrics["identified"] = identified_numbers(case, settings, fitted, loss)
     draw_figures(case, settings, data, fitted.model, loss.observe, forecast, metrics, folder)
-    metrics["memory"] = {"peak_rss_mb": _peak_memory_mb()}
+    metrics["memory"] = {"peak_rss_mb": peak_memory_mb()}
     metrics["seconds_total"] = time.perf_counter() - start
     run_directory.write_json(folder / "metrics.json", metrics)
     return metrics
@@ -241,7 +235,7 @@ def _held_out_error(
             u0,
             times[[0, -1]],
             stepper=settings.stepper.build(settings.solver, settings.gradient),
-            dt=settings.stepper.dt,
+            dt=settings.stepper.build_step(),
             throw=False,
         )
         found = case.on_data(settings, data.trajectories, np.asarray(result.u[-1:]))[0]
@@ -265,7 +259,7 @@ def _forecast(
         case.initial_states(settings, data),
         times,
         stepper=settings.stepper.build(settings.solver, settings.gradient),
-        dt=settings.stepper.dt,
+        dt=settings.stepper.build_step(),
     )
     return forecast_dataset(
         np.moveaxis(case.on_data(settings, data, np.asarray(result.u)), 0, 1),
@@ -276,7 +270,7 @@ def _forecast(
         variable=data.variable,
         attrs=provenance(
             "Forecast of a trained hybrid model",
-            f"{settings.stepper.name}, dt = {settings.stepper.dt:g}",
+            settings.stepper.describe(),
             settings.model_dump(mode="json"),
         ),
         variable_attrs=data.variable_attrs,
@@ -290,86 +284,3 @@ def _forecast_of_data(
     times = _forecast_times(trajectories, settings)
     truth = trajectories.field[:, : len(times)]
     return _forecast(case, settings, trajectories, model, times, truth, data.held_out)
-
-
-def _metrics(
-    case: Case, settings: CaseSettings, data: Data, fitted: Fitted, forecast: xr.Dataset
-) -> dict[str, Any]:
-    variable = data.trajectories.variable
-    space_axes = len(data.trajectories.cells)
-    percent = relative_l1_percent(
-        forecast[f"{variable}_forecast"].to_numpy(),
-        forecast[f"{variable}_truth"].to_numpy(),
-        space_axes=space_axes,
-    )
-    judged = data.held_out or data.training
-    at_end = {"train": data.training} | ({"held_out": data.held_out} if data.held_out else {})
-    found = case.latent_fields(fitted.model)
-    totals = fitted.totals
-    return {
-        "case": case.name,
-        "forecast": {
-            "relative_l1_percent": {
-                name: float(percent[indices, -1].mean()) for name, indices in at_end.items()
-            },
-            "error_vs_time": [
-                [float(t), float(p)]
-                for t, p in zip(
-                    forecast["time"].to_numpy(), percent[judged].mean(axis=0), strict=True
-                )
-            ],
-        },
-        "latent": {
-            "relative_l1_percent": {
-                name: float(
-                    relative_l1_percent(np.asarray(found[name]), truth, space_axes=truth.ndim)
-                )
-                for name, truth in data.trajectories.latent.items()
-                if name in found
-            }
-        },
-        "train": {
-            "seconds": fitted.seconds,
-            "steps": fitted.steps,
-            "final_loss": fitted.final_loss,
-        },
-        "solver": {
-            "iterations_mean": float(totals.iterations / totals.solves),
-            "linear_iterations_mean": float(totals.linear_iterations / totals.solves),
-            "max_residual": float(totals.max_residual),
-            "failed_solves": int(totals.failed_solves),
-        },
-        "gradient": {"max_residual": float(totals.max_adjoint_residual)},
-        "precision": settings.precision,
-        "seed": settings.seed,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("impindiff", "jax", "equinox", "lineax", "optax")},
-        },
-    }
-
-
-def _identified(
-    case: Case, settings: CaseSettings, fitted: Fitted, loss: TrajectoryLoss
-) -> dict[str, dict[str, float]]:
-    """Value, standard error and, where it is known, truth of each number that was found."""
-    values = case.identified(fitted.model)
-    if not values:
-        return {}
-    errors = standard_errors(case.identified, fitted.model, loss, fitted.linearization)
-    truths = case.truths(settings)
-    return {
-        name: {"value": float(value), "standard_error": float(errors[name])}
-        | ({"truth": truths[name]} if name in truths else {})
-        for name, value in values.items()
-    }
-
-
-def _as_floats(values: Mapping[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in values.items()}
-
-
-def _peak_memory_mb() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # bytes on macOS, kilobytes elsewhere
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)

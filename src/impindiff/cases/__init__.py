@@ -1,6 +1,7 @@
 """Worked physical systems: each a model, reference data and a default configuration."""
 
 from impindiff.cases.advection_diffusion import AdvectionDiffusion, AdvectionDiffusionSteady
+from impindiff.cases.advection_diffusion_dynamic import AdvectionDiffusionDynamic
 from impindiff.cases.burgers import Burgers, BurgersCase
 from impindiff.cases.burgers_public import BurgersPublic, ViscousBurgers
 from impindiff.cases.case import Case, Data
@@ -8,7 +9,13 @@ from impindiff.cases.configuration import dump_yaml, load_configuration
 from impindiff.errors import InputError
 
 CASES: dict[str, Case] = {
-    case.name: case for case in (AdvectionDiffusionSteady(), BurgersCase(), BurgersPublic())
+    case.name: case
+    for case in (
+        AdvectionDiffusionSteady(),
+        AdvectionDiffusionDynamic(),
+        BurgersCase(),
+        BurgersPublic(),
+    )
 }
 
 
@@ -22,6 +29,7 @@ def get_case(name: str) -> Case:
 __all__ = [
     "CASES",
     "AdvectionDiffusion",
+    "AdvectionDiffusionDynamic",
     "AdvectionDiffusionSteady",
     "Burgers",
     "BurgersCase",

@@ -1,8 +1,10 @@
 """Advection-diffusion with an unknown velocity field."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
@@ -10,7 +12,7 @@ from pydantic import Field
 
 from impindiff.cases.box import BoxCase, BoxSettings, random_streams, solve_reference
 from impindiff.cases.configuration import StrictModel
-from impindiff.cases.random_fields import random_waves
+from impindiff.cases.random_fields import RandomWaves, random_waves
 from impindiff.cases.settings import (
     FieldSettings,
     NonNegative,
@@ -21,11 +23,13 @@ from impindiff.fields import ConditionalField
 from impindiff.grid import Grid
 from impindiff.observations import Trajectories
 from impindiff.operators import advection_diffusion
+from impindiff.rollout import depends_on_time
 from impindiff.steppers import HybridModel
 
 _REFERENCE_UNTIL = 0.2
 # (number of waves, largest wavenumber) of each velocity component
 _VELOCITY_WAVES = ((30, 3), (15, 1))
+_COMPONENTS = ("velocity_x", "velocity_y")
 _VARIABLE_ATTRIBUTES = {
     "phi": {"long_name": "concentration", "scaling": "dimensionless"},
     "velocity_x": {"long_name": "velocity along x", "scaling": "dimensionless"},
@@ -36,21 +40,20 @@ _VARIABLE_ATTRIBUTES = {
 class AdvectionDiffusion(HybridModel):
     """d(phi)/dt = -div(v phi) + div(D grad phi) with unknown v and known D.
 
-    - `velocity`: a field of two components (length / time), or the values themselves.
+    - `velocity`: a field of two components (length / time), called with the grid and the time, or
+      the values themselves.
     - `diffusivity`: D (length^2 / time).
     - `scheme`: of the advection operator.
     """
 
     grid: Grid
-    velocity: ConditionalField | Float[Array, "ndim *cells"]
+    velocity: Callable[[Grid, Float[Array, ""]], Array] | Float[Array, "ndim *cells"]
     diffusivity: float
     scheme: Literal["upwind", "central", "van_leer"] = "upwind"
 
     def latent(self, t: Float[Array, ""]) -> Float[Array, "ndim *cells"]:
         """The velocity at the cell centres."""
-        if isinstance(self.velocity, ConditionalField):
-            return self.velocity(self.grid, t)
-        return self.velocity
+        return self.velocity(self.grid, t) if callable(self.velocity) else self.velocity
 
     def tendency(
         self, t: Float[Array, ""], u: PyTree, latent: Float[Array, "ndim *cells"]
@@ -67,80 +70,122 @@ class PhysicsSettings(StrictModel):
     advection_scheme: Literal["upwind", "central", "van_leer"] = "upwind"
 
 
-class SteadySettings(BoxSettings):
-    """Configuration of `advection_diffusion_steady`."""
+class AdvectionDiffusionSettings(BoxSettings):
+    """What the configuration of both cases holds."""
 
-    case: Literal["advection_diffusion_steady"] = "advection_diffusion_steady"
     physics: PhysicsSettings = PhysicsSettings()
     field: FieldSettings = FieldSettings()
-    observations: ObservationSettings = ObservationSettings(times=(0.05,))
-    training: TrainingSettings = TrainingSettings(steps=1000)
 
 
-class AdvectionDiffusionSteady(BoxCase[SteadySettings]):
-    """A steady velocity, never observed, from one snapshot of what it carries."""
+S = TypeVar("S", bound=AdvectionDiffusionSettings)
 
-    name: ClassVar[str] = "advection_diffusion_steady"
-    summary: ClassVar[str] = "advection-diffusion in a steady flow"
-    infers: ClassVar[str] = "the velocity field, from snapshots of the concentration"
+
+class AdvectionDiffusionCase(BoxCase[S]):
+    """What the steady and the dynamic case share."""
+
     latent_figure: ClassVar[str] = "velocity"
-    settings = SteadySettings
 
-    def reference(self, settings: SteadySettings, until: float | None = None) -> Trajectories:
-        """RK4 on the training grid, or on a refined one averaged down (see `Case.reference`)."""
-        grid = settings.grid
-        velocity_rng = random_streams(settings)[0]
-        waves = [
-            random_waves(*spec, grid.lower, grid.upper, grid.cells, velocity_rng)
-            for spec in _VELOCITY_WAVES
+    def draw_waves(self, settings: S, rng: np.random.Generator) -> list[RandomWaves]:
+        """The plane waves of each component of the true velocity."""
+        box = settings.grid
+        return [
+            random_waves(*spec, box.lower, box.upper, box.cells, rng) for spec in _VELOCITY_WAVES
         ]
+
+    def solve(
+        self,
+        settings: S,
+        velocity_on: Callable[[tuple[int, ...]], Any],
+        latent_at: Callable[[Float[np.ndarray, " times"]], list[Float[np.ndarray, "..."]]],
+        default_until: float,
+        until: float | None,
+    ) -> Trajectories:
+        """Reference data (see `solve_reference`).
+
+        `velocity_on(cells)` is the true velocity on a (refined) grid; `latent_at(times)` its
+        components on the training grid.
+        """
         physics = settings.physics
 
-        def model_on(fine_grid, cells):
-            velocity = jnp.asarray(np.stack([wave.on_cells(cells) for wave in waves]))
+        def model_on(grid: Grid, cells: tuple[int, ...]) -> AdvectionDiffusion:
             return AdvectionDiffusion(
-                fine_grid, velocity, physics.diffusivity, physics.advection_scheme
+                grid, velocity_on(cells), physics.diffusivity, physics.advection_scheme
             )
 
         return solve_reference(
             settings,
             self.name,
             model_on,
-            {
-                f"velocity_{name}": wave.on_cells(grid.cells)
-                for name, wave in zip("xy", waves, strict=True)
-            },
+            lambda times: dict(zip(_COMPONENTS, latent_at(times), strict=True)),
             variable="phi",
             attributes=_VARIABLE_ATTRIBUTES,
-            default_until=_REFERENCE_UNTIL,
+            default_until=default_until,
             until=until,
         )
 
-    def read(self, settings: SteadySettings, path: Path) -> tuple[Trajectories, SteadySettings]:
+    def read(self, settings: S, path: Path) -> tuple[Trajectories, S]:
         """A NetCDF file with dimensions (sample, time, x, y); see `Trajectories.from_netcdf`."""
         data = Trajectories.from_netcdf(path, variable=settings.data.variable or "phi")
         return data, settings.model_copy(update=settings.with_data_of(data, path))
 
-    def model(self, settings: SteadySettings, key: PRNGKeyArray) -> AdvectionDiffusion:
+    def model(self, settings: S, key: PRNGKeyArray) -> AdvectionDiffusion:
         """Velocity: a SIREN, periodic where the domain is."""
-        box, field = settings.grid, settings.field
+        box, field, physics = settings.grid, settings.field, settings.physics
         velocity = ConditionalField(
             2,
             box.lower,
             box.upper,
-            periodic=tuple(name == "periodic" for name in box.boundary),
+            periodic=settings.periodic(),
             width=field.width,
             depth=field.depth,
             omega_first=field.omega_first,
             omega=field.omega,
+            **self.conditioning(settings),
             key=key,
         )
-        physics = settings.physics
         return AdvectionDiffusion(
             box.build(), velocity, physics.diffusivity, physics.advection_scheme
         )
 
-    def latent_fields(self, model: HybridModel) -> dict[str, Float[np.ndarray | Array, "..."]]:
+    def conditioning(self, settings: S) -> dict[str, Any]:
+        """How the velocity depends on time, as `ConditionalField` takes it; not at all here."""
+        del settings
+        return {}
+
+    def latent_fields(
+        self, model: HybridModel, times: Float[np.ndarray, " times"]
+    ) -> dict[str, Float[np.ndarray, "..."]]:
         """The two velocity components."""
-        values = np.asarray(model.latent(jnp.zeros(())))
-        return {"velocity_x": values[0], "velocity_y": values[1]}
+        if depends_on_time(model, jnp.asarray(times[0])):
+            velocity = np.moveaxis(np.asarray(jax.lax.map(model.latent, jnp.asarray(times))), 1, 0)
+        else:
+            velocity = np.asarray(model.latent(jnp.asarray(times[0])))
+        return dict(zip(_COMPONENTS, velocity, strict=True))
+
+
+class SteadySettings(AdvectionDiffusionSettings):
+    """Configuration of `advection_diffusion_steady`."""
+
+    case: Literal["advection_diffusion_steady"] = "advection_diffusion_steady"
+    observations: ObservationSettings = ObservationSettings(times=(0.05,))
+    training: TrainingSettings = TrainingSettings(steps=1000)
+
+
+class AdvectionDiffusionSteady(AdvectionDiffusionCase[SteadySettings]):
+    """A steady velocity, never observed, from one snapshot of what it carries."""
+
+    name: ClassVar[str] = "advection_diffusion_steady"
+    summary: ClassVar[str] = "advection-diffusion in a steady flow"
+    infers: ClassVar[str] = "the velocity field, from snapshots of the concentration"
+    settings = SteadySettings
+
+    def reference(self, settings: SteadySettings, until: float | None = None) -> Trajectories:
+        """RK4 on the training grid, or on a refined one averaged down (see `Case.reference`)."""
+        waves = self.draw_waves(settings, random_streams(settings)[0])
+        return self.solve(
+            settings,
+            lambda cells: jnp.asarray(np.stack([wave.on_cells(cells) for wave in waves])),
+            lambda times: [wave.on_cells(settings.grid.cells) for wave in waves],
+            default_until=_REFERENCE_UNTIL,
+            until=until,
+        )

@@ -82,6 +82,10 @@ class BoxSettings(CaseSettings):
         first = self.truth.training_samples
         return list(range(first, first + self.truth.held_out_samples))
 
+    def periodic(self) -> tuple[bool, ...]:
+        """Along which axes the domain is."""
+        return tuple(name == "periodic" for name in self.grid.boundary)
+
     def with_data_of(self, data: Trajectories, path: Any) -> dict[str, Any]:
         """The sections that a file of one's own determines."""
         sizes: dict[str, Any] = {"lower": data.lower, "upper": data.upper, "cells": data.cells}
@@ -127,7 +131,8 @@ class BoxCase(Case[B]):
             values=jnp.asarray(sensors(np.moveaxis(noisy, 1, 0))),
             observe=sensors,
             stepper=settings.stepper.build(settings.solver, settings.gradient),
-            dt=settings.stepper.dt,
+            dt=settings.stepper.build_step(),
+            checkpointing=settings.gradient.build_checkpointing(),
         )
 
 
@@ -143,7 +148,7 @@ def solve_reference(
     settings: BoxSettings,
     name: str,
     model_on: Callable[[Grid, tuple[int, ...]], HybridModel],
-    latent: dict[str, Float[np.ndarray, "x y"]],
+    latent_at: Callable[[Float[np.ndarray, " times"]], dict[str, Float[np.ndarray, "..."]]],
     *,
     variable: str,
     attributes: dict[str, dict[str, str]],
@@ -152,8 +157,9 @@ def solve_reference(
 ) -> Trajectories:
     """RK4 from random initial fields, on the training grid or a refined one averaged down.
 
-    `model_on(grid, cells)` is the true model on the (refined) grid; `latent` its fields on the
-    training grid. `until` ends the time range in place of the settings, or of `default_until`.
+    `model_on(grid, cells)` is the true model on the (refined) grid; `latent_at(times)` its fields
+    on the training grid, (x, y) or, if they change, (time, x, y). `until` ends the time range in
+    place of the settings, or of `default_until`.
     """
     truth, grid = settings.truth, settings.grid
     if grid.boundary != ("periodic", "periodic"):
@@ -194,7 +200,7 @@ def solve_reference(
         field=_averaged(field, truth.refine),
         times=times,
         coordinates={name: axes.axis_centers(i) for i, name in enumerate(("x", "y"))},
-        latent=latent,
+        latent=latent_at(times),
         variable=variable,
         attrs=provenance(
             f"Reference data of {name}",

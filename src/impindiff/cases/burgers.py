@@ -123,7 +123,7 @@ class BurgersCase(BoxCase[BurgersSettings]):
             settings,
             self.name,
             model_on,
-            {"diffusivity": diffusivity(grid.cells)},
+            lambda times: {"diffusivity": diffusivity(grid.cells)},
             variable="u",
             attributes=_VARIABLE_ATTRIBUTES,
             default_until=_REFERENCE_UNTIL,
@@ -144,7 +144,7 @@ class BurgersCase(BoxCase[BurgersSettings]):
             1,
             box.lower,
             box.upper,
-            periodic=tuple(name == "periodic" for name in box.boundary),
+            periodic=settings.periodic(),
             width=field.width,
             depth=field.depth,
             omega_first=field.omega_first,
@@ -154,6 +154,9 @@ class BurgersCase(BoxCase[BurgersSettings]):
         diffusivity = BoundedField(network, *physics.diffusivity_bounds)
         return Burgers(box.build(), diffusivity, physics.convection_scheme)
 
-    def latent_fields(self, model: HybridModel) -> dict[str, Float[np.ndarray | Array, "..."]]:
+    def latent_fields(
+        self, model: HybridModel, times: Float[np.ndarray, " times"]
+    ) -> dict[str, Float[np.ndarray, "..."]]:
         """The diffusivity."""
+        del times
         return {"diffusivity": np.asarray(model.latent(jnp.zeros(())))}

@@ -220,7 +220,8 @@ class BurgersPublic(Case[PublicSettings]):
             # the loss hands over the states after the first
             observe=self._points(settings, when - 1, trajectories.coordinates["x"][where]),
             stepper=settings.stepper.build(settings.solver, settings.gradient),
-            dt=settings.stepper.dt,
+            dt=settings.stepper.build_step(),
+            checkpointing=settings.gradient.build_checkpointing(),
         )
 
     def model(self, settings: PublicSettings, key: PRNGKeyArray) -> ViscousBurgers:
@@ -231,9 +232,11 @@ class BurgersPublic(Case[PublicSettings]):
             settings.grid.build(), jnp.asarray(start.speed), jnp.log(start.viscosity)
         )
 
-    def latent_fields(self, model: HybridModel) -> dict[str, Float[np.ndarray | Array, "..."]]:
+    def latent_fields(
+        self, model: HybridModel, times: Float[np.ndarray, " times"]
+    ) -> dict[str, Float[np.ndarray, "..."]]:
         """None: the unknowns are numbers."""
-        del model
+        del model, times
         return {}
 
     def identified(self, model: HybridModel) -> dict[str, Float[Array, ""]]:

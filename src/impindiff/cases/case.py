@@ -70,8 +70,13 @@ class Case(abc.ABC, Generic[S]):
         """The hybrid model with fresh neural parts."""
 
     @abc.abstractmethod
-    def latent_fields(self, model: HybridModel) -> dict[str, Float[np.ndarray | Array, "..."]]:
-        """The latent fields found, by the names that data and metrics use."""
+    def latent_fields(
+        self, model: HybridModel, times: Float[np.ndarray, " times"]
+    ) -> dict[str, Float[np.ndarray, "..."]]:
+        """The latent fields found, by the names that data and metrics use.
+
+        (*space), or (time, *space) at the given times for a field that changes in time.
+        """
 
     def identified(self, model: HybridModel) -> dict[str, Float[Array, ""]]:
         """The unknown numbers of the model, by the names that metrics use; none by default."""

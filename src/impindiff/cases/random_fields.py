@@ -45,21 +45,31 @@ class RandomWaves:
 
     def __call__(self, *axes: Float[np.ndarray, " _"]) -> Float[np.ndarray, "..."]:
         """The values on the product of the given coordinates, one array per dimension."""
-        # A wave is the imaginary part of a product of one factor per axis, so that the sine is
-        # taken on axes rather than on cells and the sum over waves is one matrix product.
-        factors = [
-            np.exp(2j * np.pi * np.outer(k, (x - x0) / (x1 - x0)))
-            for k, x, x0, x1 in zip(self.wavenumbers.T, axes, self.lower, self.upper, strict=True)
-        ]
+        factors = self.factors(*axes)
         coefficients = self.amplitudes * np.exp(1j * self.phases)
         leading = reduce(_outer_per_wave, factors[:-1], coefficients[:, None])
         total = np.imag(leading.T @ factors[-1])
         return self.scale * (total.reshape([len(x) for x in axes]) - self.offset)
 
+    def factors(self, *axes: Float[np.ndarray, " _"]) -> list[Complex[np.ndarray, "wave _"]]:
+        r"""$\exp(2\pi i k_d (x_d - x_{0d}) / L_d)$ on each axis, a row per wave.
+
+        A wave is the imaginary part of their product, so that the sine is taken on axes rather than
+        on cells and the sum over waves is one matrix product.
+        """
+        return [
+            np.exp(2j * np.pi * np.outer(k, (x - x0) / (x1 - x0)))
+            for k, x, x0, x1 in zip(self.wavenumbers.T, axes, self.lower, self.upper, strict=True)
+        ]
+
+    def centers(self, cells: tuple[int, ...]) -> list[Float[np.ndarray, " _"]]:
+        """The cell centres along each axis of the box divided into `cells`."""
+        bounds = zip(self.lower, self.upper, cells, strict=True)
+        return [x0 + (np.arange(n) + 0.5) * ((x1 - x0) / n) for x0, x1, n in bounds]
+
     def on_cells(self, cells: tuple[int, ...]) -> Float[np.ndarray, "..."]:
         """The values at the cell centres of the box divided into `cells`."""
-        bounds = zip(self.lower, self.upper, cells, strict=True)
-        return self(*(x0 + (np.arange(n) + 0.5) * ((x1 - x0) / n) for x0, x1, n in bounds))
+        return self(*self.centers(cells))
 
     def rescaled(self, cells: tuple[int, ...]) -> "RandomWaves":
         """The function mapped linearly so that its extrema over the centres of `cells` are 0 and 1.

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import lineax as lx
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from impindiff.cases.configuration import StrictModel
 from impindiff.implicit import (
@@ -16,15 +16,28 @@ from impindiff.implicit import (
     Picard,
     Unrolled,
 )
+from impindiff.rollout import (
+    AbstractCheckpointing,
+    AdaptiveStep,
+    Binomial,
+    ForBudget,
+    Segments,
+    StoreStates,
+)
 from impindiff.steppers import (
+    BDF2,
     RK4,
+    SDIRK2,
     AbstractStepper,
     BackwardEuler,
     CrankNicolson,
     ForwardEuler,
+    ImplicitStepper,
+    KenCarp3,
+    KenCarp4,
     TridiagonalPreconditioner,
 )
-from impindiff.training import LevenbergMarquardt, Optimizer, adam, lbfgs
+from impindiff.training import LevenbergMarquardt, Optimizer, adam, lbfgs, muon
 
 Positive = Annotated[float, Field(gt=0)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -116,7 +129,7 @@ class SolverSettings(StrictModel):
 
 
 class GradientSettings(StrictModel):
-    """How an implicit step is differentiated."""
+    """How an implicit step is differentiated, and what a rollout stores for it."""
 
     name: Literal["implicit_adjoint", "jacobian_free", "unrolled"] = Field(
         default="implicit_adjoint",
@@ -130,6 +143,21 @@ class GradientSettings(StrictModel):
     terms: Annotated[int, Field(ge=0)] = Field(
         default=0, description="of jacobian_free's series, beyond the first"
     )
+    checkpointing: Literal["store_states", "segments", "binomial", "for_budget"] = Field(
+        default="store_states", description="what is stored of a rollout; the rest is run again"
+    )
+    slots: PositiveInt = Field(default=20, description="states that binomial stores")
+    budget: str = Field(default="1GB", description="bytes that for_budget may store")
+
+    def build_checkpointing(self) -> AbstractCheckpointing:
+        """The checkpoint schedule."""
+        if self.checkpointing == "segments":
+            return Segments()
+        if self.checkpointing == "binomial":
+            return Binomial(self.slots)
+        if self.checkpointing == "for_budget":
+            return ForBudget(self.budget)
+        return StoreStates()
 
     def build(self) -> ImplicitAdjoint | JacobianFree | Unrolled:
         """The gradient rule."""
@@ -140,13 +168,44 @@ class GradientSettings(StrictModel):
         return ImplicitAdjoint(self.rtol, self.max_iterations)
 
 
+class AdaptiveSettings(StrictModel):
+    """Steps as long as their estimated error allows (see `AdaptiveStep`)."""
+
+    rtol: Positive = Field(default=1e-4, description="error of a step, relative")
+    atol: Positive = Field(default=1e-6, description="error of a step, in the unit of the state")
+    max_steps: PositiveInt = Field(
+        default=256, description="accepted steps at most, and rejected ones"
+    )
+
+
+_IMPLICIT: dict[str, type[ImplicitStepper]] = {
+    "crank_nicolson": CrankNicolson,
+    "backward_euler": BackwardEuler,
+    "bdf2": BDF2,
+    "sdirk2": SDIRK2,
+    "kencarp3": KenCarp3,
+    "kencarp4": KenCarp4,
+}
+_EXPLICIT: dict[str, type[AbstractStepper]] = {"rk4": RK4, "forward_euler": ForwardEuler}
+
+
 class StepperSettings(StrictModel):
     """How time is advanced."""
 
-    name: Literal["crank_nicolson", "backward_euler", "rk4", "forward_euler"] = Field(
-        default="crank_nicolson", description="time stepper"
-    )
+    name: Literal[
+        "crank_nicolson",
+        "backward_euler",
+        "bdf2",
+        "sdirk2",
+        "kencarp3",
+        "kencarp4",
+        "rk4",
+        "forward_euler",
+    ] = Field(default="crank_nicolson", description="time stepper")
     dt: Positive = Field(default=0.01, description="largest step, in the unit of time")
+    adaptive: AdaptiveSettings | None = Field(
+        default=None, description="choose steps by their error in place of dt; kencarp3, kencarp4"
+    )
     first_guess: Literal["previous", "extrapolated"] = Field(
         default="previous", description="where an implicit step's iteration starts"
     )
@@ -154,32 +213,51 @@ class StepperSettings(StrictModel):
         default=3, description="how often an implicit step whose solve fails is halved"
     )
 
+    @model_validator(mode="after")
+    def _has_estimate(self) -> "StepperSettings":
+        if self.adaptive is not None and self.name not in ("kencarp3", "kencarp4"):
+            raise ValueError(
+                f"adaptive steps need kencarp3 or kencarp4, {self.name} has no error estimate"
+            )
+        return self
+
     def build(self, solver: SolverSettings, gradient: GradientSettings) -> AbstractStepper:
         """The stepper with its solver and gradient rule (explicit ones have neither)."""
-        if self.name == "rk4":
-            return RK4()
-        if self.name == "forward_euler":
-            return ForwardEuler()
-        implicit = CrankNicolson if self.name == "crank_nicolson" else BackwardEuler
-        return implicit(
+        if self.name in _EXPLICIT:
+            return _EXPLICIT[self.name]()
+        return _IMPLICIT[self.name](
             solver=solver.build(),
             gradient=gradient.build(),
             first_guess=self.first_guess,
             max_halvings=self.max_halvings,
         )
 
+    def build_step(self) -> float | AdaptiveStep:
+        """What `rollout` takes as its `dt`."""
+        if self.adaptive is None:
+            return self.dt
+        chosen = self.adaptive
+        return AdaptiveStep(chosen.rtol, chosen.atol, max_steps=chosen.max_steps)
+
+    def describe(self) -> str:
+        """For the provenance of what was computed."""
+        if self.adaptive is None:
+            return f"{self.name}, dt = {self.dt:g}"
+        return f"{self.name}, adaptive steps, rtol = {self.adaptive.rtol:g}"
+
 
 class TrainingSettings(StrictModel):
     """Optimisation."""
 
-    optimizer: Literal["adam", "lbfgs", "levenberg_marquardt"] = Field(
+    optimizer: Literal["adam", "muon", "lbfgs", "levenberg_marquardt"] = Field(
         default="adam",
-        description="adam; or of second order: lbfgs, and levenberg_marquardt for few parameters",
+        description="adam; muon, for networks; or of second order: lbfgs, and levenberg_marquardt "
+        "for few parameters",
     )
     steps: PositiveInt = Field(
         description="number of gradient steps; levenberg_marquardt ends earlier once converged"
     )
-    learning_rate: Positive = Field(default=1e-3, description="of Adam, at the start")
+    learning_rate: Positive = Field(default=1e-3, description="of adam and muon, at the start")
     schedule: Literal["cosine", "exponential", "constant"] = Field(
         default="cosine", description="cosine and exponential end at a hundredth of learning_rate"
     )
@@ -192,7 +270,8 @@ class TrainingSettings(StrictModel):
             return lbfgs()
         if self.optimizer == "levenberg_marquardt":
             return LevenbergMarquardt()
-        return adam(self.schedule, self.learning_rate, self.steps)
+        first_order = muon if self.optimizer == "muon" else adam
+        return first_order(self.schedule, self.learning_rate, self.steps)
 
 
 class ForecastSettings(StrictModel):
@@ -218,3 +297,13 @@ class CaseSettings(StrictModel):
     stepper: StepperSettings = StepperSettings()
     training: TrainingSettings
     forecast: ForecastSettings = ForecastSettings()
+
+    @model_validator(mode="after")
+    def _differentiable(self) -> "CaseSettings":
+        forward_mode = self.training.optimizer == "levenberg_marquardt"
+        if forward_mode and self.gradient.checkpointing in ("binomial", "for_budget"):
+            raise ValueError(
+                "gradient.checkpointing: levenberg_marquardt differentiates forwards, which stores "
+                "nothing; leave it at store_states"
+            )
+        return self

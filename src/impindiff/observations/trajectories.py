@@ -25,7 +25,8 @@ class Trajectories:
 
     The NetCDF layout has dimensions (`sample`, `time`, then one to three of space), one variable
     with all of them, coordinates `time` and one of cell centres per axis of space, and optional
-    latent variables with the dimensions of space only. The first time is the initial state.
+    latent variables with the dimensions of space only, or of time and space. The first time is the
+    initial state.
 
     **Arguments:**
 
@@ -33,7 +34,8 @@ class Trajectories:
     - `times`: when; increasing, spacing as it comes.
     - `coordinates`: the cell centres along each axis of space, by the dimension's name, in order.
     - `variable`: the variable's name in a file.
-    - `latent`: true latent fields `(*space)` by name; empty if unknown.
+    - `latent`: true latent fields by name, `(*space)` or, if they change, `(time, *space)`; empty
+      if unknown.
     - `attrs`: provenance of the whole (see `provenance`).
     - `variable_attrs`: `long_name` and `units` or `scaling`, by name of variable or coordinate.
 
@@ -62,12 +64,13 @@ class Trajectories:
                 f"least 1) then (time, {', '.join(self.space)}) = {expected}"
             )
         for name, values in self.latent.items():
-            if values.shape != self.cells:
+            if values.shape not in (self.cells, expected):
                 raise InputError(
                     f"variable '{name}' has shape {values.shape}; a true latent field has "
-                    f"dimensions ({', '.join(self.space)}) = {self.cells}"
+                    f"dimensions ({', '.join(self.space)}) = {self.cells}, or time before them: "
+                    f"{expected}"
                 )
-            require_finite(name, values, self.space)
+            require_finite(name, values, self.latent_dimensions(name))
         require_finite(self.variable, self.field, self.dimensions)
 
     @property
@@ -79,6 +82,11 @@ class Trajectories:
     def dimensions(self) -> tuple[str, ...]:
         """The names of the field's dimensions."""
         return ("sample", "time", *self.space)
+
+    def latent_dimensions(self, name: str) -> tuple[str, ...]:
+        """The names of the dimensions of a latent field: of space, after time if it changes."""
+        steady = self.latent[name].ndim == len(self.space)
+        return self.space if steady else ("time", *self.space)
 
     @property
     def cells(self) -> tuple[int, ...]:
@@ -145,7 +153,7 @@ class Trajectories:
     def to_dataset(self) -> xr.Dataset:
         """The layout above; each variable and coordinate has `long_name`, `units` or `scaling`."""
         variables = {self.variable: (self.dimensions, self.field)} | {
-            name: (self.space, values) for name, values in self.latent.items()
+            name: (self.latent_dimensions(name), values) for name, values in self.latent.items()
         }
         return xr.Dataset(
             {
@@ -220,7 +228,12 @@ class Trajectories:
             times=_numbers(dataset, "time", ("time",)),
             coordinates={name: _numbers(dataset, name, (name,)) for name in space},
             variable=variable,
-            latent={name: _numbers(dataset, name, tuple(space)) for name in known},
+            latent={
+                name: _numbers(
+                    dataset, name, dimensions[1 if "time" in dataset[name].dims else 2 :]
+                )
+                for name in known
+            },
             attrs=dict(dataset.attrs),
             variable_attrs={name: dict(dataset[name].attrs) for name in used},
         )

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.extend.core
 import jax.numpy as jnp
@@ -68,7 +69,7 @@ def _evaluated(model: HybridModel, needed: Array) -> PyTree[Any]:
     chunk = _chunk_length(model, needed)
     if chunk >= needed.shape[0]:
         return jax.vmap(model.latent)(needed)
-    return jax.lax.map(jax.checkpoint(model.latent), needed, batch_size=chunk)
+    return jax.lax.map(eqx.filter_checkpoint(model.latent), needed, batch_size=chunk)
 
 
 def _chunk_length(model: HybridModel, needed: Array) -> int:

@@ -7,7 +7,7 @@ from impindiff.training.levenberg_marquardt import (
     covariance,
 )
 from impindiff.training.loss import TrajectoryLoss
-from impindiff.training.optimizers import adam, lbfgs, learning_rate_schedule
+from impindiff.training.optimizers import adam, lbfgs, learning_rate_schedule, muon
 from impindiff.training.store import TrainingStore
 from impindiff.training.uncertainty import standard_errors
 
@@ -26,5 +26,6 @@ __all__ = [
     "fit",
     "lbfgs",
     "learning_rate_schedule",
+    "muon",
     "standard_errors",
 ]

@@ -8,7 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from impindiff.rollout import Rollout, number_of_steps, rollout
+from impindiff.rollout import (
+    AbstractCheckpointing,
+    AdaptiveStep,
+    Rollout,
+    StoreStates,
+    number_of_steps,
+    rollout,
+)
 from impindiff.steppers import AbstractStepper, HybridModel
 
 
@@ -23,7 +30,7 @@ class TrajectoryLoss(eqx.Module):
     - `values`: y, what was observed, of any shape.
     - `observe`: H, which takes the states at all but the first of `times`, (times, samples,
       *cells), to an array of the shape of `values`: `Sensors`, `SpaceTimePoints`, or any callable.
-    - `stepper`, `dt`: as in `rollout`.
+    - `stepper`, `dt`, `checkpointing`: as in `rollout`.
     - `halving`: build the halving of failed steps in (see `rollout`).
     """
 
@@ -32,7 +39,8 @@ class TrajectoryLoss(eqx.Module):
     values: Float[Array, "..."]
     observe: Callable[..., Any]
     stepper: AbstractStepper
-    dt: float = eqx.field(static=True)
+    dt: float | AdaptiveStep = eqx.field(static=True)
+    checkpointing: AbstractCheckpointing = eqx.field(static=True, default=StoreStates())
     halving: bool = eqx.field(static=True, default=False)
 
     def misfit(
@@ -45,6 +53,7 @@ class TrajectoryLoss(eqx.Module):
             np.asarray(self.times),
             stepper=self.stepper,
             dt=self.dt,
+            checkpointing=self.checkpointing,
             throw=False,
             probe=probe,
             halving=self.halving,

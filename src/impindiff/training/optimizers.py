@@ -1,6 +1,7 @@
 """Optax's optimisers and learning-rate schedules by name."""
 
 import optax
+import optax.contrib
 
 _FINAL_FACTOR = 0.01
 
@@ -17,6 +18,18 @@ def learning_rate_schedule(name: str, learning_rate: float, steps: int) -> optax
 def adam(schedule: str, learning_rate: float, steps: int) -> optax.GradientTransformation:
     """Adam (Kingma and Ba 2015) with the named schedule."""
     return optax.adam(learning_rate_schedule(schedule, learning_rate, steps))
+
+
+def muon(schedule: str, learning_rate: float, steps: int) -> optax.GradientTransformation:
+    """Muon with the named schedule: momentum whose matrices are orthogonalised; Adam for the rest.
+
+    Every direction in a layer's weights moves alike, also those that the loss hardly sees; fields
+    inferred through a rollout, whose fine detail is such a direction, train in fewer steps.
+
+    Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024), as
+    Optax gives it.
+    """
+    return optax.contrib.muon(learning_rate_schedule(schedule, learning_rate, steps))
 
 
 def lbfgs(memory: int = 20) -> optax.GradientTransformationExtraArgs:

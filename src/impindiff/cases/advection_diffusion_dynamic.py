@@ -1,0 +1,120 @@
+"""Advection-diffusion with an unknown velocity field that changes in time."""
+
+from typing import Any, ClassVar, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from pydantic import Field
+
+from impindiff.cases.advection_diffusion import (
+    AdvectionDiffusionCase,
+    AdvectionDiffusionSettings,
+)
+from impindiff.cases.box import random_streams
+from impindiff.cases.moving_waves import MovingWaves
+from impindiff.cases.settings import (
+    FieldSettings,
+    GradientSettings,
+    ObservationSettings,
+    Positive,
+    SolverSettings,
+    TrainingSettings,
+)
+from impindiff.fields import TimeBasis
+from impindiff.grid import Grid
+from impindiff.observations import Trajectories
+
+_REFERENCE_UNTIL = 0.4
+
+
+class MovingVelocity(eqx.Module):
+    """The true velocity: two components of travelling waves."""
+
+    components: tuple[MovingWaves, MovingWaves]
+
+    def __call__(self, grid: Grid, t: Float[Array, ""]) -> Float[Array, "2 x y"]:
+        """At the cells that the waves were made for, which are those of `grid`."""
+        del grid
+        return jnp.stack([component(t) for component in self.components])
+
+
+class DynamicFieldSettings(FieldSettings):
+    """The neural field and how it depends on time (see `ConditionalField`, `TimeBasis`)."""
+
+    conditioning: Literal["last_layer", "modulation", "hypernetwork"] = Field(
+        default="last_layer", description="how time enters the network"
+    )
+    time_basis: Literal["chebyshev", "fourier"] = Field(
+        default="chebyshev", description="functions of time"
+    )
+    time_order: int = Field(default=6, ge=1, description="highest degree, or harmonic")
+    time_damping: float = Field(
+        default=0.5, gt=0, le=1, description="factor per order: below 1, a prior for slow change"
+    )
+    time_end: Positive = Field(
+        default=0.4,
+        description="the functions of time span 0 to this; let it cover the forecast",
+    )
+
+
+class DynamicSettings(AdvectionDiffusionSettings):
+    """Configuration of `advection_diffusion_dynamic`."""
+
+    case: Literal["advection_diffusion_dynamic"] = "advection_diffusion_dynamic"
+    # frozen, so a narrower type is sound
+    field: DynamicFieldSettings = DynamicFieldSettings()  # pyright: ignore[reportIncompatibleVariableOverride]
+    observations: ObservationSettings = ObservationSettings(
+        times=(0.05, 0.102, 0.15, 0.201, 0.25, 0.298, 0.35)
+    )
+    solver: SolverSettings = SolverSettings(rtol=1e-5)
+    gradient: GradientSettings = GradientSettings(rtol=1e-5)
+    training: TrainingSettings = TrainingSettings(optimizer="muon", steps=600, learning_rate=3e-3)
+
+
+class AdvectionDiffusionDynamic(AdvectionDiffusionCase[DynamicSettings]):
+    """A velocity that changes in time, never observed, from snapshots of what it carries."""
+
+    name: ClassVar[str] = "advection_diffusion_dynamic"
+    summary: ClassVar[str] = "advection-diffusion in a flow that changes in time"
+    infers: ClassVar[str] = "the velocity field over time, from snapshots of the concentration"
+    settings = DynamicSettings
+
+    def reference(self, settings: DynamicSettings, until: float | None = None) -> Trajectories:
+        """RK4 on the training grid, or on a refined one averaged down (see `Case.reference`)."""
+        rng = random_streams(settings)[0]
+        waves = self.draw_waves(settings, rng)
+        rates = [rng.uniform(-1.0, 1.0, len(wave.amplitudes)) for wave in waves]
+        base = settings.grid.cells
+
+        def velocity_on(cells: tuple[int, ...]) -> MovingVelocity:
+            x, y = (
+                MovingWaves.on_grid(wave, rate, cells, base)
+                for wave, rate in zip(waves, rates, strict=True)
+            )
+            return MovingVelocity((x, y))
+
+        def latent_at(times: Float[np.ndarray, " times"]) -> list[Float[np.ndarray, "time x y"]]:
+            with jax.enable_x64(True):
+                components = velocity_on(base).components
+                return [np.asarray(jax.lax.map(one, jnp.asarray(times))) for one in components]
+
+        return self.solve(
+            settings, velocity_on, latent_at, default_until=_REFERENCE_UNTIL, until=until
+        )
+
+    def conditioning(self, settings: DynamicSettings) -> dict[str, Any]:
+        """See `AdvectionDiffusionCase.conditioning`."""
+        field = settings.field
+        return {
+            "conditioning": field.conditioning,
+            "time": TimeBasis(
+                0.0,
+                field.time_end,
+                order=field.time_order,
+                kind=field.time_basis,
+                damping=field.time_damping,
+            ),
+        }
