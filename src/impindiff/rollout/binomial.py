@@ -29,8 +29,8 @@ class _Plan(NamedTuple):
     - `stored_in`: the slot that the first sweep stores the state in before the step.
     - `load`, `start`: before going back through the step, load this slot, the state before the
       step `start`, and run forward from there.
-    - `stores`: the slots that the states on the way are stored in, all steps in one; those of a
-      step begin at `first_store`.
+    - `store_before`, `store_in`: before which step on the way the state is stored, and in which
+      slot, all runs in one list; those of a run begin at `first_store` and end with `_NONE`.
     """
 
     slots: int
@@ -38,45 +38,40 @@ class _Plan(NamedTuple):
     load: Int[np.ndarray, " steps"]
     start: Int[np.ndarray, " steps"]
     first_store: Int[np.ndarray, " steps"]
-    stores: Int[np.ndarray, " forward_steps"]
+    store_before: Int[np.ndarray, " stores"]
+    store_in: Int[np.ndarray, " stores"]
 
 
 @functools.lru_cache(maxsize=16)
 def _plan(steps: int, slots: int) -> _Plan:
     """The plan for all steps but the last, which ordinary differentiation goes through first."""
     slots = min(slots, steps - 1)
-    stored_in, load, start, first_store = (np.full(steps - 1, _NONE) for _ in range(4))
-    stores: list[int] = []
+    stored_in, load, start, first_store = (np.full(steps - 1, _NONE, np.int32) for _ in range(4))
+    stores: list[tuple[int, int]] = []
     slot_of: dict[int, int] = {}
     free = list(range(slots - 1, -1, -1))
+    loaded = (_NONE, _NONE, _NONE)
     first_sweep = True
-    loaded = first = _NONE
-    from_step = 0
     for action in MultistageCheckpointSchedule(steps, slots, 0):
-        if isinstance(action, Forward):
-            store = _NONE
-            if action.write_ics:
-                store = slot_of[action.n0] = free.pop()
+        if isinstance(action, Forward) and action.write_ics:
+            slot_of[action.n0] = free.pop()
             if first_sweep:
-                if store != _NONE:
-                    stored_in[action.n0] = store
-                continue
-            # the step before a Reverse is the same as that: the derivative evaluates it
-            forward = action.n1 - action.n0 - action.write_adj_deps
-            stores += [store, *[_NONE] * (forward - 1)] if forward else []
+                stored_in[action.n0] = slot_of[action.n0]
+            else:
+                stores.append((action.n0, slot_of[action.n0]))
         elif isinstance(action, Copy | Move):
-            loaded, from_step, first = slot_of[action.n], action.n, len(stores)
+            loaded = (slot_of[action.n], action.n, len(stores))
             if isinstance(action, Move):
                 free.append(slot_of.pop(action.n))
         elif isinstance(action, Reverse):
             if not first_sweep:
-                load[action.n0], start[action.n0] = loaded, from_step
-                first_store[action.n0] = first
+                load[action.n0], start[action.n0], first_store[action.n0] = loaded
+                stores.append((_NONE, _NONE))
             first_sweep = False
             if action.n0 == 0:
                 break
-    # an entry more, so that there is something to index where no step is run again
-    return _Plan(slots, stored_in, load, start, first_store, np.asarray([*stores, _NONE]))
+    store_before, store_in = np.asarray(stores, np.int32).T
+    return _Plan(slots, stored_in, load, start, first_store, store_before, store_in)
 
 
 def binomial_scan(
@@ -142,20 +137,21 @@ def _run_backward(stored, cotangent, perturbed, differentiated, step, plan, writ
     free_parameters, fixed_parameters = eqx.partition(parameters, eqx.is_inexact_array)
     free_xs, fixed_xs = eqx.partition(xs, eqx.is_inexact_array)
     carry_bar = _zeros_for_none(carry_bar, carry)
-    stores = jnp.asarray(plan.stores)
+    store_before, store_in = jnp.asarray(plan.store_before), jnp.asarray(plan.store_in)
 
     def go_back(state, row):
         stored, bar, parameters_bar = state
         n, x, fixed_x, write, load, start, first_store = row
 
         def go_on(m, state):
-            stored, carry = state
-            stored = _set(stored, stores[first_store + m - start], carry)
+            stored, carry, store = state
+            here = store_before[store] == m
+            stored = _set(stored, jnp.where(here, store_in[store], _NONE), carry)
             carry, _ = step(parameters, carry, _get(xs, m))
-            return stored, carry
+            return stored, carry, store + here
 
-        before = _get(stored, load)
-        stored, before = jax.lax.fori_loop(start, n, go_on, (stored, before))
+        state = (stored, _get(stored, load), first_store)
+        stored, before, _ = jax.lax.fori_loop(start, n, go_on, state)
 
         def carried_on(free_parameters, carry, x):
             combined = eqx.combine(free_parameters, fixed_parameters)
@@ -168,7 +164,7 @@ def _run_backward(stored, cotangent, perturbed, differentiated, step, plan, writ
         return (stored, bar, jax.tree.map(jnp.add, parameters_bar, of_parameters)), of_x
 
     number = len(plan.load)
-    by_step = (np.arange(number), free_xs, fixed_xs, np.asarray(writes), *plan[2:5])
+    by_step = (np.arange(number, dtype=np.int32), free_xs, fixed_xs, np.asarray(writes), *plan[2:5])
     start = (stored, carry_bar, jax.tree.map(jnp.zeros_like, free_parameters))
     (_, bar, parameters_bar), xs_bar = jax.lax.scan(go_back, start, by_step, reverse=True)
     return parameters_bar, bar, xs_bar
