@@ -28,7 +28,16 @@ from impindiff.operators import (
     divergence,
     gradient,
 )
-from impindiff.rollout import Binomial, ForBudget, Rollout, Segments, StoreStates, rollout
+from impindiff.rollout import (
+    Binomial,
+    ForBudget,
+    MemoryEstimate,
+    Rollout,
+    Segments,
+    StoreStates,
+    estimate_memory,
+    rollout,
+)
 from impindiff.steppers import (
     RK4,
     BackwardEuler,
@@ -58,6 +67,7 @@ __all__ = [
     "ImplicitAdjoint",
     "InputError",
     "JacobianFree",
+    "MemoryEstimate",
     "Neumann",
     "NewtonKrylov",
     "Outcome",
@@ -79,6 +89,7 @@ __all__ = [
     "convection",
     "diffusion",
     "divergence",
+    "estimate_memory",
     "fixed_point",
     "gradient",
     "rollout",
