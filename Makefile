@@ -31,6 +31,7 @@ benchmarks: $(VENV)/.core
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/checkpointing.py
 	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/conditioning.py
 	$(BIN)/python benchmarks/burgers.py
 
 $(VENV)/.core: pyproject.toml constraints.txt

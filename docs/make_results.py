@@ -96,6 +96,24 @@ def burgers_table() -> str:
     return "\n".join(lines)
 
 
+def memory_table() -> str:
+    """Of benchmarks/checkpointing.py."""
+    results = stored("memory")
+    lines = [
+        "| schedule | temporary memory | of `StoreStates()` | time, of `StoreStates()` "
+        "| forward solves a step |",
+        "|---|---|---|---|---|",
+    ]
+    for row in results["schedules"]:
+        chosen = "" if row["run"] == row["schedule"] else f" (chose `{row['run']}`)"
+        lines.append(
+            f"| `{row['schedule']}`{chosen} | {row['temporary_bytes'] / 1e6:.1f} MB "
+            f"| {row['relative_memory']:.3f} | {row['relative_time']:.2f} "
+            f"| {row['solves'] / results['steps']:.2f} |"
+        )
+    return "\n".join(lines)
+
+
 def between(text: str, start: str, end: str, content: str) -> str:
     """The text with what stands between two markers replaced."""
     head, _, rest = text.partition(start)
@@ -118,6 +136,7 @@ def main() -> None:
     )
     text = between(README.read_text(), START, END, f"{table()}\n\n{note}")
     text = between(text, "<!-- burgers:", "<!-- end of burgers -->", burgers_table())
+    text = between(text, "<!-- memory:", "<!-- end of memory -->", memory_table())
     README.write_text(text)
 
 

@@ -32,9 +32,11 @@ from impindiff.rollout import (
     AdaptiveStep,
     Binomial,
     ForBudget,
+    MemoryEstimate,
     Rollout,
     Segments,
     StoreStates,
+    estimate_memory,
     rollout,
 )
 from impindiff.steppers import (
@@ -77,6 +79,7 @@ __all__ = [
     "JacobianFree",
     "KenCarp3",
     "KenCarp4",
+    "MemoryEstimate",
     "Neumann",
     "NewtonKrylov",
     "Outcome",
@@ -101,6 +104,7 @@ __all__ = [
     "convection",
     "diffusion",
     "divergence",
+    "estimate_memory",
     "fixed_point",
     "gradient",
     "rollout",

@@ -43,7 +43,7 @@ def run_metrics(
                 )
             ],
         },
-        "latent": _latent_errors(case, data.trajectories, fitted.model),
+        "latent": latent_errors(case, data.trajectories, fitted.model),
         "train": {
             "seconds": fitted.seconds,
             "steps": fitted.steps,
@@ -65,7 +65,7 @@ def run_metrics(
     }
 
 
-def _latent_errors(case: Case, data: Trajectories, model: HybridModel) -> dict[str, Any]:
+def latent_errors(case: Case, data: Trajectories, model: HybridModel) -> dict[str, Any]:
     """Relative L1 errors of the latent fields whose truth is known.
 
     Of a field that changes in time, the mean over the times of the data, and the error at each.

@@ -28,7 +28,7 @@ def test_the_loss_is_zero_at_the_truth_but_for_the_step_and_not_elsewhere():
     loss = case.loss(settings, data)
     fresh = case.model(settings, jax.random.key(0))
     assert isinstance(fresh, Burgers)
-    found = np.asarray(case.latent_fields(fresh)["diffusivity"])
+    found = np.asarray(case.latent_fields(fresh, np.zeros(1))["diffusivity"])
     lower, upper = settings.physics.diffusivity_bounds
     assert found.shape == (24, 12)
     assert lower < found.min() < found.max() < upper

@@ -84,26 +84,29 @@ class AdvectionDiffusionDynamic(AdvectionDiffusionCase[DynamicSettings]):
 
     def reference(self, settings: DynamicSettings, until: float | None = None) -> Trajectories:
         """RK4 on the training grid, or on a refined one averaged down (see `Case.reference`)."""
-        rng = random_streams(settings)[0]
-        waves = self.draw_waves(settings, rng)
-        rates = [rng.uniform(-1.0, 1.0, len(wave.amplitudes)) for wave in waves]
-        base = settings.grid.cells
-
-        def velocity_on(cells: tuple[int, ...]) -> MovingVelocity:
-            x, y = (
-                MovingWaves.on_grid(wave, rate, cells, base)
-                for wave, rate in zip(waves, rates, strict=True)
-            )
-            return MovingVelocity((x, y))
 
         def latent_at(times: Float[np.ndarray, " times"]) -> list[Float[np.ndarray, "time x y"]]:
             with jax.enable_x64(True):
-                components = velocity_on(base).components
+                components = self.true_velocity(settings, settings.grid.cells).components
                 return [np.asarray(jax.lax.map(one, jnp.asarray(times))) for one in components]
+
+        def velocity_on(cells: tuple[int, ...]) -> MovingVelocity:
+            return self.true_velocity(settings, cells)
 
         return self.solve(
             settings, velocity_on, latent_at, default_until=_REFERENCE_UNTIL, until=until
         )
+
+    def true_velocity(self, settings: DynamicSettings, cells: tuple[int, ...]) -> MovingVelocity:
+        """On the domain divided into `cells`."""
+        rng = random_streams(settings)[0]
+        waves = self.draw_waves(settings, rng)
+        rates = [rng.uniform(-1.0, 1.0, len(wave.amplitudes)) for wave in waves]
+        x, y = (
+            MovingWaves.on_grid(wave, rate, cells, settings.grid.cells)
+            for wave, rate in zip(waves, rates, strict=True)
+        )
+        return MovingVelocity((x, y))
 
     def conditioning(self, settings: DynamicSettings) -> dict[str, Any]:
         """See `AdvectionDiffusionCase.conditioning`."""

@@ -10,6 +10,7 @@ from impindiff.rollout.checkpointing import (
 )
 from impindiff.rollout.coefficients import depends_on_time
 from impindiff.rollout.halving import can_be_halved
+from impindiff.rollout.memory import MemoryEstimate, estimate_memory
 from impindiff.rollout.result import Rollout, describe_failure, leaf_names
 from impindiff.rollout.rollout import number_of_steps, rollout
 
@@ -18,12 +19,14 @@ __all__ = [
     "AdaptiveStep",
     "Binomial",
     "ForBudget",
+    "MemoryEstimate",
     "Rollout",
     "Segments",
     "StoreStates",
     "can_be_halved",
     "depends_on_time",
     "describe_failure",
+    "estimate_memory",
     "leaf_names",
     "number_of_steps",
     "rollout",

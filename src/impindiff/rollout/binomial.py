@@ -1,10 +1,11 @@
 """A loop that goes backwards with a fixed number of stored states.
 
 The schedule (which states to store, which steps to run again) is that of Griewank and Walther
-(2000), taken from the package checkpoint_schedules. It is turned into a table of single steps,
-forward or backward, that one `lax.scan` works through: the compiled program is as long for a
-thousand steps as for ten. Equinox's checkpointed loop (`equinox.internal`) does a like thing for an
-unknown number of steps; it is not public, and does not tell how often it will run a step.
+(2000), taken from the package checkpoint_schedules. It is turned into tables that one `lax.scan`
+works through, from the last step to the first: load a state, run forward to the step, go back
+through it. The compiled program is as long for a thousand steps as for ten. Equinox's checkpointed
+loop (`equinox.internal`) does a like thing for an unknown number of steps; it is not public, and
+does not tell how often it will run a step.
 """
 
 import functools
@@ -23,59 +24,54 @@ _NONE = -1
 
 
 class _Plan(NamedTuple):
-    """The schedule as tables.
+    """The schedule as tables, by step (all but the last).
 
-    - `stored_in`: by step of the first sweep, the slot that its state is stored in beforehand.
-    - `step`, `backward`, `load`, `store`: the backward sweep, an entry an operation: first load the
-      state from a slot, then store it in one, then go through the step, forward or backward.
+    - `stored_in`: the slot that the first sweep stores the state in before the step.
+    - `load`, `start`: before going back through the step, load this slot, the state before the
+      step `start`, and run forward from there.
+    - `store_before`, `store_in`: before which step on the way the state is stored, and in which
+      slot, all runs in one list; those of a run begin at `first_store` and end with `_NONE`.
     """
 
     slots: int
     stored_in: Int[np.ndarray, " steps"]
-    step: Int[np.ndarray, " operations"]
-    backward: Int[np.ndarray, " operations"]
-    load: Int[np.ndarray, " operations"]
-    store: Int[np.ndarray, " operations"]
+    load: Int[np.ndarray, " steps"]
+    start: Int[np.ndarray, " steps"]
+    first_store: Int[np.ndarray, " steps"]
+    store_before: Int[np.ndarray, " stores"]
+    store_in: Int[np.ndarray, " stores"]
 
 
 @functools.lru_cache(maxsize=16)
 def _plan(steps: int, slots: int) -> _Plan:
     """The plan for all steps but the last, which ordinary differentiation goes through first."""
     slots = min(slots, steps - 1)
-    stored_in = np.full(steps - 1, _NONE)
+    stored_in, load, start, first_store = (np.full(steps - 1, _NONE, np.int32) for _ in range(4))
+    stores: list[tuple[int, int]] = []
     slot_of: dict[int, int] = {}
     free = list(range(slots - 1, -1, -1))
-    operations: list[list[int]] = []
-    backward_sweep = False
-    load = _NONE
-    schedule = iter(MultistageCheckpointSchedule(steps, slots, 0))
-    for action in schedule:
-        if isinstance(action, Forward):
-            store = _NONE
-            if action.write_ics:
-                store = slot_of[action.n0] = free.pop()
-            if not backward_sweep:
-                if store != _NONE:
-                    stored_in[action.n0] = store
-                continue
-            # the step before a Reverse is the same as that: the derivative evaluates it
-            end = action.n1 - 1 if action.write_adj_deps else action.n1
-            for n in range(action.n0, end):
-                operations.append([n, 0, load, store])
-                load = store = _NONE
+    loaded = (_NONE, _NONE, _NONE)
+    first_sweep = True
+    for action in MultistageCheckpointSchedule(steps, slots, 0):
+        if isinstance(action, Forward) and action.write_ics:
+            slot_of[action.n0] = free.pop()
+            if first_sweep:
+                stored_in[action.n0] = slot_of[action.n0]
+            else:
+                stores.append((action.n0, slot_of[action.n0]))
         elif isinstance(action, Copy | Move):
-            load = slot_of[action.n]
+            loaded = (slot_of[action.n], action.n, len(stores))
             if isinstance(action, Move):
                 free.append(slot_of.pop(action.n))
         elif isinstance(action, Reverse):
-            if backward_sweep:
-                operations.append([action.n0, 1, load, _NONE])
-                load = _NONE
-            backward_sweep = True
+            if not first_sweep:
+                load[action.n0], start[action.n0], first_store[action.n0] = loaded
+                stores.append((_NONE, _NONE))
+            first_sweep = False
             if action.n0 == 0:
                 break
-    table = np.asarray(operations).T
-    return _Plan(slots, stored_in, *table)
+    store_before, store_in = np.asarray(stores, np.int32).T
+    return _Plan(slots, stored_in, load, start, first_store, store_before, store_in)
 
 
 def binomial_scan(
@@ -83,23 +79,27 @@ def binomial_scan(
     slots: int,
     parameters: PyTree[Any],
     carry: PyTree[Any],
-    saved: PyTree[Any],
     xs: PyTree[Any],
     outputs: Int[Array, " steps"],
+    number: int,
 ) -> tuple[PyTree[Any], PyTree[Any], PyTree[Any]]:
-    """All steps but the last: (carry, saved with the states at the outputs, statistics)."""
+    """All steps but the last: (carry, states at the outputs reached, statistics).
+
+    The states have room for all output times, `number` of them, zeros where none was reached.
+    """
     head = jax.tree.map(lambda leaf: leaf[:-1], xs)
     plan = _plan(len(outputs), slots)
     # where each step writes: nowhere, unless it is the one that reaches the output time
     writes = jnp.where(jnp.diff(outputs) > 0, outputs[:-1], _NONE)
-    reached, stats = _run((parameters, carry, head), step, plan, writes, saved)
+    reached, stats = _run((parameters, carry, head), step, plan, writes, number)
     return *reached, stats
 
 
 @eqx.filter_custom_vjp
-def _run(differentiated, step, plan, writes, saved):
+def _run(differentiated, step, plan, writes, number):
     parameters, carry, xs = differentiated
     del plan
+    saved = _empty(number, carry[0])
 
     def body(carried, x):
         carry, saved = carried
@@ -110,7 +110,7 @@ def _run(differentiated, step, plan, writes, saved):
 
 
 @_run.def_fwd
-def _run_forward(perturbed, differentiated, step, plan, writes, saved):
+def _run_forward(perturbed, differentiated, step, plan, writes, number):
     del perturbed
     parameters, carry, xs = differentiated
 
@@ -121,7 +121,8 @@ def _run_forward(perturbed, differentiated, step, plan, writes, saved):
         carry, stats = step(parameters, carry, x)
         return (carry, _set(saved, output, carry[0]), stored), stats
 
-    stored = jax.tree.map(lambda leaf: jnp.zeros((plan.slots, *leaf.shape), leaf.dtype), carry)
+    stored = _empty(plan.slots, carry)
+    saved = _empty(number, carry[0])
     (carry, saved, stored), stats = jax.lax.scan(
         body, (carry, saved, stored), (xs, writes, jnp.asarray(plan.stored_in))
     )
@@ -129,56 +130,49 @@ def _run_forward(perturbed, differentiated, step, plan, writes, saved):
 
 
 @_run.def_bwd
-def _run_backward(stored, cotangent, perturbed, differentiated, step, plan, writes, saved):
-    del perturbed, saved
+def _run_backward(stored, cotangent, perturbed, differentiated, step, plan, writes, number):
+    del perturbed, number
     parameters, carry, xs = differentiated
     (carry_bar, saved_bar), _ = cotangent
     free_parameters, fixed_parameters = eqx.partition(parameters, eqx.is_inexact_array)
     free_xs, fixed_xs = eqx.partition(xs, eqx.is_inexact_array)
     carry_bar = _zeros_for_none(carry_bar, carry)
+    store_before, store_in = jnp.asarray(plan.store_before), jnp.asarray(plan.store_in)
 
-    def operate(state, operation):
-        work, stored, bar, parameters_bar, xs_bar = state
-        n, backward, load, store = operation
-        loaded = _get(stored, load)
-        work = jax.tree.map(lambda new, old: jnp.where(load == _NONE, old, new), loaded, work)
-        stored = _set(stored, store, work)
-        x, fixed_x = (_get(of_steps, n) for of_steps in (free_xs, fixed_xs))
-        saved_here = _zeros_for_none(jax.tree.map(lambda all: all[writes[n]], saved_bar), work[0])
-        reached = jax.tree.map(
-            lambda b, s: b + jnp.where(writes[n] == _NONE, 0, s), bar[0], saved_here
-        )
-        bar_after = (reached, bar[1])
+    def go_back(state, row):
+        stored, bar, parameters_bar = state
+        n, x, fixed_x, write, load, start, first_store = row
 
-        def go_on(_):
-            after, _ = step(parameters, work, eqx.combine(x, fixed_x))
-            nothing = jax.tree.map(jnp.zeros_like, (free_parameters, x))
-            return after, bar, *nothing
+        def go_on(m, state):
+            stored, carry, store = state
+            here = store_before[store] == m
+            stored = _set(stored, jnp.where(here, store_in[store], _NONE), carry)
+            carry, _ = step(parameters, carry, _get(xs, m))
+            return stored, carry, store + here
 
-        def go_back(_):
-            def carried_on(free_parameters, work, x):
-                combined = eqx.combine(free_parameters, fixed_parameters)
-                return step(combined, work, eqx.combine(x, fixed_x))[0]
+        state = (stored, _get(stored, load), first_store)
+        stored, before, _ = jax.lax.fori_loop(start, n, go_on, state)
 
-            _, pull_back = jax.vjp(carried_on, free_parameters, work, x)
-            of_parameters, before, of_x = pull_back(bar_after)
-            return work, before, of_parameters, of_x
+        def carried_on(free_parameters, carry, x):
+            combined = eqx.combine(free_parameters, fixed_parameters)
+            return step(combined, carry, eqx.combine(x, fixed_x))[0]
 
-        work, bar, of_parameters, of_x = jax.lax.cond(backward == 1, go_back, go_on, None)
-        parameters_bar = jax.tree.map(jnp.add, parameters_bar, of_parameters)
-        xs_bar = _set(xs_bar, jnp.where(backward == 1, n, _NONE), of_x)
-        return (work, stored, bar, parameters_bar, xs_bar), None
+        _, pull_back = jax.vjp(carried_on, free_parameters, before, x)
+        saved_here = _zeros_for_none(_get(saved_bar, write), before[0])
+        reached = jax.tree.map(lambda b, s: b + jnp.where(write == _NONE, 0, s), bar[0], saved_here)
+        of_parameters, bar, of_x = pull_back((reached, bar[1]))
+        return (stored, bar, jax.tree.map(jnp.add, parameters_bar, of_parameters)), of_x
 
-    start = (
-        carry,
-        stored,
-        carry_bar,
-        jax.tree.map(jnp.zeros_like, free_parameters),
-        jax.tree.map(jnp.zeros_like, free_xs),
-    )
-    table = tuple(jnp.asarray(column) for column in plan[2:])
-    (_, _, bar, parameters_bar, xs_bar), _ = jax.lax.scan(operate, start, table)
+    number = len(plan.load)
+    by_step = (np.arange(number, dtype=np.int32), free_xs, fixed_xs, writes, *plan[2:5])
+    start = (stored, carry_bar, jax.tree.map(jnp.zeros_like, free_parameters))
+    (_, bar, parameters_bar), xs_bar = jax.lax.scan(go_back, start, by_step, reverse=True)
     return parameters_bar, bar, xs_bar
+
+
+def _empty(number: int, like: PyTree[Any]) -> PyTree[Any]:
+    """Room for so many."""
+    return jax.tree.map(lambda leaf: jnp.zeros((number, *leaf.shape), leaf.dtype), like)
 
 
 def _get(stored: PyTree[Any], slot: Any) -> PyTree[Any]:

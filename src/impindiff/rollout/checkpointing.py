@@ -194,8 +194,11 @@ class Binomial(AbstractCheckpointing):
 
     - `slots`: states that may be stored at the same time.
 
-    Source: Griewank and Walther, "Algorithm 799: revolve", ACM TOMS 26 (2000), as the package
-    checkpoint_schedules gives it.
+    Which states to store and which steps to run again comes from the package checkpoint_schedules.
+    It lists actions for a loop of Python's; one that is compiled once for any number of steps is
+    this library's, and so are `StoreStates` and `Segments`, which are plain nested scans.
+
+    Source: Griewank and Walther, "Algorithm 799: revolve", ACM TOMS 26 (2000).
     """
 
     slots: int = eqx.field(static=True)
@@ -217,9 +220,9 @@ class Binomial(AbstractCheckpointing):
         if len(outputs) == 1:
             return StoreStates().run(step, parameters, carry, xs, outputs, number)
         initial = carry[0]
-        # zeros, for nothing beside the differentiated may depend on what is
-        saved = jax.tree.map(lambda leaf: jnp.zeros((number, *leaf.shape), leaf.dtype), initial)
-        carry, saved, stats = binomial_scan(step, self.slots, parameters, carry, saved, xs, outputs)
+        carry, saved, stats = binomial_scan(
+            step, self.slots, parameters, carry, xs, outputs, number
+        )
         # The last step is the first that the backward pass goes through: it need not be run again.
         last_x = jax.tree.map(lambda leaf: leaf[-1], xs)
         carry, last_stats = step(parameters, carry, last_x)

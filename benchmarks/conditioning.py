@@ -1,0 +1,119 @@
+"""What a velocity that changes in time costs a training step, by the way time enters the field.
+
+    python benchmarks/conditioning.py
+
+The case advection_diffusion_dynamic as shipped (5 fields of 128 x 64 cells, 38 Crank-Nicolson
+steps, SIREN 3 x 64, float64): value and gradient of its loss, whose steps are those of a training
+step, with a steady field in place of the dynamic one and with each conditioning. Compiled ahead of
+time, interleaved, medians of ratios; temporary memory by XLA's memory analysis. Each field is
+scaled to flows of the case's size first, so that the solves are those of training.
+"""
+
+import os
+import statistics
+import time
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import impindiff as ipd
+from impindiff.cases import (
+    AdvectionDiffusion,
+    AdvectionDiffusionDynamic,
+    load_configuration,
+)
+from impindiff.workflow import prepare
+
+REPEATS = 7
+BOUND = 1.5  # of last_layer, relative to the steady field
+CONDITIONINGS = ("last_layer", "modulation", "hypernetwork")
+FLOW = 0.5  # mean velocity of the case
+
+
+def fields(case: AdvectionDiffusionDynamic, settings: Any) -> dict[str, AdvectionDiffusion]:
+    """The models, by the name of what conditions their velocity."""
+    found = {}
+    time_basis = case.conditioning(settings)["time"]
+    for name in (None, *CONDITIONINGS):
+        box, field = settings.grid, settings.field
+        model = case.model(settings, jax.random.key(0))
+        velocity = ipd.ConditionalField(
+            2,
+            box.lower,
+            box.upper,
+            periodic=(True, True),
+            width=field.width,
+            depth=field.depth,
+            omega_first=field.omega_first,
+            omega=field.omega,
+            conditioning=name,
+            time=None if name is None else time_basis,
+            key=jax.random.key(0),
+        )
+        # of last_layer the outputs are (component, function of time): shift the constant ones
+        biases = velocity.network.biases[-1]
+        shift = np.zeros(biases.shape)
+        shift[:: len(shift) // 2] = FLOW
+        velocity = eqx.tree_at(lambda v: v.network.biases[-1], velocity, biases + shift)
+        found[name or "steady"] = eqx.tree_at(lambda m: m.velocity, model, velocity)
+    return found
+
+
+def main() -> int:
+    jax.config.update("jax_enable_x64", True)
+    case = AdvectionDiffusionDynamic()
+    chosen = ["truth.held_out_samples=1", "forecast.until=0.36"]
+    data, settings = prepare(case, load_configuration(case.settings, [], chosen))
+    loss = case.loss(settings, data)
+    programs, memory, compile_seconds = {}, {}, {}
+    for name, model in fields(case, settings).items():
+
+        @eqx.filter_value_and_grad
+        def value(model):
+            return loss(model, loss.probe())[0]
+
+        start = time.perf_counter()
+        jitted: Any = eqx.filter_jit(value)
+        compiled = jitted.lower(model).compile()
+        compile_seconds[name] = time.perf_counter() - start
+        memory[name] = compiled.compiled.memory_analysis().temp_size_in_bytes / 1e6
+        programs[name] = lambda compiled=compiled, model=model: jax.block_until_ready(
+            jax.tree.leaves(eqx.filter(compiled(model), eqx.is_array))
+        )
+    seconds: dict[str, list[float]] = {name: [] for name in programs}
+    for repeat in range(REPEATS + 1):
+        for name, run in programs.items():
+            start = time.perf_counter()
+            run()
+            if repeat:
+                seconds[name].append(time.perf_counter() - start)
+    steps = loss.probe().shape[0]
+    table = Table(
+        title=f"{os.cpu_count()} cores, float64, {len(data.training)} fields, {steps} time steps"
+    )
+    columns = ("field", "ms a time step", "relative to steady", "temporary MB", "compiled in s")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "field" else "right")
+    ratios = {}
+    for name, values in seconds.items():
+        ratios[name] = statistics.median(
+            a / b for a, b in zip(values, seconds["steady"], strict=True)
+        )
+        table.add_row(
+            name,
+            f"{1e3 * statistics.median(values) / steps:.1f}",
+            f"{ratios[name]:.2f}",
+            f"{memory[name]:.0f}",
+            f"{compile_seconds[name]:.0f}",
+        )
+    Console(width=100).print(table)
+    print(f"last_layer / steady, a time step: {ratios['last_layer']:.2f} (bound {BOUND})")
+    return int(ratios["last_layer"] > BOUND)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

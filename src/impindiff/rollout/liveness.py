@@ -1,0 +1,129 @@
+"""How much memory a traced program takes, read off its jaxpr: nothing is compiled or run."""
+
+import functools
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
+
+# The one operation that reads the result of such an operation makes it itself, entry by entry.
+_FUSED = frozenset({
+    "abs", "add", "add_any", "and", "broadcast_in_dim", "concatenate", "convert_element_type",
+    "copy", "cos", "div", "eq", "exp", "expand_dims", "ge", "gt", "integer_pow", "iota",
+    "is_finite", "le", "log", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "or",
+    "pad", "pow", "reshape", "rev", "rsqrt", "select_n", "sign", "sin", "slice", "sqrt", "squeeze",
+    "stop_gradient", "sub", "tanh",
+})  # fmt: skip
+_REDUCTIONS = frozenset({"reduce_sum", "reduce_max", "reduce_min", "reduce_and", "reduce_or"})
+
+
+def peak_bytes(jaxpr: ClosedJaxpr) -> int:
+    """The most bytes that the values computed in a program take at one time.
+
+    Every value is freed after its last use; an operation that frees an operand of the size of its
+    result writes there; a loop updates what it carries in place. Arguments and results of the
+    whole program are not counted, as in `temp_size_in_bytes` of XLA's memory analysis. XLA fuses
+    operations (less memory) and packs buffers with gaps (more).
+    """
+    results = {v for v in jaxpr.jaxpr.outvars if isinstance(v, Var)}
+    return _peak(jaxpr.jaxpr, frozenset(), frozenset(results))
+
+
+def _bytes(variables: Iterable[Any]) -> int:
+    # what has no size is no array: a token that orders effects
+    arrays = (v.aval for v in variables if hasattr(v.aval, "size"))
+    return sum(aval.size * aval.dtype.itemsize for aval in arrays)
+
+
+def _peak(jaxpr: Jaxpr, owned: frozenset[Var], elsewhere: frozenset[Var] = frozenset()) -> int:
+    """The peak of `jaxpr`: of what it computes, and of the arguments it owns until used up.
+
+    - `elsewhere`: results whose memory somebody else counts.
+    """
+    fused, last_use = _uses(jaxpr)
+    live = {v: _bytes([v]) for v in owned}
+    now = peak = sum(live.values())
+    for i, equation in enumerate(jaxpr.eqns):
+        dying = {v for v in live if last_use.get(v, i) <= i}
+        freed = sum(live.pop(v) for v in dying)
+        results = [v for v in equation.outvars if v in last_use and v not in elsewhere]
+        inside = _inside(equation, frozenset(dying))
+        kept = 0 if fused[i] else _bytes(results)
+        # without a program inside, the result goes where an operand was, if it fits there
+        during = max(kept, freed) if inside is None else max(inside, kept, freed)
+        peak = max(peak, now - freed + during)
+        live |= {v: 0 if kept == 0 else _bytes([v]) for v in results}
+        now += kept - freed
+    return peak
+
+
+def _uses(jaxpr: Jaxpr) -> tuple[list[bool], dict[Var, int]]:
+    """Whether each operation is fused into the one that reads it, and each value's last use.
+
+    What a fused operation reads is needed until the operation runs that it is fused into.
+    """
+    readers: dict[Var, list[int]] = {}
+    for i, equation in enumerate(jaxpr.eqns):
+        for v in {v for v in equation.invars if isinstance(v, Var)}:
+            readers.setdefault(v, []).append(i)
+    results = {v for v in jaxpr.outvars if isinstance(v, Var)}
+    last_use = {v: len(jaxpr.eqns) for v in results}
+    runs_at = list(range(len(jaxpr.eqns)))
+    fused = [False] * len(jaxpr.eqns)
+    for i, equation in reversed(list(enumerate(jaxpr.eqns))):
+        by = readers.get(equation.outvars[0], []) if equation.primitive.name in _FUSED else []
+        if len(by) == 1 and equation.outvars[0] not in results:
+            fused[i] = jaxpr.eqns[by[0]].primitive.name in _FUSED | _REDUCTIONS
+        if fused[i]:
+            runs_at[i] = runs_at[by[0]]
+        for v in equation.invars:
+            if isinstance(v, Var):
+                last_use[v] = max(last_use.get(v, i), runs_at[i])
+    return fused, last_use
+
+
+def _inside(equation: JaxprEqn, dying: frozenset[Var]) -> int | None:
+    """The bytes that an operation takes while its own programs run; None if it has none."""
+    name, parameters = equation.primitive.name, equation.params
+    if name == "scan":
+        body = parameters["jaxpr"].jaxpr
+        consts, carry = parameters["num_consts"], parameters["num_carry"]
+        stacked = _bytes(equation.outvars[carry:])
+        return stacked + _peak(body, frozenset(body.invars[consts:]))
+    if name == "while":
+        body = parameters["body_jaxpr"].jaxpr
+        return _peak(body, frozenset(body.invars[parameters["body_nconsts"] :]))
+    if name == "custom_linear_solve":
+        return _peak(parameters["jaxprs"].solve.jaxpr, frozenset())
+    if name == "linear_solve":  # Lineax's: the solver is not part of the jaxpr
+        programs = [_implementation(equation)]
+    else:
+        programs = [
+            p.jaxpr if isinstance(p, ClosedJaxpr) else p
+            for p in jax.tree.leaves(list(parameters.values()), is_leaf=_is_program)
+            if _is_program(p)
+        ]
+    if not programs:
+        return None
+    return max(_peak(p, _handed_over(p, equation, dying)) for p in programs)
+
+
+def _handed_over(program: Jaxpr, equation: JaxprEqn, dying: frozenset[Var]) -> frozenset[Var]:
+    """The arguments of an operation's program that nobody needs afterwards."""
+    arguments = equation.invars[len(equation.invars) - len(program.invars) :]
+    if len(arguments) != len(program.invars):
+        return frozenset()
+    pairs = zip(program.invars, arguments, strict=True)
+    return frozenset(p for p, a in pairs if not isinstance(a, Literal) and a in dying)
+
+
+def _implementation(equation: JaxprEqn) -> Jaxpr:
+    arrays: list[Any] = [v.aval for v in equation.invars]
+    arguments = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in arrays]
+    run = functools.partial(equation.primitive.impl, **equation.params)
+    return jax.make_jaxpr(run)(*arguments).jaxpr
+
+
+def _is_program(parameter: Any) -> bool:
+    return isinstance(parameter, ClosedJaxpr | Jaxpr)
