@@ -1,4 +1,4 @@
-"""The README's example runs as it stands."""
+"""The README's Python, block after block, runs as it stands."""
 
 import re
 import runpy
@@ -10,13 +10,14 @@ import jax.numpy as jnp
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_example_gives_a_loss_and_a_gradient(tmp_path):
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def test_the_example_gives_a_loss_and_a_gradient(tmp_path, capsys):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     script = tmp_path / "example.py"
-    script.write_text(code)
+    script.write_text("\n".join(blocks))
     names = runpy.run_path(str(script))
     assert names["value"] > 0
     leaves = jax.tree.leaves(names["gradient"])
     assert leaves
     assert all(jnp.isfinite(leaf).all() for leaf in leaves)
     assert jnp.abs(names["gradient"].velocity.network.weights[0]).max() > 0
+    assert "work of a step" in capsys.readouterr().out

@@ -154,7 +154,8 @@ def latent_figure(
             elif known:
                 row[0].set_visible(False)
                 row[2].set_visible(False)
-            colour_bar(figure, row[: middle + 1], FIELD_MAP, scale, name)
+            # the titles name the field; along the bar there is no room for it twice
+            colour_bar(figure, row[: middle + 1], FIELD_MAP, scale, "")
             first = row[0 if truth is not None else middle]
             first.set_ylabel(axis_labels[1])
             first.tick_params(labelleft=True)
