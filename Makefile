@@ -23,6 +23,7 @@ types: $(VENV)/.dev
 
 validate: $(VENV)/.core
 	$(BIN)/python validation/operators.py
+	$(BIN)/python validation/steppers.py
 	$(BIN)/python validation/burgers.py
 	$(BIN)/python validation/gradient.py
 
@@ -33,6 +34,7 @@ benchmarks: $(VENV)/.core
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/conditioning.py
 	$(BIN)/python benchmarks/burgers.py
+	$(BIN)/python benchmarks/stability.py
 
 $(VENV)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -139,6 +139,20 @@ def memory_table() -> str:
     return "\n".join(lines)
 
 
+def stability_table() -> str:
+    """Of benchmarks/stability.py."""
+    results = stored("stability")
+    lines = [
+        f"| largest dt (error there), limited by | {' | '.join(results)} |",
+        "|---" * (1 + len(results)) + "|",
+    ]
+    for rows in zip(*results.values(), strict=True):
+        kind = "implicit" if rows[0]["implicit"] else "explicit"
+        cells = (f"{r['dt']:.3g} ({r['error_percent']:.2g} %), {r['limit']}" for r in rows)
+        lines.append(f"| `{rows[0]['stepper']}`, {kind} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def between(text: str, start: str, end: str, content: str) -> str:
     """The text with what stands between two markers replaced."""
     head, _, rest = text.partition(start)
@@ -164,6 +178,7 @@ def main() -> None:
     text = between(text, "<!-- burgers:", "<!-- end of burgers -->", burgers_table())
     text = between(text, "<!-- dynamic:", "<!-- end of dynamic -->", dynamic_table())
     text = between(text, "<!-- memory:", "<!-- end of memory -->", memory_table())
+    text = between(text, "<!-- stability:", "<!-- end of stability -->", stability_table())
     README.write_text(text)
 
 

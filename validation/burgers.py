@@ -1,14 +1,12 @@
-"""Nonlinear problems whose solutions are known: Burgers' equation in time, in space, as a system.
+"""Nonlinear problems whose solutions are known: Burgers' equation in one dimension, two, a system.
 
     python validation/burgers.py
 
-1. Steppers: 1-D Burgers with the forcing that makes a smooth u(t, x) solve the discretised
-   equation exactly, so that the error is the stepper's alone (largest error).
-2. Operators: a travelling wave between walls whose values depend on time; the sine that steepens
+1. Operators: a travelling wave between walls whose values depend on time; the sine that steepens
    into a shock (Cole-Hopf); a manufactured solution in two dimensions with a diffusivity that
    varies; and the 2-D Burgers system for (u, v), a dictionary of two fields. Crank-Nicolson with
    steps so small that the mean absolute error is the spatial scheme's.
-3. The gradient of a loss at the end of the system's rollout with respect to the viscosity and both
+2. The gradient of a loss at the end of the system's rollout with respect to the viscosity and both
    initial fields, against central differences.
 
 The order is the slope of a straight line through the last 3 refinements. Float64. Exits with 1 if
@@ -17,13 +15,14 @@ an order is off by more than 0.15 or the gradient by more than 1e-6.
 
 import sys
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
+from orders import Row, row, table_of
 from rich.console import Console
 from rich.table import Table
 
@@ -35,41 +34,6 @@ GRADIENT_BOUND = 1e-6
 PI2 = 2 * np.pi
 TIGHT = ipd.NewtonKrylov(rtol=1e-12, atol=1e-14)
 CRANK_NICOLSON = ipd.CrankNicolson(solver=TIGHT, gradient=ipd.ImplicitAdjoint(rtol=1e-12))
-STEPPERS = (
-    (ipd.BackwardEuler(solver=TIGHT), 1, (40, 80, 160, 320)),
-    (CRANK_NICOLSON, 2, (20, 40, 80, 160)),
-    (ipd.ForwardEuler(), 1, (80, 160, 320, 640)),
-    (ipd.RK4(), 4, (20, 40, 80, 160)),
-)
-
-
-class Row(NamedTuple):
-    """One line of the table."""
-
-    problem: str
-    method: str
-    refined: str
-    sizes: tuple[int, ...]
-    errors: tuple[float, ...]
-    order: float
-    theory: float
-
-    @property
-    def passed(self) -> bool:
-        return abs(self.order - self.theory) <= TOLERANCE
-
-
-def row(
-    problem: str,
-    method: str,
-    refined: str,
-    theory: float,
-    sizes: tuple[int, ...],
-    error: Callable[[int], float],
-) -> Row:
-    errors = tuple(error(n) for n in sizes)
-    order = -float(np.polyfit(np.log(sizes[-3:]), np.log(errors[-3:]), 1)[0])
-    return Row(problem, method, refined, sizes, errors, order, theory)
 
 
 def burgers_flux(u):
@@ -93,48 +57,12 @@ class Burgers(ipd.HybridModel):
         return rate if latent is None else rate + latent
 
 
-def final(model: ipd.HybridModel, u0, until: float, steps: int, stepper=CRANK_NICOLSON):
-    return jax.tree.map(
-        lambda leaf: leaf[-1],
-        ipd.rollout(model, u0, [0.0, until], stepper=stepper, dt=until / steps).u,
-    )
+def final(model: ipd.HybridModel, u0, until: float, steps: int):
+    result = ipd.rollout(model, u0, [0.0, until], stepper=CRANK_NICOLSON, dt=until / steps)
+    return jax.tree.map(lambda leaf: leaf[-1], result.u)
 
 
-# 1. In time
-
-
-def time_error(stepper, steps: int) -> float:
-    grid = ipd.Grid((0,), (1,), (16,))
-    (x,) = grid.centers
-
-    def exact(t):
-        return 1 + 0.5 * jnp.sin(PI2 * (x - 0.6 * t)) * jnp.exp(-0.5 * t) + 0.2 * jnp.cos(3 * t)
-
-    unforced = Burgers(grid, 0.01)
-
-    def forcing(t):
-        value, rate = jax.jvp(exact, (t,), (jnp.ones_like(t),))
-        return rate - unforced.tendency(t, value, None)
-
-    u = final(Burgers(grid, 0.01, forcing=forcing), exact(0.0), 1.0, steps, stepper)
-    return float(jnp.abs(u - exact(1.0)).max())
-
-
-def time_rows() -> list[Row]:
-    return [
-        row(
-            "1-D, manufactured",
-            type(stepper).__name__,
-            "steps",
-            order,
-            steps,
-            lambda n, stepper=stepper: time_error(stepper, n),
-        )
-        for stepper, order, steps in STEPPERS
-    ]
-
-
-# 2. In space
+# 1. In space
 
 
 def wave_error(scheme: str, cells: int) -> float:
@@ -245,8 +173,9 @@ def system_error(cells: int) -> float:
 
 
 def space_rows() -> list[Row]:
+    measured = partial(row, tolerance=TOLERANCE)
     out = [
-        row(
+        measured(
             "1-D, travelling wave",
             scheme,
             "cells",
@@ -256,14 +185,15 @@ def space_rows() -> list[Row]:
         )
         for scheme, theory in (("rusanov", 1), ("central", 2), ("van_leer", 2))
     ]
-    out.append(row("1-D, Cole-Hopf sine", "central", "cells", 2, (64, 128, 256, 512), sine_error))
+    sizes = (64, 128, 256, 512)
+    out.append(measured("1-D, Cole-Hopf sine", "central", "cells", 2, sizes, sine_error))
     sizes = (12, 24, 48, 96)
-    out.append(row("2-D, manufactured", "central", "cells", 2, sizes, manufactured_error))
-    out.append(row("2-D system, front", "central", "cells", 2, (8, 16, 32, 64), system_error))
+    out.append(measured("2-D, manufactured", "central", "cells", 2, sizes, manufactured_error))
+    out.append(measured("2-D system, front", "central", "cells", 2, (8, 16, 32, 64), system_error))
     return out
 
 
-# 3. The gradient
+# 2. The gradient
 
 
 def gradient_errors(directions: int = 4) -> list[tuple[str, float]]:
@@ -304,18 +234,7 @@ def gradient_errors(directions: int = 4) -> list[tuple[str, float]]:
 
 def main() -> int:
     jax.config.update("jax_enable_x64", True)
-    measured = time_rows() + space_rows()
-    table = Table(title="Burgers' equation: order of accuracy")
-    headings = ("problem", "method", "refined", "errors, halving", "order", "theory", "")
-    for heading in headings:
-        table.add_column(heading)
-    for r in measured:
-        sizes = f"{r.refined} {r.sizes[0]}-{r.sizes[-1]}"
-        errors = " ".join(f"{e:.1e}" for e in r.errors)
-        verdict = "ok" if r.passed else "OFF"
-        table.add_row(
-            r.problem, r.method, sizes, errors, f"{r.order:.2f}", f"{r.theory:g}", verdict
-        )
+    measured = space_rows()
     gradients = gradient_errors()
     second = Table(title="Gradient through the 2-D system, against central differences")
     for heading in ("with respect to", "relative error", "bound", ""):
@@ -324,7 +243,7 @@ def main() -> int:
         verdict = "ok" if error <= GRADIENT_BOUND else "MISSED"
         second.add_row(name, f"{error:.1e}", f"{GRADIENT_BOUND:.0e}", verdict)
     console = Console(width=120)
-    console.print(table)
+    console.print(table_of(measured, "Burgers' equation: order of accuracy in space"))
     console.print(second)
     passed = all(r.passed for r in measured) and all(e <= GRADIENT_BOUND for _, e in gradients)
     return 0 if passed else 1
