@@ -1,5 +1,32 @@
-"""All tests run in float64: they check mathematics."""
+"""All tests run in float64: they check mathematics. Most of their time is XLA's compilation.
 
-import jax
+So XLA compiles with little optimisation, and what it has compiled is shared by all tests of a
+session: those of every worker, and the command's processes, which inherit the environment. What is
+in the environment already stays as it is: `XLA_FLAGS= pytest` tests optimised programs.
+"""
+
+import os
+import shutil
+import tempfile
+
+# before JAX is imported, which reads them
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
+    "--xla_cpu_parallel_codegen_split_count=1",
+)
+_OWN_FOLDER = None
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _OWN_FOLDER = tempfile.mkdtemp(prefix="impindiff-compiled-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _OWN_FOLDER
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
+
+import jax  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
+
+
+def pytest_unconfigure():
+    if _OWN_FOLDER is not None:
+        shutil.rmtree(_OWN_FOLDER, ignore_errors=True)

@@ -9,7 +9,7 @@ from systems import GRID, TIMES, Decay, TwoGases, blobs, transport
 from impindiff.errors import SolverError
 from impindiff.implicit import NewtonKrylov
 from impindiff.rollout import rollout
-from impindiff.steppers import RK4, CrankNicolson
+from impindiff.steppers import RK4, CrankNicolson, KenCarp4
 
 MODEL = transport()
 STEPS = len(TIMES) - 1
@@ -91,7 +91,9 @@ def test_the_error_names_the_first_step_that_failed():
         rollout(model, jnp.ones(2), np.asarray([0.0, 0.2, 0.4, 0.6, 0.8]))
 
 
-@pytest.mark.parametrize("stepper", [CrankNicolson(), RK4()], ids=["implicit", "explicit"])
+@pytest.mark.parametrize(
+    "stepper", [CrankNicolson(), KenCarp4(), RK4()], ids=["implicit", "stages", "explicit"]
+)
 def test_the_error_names_the_field_of_a_state_of_two(stepper):
     u0 = {"fuel": jnp.ones(3), "oxygen": jnp.ones(3)}
     model = TwoGases(jnp.asarray([1.0, 1.0, 1.0]))

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from systems import Decay, TwoGases, blobs, transport
 
+from helpers import central_difference_error, dot, normal_like
 from impindiff import InputError
 from impindiff.implicit import ImplicitAdjoint, NewtonKrylov
 from impindiff.implicit.solver import AbstractRootSolver
 from impindiff.rollout import Binomial, ForBudget, Segments, StoreStates, rollout
 from impindiff.rollout.checkpointing import Sizes
-from impindiff.steppers import RK4, BackwardEuler, CrankNicolson
+from impindiff.steppers import BDF2, RK4, SDIRK2, BackwardEuler, CrankNicolson, KenCarp4
 from impindiff.steppers.implicit import ImplicitStepper
 
 SCHEDULES = [Segments(), Segments(4), Segments(100), Binomial(1), Binomial(3), Binomial(50)]
@@ -40,18 +41,21 @@ def tight(stepper: type[ImplicitStepper] = CrankNicolson) -> ImplicitStepper:
     return stepper(solver=NewtonKrylov(rtol=1e-13, atol=1e-14))
 
 
-def value_and_gradient(model, u0, schedule, stepper, **options):
-    @eqx.filter_value_and_grad
+@eqx.filter_jit
+def value_and_gradient(model, u0, schedule, stepper):
+    """((value, result), gradient) with respect to the model, u0 and the probe."""
+
+    @eqx.filter_value_and_grad(has_aux=True)
     def loss(free):
         model, u0, probe = free
         result = rollout(
             model, u0, TIMES, dt=DT, stepper=stepper, checkpointing=schedule, throw=False,
-            probe=probe, **options,
+            probe=probe,
         )  # fmt: skip
-        return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(result.u))
+        return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(result.u)), result
 
     batch = jax.tree.leaves(u0)[0].shape[:1] if getattr(model, "grid", None) else ()
-    return eqx.filter_jit(loss)((model, u0, jnp.zeros((13, *batch))))
+    return loss((model, u0, jnp.zeros((13, *batch))))
 
 
 def assert_same(one, other, rtol=1e-11):
@@ -59,67 +63,73 @@ def assert_same(one, other, rtol=1e-11):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-13)
 
 
+@pytest.fixture(scope="module")
+def of_a_batch():
+    """With every state stored."""
+    return value_and_gradient(transport(), blobs(2), StoreStates(), tight())
+
+
 @each_schedule
-def test_gradient_of_a_batch_through_a_field(schedule):
-    """With respect to the model, each sample's initial state, and the adjoint's probe."""
-    model, u0 = transport(), blobs(2)
-    expected, found = (value_and_gradient(model, u0, s, tight()) for s in (StoreStates(), schedule))
-    (value, (of_model, of_u0, _)), (value2, (of_model2, of_u02, probe)) = expected, found
+def test_a_batch_through_a_field(of_a_batch, schedule):
+    """Trajectory, statistics; gradient of the model, each sample's u0, and the adjoint's probe."""
+    (value, result), (of_model, of_u0, _) = of_a_batch
+    (value2, result2), (of_model2, of_u02, probe) = value_and_gradient(
+        transport(), blobs(2), schedule, tight()
+    )
+    assert_same((result.u, result.stats), (result2.u, result2.stats))
+    assert result2.stats.iterations.shape == (13, 2)
+    assert result2.checkpointing == schedule
     assert_same((value, of_model, of_u0), (value2, of_model2, of_u02))
     assert probe.shape == (13, 2)
     assert np.all(np.asarray(probe) > 0)
     assert np.max(np.asarray(probe)) < 1e-8
 
 
-@each_schedule
-@pytest.mark.parametrize("stepper", [tight(BackwardEuler), RK4()], ids=["implicit", "explicit"])
-def test_gradient_with_coefficients_that_change_in_time(schedule, stepper):
-    """A coefficient for each step is differentiated too."""
+class Moving(Decay):
+    rate: jax.Array = eqx.field(default_factory=lambda: jnp.asarray(2.0))
 
-    class Moving(Decay):
-        rate: jax.Array = eqx.field(default_factory=lambda: jnp.asarray(2.0))
+    def latent(self, t):
+        return self.rate * jnp.cos(t)
 
-        def latent(self, t):
-            return self.rate * jnp.cos(t)
 
-    model = Moving(None)
-    expected, found = (
-        value_and_gradient(model, jnp.asarray([1.0, 0.5]), s, stepper)
-        for s in (StoreStates(), schedule)
-    )
-    assert_same(expected, found, rtol=1e-10)
-    assert float(abs(found[1][0].rate)) > 1e-3
+@pytest.mark.parametrize(
+    "stepper",
+    [tight(BackwardEuler), tight(BDF2), tight(SDIRK2), tight(KenCarp4), RK4()],
+    ids=lambda stepper: type(stepper).__name__,
+)
+def test_gradient_with_coefficients_that_change_in_time(stepper):
+    """A coefficient for each step and node is differentiated too."""
+    model, u0 = Moving(None), jnp.asarray([1.0, 0.5])
+    (value, _), gradient = value_and_gradient(model, u0, StoreStates(), stepper)
+    for schedule in (Segments(4), Binomial(3)):
+        (value2, _), gradient2 = value_and_gradient(model, u0, schedule, stepper)
+        assert_same((value, gradient), (value2, gradient2), rtol=1e-10)
+
+    direction, parameters = normal_like(0, (model, u0)), (model, u0)
+    slope = jnp.asarray(dot(gradient[:2], direction))
+
+    def along(parameters):
+        return value_and_gradient(parameters[0], parameters[1], StoreStates(), stepper)[0][0]
+
+    assert float(abs(gradient[0].rate)) > 1e-3
+    assert central_difference_error(along, parameters, direction, slope) < 1e-7
+
+
+GASES = TwoGases(jnp.asarray(0.7))
+AMOUNTS = {"fuel": jnp.ones(3), "oxygen": jnp.full(3, 2.0)}
 
 
 def test_gradient_of_a_pytree_state():
-    u0 = {"fuel": jnp.ones(3), "oxygen": jnp.full(3, 2.0)}
-    expected, found = (
-        value_and_gradient(TwoGases(jnp.asarray(0.7)), u0, s, tight())
-        for s in (StoreStates(), Binomial(2))
-    )
-    assert_same(expected, found)
-
-
-@each_schedule
-def test_trajectory_and_statistics(schedule):
-    model, u0 = transport(), blobs(2)
-    expected, found = (
-        rollout(model, u0, TIMES, dt=DT, stepper=tight(), checkpointing=s)
-        for s in (StoreStates(), schedule)
-    )
-    assert_same((expected.u, expected.stats), (found.u, found.stats))
-    assert found.stats.iterations.shape == (13, 2)
-    assert found.checkpointing == schedule
+    (value, _), gradient = value_and_gradient(GASES, AMOUNTS, StoreStates(), tight())
+    (value2, _), gradient2 = value_and_gradient(GASES, AMOUNTS, Binomial(2), tight())
+    assert_same((value, gradient), (value2, gradient2))
 
 
 @pytest.mark.parametrize("schedule", [StoreStates(), *SCHEDULES], ids=str)
 def test_number_of_solves_is_that_of_theory(schedule):
     counter: list = []
-    model = TwoGases(jnp.asarray(0.7))
-    u0 = {"fuel": jnp.ones(3), "oxygen": jnp.full(3, 2.0)}
-    jax.block_until_ready(
-        value_and_gradient(model, u0, schedule, BackwardEuler(solver=Counting(counter=counter)))
-    )
+    stepper = BackwardEuler(solver=Counting(counter=counter))
+    jax.block_until_ready(value_and_gradient(GASES, AMOUNTS, schedule, stepper))
     jax.effects_barrier()
     assert len(counter) == schedule.solves(13)
 

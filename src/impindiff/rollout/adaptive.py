@@ -69,7 +69,7 @@ class AdaptiveStep(eqx.Module):
 class AcceptedSteps(NamedTuple):
     """The steps that were accepted, and how the search for them ended.
 
-    - `schedule`: `max_steps` of them, those beyond `accepted` of length 0.
+    - `schedule`: `max_steps` of them, those beyond `accepted` of length 0 at time `t`.
     - `t`, `reached`: where they lead to, and whether that is the last time.
     """
 
@@ -219,9 +219,9 @@ def _search(
         return jax.tree.map(lambda a, b: jnp.where(enough, a, b), taken, refused)
 
     zero = jnp.zeros((), jnp.int32)
-    # those beyond the last step: nowhere, of length 0, leading to the last time
+    # those beyond the last step: of length 0, leading to the last time
     nothing = Schedule(
-        jnp.full(control.max_steps, times[-1]),
+        jnp.full(control.max_steps, times[0]),
         jnp.zeros(control.max_steps, times.dtype),
         jnp.full(control.max_steps, last, jnp.int32),
     )
@@ -244,7 +244,10 @@ def _search(
         schedule=nothing,
     )
     end = jax.lax.while_loop(going, attempt, start)
-    return AcceptedSteps(end.schedule, end.accepted, end.rejected, end.t, end.target > last)
+    # The end of the last step is read off the start of the one that follows.
+    beyond = jnp.arange(control.max_steps) >= end.accepted
+    schedule = end.schedule._replace(starts=jnp.where(beyond, end.t, end.schedule.starts))
+    return AcceptedSteps(schedule, end.accepted, end.rejected, end.t, end.target > last)
 
 
 def _largest(error: PyTree[Any], batch_ndim: int) -> Float[Array, ""]:

@@ -84,8 +84,10 @@ def rollout(
     found = None
     if isinstance(dt, AdaptiveStep):
         require_times(times)
+        # as arrays: one program serves all tolerances
+        control = jax.tree.map(jnp.asarray, dt)
         found = find_steps(
-            *without_tangents((model, u0, stepper, dt, jnp.asarray(times, dtype))),
+            *without_tangents((model, u0, stepper, control, jnp.asarray(times, dtype))),
             batch_ndim=batch_ndim,
         )
         known = not isinstance(found.accepted, jax.core.Tracer)
@@ -213,16 +215,17 @@ def _rollout(
 def _with_search(result: Rollout, found: AcceptedSteps) -> Rollout:
     """The rollout with what the search for its steps tells.
 
-    If it did not reach the last time, the states it did not reach are NaN and its last step has
-    failed. Outside `jax.jit` the statistics end with the last step.
+    If it did not reach the last time, the states it did not reach are NaN and its last step counts
+    as failed. Outside `jax.jit` the statistics end with the last step.
     """
     stats, last = result.stats, jnp.maximum(found.accepted - 1, 0)
-    outcome = Outcome.where(found.reached, Outcome.converged, Outcome.step_limit)
+    of_last = jax.tree.map(lambda all: all[last], stats.outcome)
+    outcome = Outcome.where(found.reached, of_last, Outcome.step_limit)
     stats = eqx.tree_at(
         lambda s: (s.converged, s.outcome),
         stats,
         (
-            stats.converged.at[last].set(found.reached),
+            stats.converged.at[last].min(found.reached),
             jax.tree.map(lambda all, one: all.at[last].set(one), stats.outcome, outcome),
         ),
     )

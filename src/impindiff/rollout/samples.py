@@ -1,6 +1,5 @@
 """The samples of a batch: which axes they are, and what of the model is each one's own."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -46,10 +45,10 @@ def over_batch(
     return function
 
 
-def sample_indices(u0: PyTree, batch_ndim: int) -> Int[Array, "*batch"]:
-    """Each sample's number, counted through all batch axes."""
+def sample_indices(u0: PyTree, batch_ndim: int) -> Int[Array, "*batch axes"]:
+    """Where each sample is: its index along every batch axis."""
     batch = jax.tree.leaves(u0)[0].shape[:batch_ndim]
-    return jnp.arange(math.prod(batch)).reshape(batch)
+    return jnp.moveaxis(jnp.indices(batch), 0, -1)
 
 
 def _is_per_sample(leaf: Any) -> bool:
@@ -63,11 +62,11 @@ def sample_axes(latent: PyTree[Any]) -> PyTree[int | None]:
     )
 
 
-def of_sample(latent: PyTree[Any], index: Int[Array, ""] | None = None) -> PyTree[Any]:
+def of_sample(latent: PyTree[Any], index: Int[Array, " axes"] | None = None) -> PyTree[Any]:
     """The latent as the `tendency` of a sample receives it.
 
-    - `index`: the sample's, counted through all batch axes; None if `jax.vmap` has already taken
-      it out (see `sample_axes`).
+    - `index`: the sample's along every batch axis; None if `jax.vmap` has already taken it out (see
+      `sample_axes`).
     """
 
     def chosen(leaf):
@@ -75,7 +74,8 @@ def of_sample(latent: PyTree[Any], index: Int[Array, ""] | None = None) -> PyTre
             return leaf
         if index is None:
             return leaf.values
-        return jax.tree.map(lambda all: all[index], leaf.values)
+        place = tuple(index)
+        return jax.tree.map(lambda all: all[place], leaf.values)
 
     return jax.tree.map(chosen, latent, is_leaf=_is_per_sample)
 
