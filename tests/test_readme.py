@@ -21,3 +21,6 @@ def test_the_example_gives_a_loss_and_a_gradient(tmp_path, capsys):
     assert all(jnp.isfinite(leaf).all() for leaf in leaves)
     assert jnp.abs(names["gradient"].velocity.network.weights[0]).max() > 0
     assert "work of a step" in capsys.readouterr().out
+    end = names["result"].u[-1]
+    assert end.shape == (3, 64, 32)
+    assert jnp.abs(end[0] - end[1]).max() > 1e-4  # the same initial state in two flows
