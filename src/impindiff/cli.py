@@ -36,7 +36,10 @@ def list_cases() -> None:
 
     from impindiff.cases import CASES
 
-    table = Table("case", "process", "infers", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("case", no_wrap=True)
+    table.add_column("process")
+    table.add_column("infers")
     for case in CASES.values():
         table.add_row(case.name, case.summary, case.infers)
     _out.print(table)
