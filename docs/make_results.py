@@ -121,6 +121,20 @@ def dynamic_table() -> str:
     )
 
 
+def conditioning_table() -> str:
+    """Of benchmarks/conditioning.py."""
+    lines = [
+        "| velocity | value and gradient, ms a time step | relative to steady | temporary memory |",
+        "|---|---|---|---|",
+    ]
+    for name, row in stored("conditioning").items():
+        lines.append(
+            f"| {name} | {row['ms_a_time_step']:.1f} | {row['relative_to_steady']:.2f} "
+            f"| {row['temporary_mb']:.0f} MB |"
+        )
+    return "\n".join(lines)
+
+
 def memory_table() -> str:
     """Of benchmarks/checkpointing.py."""
     results = stored("memory")
@@ -177,6 +191,7 @@ def main() -> None:
     text = between(README.read_text(), START, END, f"{table()}\n\n{note}")
     text = between(text, "<!-- burgers:", "<!-- end of burgers -->", burgers_table())
     text = between(text, "<!-- dynamic:", "<!-- end of dynamic -->", dynamic_table())
+    text = between(text, "<!-- conditioning:", "<!-- end of conditioning -->", conditioning_table())
     text = between(text, "<!-- memory:", "<!-- end of memory -->", memory_table())
     text = between(text, "<!-- stability:", "<!-- end of stability -->", stability_table())
     README.write_text(text)
