@@ -55,8 +55,9 @@ class DynamicFieldSettings(FieldSettings):
         default=0.5, gt=0, le=1, description="factor per order: below 1, a prior for slow change"
     )
     time_end: Positive = Field(
-        default=0.4,
-        description="the functions of time span 0 to this; let it cover the forecast",
+        default=0.5,
+        description="the functions of time span 0 to this; let it go beyond the forecast, they are "
+        "least certain at their end",
     )
 
 
@@ -71,7 +72,7 @@ class DynamicSettings(AdvectionDiffusionSettings):
     )
     solver: SolverSettings = SolverSettings(rtol=1e-5)
     gradient: GradientSettings = GradientSettings(rtol=1e-5)
-    training: TrainingSettings = TrainingSettings(optimizer="muon", steps=600, learning_rate=3e-3)
+    training: TrainingSettings = TrainingSettings(optimizer="muon", steps=800, learning_rate=3e-3)
 
 
 class AdvectionDiffusionDynamic(AdvectionDiffusionCase[DynamicSettings]):
