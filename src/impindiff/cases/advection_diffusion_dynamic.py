@@ -1,5 +1,6 @@
 """Advection-diffusion with an unknown velocity field that changes in time."""
 
+import dataclasses
 from typing import Any, ClassVar, Literal
 
 import equinox as eqx
@@ -14,10 +15,12 @@ from impindiff.cases.advection_diffusion import (
     AdvectionDiffusionSettings,
 )
 from impindiff.cases.box import random_streams
+from impindiff.cases.case import Data
 from impindiff.cases.moving_waves import MovingWaves
 from impindiff.cases.settings import (
     FieldSettings,
     GradientSettings,
+    NonNegative,
     ObservationSettings,
     Positive,
     SolverSettings,
@@ -26,6 +29,7 @@ from impindiff.cases.settings import (
 from impindiff.fields import TimeBasis
 from impindiff.grid import Grid
 from impindiff.observations import Trajectories
+from impindiff.training import SlowChange, TrajectoryLoss
 
 _REFERENCE_UNTIL = 0.4
 
@@ -54,10 +58,12 @@ class DynamicFieldSettings(FieldSettings):
     time_damping: float = Field(
         default=0.5, gt=0, le=1, description="factor per order: below 1, a prior for slow change"
     )
+    smoothness: NonNegative = Field(
+        default=1e-6, description="weight of the prior against fast change (see `SlowChange`)"
+    )
     time_end: Positive = Field(
-        default=0.5,
-        description="the functions of time span 0 to this; let it go beyond the forecast, they are "
-        "least certain at their end",
+        default=0.4,
+        description="the functions of time span 0 to this; let it cover the forecast",
     )
 
 
@@ -108,6 +114,14 @@ class AdvectionDiffusionDynamic(AdvectionDiffusionCase[DynamicSettings]):
             for wave, rate in zip(waves, rates, strict=True)
         )
         return MovingVelocity((x, y))
+
+    def loss(self, settings: DynamicSettings, data: Data) -> TrajectoryLoss:
+        """See `Case.loss`; with a prior for slow change, which the last stretch rests on."""
+        field = settings.field
+        misfit = super().loss(settings, data)
+        if field.smoothness == 0:
+            return misfit
+        return dataclasses.replace(misfit, penalty=SlowChange(field.smoothness, field.time_end))
 
     def conditioning(self, settings: DynamicSettings) -> dict[str, Any]:
         """See `AdvectionDiffusionCase.conditioning`."""

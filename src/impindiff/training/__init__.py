@@ -8,6 +8,7 @@ from impindiff.training.levenberg_marquardt import (
 )
 from impindiff.training.loss import TrajectoryLoss
 from impindiff.training.optimizers import adam, lbfgs, learning_rate_schedule, muon
+from impindiff.training.penalty import SlowChange
 from impindiff.training.store import TrainingStore
 from impindiff.training.uncertainty import standard_errors
 
@@ -17,6 +18,7 @@ __all__ = [
     "LevenbergMarquardt",
     "Optimizer",
     "Progress",
+    "SlowChange",
     "Totals",
     "TrainingError",
     "TrainingStore",

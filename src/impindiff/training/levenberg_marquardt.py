@@ -68,8 +68,16 @@ class LevenbergMarquardt(eqx.Module):
             )
 
     def start(self, parameters: PyTree[Any], loss: TrajectoryLoss) -> Point:
-        """Before the first trial, which is the starting point itself; raises as `check`."""
+        """Before the first trial, which is the starting point itself.
+
+        Raises as `check`, and `InputError` for a loss that is more than a sum of squares.
+        """
         self.check(parameters)
+        if loss.penalty is not None:
+            raise InputError(
+                "training.optimizer: levenberg_marquardt minimises the misfit alone and the loss "
+                "has a penalty; try lbfgs or adam, or leave the penalty out"
+            )
         flat, _ = ravel_pytree(parameters)
         observations = loss.values.size
         return Point(

@@ -20,10 +20,10 @@ from impindiff.steppers import AbstractStepper, HybridModel
 
 
 class TrajectoryLoss(eqx.Module):
-    """The relative mean square misfit of a rollout at the observations.
+    """The relative mean square misfit of a rollout at the observations, and a penalty if given.
 
-    L(model) = ||H u - y||^2 / ||y||^2: 0.01 means an error of 10 % of the observations' root mean
-    square.
+    L(model) = ||H u - y||^2 / ||y||^2 + R(model): a misfit of 0.01 means an error of 10 % of the
+    observations' root mean square.
 
     - `u0`: initial states, (samples, *cells).
     - `times`: that of u0, then the observation times.
@@ -31,6 +31,7 @@ class TrajectoryLoss(eqx.Module):
     - `observe`: H, which takes the states at all but the first of `times`, (times, samples,
       *cells), to an array of the shape of `values`: `Sensors`, `SpaceTimePoints`, or any callable.
     - `stepper`, `dt`, `checkpointing`: as in `rollout`.
+    - `penalty`: R, a prior such as `SlowChange`; none by default.
     - `halving`: build the halving of failed steps in (see `rollout`).
     """
 
@@ -41,6 +42,7 @@ class TrajectoryLoss(eqx.Module):
     stepper: AbstractStepper
     dt: float | AdaptiveStep = eqx.field(static=True)
     checkpointing: AbstractCheckpointing = eqx.field(static=True, default=StoreStates())
+    penalty: Callable[[HybridModel], Float[Array, ""]] | None = None
     halving: bool = eqx.field(static=True, default=False)
 
     def misfit(
@@ -66,7 +68,8 @@ class TrajectoryLoss(eqx.Module):
     ) -> tuple[Float[Array, ""], Rollout]:
         """(L, the rollout with its statistics); `probe` is handed to the rollout."""
         misfit, result = self.misfit(model, probe)
-        return jnp.sum(misfit**2), result
+        total = jnp.sum(misfit**2)
+        return (total if self.penalty is None else total + self.penalty(model)), result
 
     def probe(self) -> Float[Array, "steps samples"]:
         """The zeros that `rollout` takes as its probe."""
