@@ -59,7 +59,7 @@ class DynamicFieldSettings(FieldSettings):
         default=0.5, gt=0, le=1, description="factor per order: below 1, a prior for slow change"
     )
     smoothness: NonNegative = Field(
-        default=1e-6, description="weight of the prior against fast change (see `SlowChange`)"
+        default=1e-5, description="weight of the prior against fast change (see `SlowChange`)"
     )
     time_end: Positive = Field(
         default=0.4,
@@ -78,7 +78,7 @@ class DynamicSettings(AdvectionDiffusionSettings):
     )
     solver: SolverSettings = SolverSettings(rtol=1e-5)
     gradient: GradientSettings = GradientSettings(rtol=1e-5)
-    training: TrainingSettings = TrainingSettings(optimizer="muon", steps=800, learning_rate=3e-3)
+    training: TrainingSettings = TrainingSettings(optimizer="muon", steps=600, learning_rate=3e-3)
 
 
 class AdvectionDiffusionDynamic(AdvectionDiffusionCase[DynamicSettings]):
