@@ -59,7 +59,8 @@ class DynamicFieldSettings(FieldSettings):
         default=0.5, gt=0, le=1, description="factor per order: below 1, a prior for slow change"
     )
     smoothness: NonNegative = Field(
-        default=1e-5, description="weight of the prior against fast change (see `SlowChange`)"
+        default=0.0,
+        description="weight of a prior against fast change, such as 1e-5 (`SlowChange`)",
     )
     time_end: Positive = Field(
         default=0.4,
@@ -116,7 +117,7 @@ class AdvectionDiffusionDynamic(AdvectionDiffusionCase[DynamicSettings]):
         return MovingVelocity((x, y))
 
     def loss(self, settings: DynamicSettings, data: Data) -> TrajectoryLoss:
-        """See `Case.loss`; with a prior for slow change, which the last stretch rests on."""
+        """See `Case.loss`; with a prior for slow change if it has a weight."""
         field = settings.field
         misfit = super().loss(settings, data)
         if field.smoothness == 0:
