@@ -9,9 +9,9 @@ the stepper's alone.
 1. Steps of equal length: each stepper; the embedded methods of KenCarp3 and KenCarp4, propagated in
    place of the method whose error they estimate; and both as IMEX pairs, with diffusion implicit,
    convection and forcing explicit.
-2. Steps chosen by `AdaptiveStep` for a given tolerance: the error at the end divided by it, as its
-   docstring measures: the root mean square of error / (atol + rtol |u|). Beside it the largest
-   error divided by the tolerance.
+2. Steps chosen by `AdaptiveStep` for a given tolerance: the error at the end divided by what it
+   allows, error / (atol + rtol |u|), in the cell where that is largest. (`AdaptiveStep` itself
+   controls the root mean square of each step.) Beside it the largest error divided by rtol alone.
 
 The order is the slope of a straight line through the last 3 refinements. Float64. Exits with 1 if
 an order is off by more than 0.1, or if that quotient is more than 10 at the tolerance 1e-6.
@@ -157,7 +157,7 @@ def adaptive_row(stepper: AbstractStepper, tolerance: float) -> Adapted:
         type(stepper).__name__,
         tolerance,
         error_of(result),
-        float(jnp.sqrt(jnp.mean(relative**2))),
+        float(jnp.max(jnp.abs(relative))),
         accepted=len(result.step_times) - 1,
         rejected=int(jnp.asarray(result.rejected_steps)),
     )
@@ -169,8 +169,8 @@ def adaptive_table(rows: list[Adapted]) -> Table:
         "method",
         "tolerance",
         "largest error",
-        "over tolerance",
-        "in its norm",
+        "over rtol",
+        "over atol + rtol |u|",
         "accepted",
         "rejected",
         "",
