@@ -4,6 +4,7 @@ from impindiff.implicit.anderson import Anderson
 from impindiff.implicit.bicgstab import BiCGStab
 from impindiff.implicit.fixed_point_iteration import Picard
 from impindiff.implicit.gradient import AbstractGradient, ImplicitAdjoint, JacobianFree, Unrolled
+from impindiff.implicit.linear import LinearMap, Preconditioner
 from impindiff.implicit.newton_krylov import NewtonKrylov
 from impindiff.implicit.root import Solver, fixed_point, root
 from impindiff.implicit.solver import AbstractRootSolver
@@ -16,9 +17,11 @@ __all__ = [
     "BiCGStab",
     "ImplicitAdjoint",
     "JacobianFree",
+    "LinearMap",
     "NewtonKrylov",
     "Outcome",
     "Picard",
+    "Preconditioner",
     "Solver",
     "Status",
     "Unrolled",

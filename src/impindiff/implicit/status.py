@@ -67,15 +67,18 @@ class Status(eqx.Module):
         failed = ~self.converged
         worst = jnp.where(jnp.any(failed, 0), jnp.argmax(failed, 0), jnp.argmax(self.residual, 0))
 
+        def total(counts: Array) -> Array:
+            return jnp.sum(counts, 0, dtype=counts.dtype)
+
         def there(stacked: Array) -> Array:
             return jnp.take_along_axis(stacked, worst[None], 0)[0]
 
         return Status(
             converged=jnp.all(self.converged, 0),
-            iterations=jnp.sum(self.iterations, 0),
-            linear_iterations=jnp.sum(self.linear_iterations, 0),
+            iterations=total(self.iterations),
+            linear_iterations=total(self.linear_iterations),
             residual=there(self.residual),
             worst_leaf=there(self.worst_leaf),
             outcome=jax.tree.map(there, self.outcome),
-            halvings=jnp.sum(self.halvings, 0),
+            halvings=total(self.halvings),
         )

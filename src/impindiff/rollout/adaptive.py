@@ -12,10 +12,11 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from impindiff.errors import InputError
 from impindiff.implicit.pytree import rms_norm
 from impindiff.rollout.coefficients import depends_on_time
+from impindiff.rollout.initial import consistent
 from impindiff.rollout.samples import of_sample, over_batch, sample_axes, started
 from impindiff.rollout.schedule import Schedule
 from impindiff.steppers import AbstractStepper, HybridModel, Step
-from impindiff.steppers.model import total_tendency
+from impindiff.steppers.mass import rate
 
 # Hairer and Wanner's PI controller: exponents (of one over the order of the error) of this step's
 # error and the last one's, and how far a step may change.
@@ -136,10 +137,13 @@ def find_steps(
         axes = (0, 0, sample_axes(initial_latent), sample_axes(latents))
         return over_batch(of_one, batch_ndim, axes)(u, memory, initial_latent, latents)
 
-    def rate(u, latent):
-        return total_tendency(model, times[0], u, of_sample(latent))
+    def initial_rate(u, latent):
+        return rate(model, times[0], u, of_sample(latent))
 
-    of_u0 = over_batch(rate, batch_ndim, (0, sample_axes(initial_latent)))(u0, initial_latent)
+    u0, _ = consistent(stepper, model, times[0], u0, initial_latent, batch_ndim)
+    of_u0 = over_batch(initial_rate, batch_ndim, (0, sample_axes(initial_latent)))(
+        u0, initial_latent
+    )
     memory = started(stepper, model, times[0], u0, initial_latent, batch_ndim)
     return _search(control, take, u0, memory, of_u0, times, stepper.embedded_order + 1, batch_ndim)
 

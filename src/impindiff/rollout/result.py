@@ -15,7 +15,8 @@ from impindiff.rollout.checkpointing import AbstractCheckpointing
 class Rollout(eqx.Module):
     """What `rollout` returns.
 
-    - `u`: the trajectory, a pytree like u0 with a leading axis of `len(times)`; `u[0]` is u0.
+    - `u`: the trajectory, a pytree like u0 with a leading axis of `len(times)`; `u[0]` is u0,
+      its algebraic components (mass 0) solved for.
     - `times`: the output times.
     - `stats`: a `Status` whose arrays have shape (steps, *batch): `converged`, `iterations`,
       `linear_iterations`, `residual`, ...

@@ -15,6 +15,7 @@ from impindiff.rollout.adaptive import AcceptedSteps, AdaptiveStep, find_steps, 
 from impindiff.rollout.checkpointing import AbstractCheckpointing, Sizes, StoreStates
 from impindiff.rollout.coefficients import evaluate_latents
 from impindiff.rollout.halving import can_be_halved, max_halvings, step_or_halve, without_halving
+from impindiff.rollout.initial import consistent, with_initial
 from impindiff.rollout.result import Rollout
 from impindiff.rollout.samples import (
     find_batch_ndim,
@@ -41,11 +42,12 @@ def rollout(
     probe: Float[Array, "steps *batch"] | None = None,
     halving: bool | None = None,
 ) -> Rollout:
-    """The trajectory of du/dt = model.tendency(t, u, model.latent(t)) from u(times[0]) = u0.
+    """The trajectory of M du/dt = model.tendency(t, u, model.latent(t)) from u(times[0]) = u0.
 
     - `u0`: one array or a pytree of arrays. Trailing axes are the grid's, leading axes a batch of
       samples, each of which is its own system: it meets the tolerance itself, and a sample that
-      fails does not change its neighbours.
+      fails does not change its neighbours. Components of mass 0 are a first guess: they are solved
+      for at times[0], and the statistics of the first step tell of that solve too.
     - `times`: strictly increasing, evenly spaced or not; steps land on each of them.
     - `stepper`: default `CrankNicolson()`.
     - `dt`: the largest step; intervals between output times are divided equally. Default: one step
@@ -186,6 +188,7 @@ def _rollout(
             carry,
         )
 
+    u0, initial = consistent(stepper, model, schedule.starts[0], u0, initial_latent, batch_ndim)
     carry = (u0, started(stepper, model, schedule.starts[0], u0, initial_latent, batch_ndim))
     checkpointing = checkpointing.chosen(
         Sizes(
@@ -206,7 +209,7 @@ def _rollout(
     return Rollout(
         u=saved,
         times=schedule.starts,
-        stats=stats,
+        stats=with_initial(stats, initial),
         step_times=ends,
         checkpointing=checkpointing,
     )

@@ -8,9 +8,11 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from impindiff.errors import InputError
 from impindiff.implicit import Outcome, Status
 from impindiff.implicit.pytree import all_finite, axpy, largest_leaf
-from impindiff.steppers.model import HybridModel, total_tendency
+from impindiff.steppers.mass import has_algebraic, rate
+from impindiff.steppers.model import HybridModel
 from impindiff.steppers.stepper import AbstractStepper, State, Step, Time
 
 
@@ -34,7 +36,7 @@ class ExplicitStepper(AbstractStepper):
 
     @abc.abstractmethod
     def formula(self, rate: Callable[[float, State], State], dt: Time, u: State) -> State:
-        """The new state; `rate(c, v)` is the tendency of v at t + c dt."""
+        """The new state; `rate(c, v)` is the rate of v at t + c dt."""
 
     def step(
         self,
@@ -46,17 +48,25 @@ class ExplicitStepper(AbstractStepper):
         latents: tuple[PyTree[Any], ...],
         probe: Float[Array, ""] | None,
     ) -> Step:
-        """See `AbstractStepper.step`; `probe` is not used."""
+        """See `AbstractStepper.step`; `probe` is not used.
+
+        Raises `InputError` for a model with algebraic components.
+        """
         del memory, probe
+        if has_algebraic(model, u):
+            raise InputError(
+                f"{type(self).__name__}: some component of {type(model).__name__} has mass 0, "
+                "which takes an implicit stepper, such as SDIRK2"
+            )
 
         @eqx.filter_checkpoint
         def advance(model, t, dt, u, latents):
             by_node = dict(zip(self.nodes, latents, strict=True))
 
-            def rate(c, v):
-                return total_tendency(model, t + c * dt, v, by_node[c])
+            def rate_at(c, v):
+                return rate(model, t + c * dt, v, by_node[c])
 
-            return self.formula(rate, dt, u)
+            return self.formula(rate_at, dt, u)
 
         z = advance(model, t, dt, u, latents)
         return Step(z, None, _explicit_status(z))

@@ -15,17 +15,20 @@ from impindiff.implicit import (
     Status,
     root,
 )
-from impindiff.implicit.pytree import axpy
+from impindiff.implicit.pytree import tree_subtract
+from impindiff.steppers.mass import rows, without_algebraic
 from impindiff.steppers.model import HybridModel, Split, total_tendency
 from impindiff.steppers.stepper import AbstractStepper, State, Time
 
 
 class StageEquation(eqx.Module):
-    """What `residual(z, stage) = z - weight f(t, z, latent) - known` knows beside z.
+    """What `stage_residual(z, stage)` knows beside z.
 
     Preconditioners receive it as their `args`: `weight` is the product of the step and the
-    method's coefficient, so that the Jacobian is I - weight df/dz. With `imex`, f is the implicit
-    part of a `Split` tendency; otherwise it is all of it.
+    method's coefficient, so that the Jacobian is M - weight df/dz, its rows divided by the model's
+    `scale`; those of algebraic components (mass 0) are -df/dz. With `imex`, f is the implicit part
+    of a `Split` tendency; otherwise it is all of it. A weight of 0 leaves the algebraic equations
+    alone: what makes an initial state consistent.
     """
 
     model: HybridModel
@@ -44,19 +47,23 @@ class StageEquation(eqx.Module):
 
 
 def stage_residual(z: State, stage: StageEquation) -> State:
-    """F(z) = z - weight f(t, z, latent) - known, in the units of the state."""
-    difference = jax.tree.map(jnp.subtract, z, stage.known)
-    return axpy(-stage.weight, stage.tendency(z), difference)
+    """F(z) = M (z - known) - weight f(t, z, latent), and -f where the mass M is 0.
+
+    Each row is divided by the model's `scale`; without one, and with M = 1, it is in the units of
+    the state.
+    """
+    return rows(stage.model, tree_subtract(z, stage.known), stage.weight, stage.tendency(z))
 
 
-def stage_tendency(z: State, stage: StageEquation) -> State:
-    """f at the root, from the equation itself: (z - known) / weight, up to the solver's residual.
+def stage_rate(z: State, stage: StageEquation) -> State:
+    """M^{-1} f at the root, from the equation itself: (z - known) / weight; 0 where M is.
 
     Nothing is evaluated, and the backward pass needs nothing but z.
     """
-    return jax.tree.map(
+    rates = jax.tree.map(
         lambda new, old: (new - old) / jnp.asarray(stage.weight, new.dtype), z, stage.known
     )
+    return without_algebraic(stage.model, rates)
 
 
 class ImplicitStepper(AbstractStepper):

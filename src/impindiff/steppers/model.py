@@ -23,7 +23,7 @@ class Split(NamedTuple):
 
 
 class HybridModel(eqx.Module):
-    """du/dt = tendency(t, u, latent(t)).
+    """M du/dt = tendency(t, u, latent(t)), with M = mass(), by default 1.
 
     Subclass it with your own fields (grids, neural parts, known constants) and write
 
@@ -33,6 +33,10 @@ class HybridModel(eqx.Module):
       of a batch are wrapped in `PerSample`.
     - `tendency(t, u, latent)`: the right-hand side, for one sample: `u` without batch axes.
       Closures that depend on the state belong here. A stiff part may be kept apart: see `Split`.
+    - `mass()`: of each component, where it is not 1. Zero makes a component quasi-steady: its
+      equation is 0 = tendency, solved anew in every stage of every implicit step, and `rollout`
+      makes the initial state obey it. Explicit steppers refuse such a model.
+    - `scale()`: how large the equations of each component are, where they differ; see there.
 
     A field called `grid` tells the library which trailing axes of `u` are space; leading axes are
     then a batch of independent samples.
@@ -46,6 +50,23 @@ class HybridModel(eqx.Module):
     @abc.abstractmethod
     def tendency(self, t: Float[Array, ""], u: PyTree[Any], latent: PyTree[Any]) -> PyTree[Any]:
         """The right-hand side: a pytree of the structure and shapes of `u`, or a `Split`."""
+
+    def mass(self) -> PyTree[Any] | None:
+        """M >= 0: a number, or one or an array of the component's shape for each part of the state.
+
+        A pytree like the state or, as `jax.tree.broadcast` takes it, like the top of it. None: 1.
+        An attribute or a property in place of the method serves too.
+        """
+        return None
+
+    def scale(self) -> PyTree[Any] | None:
+        """The typical size of each component's equation, in the form of `mass`; None: 1.
+
+        Of a component with a mass, that of M u; of an algebraic one, that of the terms of its
+        tendency. Solvers see every equation divided by it, so that one tolerance, which is on the
+        root mean square over all of them, means the same for each.
+        """
+        return None
 
 
 class PerSample(eqx.Module):

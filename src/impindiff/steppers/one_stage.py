@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from impindiff.implicit.pytree import axpy
-from impindiff.steppers.implicit import ImplicitStepper, StageEquation, stage_tendency
-from impindiff.steppers.model import HybridModel, total_tendency
+from impindiff.steppers.implicit import ImplicitStepper, StageEquation, stage_rate
+from impindiff.steppers.mass import rate
+from impindiff.steppers.model import HybridModel
 from impindiff.steppers.stepper import State, Step, Time
 
 
@@ -61,7 +62,7 @@ class OneStageStepper(ImplicitStepper):
 
     @abc.abstractmethod
     def equation(self, dt: Time, u: State, memory: PyTree[Any]) -> tuple[Time, State]:
-        """(weight, known) of the step's equation z - weight f(t + dt, z) - known = 0."""
+        """(weight, known) of the step's equation M (z - known) - weight f(t + dt, z) = 0."""
 
     def remember(self, stage: StageEquation, dt: Time, u: State, z: State) -> PyTree[Any]:
         """What the method remembers after the step from u to z."""
@@ -93,26 +94,26 @@ class CrankNicolson(OneStageStepper):
     Second order, A-stable: no step is unstable, but very stiff modes are not damped, they
     alternate in sign.
 
-    The tendency at the new time follows from the step's own equation (`stage_tendency`) and is
-    carried to the next step: no step evaluates it explicitly, and the backward pass needs one state
-    a step, not two.
+    The rate at the new time follows from the step's own equation (`stage_rate`) and is carried to
+    the next step: no step evaluates it explicitly, and the backward pass needs one state a step,
+    not two.
     """
 
     order: ClassVar[int] = 2
 
     def start_method(self, model: HybridModel, t: Time, u: State, latent: PyTree[Any]) -> State:
-        """The tendency at the initial time."""
-        return total_tendency(model, t, u, latent)
+        """The rate at the initial time."""
+        return rate(model, t, u, latent)
 
     def equation(self, dt: Time, u: State, memory: State) -> tuple[Time, State]:
-        """See `OneStageStepper.equation`; `memory` is f(t_n, u_n)."""
+        """See `OneStageStepper.equation`; `memory` is the rate at t_n."""
         half = 0.5 * dt
         return half, axpy(half, memory, u)
 
     def remember(self, stage: StageEquation, dt: Time, u: State, z: State) -> State:
-        """The tendency at the new time."""
+        """The rate at the new time."""
         del dt, u
-        return stage_tendency(z, stage)
+        return stage_rate(z, stage)
 
 
 class BDF2(OneStageStepper):

@@ -12,10 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from impindiff.errors import InputError
 from impindiff.implicit.pytree import axpy, tree_add
 from impindiff.steppers import tableaus
-from impindiff.steppers.implicit import ImplicitStepper, StageEquation, stage_tendency
-from impindiff.steppers.model import HybridModel, Split, total_tendency
+from impindiff.steppers.implicit import ImplicitStepper, StageEquation, stage_rate
+from impindiff.steppers.mass import has_algebraic, over_mass, rate
+from impindiff.steppers.model import HybridModel, Split
 from impindiff.steppers.stepper import State, Step, Time
 from impindiff.steppers.tableaus import Tableau
 
@@ -23,9 +25,10 @@ from impindiff.steppers.tableaus import Tableau
 class DIRK(ImplicitStepper):
     """What these steppers share; see `Tableau` for the formula.
 
-    The tendency of each stage follows from the stage's own equation (`stage_tendency`). Where the
-    first stage is explicit its tendency is the last stage's of the step before: nothing but the
-    solves evaluates a tendency, and the backward pass keeps a state a solve.
+    The rate of each stage follows from the stage's own equation (`stage_rate`). Where the first
+    stage is explicit its rate is the last stage's of the step before: nothing but the solves
+    evaluates a tendency, and the backward pass keeps a state a solve. The last stage is the result
+    (the methods are stiffly accurate), so that algebraic components obey their equation in it.
 
     A tendency that is a `Split` is advanced as an IMEX pair if the tableau has one: the implicit
     part as above, the explicit part by evaluation at each stage.
@@ -40,10 +43,10 @@ class DIRK(ImplicitStepper):
         cls.solves_per_step = tableau.stages - tableau.explicit_first
 
     def start(self, model: HybridModel, t: Time, u: State, latent: PyTree[Any]) -> State | None:
-        """The tendency at the initial time, if the first stage needs it and can pass it on."""
+        """The rate at the initial time, if the first stage needs it and can pass it on."""
         if not self.tableau.explicit_first or self._is_split(model, t, u, latent):
             return None
-        return total_tendency(model, t, u, latent)
+        return rate(model, t, u, latent)
 
     def step(
         self,
@@ -59,6 +62,11 @@ class DIRK(ImplicitStepper):
         tableau = self.tableau
         by_node = dict(zip(self.nodes, latents, strict=True))
         imex = self._is_split(model, t, u, latents[0])
+        if imex and has_algebraic(model, u):
+            raise InputError(
+                f"{type(self).__name__}: the tendency is a Split and some component has mass 0, "
+                "which an IMEX pair cannot advance; return the sum of the parts, or use SDIRK2"
+            )
         first = int(tableau.explicit_first)
         dtype = jnp.result_type(t)
         below, below_explicit = (
@@ -70,7 +78,7 @@ class DIRK(ImplicitStepper):
         steady = all(latent is of_stages[0] for latent in of_stages)
         stacked = None if steady else jax.tree.map(lambda *all: jnp.stack(all), *of_stages)
 
-        # the tendencies of the stages so far: implicit and explicit part, zero where not yet known
+        # the rates of the stages so far: implicit and explicit part, zero where not yet known
         nothing = jax.tree.map(lambda x: jnp.zeros((tableau.stages, *x.shape), x.dtype), u)
         rates = Split(nothing, nothing if imex else None)
         if first:
@@ -91,7 +99,7 @@ class DIRK(ImplicitStepper):
                 guess = axpy(weight, before, known)
             z, status = self.solve_stage(stage, u, guess, probe)
             explicit = _evaluated(model, stage.t, z, latent).explicit if imex else None
-            return _set(rates, index, Split(stage_tendency(z, stage), explicit)), (z, status)
+            return _set(rates, index, Split(stage_rate(z, stage), explicit)), (z, status)
 
         xs = (jnp.arange(first, tableau.stages), nodes, below, below_explicit, stacked)
         rates, (stages, statuses) = jax.lax.scan(solve, rates, xs)
@@ -161,9 +169,9 @@ class KenCarp4(DIRK):
 
 
 @eqx.filter_checkpoint
-def _evaluated(model: HybridModel, t: Time, u: State, latent: PyTree[Any]) -> PyTree[Any]:
-    """The tendency, of which reverse mode keeps u only."""
-    return model.tendency(t, u, latent)
+def _evaluated(model: HybridModel, t: Time, u: State, latent: PyTree[Any]) -> Split:
+    """The rates of both parts, of which reverse mode keeps u only."""
+    return Split(*(over_mass(model, part) for part in model.tendency(t, u, latent)))
 
 
 def _square(rows: tuple[tuple[float, ...], ...]) -> Float[np.ndarray, "stages stages"]:

@@ -1,0 +1,45 @@
+"""An initial state that obeys the algebraic equations of its model."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+from impindiff.implicit import Status
+from impindiff.rollout.samples import of_sample, over_batch, sample_axes
+from impindiff.steppers import AbstractStepper, HybridModel, ImplicitStepper, StageEquation
+from impindiff.steppers.mass import has_algebraic
+
+
+def consistent(
+    stepper: AbstractStepper,
+    model: HybridModel,
+    t: Array,
+    u0: PyTree[Array],
+    latent: PyTree[Any],
+    batch_ndim: int,
+) -> tuple[PyTree[Array], Status | None]:
+    """(u0 with its algebraic components solved for, what the solve tells).
+
+    They are the root of 0 = f(t, u, latent) with all components that have a mass held fixed: a
+    stage of length 0, with the stepper's own solver and gradient rule. What u0 says of them is the
+    first guess. Without such components u0 comes back as it is, and no status.
+    """
+    if not isinstance(stepper, ImplicitStepper) or not has_algebraic(model, u0):
+        return u0, None
+
+    def of_one(u, latent):
+        stage = StageEquation(model, t, jnp.zeros_like(t), of_sample(latent), u)
+        return stepper.solve_stage(stage, u, None, None)
+
+    return over_batch(of_one, batch_ndim, (0, sample_axes(latent)))(u0, latent)
+
+
+def with_initial(stats: Status, initial: Status | None) -> Status:
+    """Statistics of all steps, the first of which answers for the initial state too."""
+    if initial is None:
+        return stats
+    first = jax.tree.map(lambda all: all[0], stats)
+    both = jax.tree.map(lambda a, b: jnp.stack([a, b]), initial, first).combined()
+    return jax.tree.map(lambda all, one: all.at[0].set(one), stats, both)

@@ -1,0 +1,133 @@
+"""The mass of each component: M du/dt = f, where a component of mass zero is algebraic, 0 = f.
+
+M is diagonal. A component whose mass is zero has no history: it is what the others make of it at
+every moment, and every stage of every step solves its equation. The steppers speak of rates,
+du/dt = M^{-1} f; that of an algebraic component counts as zero.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.core
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from impindiff.errors import InputError
+from impindiff.steppers.model import HybridModel, total_tendency
+
+
+def masses(model: HybridModel, u: PyTree[Array]) -> PyTree[float | Array]:
+    """`model.mass()`: for each leaf of u a number, or an array that broadcasts to it.
+
+    Raises `InputError` for a structure or shape that does not fit u, and for entries (those that
+    are known when traced) below zero or not finite.
+    """
+    return _of_leaves(model, "mass", u, lambda m: m >= 0, "0 or more")
+
+
+def scales(model: HybridModel, u: PyTree[Array]) -> PyTree[float | Array]:
+    """`model.scale()`, in the same form. Raises as `masses`, and for entries of zero."""
+    return _of_leaves(model, "scale", u, lambda s: s > 0, "above 0")
+
+
+def has_algebraic(model: HybridModel, u: PyTree[Array]) -> bool:
+    """Whether some component has mass zero, or may have: entries of an array are not known here."""
+    return any(not isinstance(m, float) or m == 0 for m in jax.tree.leaves(masses(model, u)))
+
+
+def rate(model: HybridModel, t: Array, u: PyTree[Array], latent: PyTree[Any]) -> PyTree[Array]:
+    """du/dt = M^{-1} f(t, u, latent), and 0 where M is."""
+    return over_mass(model, total_tendency(model, t, u, latent))
+
+
+def over_mass(model: HybridModel, f: PyTree[Array]) -> PyTree[Array]:
+    """M^{-1} f, and 0 where M is."""
+    return _by_mass(masses(model, f), jnp.zeros_like, lambda m, f: f if m is None else f / m, f)
+
+
+def without_algebraic(model: HybridModel, rates: PyTree[Array]) -> PyTree[Array]:
+    """The rates, and 0 for algebraic components, which have none."""
+    return _by_mass(masses(model, rates), jnp.zeros_like, lambda _, k: k, rates)
+
+
+def rows(
+    model: HybridModel, increment: PyTree[Array], weight: Array, f: PyTree[Array]
+) -> PyTree[Array]:
+    """M increment - weight f, and -f where M is 0, each row over its scale."""
+
+    def differential(m, increment, f):
+        inertia = increment if m is None else m * increment
+        return inertia - jnp.asarray(weight, f.dtype) * f
+
+    unscaled = _by_mass(masses(model, f), lambda _, f: -f, differential, increment, f)
+    return jax.tree.map(
+        lambda s, row: row if _is_one(s) else row / jnp.asarray(s, row.dtype),
+        scales(model, f),
+        unscaled,
+    )
+
+
+def _by_mass(
+    mass: PyTree[float | Array],
+    algebraic: Callable[..., Array],
+    differential: Callable[..., Array],
+    *trees: PyTree[Array],
+) -> PyTree[Array]:
+    """`algebraic(*x)` where the mass is zero, `differential(m, *x)` elsewhere.
+
+    The mass m is None where it is 1 for certain.
+    """
+
+    def of_leaf(m, *x):
+        if _is_one(m):
+            return differential(None, *x)
+        if isinstance(m, float):
+            return algebraic(*x) if m == 0 else differential(m, *x)
+        # the inner `where` keeps a division by zero, and its NaN, out of derivatives
+        safe = jnp.where(m == 0, 1.0, m).astype(x[0].dtype)
+        return jnp.where(m == 0, algebraic(*x), differential(safe, *x))
+
+    return jax.tree.map(of_leaf, mass, *trees)
+
+
+def _is_one(entry: float | Array) -> bool:
+    return isinstance(entry, float) and entry == 1
+
+
+def _of_leaves(
+    model: HybridModel,
+    name: str,
+    u: PyTree[Array],
+    allowed: Callable[[Any], Any],
+    expected: str,
+) -> PyTree[float | Array]:
+    """What the model says under `name`, a method or a plain attribute, for each leaf of u."""
+    given = getattr(model, name)
+    given = given() if callable(given) else given
+    if given is None:
+        return jax.tree.map(lambda _: 1.0, u)
+    what = f"{type(model).__name__}.{name}"
+    try:
+        spread = jax.tree.broadcast(given, u)
+    except ValueError:
+        raise InputError(
+            f"{what} has structure {jax.tree.structure(given)}; expected a number, or an entry for "
+            f"each part of the state, {jax.tree.structure(u)}"
+        ) from None
+
+    def checked(path, entry, leaf):
+        place = what + jax.tree_util.keystr(path)
+        shape = jnp.shape(entry)
+        if shape and jnp.broadcast_shapes(shape, leaf.shape) != leaf.shape:
+            raise InputError(f"{place} has shape {shape}; expected a number or {leaf.shape}")
+        if not isinstance(entry, jax.core.Tracer):
+            known = np.asarray(entry)
+            if not np.all(np.isfinite(known) & allowed(known)):
+                raise InputError(f"{place} is {known.min():g}; expected {expected}")
+            if not isinstance(entry, jax.Array) and not shape:
+                return float(known)
+        return jnp.asarray(entry)
+
+    return jax.tree_util.tree_map_with_path(checked, spread, u)
