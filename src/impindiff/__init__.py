@@ -4,8 +4,20 @@ Write the physics you know as a `HybridModel`, leave what you do not know to a n
 the state with implicit steps and train through their adjoint. See the README for an example.
 """
 
+import importlib
+from typing import Any
+
 from impindiff.errors import ImpindiffError, InputError, SolverError
-from impindiff.fields import BoundedField, ConditionalField, Siren, TimeBasis
+from impindiff.fields import (
+    BoundedField,
+    ConditionalField,
+    MonotoneClosure,
+    PercolatingClosure,
+    PositiveClosure,
+    Siren,
+    TimeBasis,
+    percolation_law,
+)
 from impindiff.grid import Dirichlet, Grid, Neumann, Periodic, Robin
 from impindiff.implicit import (
     Anderson,
@@ -21,12 +33,15 @@ from impindiff.implicit import (
     root,
 )
 from impindiff.operators import (
+    Elliptic,
+    MultigridPreconditioner,
     advection,
     advection_diffusion,
     convection,
     diffusion,
     divergence,
     gradient,
+    multigrid,
 )
 from impindiff.rollout import (
     AdaptiveStep,
@@ -69,6 +84,7 @@ __all__ = [
     "ConditionalField",
     "CrankNicolson",
     "Dirichlet",
+    "Elliptic",
     "ForBudget",
     "ForwardEuler",
     "Grid",
@@ -80,12 +96,16 @@ __all__ = [
     "KenCarp3",
     "KenCarp4",
     "MemoryEstimate",
+    "MonotoneClosure",
+    "MultigridPreconditioner",
     "Neumann",
     "NewtonKrylov",
     "Outcome",
     "PerSample",
+    "PercolatingClosure",
     "Periodic",
     "Picard",
+    "PositiveClosure",
     "Robin",
     "Rollout",
     "Segments",
@@ -107,6 +127,15 @@ __all__ = [
     "estimate_memory",
     "fixed_point",
     "gradient",
+    "multigrid",
+    "percolation_law",
     "rollout",
     "root",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`impindiff.cases`, imported when first asked for: it needs what only the command needs."""
+    if name == "cases":
+        return importlib.import_module("impindiff.cases")
+    raise AttributeError(f"module 'impindiff' has no attribute '{name}'")

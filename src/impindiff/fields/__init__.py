@@ -1,8 +1,23 @@
-"""Neural parts: networks of position that stand for unknown physics."""
+"""Neural parts: networks of position or of the state that stand for unknown physics."""
 
 from impindiff.fields.bounded import BoundedField
+from impindiff.fields.closures import (
+    MonotoneClosure,
+    PercolatingClosure,
+    PositiveClosure,
+    percolation_law,
+)
 from impindiff.fields.conditional import ConditionalField
 from impindiff.fields.siren import Siren
 from impindiff.fields.time_basis import TimeBasis
 
-__all__ = ["BoundedField", "ConditionalField", "Siren", "TimeBasis"]
+__all__ = [
+    "BoundedField",
+    "ConditionalField",
+    "MonotoneClosure",
+    "PercolatingClosure",
+    "PositiveClosure",
+    "Siren",
+    "TimeBasis",
+    "percolation_law",
+]

@@ -5,6 +5,19 @@ from impindiff.operators.advection_diffusion import advection_diffusion
 from impindiff.operators.convection import convection
 from impindiff.operators.diffusion import diffusion
 from impindiff.operators.divergence import divergence
+from impindiff.operators.elliptic import Elliptic
 from impindiff.operators.gradient import gradient
+from impindiff.operators.multigrid import multigrid
+from impindiff.operators.multigrid_preconditioner import MultigridPreconditioner
 
-__all__ = ["advection", "advection_diffusion", "convection", "diffusion", "divergence", "gradient"]
+__all__ = [
+    "Elliptic",
+    "MultigridPreconditioner",
+    "advection",
+    "advection_diffusion",
+    "convection",
+    "diffusion",
+    "divergence",
+    "gradient",
+    "multigrid",
+]

@@ -1,0 +1,33 @@
+"""Aggregates: the cells of a grid joined in pairs along some of its axes.
+
+An axis of n cells has (n + 1) // 2 aggregates; if n is odd the last one is a single cell.
+"""
+
+from collections.abc import Collection
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+
+def sum_over_pairs(u: Float[Array, "..."], axes: Collection[int]) -> Float[Array, "..."]:
+    """The sum over each aggregate."""
+    for axis in axes:
+        n = u.shape[axis]
+        if n % 2:
+            u = jnp.pad(u, [(0, int(i == axis)) for i in range(u.ndim)])
+        first, second = (
+            lax.slice_in_dim(u, start, n + n % 2, stride=2, axis=axis) for start in (0, 1)
+        )
+        u = first + second
+    return u
+
+
+def copy_to_pairs(
+    u: Float[Array, "..."], axes: Collection[int], cells: tuple[int, ...]
+) -> Float[Array, "..."]:
+    """Each aggregate's value in its cells, of shape `cells`: the transpose of `sum_over_pairs`."""
+    apart = [side for i, m in enumerate(u.shape) for side in (m, 2 if i in axes else 1)]
+    repeated = lax.broadcast_in_dim(u, apart, range(0, 2 * u.ndim, 2))
+    pairs = [m * (2 if i in axes else 1) for i, m in enumerate(u.shape)]
+    return lax.slice(repeated.reshape(pairs), (0,) * u.ndim, cells)

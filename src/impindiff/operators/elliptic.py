@@ -1,0 +1,187 @@
+"""Reaction minus diffusion, kept as conductances: what a multigrid cycle needs of an operator."""
+
+import dataclasses
+from collections.abc import Collection, Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from impindiff.errors import InputError
+from impindiff.grid import BoundaryLike, Grid, Periodic, ghosts_of_layers
+from impindiff.grid.boundary import Boundaries, Wall
+from impindiff.operators.aggregates import sum_over_pairs
+from impindiff.operators.diffusion import face_coefficients
+from impindiff.operators.faces import Faces, difference, given_field, layer, neighbours
+
+# How much of the resistance inside an aggregate counts, in resistances of the face it adds to.
+_INSIDE_AT_MOST = 2.0
+
+
+class Elliptic(eqx.Module):
+    r"""$A u = r u - \nabla \cdot (D \nabla u)$ with homogeneous boundary conditions.
+
+    The matrix of an implicit step of diffusion and decay, or of a quasi-steady balance: symmetric,
+    and for D, r >= 0 (a, b >= 0 in Robin sides) an M-matrix. It is one sample's, without batch
+    axes; `jax.vmap` what uses it over several.
+
+    - `faces`: per axis the conductances between the cells beside each face, D / h^2; on a wall that
+      between the cell and the wall's value, 2 D / h^2 for Dirichlet, D / h^2 2 a h / (2 b + a h)
+      for Robin, 0 for Neumann.
+    - `reaction`: r in each cell.
+    - `spacing`: cell width per axis; `periodic`: which axes close on themselves.
+
+    Built by `Elliptic.of`.
+    """
+
+    faces: tuple[Faces, ...]
+    reaction: Float[Array, "*cells"]
+    spacing: tuple[float, ...] = eqx.field(static=True)
+    periodic: tuple[bool, ...] = eqx.field(static=True)
+
+    @classmethod
+    def of(
+        cls,
+        coefficient: ArrayLike | Sequence[ArrayLike],
+        reaction: ArrayLike,
+        grid: Grid,
+        *,
+        averaging: str = "harmonic",
+        boundary: BoundaryLike | None = None,
+    ) -> "Elliptic":
+        """The operator u -> reaction u - diffusion(u, coefficient, grid), boundary values 0.
+
+        An implicit step of u_t = div(D grad u), of weight w (see `StageEquation`), has the matrix
+        `Elliptic.of(w * D, 1.0, grid)`.
+
+        **Arguments**
+
+        - `coefficient`: D >= 0, a number or an array (*cells); or a sequence with one of these per
+          axis.
+        - `reaction`: r >= 0, a number or an array (*cells).
+        - `averaging`, `boundary`: as for `diffusion`, to which the operator is equal if they are.
+          The boundary conditions' values do not matter.
+
+        Raises `InputError` on shapes that do not fit the grid, on batch axes, and as `diffusion`.
+        """
+        boundaries = _homogeneous(grid.boundary_or_own(boundary))
+        per_axis = coefficient if isinstance(coefficient, Sequence) else (coefficient,)
+        dtype = jnp.result_type(1.0, reaction, *per_axis)
+        r = given_field(reaction, grid, 0, dtype, "reaction")
+        for name, x in (("reaction", r), *(("coefficient", x) for x in per_axis)):
+            if jnp.ndim(x) > grid.ndim:
+                raise InputError(
+                    f"{name}: an Elliptic is one sample's, expected shape {grid.cells}, got "
+                    f"{jnp.shape(x)}; jax.vmap what builds it over the samples."
+                )
+        on_faces = face_coefficients(coefficient, grid, averaging, boundaries, dtype)
+        ones = jnp.ones(grid.cells, dtype)
+        return cls(
+            faces=tuple(
+                _conductances(D, ones, grid, axis, boundaries) for axis, D in enumerate(on_faces)
+            ),
+            reaction=jnp.broadcast_to(r, grid.cells),
+            spacing=grid.spacing,
+            periodic=tuple(isinstance(lower, Periodic) for lower, _ in boundaries),
+        )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the fields it applies to."""
+        return self.reaction.shape
+
+    def __call__(self, u: Float[Array, "*cells"]) -> Float[Array, "*cells"]:
+        """A u."""
+        total = self.reaction * u
+        for axis, (inner, lower, upper) in enumerate(self.faces):
+            below, above = neighbours(u, axis)
+            first, last = layer(u, axis, 0), layer(u, axis, -1)
+            beyond_lower, beyond_upper = (last, first) if self.periodic[axis] else (0.0, 0.0)
+            fluxes = Faces(
+                inner * (below - above),
+                lower * (beyond_lower - first),
+                upper * (last - beyond_upper),
+            )
+            total += difference(fluxes, axis, 1.0)
+        return total
+
+    def main_diagonal(self) -> Float[Array, "*cells"]:
+        """The entries A_ii: reaction and all conductances of a cell."""
+        total = self.reaction
+        for axis, (inner, lower, upper) in enumerate(self.faces):
+            total += jnp.concatenate([inner, upper], axis) + jnp.concatenate([lower, inner], axis)
+        return total
+
+    def coarsened(self, axes: Collection[int]) -> "Elliptic":
+        """The operator between aggregates of two cells along each of `axes`.
+
+        It is of *sums* over the cells of an aggregate, so that it stays symmetric where the last
+        aggregate of an odd number is a single cell: for a constant D and even numbers it is the
+        number of cells in an aggregate times the operator built on the coarse grid.
+
+        The conductance between two aggregates is that of resistances in series: from the first's
+        centre to the face, across it, to the second's centre; parallel faces are summed before.
+        The outer two count at most twice the middle one, lest an aggregate whose cells are parted
+        by a closed face be cut off from its neighbours.
+        """
+        faces = []
+        for axis, conductances in enumerate(self.faces):
+            parallel = [other for other in axes if other != axis]
+            summed = Faces(*(sum_over_pairs(c, parallel) for c in conductances))
+            faces.append(_in_series(summed, axis, self.periodic[axis]) if axis in axes else summed)
+        return Elliptic(
+            faces=tuple(faces),
+            reaction=sum_over_pairs(self.reaction, axes),
+            spacing=tuple(h * (2 if i in axes else 1) for i, h in enumerate(self.spacing)),
+            periodic=self.periodic,
+        )
+
+
+def _homogeneous(boundaries: Boundaries) -> Boundaries:
+    def without_value(side):
+        return dataclasses.replace(side, value=0.0) if isinstance(side, Wall) else side
+
+    return tuple((without_value(lower), without_value(upper)) for lower, upper in boundaries)
+
+
+def _conductances(D: Faces, ones: Array, grid: Grid, axis: int, boundaries: Boundaries) -> Faces:
+    """D / h^2 on every face; a wall's is less by what its ghost cell takes from the cell."""
+    below, _ = neighbours(ones, axis)
+    one = layer(ones, axis, 0)
+    scaled = jax.tree.map(
+        lambda D, like: D * like / grid.spacing[axis] ** 2, D, Faces(below, one, one)
+    )
+    if isinstance(boundaries[axis][0], Periodic):
+        return scaled
+    lower, upper = ghosts_of_layers(one, one, grid, axis, boundaries, None)
+    return Faces(scaled.inner, scaled.lower * (one - lower), scaled.upper * (one - upper))
+
+
+def _in_series(faces: Faces, axis: int, periodic: bool) -> Faces:
+    """Conductances between aggregates along the axis of coarsening."""
+    inner, lower, upper = faces
+    cells = inner.shape[axis] + 1
+    # From the centre of a pair to that of either cell is half the way from cell to cell.
+    half = 0.5 / _every_second(inner, 0, axis)
+    if cells % 2:
+        half = jnp.concatenate([half, jnp.zeros_like(layer(half, axis, 0))], axis)
+    first, last = layer(half, axis, 0), layer(half, axis, -1)
+    below, above = neighbours(half, axis)
+    between = _total(_every_second(inner, 1, axis), below, above)
+    if not periodic:
+        return Faces(between, _total(lower, first), _total(upper, last))
+    # A single aggregate has no neighbour, and would only lose by being coupled to itself.
+    wrap = _total(lower, last, first) if cells > 2 else jnp.zeros_like(lower)
+    return Faces(between, wrap, wrap)
+
+
+def _every_second(x: Array, start: int, axis: int) -> Array:
+    return jax.lax.slice_in_dim(x, start, x.shape[axis], stride=2, axis=axis)
+
+
+def _total(conductance: Array, *inside: Array) -> Array:
+    """The conductance of a face with resistances on the way to it; a closed face stays closed."""
+    resistance = 1.0 / conductance
+    return 1.0 / (resistance + sum(jnp.minimum(r, _INSIDE_AT_MOST * resistance) for r in inside))

@@ -1,0 +1,167 @@
+"""Multigrid: symmetric, definite, robust, and Krylov iterations that hardly grow with the grid."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from operator_systems import normal
+
+import impindiff as ipd
+from helpers import relative_difference
+from impindiff.implicit.linear import krylov_solve
+
+MIXED = ((ipd.Dirichlet(), ipd.Neumann()), (ipd.Robin(1.0, 1.0), ipd.Neumann()))
+PERIODIC = (ipd.Periodic(), ipd.Periodic())
+
+
+def unit(cells, boundary=MIXED):
+    return ipd.Grid((0,) * len(cells), (1,) * len(cells), cells, boundary)
+
+
+def front(grid, contrast=1e3):
+    """A diffusivity that falls by `contrast` across a wavy front."""
+    x = grid.centers
+    ahead = x[0] + 0.3 * np.sin(5 * x[1]) - 0.5
+    return jnp.asarray(contrast ** (-1 / (1 + np.exp(-ahead / 0.05))))
+
+
+def random(grid, contrast=1e3):
+    return jnp.asarray(contrast ** -np.random.default_rng(1).random(grid.shape))
+
+
+def iterations(grid, D, reaction=1e-6, preconditioned=True):
+    @jax.jit
+    def solve(D, b):
+        A = ipd.Elliptic.of(D, reaction, grid)
+        M = ipd.multigrid(A) if preconditioned else None
+        x, steps, solved = krylov_solve(A, b, ipd.BiCGStab(max_steps=500), 1e-8, M)
+        return A(x), steps, solved
+
+    b = normal(0, grid.shape)
+    product, steps, solved = solve(D, b)
+    if preconditioned:
+        assert solved
+        assert relative_difference(product, b) < 1e-6
+    return int(steps)
+
+
+@pytest.mark.parametrize("field", [front, random])
+def test_iterations_hardly_grow(field):
+    coarse, fine = (iterations(g, field(g)) for g in (unit((32, 32)), unit((64, 64))))
+    assert fine <= 12
+    assert fine <= 1.5 * coarse
+
+
+def test_without_it_they_are_many():
+    g = unit((16, 16))
+    assert iterations(g, front(g), preconditioned=False) > 100
+
+
+@pytest.mark.parametrize(
+    ("cells", "boundary", "contrast", "reaction", "at_most"),
+    [
+        ((33, 21), PERIODIC, 1e3, 1e-2, 9),
+        ((40, 19), (ipd.Neumann(), ipd.Neumann()), 1e4, 1e-6, 16),
+        ((24, 24), MIXED, 1e4, 1e6, 2),
+        ((11, 9, 10), (*MIXED, ipd.Periodic()), 1e3, 1e-6, 9),
+        ((129, 2), PERIODIC, 1e3, 1e-6, 12),
+    ],
+)
+def test_odd_periodic_insulated_reactive_thin_and_in_space(
+    cells, boundary, contrast, reaction, at_most
+):
+    g = unit(cells, boundary)
+    assert iterations(g, random(g, contrast), reaction) <= at_most
+
+
+@pytest.mark.parametrize("cycles", [1, 2])
+def test_symmetric_positive_and_its_own_transpose(cycles):
+    g = unit((13, 10))
+    A = ipd.Elliptic.of(front(g), 1.0, g)
+    v, w = normal(0, g.shape), normal(1, g.shape)
+
+    @jax.jit
+    def products(A, v, w):
+        M = ipd.multigrid(A, cycles=cycles)
+        (transposed,) = jax.linear_transpose(M, v)(w)
+        return jnp.vdot(M(v), w), jnp.vdot(v, M(w)), jnp.vdot(v, transposed), M(A(v))
+
+    left, right, by_jax, again = products(A, v, w)
+    np.testing.assert_allclose(right, left, rtol=1e-11)
+    np.testing.assert_allclose(by_jax, left, rtol=1e-11)
+    error = again - v
+    # in the norm of A a cycle reduces every error; twice as many square that
+    reduction = jnp.vdot(error, A(error)) / jnp.vdot(v, A(v))
+    assert 0 < reduction < 0.05**cycles
+
+
+def test_exact_between_walls_in_one_dimension():
+    g = ipd.Grid((0,), (1,), (101,), ((ipd.Dirichlet(), ipd.Neumann()),))
+    A = ipd.Elliptic.of(random(g, 1e4), 1e-3, g)
+    u = normal(0, g.shape)
+    assert relative_difference(ipd.multigrid(A)(A(u)), u) < 1e-9
+
+
+def test_a_batch_in_float32():
+    g = unit((12, 16))
+    D = jnp.stack([front(g), random(g)]).astype(jnp.float32)
+    b = normal(0, D.shape, jnp.float32)
+
+    @jax.jit
+    def apply(D, b):
+        return ipd.multigrid(ipd.Elliptic.of(D, 1.0, g))(b)
+
+    found = jax.jit(jax.vmap(apply))(D, b)
+    assert found.dtype == jnp.float32
+    for i in range(2):
+        np.testing.assert_allclose(found[i], apply(D[i], b[i]), rtol=1e-4, atol=1e-6)
+
+
+class Diffusing(ipd.HybridModel):
+    """Two components: one diffuses, one relaxes to it."""
+
+    grid: ipd.Grid
+    D: jax.Array
+
+    def tendency(self, t, u, latent):
+        rate = ipd.diffusion(u["gas"], self.D, self.grid, averaging="harmonic")
+        return {"gas": rate, "solid": u["gas"] - u["solid"]}
+
+
+def test_in_a_rollout_and_its_gradient():
+    g = unit((20, 12))
+    x, y = g.centers
+    u0 = {"gas": jnp.asarray(np.sin(2 * x) * np.cos(3 * y)), "solid": jnp.zeros(g.shape)}
+    D = front(g, contrast=10.0)
+
+    def loss(factor, preconditioner):
+        model = Diffusing(g, factor * D)
+        stepper = ipd.BackwardEuler(
+            solver=ipd.NewtonKrylov(rtol=1e-10, preconditioner=preconditioner),
+            gradient=ipd.ImplicitAdjoint(rtol=1e-9, max_iterations=1000),
+        )
+        result = ipd.rollout(model, u0, [0.0, 0.02, 0.04], stepper=stepper, throw=False)
+        return jnp.sum(result.u["solid"][-1] ** 2), result.stats.linear_iterations.sum()
+
+    multigrid = ipd.MultigridPreconditioner(
+        lambda z, stage: {
+            "gas": ipd.Elliptic.of(stage.weight * stage.model.D, 1.0, g),
+            "solid": None,
+        }
+    )
+
+    def run(preconditioner):
+        of = jax.value_and_grad(lambda factor: loss(factor, preconditioner), has_aux=True)
+        return jax.jit(of)(jnp.asarray(1.0))
+
+    (plain, many), plain_gradient = run(None)
+    (found, few), gradient = run(multigrid)
+    assert few < 0.2 * many
+    np.testing.assert_allclose(found, plain, rtol=1e-8)
+    np.testing.assert_allclose(gradient, plain_gradient, rtol=1e-6)
+
+
+def test_an_operator_of_another_shape_is_refused():
+    wrong = ipd.MultigridPreconditioner(lambda z, args: ipd.Elliptic.of(1.0, 1.0, unit((4, 4))))
+    with pytest.raises(ipd.InputError, match=r"shape \(4, 4\) is given .*\(2, 4, 4\)"):
+        wrong(jnp.ones((2, 4, 4)), None)
