@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +11,13 @@ from jaxtyping import Array
 
 from impindiff import Grid, InputError
 from impindiff.steppers import RK4, HybridModel
-from impindiff.training import LevenbergMarquardt, SlowChange, TrajectoryLoss
+from impindiff.training import (
+    GaussianPrior,
+    LevenbergMarquardt,
+    SlowChange,
+    TrajectoryLoss,
+    fit,
+)
 
 GRID = Grid((0.0,), (1.0,), (2,))
 
@@ -77,4 +84,60 @@ def test_a_penalty_is_differentiated(loss):
 
 def test_levenberg_marquardt_refuses_a_penalty(loss):
     with pytest.raises(InputError, match="has a penalty"):
-        LevenbergMarquardt().start(model(1.0, 0.0, 0.0), loss)
+        LevenbergMarquardt().start(model(1.0, 0.0, 0.0), loss, model(1.0, 0.0, 0.0))
+
+
+@pytest.fixture
+def believed(loss):
+    """c is believed to be 0, to a quarter; the data say that a + b / 2 + c / 3 is 1."""
+    prior = GaussianPrior(lambda m: m.coefficients[2:], 0.25)
+    return dataclasses.replace(loss, penalty=None, prior=prior)
+
+
+def test_a_gaussian_prior_is_one_more_residual(believed):
+    misfit, _ = believed.misfit(model(0.5, 0.0, 2.0), None)
+    # in units of the observations' norm, as the misfit
+    np.testing.assert_allclose(misfit[-1], 2.0 / 0.25 / np.sqrt(2))
+    assert misfit.size == believed.values.size + 1
+
+
+def test_levenberg_marquardt_weighs_data_against_the_belief(believed, tmp_path):
+    """a alone can meet the data: then c is what is believed of it."""
+    fitted = fit(
+        model(0.5, 0.0, 2.0),
+        believed,
+        LevenbergMarquardt(),
+        tmp_path,
+        steps=12,
+        log_every=12,
+        save_every=12,
+    )
+    assert abs(float(fitted.model.coefficients[2])) < 1e-3
+    assert fitted.final_loss < 1e-6
+
+
+def test_levenberg_marquardt_ends_where_it_gains_little(believed, tmp_path):
+    fitted = fit(
+        model(0.5, 0.0, 2.0),
+        believed,
+        LevenbergMarquardt(damping=1.0, loss_tolerance=0.999),
+        tmp_path,
+        steps=12,
+        log_every=12,
+        save_every=12,
+    )
+    assert fitted.steps < 6
+
+
+class Shifted(eqx.Module):
+    """Takes a model to one whose u0 is its own, 0.25."""
+
+    def __call__(self, of):
+        return of, jnp.full((1, 2), 0.25)
+
+
+def test_the_model_may_bring_its_own_initial_state(loss):
+    plain = dataclasses.replace(loss, penalty=None)
+    shifted = dataclasses.replace(plain, prepare=Shifted())
+    found = [float(of.misfit(model(0.5, 0.0, 0.0), None)[1].u[-1, 0, 0]) for of in (plain, shifted)]
+    np.testing.assert_allclose(found, [0.5, 0.75])

@@ -1,14 +1,17 @@
-"""What was measured: sensors, scattered points, noise, trajectories and their files."""
+"""What was measured: sensors, averages, scattered points, noise, trajectories and their files."""
 
+from impindiff.observations.averages import BlockAverages, PartAverage
 from impindiff.observations.forecast import (
     FORECAST_SUFFIX,
     HELD_OUT,
     TRUTH_SUFFIX,
     forecast_dataset,
 )
+from impindiff.observations.measurements import Measurement, Measurements, MeasuringOperator
 from impindiff.observations.metrics import relative_l1_percent
 from impindiff.observations.noise import add_noise
 from impindiff.observations.points import SpaceTimePoints, random_points
+from impindiff.observations.probes import Probes
 from impindiff.observations.provenance import provenance
 from impindiff.observations.sensors import Sensors
 from impindiff.observations.solution_file import Solution1D, read_solution
@@ -19,6 +22,12 @@ __all__ = [
     "FORECAST_SUFFIX",
     "HELD_OUT",
     "TRUTH_SUFFIX",
+    "BlockAverages",
+    "Measurement",
+    "Measurements",
+    "MeasuringOperator",
+    "PartAverage",
+    "Probes",
     "Sensors",
     "Solution1D",
     "SpaceTimePoints",

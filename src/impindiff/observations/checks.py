@@ -1,4 +1,4 @@
-"""What measured arrays must satisfy; each refusal is one line naming the place and the remedy."""
+"""What measured arrays, and those a measurement reads, must satisfy; each refusal is one line."""
 
 import numpy as np
 from jaxtyping import Float
@@ -85,3 +85,17 @@ def require_even_spacing(name: str, centres: Float[np.ndarray, " cell"]) -> None
             f"{i + 1} ({centres[i + 1]:g}) the gap is {gaps[i]:g}, elsewhere {usual:g}; "
             f"interpolate the data to a uniform grid"
         )
+
+
+def leading_axes(reader: str, cells: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes of an array before those of the grid.
+
+    **Raises:** `InputError` if its trailing axes are not the grid's.
+    """
+    before = max(len(shape) - len(cells), 0)
+    if shape[before:] != cells:
+        raise InputError(
+            f"{reader} on a grid of {cells} cells cannot read an array of shape {shape}: its "
+            f"trailing axes must be the grid's"
+        )
+    return shape[:before]

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from impindiff.errors import InputError
+from impindiff.observations.checks import leading_axes
 
 
 class Sensors(eqx.Module):
@@ -51,12 +52,7 @@ class Sensors(eqx.Module):
 
     def __call__(self, u: Shaped[Array | np.ndarray, "..."]) -> Shaped[Array | np.ndarray, "..."]:
         """The measured values, `(..., *cells) -> (..., N)`."""
-        leading = u.shape[: u.ndim - len(self.cells)]
-        if u.shape[len(leading) :] != self.cells:
-            raise InputError(
-                f"sensors placed on a grid of {self.cells} cells cannot read an array of shape "
-                f"{u.shape}: its trailing axes must be the grid's"
-            )
+        leading = leading_axes("sensors", self.cells, u.shape)
         flat = u.reshape(*leading, math.prod(self.cells))
         return flat if self.indices is None else flat[..., self.indices]
 

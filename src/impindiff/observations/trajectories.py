@@ -25,8 +25,9 @@ class Trajectories:
 
     The NetCDF layout has dimensions (`sample`, `time`, then one to three of space), one variable
     with all of them, coordinates `time` and one of cell centres per axis of space, and optional
-    latent variables with the dimensions of space only, or of time and space. The first time is the
-    initial state.
+    variables: latent ones with the dimensions of space only, or of time and space; other fields of
+    the state, with all dimensions; and conditions, numbers with dimension `sample`. The first time
+    is the initial state.
 
     **Arguments:**
 
@@ -38,6 +39,8 @@ class Trajectories:
       if unknown.
     - `attrs`: provenance of the whole (see `provenance`).
     - `variable_attrs`: `long_name` and `units` or `scaling`, by name of variable or coordinate.
+    - `others`: further fields of the state, `(sample, time, *space)`, by name.
+    - `conditions`: what differs from sample to sample beside the initial state, `(sample,)`.
 
     **Raises:** `InputError` for values that are not finite, times that do not increase, cells that
     are not evenly spaced, shapes that do not agree, no sample, fewer than 2 times or 2 cells along
@@ -52,6 +55,8 @@ class Trajectories:
     latent: dict[str, Float[np.ndarray, "..."]] = dataclasses.field(default_factory=dict)
     attrs: dict[str, Any] = dataclasses.field(default_factory=dict)
     variable_attrs: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    others: dict[str, Float[np.ndarray, "..."]] = dataclasses.field(default_factory=dict)
+    conditions: dict[str, Float[np.ndarray, "..."]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require_times(self.times)
@@ -72,6 +77,15 @@ class Trajectories:
                 )
             require_finite(name, values, self.latent_dimensions(name))
         require_finite(self.variable, self.field, self.dimensions)
+        for dimensions, fields in ((self.dimensions, self.others), (("sample",), self.conditions)):
+            expected = self.field.shape[: len(dimensions)]
+            for name, values in fields.items():
+                if values.shape != expected:
+                    raise InputError(
+                        f"variable '{name}' has shape {values.shape}; expected "
+                        f"({', '.join(dimensions)}) = {expected}, as '{self.variable}' has it"
+                    )
+                require_finite(name, values, dimensions)
 
     @property
     def space(self) -> tuple[str, ...]:
@@ -152,8 +166,11 @@ class Trajectories:
 
     def to_dataset(self) -> xr.Dataset:
         """The layout above; each variable and coordinate has `long_name`, `units` or `scaling`."""
-        variables = {self.variable: (self.dimensions, self.field)} | {
-            name: (self.latent_dimensions(name), values) for name, values in self.latent.items()
+        variables = {
+            self.variable: (self.dimensions, self.field),
+            **{name: (self.dimensions, values) for name, values in self.others.items()},
+            **{name: (self.latent_dimensions(name), v) for name, v in self.latent.items()},
+            **{name: (("sample",), values) for name, values in self.conditions.items()},
         }
         return xr.Dataset(
             {
@@ -181,8 +198,12 @@ class Trajectories:
         variable: str = "phi",
         space: Sequence[str] = ("x", "y"),
         latent: Sequence[str] = ("velocity_x", "velocity_y"),
+        others: Sequence[str] = (),
+        conditions: Sequence[str] = (),
     ) -> "Trajectories":
         """Read a NetCDF-4 file of the layout above; latent variables that are absent are left out.
+
+        `others` and `conditions` must be there.
 
         Dimensions may stand in any order; values of any real or integer type become float64. Times
         are read as numbers, whatever their units.
@@ -191,7 +212,7 @@ class Trajectories:
         """
         dataset = _open(path)
         try:
-            return cls.from_dataset(dataset, variable, space, latent)
+            return cls.from_dataset(dataset, variable, space, latent, others, conditions)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
 
@@ -202,17 +223,20 @@ class Trajectories:
         variable: str = "phi",
         space: Sequence[str] = ("x", "y"),
         latent: Sequence[str] = ("velocity_x", "velocity_y"),
+        others: Sequence[str] = (),
+        conditions: Sequence[str] = (),
     ) -> "Trajectories":
         """`from_netcdf` for a dataset in memory.
 
         **Raises:** `InputError` for anything that the layout refuses.
         """
         dimensions = ("sample", "time", *space)
-        if variable not in dataset.data_vars:
-            raise InputError(
-                f"has no variable '{variable}'; it has {_names(dataset.data_vars)}; rename the one "
-                f"that you mean"
-            )
+        for name in (variable, *others, *conditions):
+            if name not in dataset.data_vars:
+                raise InputError(
+                    f"has no variable '{name}'; it has {_names(dataset.data_vars)}; rename the one "
+                    f"that you mean"
+                )
         values = _numbers(dataset, variable, dimensions)
         for name in dimensions[1:]:
             if name not in dataset.coords:
@@ -222,7 +246,7 @@ class Trajectories:
                     f"variable '{name}' with dimension '{name}'"
                 )
         known = [name for name in latent if name in dataset.data_vars]
-        used = (variable, *known, *dimensions[1:])
+        used = (variable, *others, *known, *conditions, *dimensions[1:])
         return cls(
             field=values,
             times=_numbers(dataset, "time", ("time",)),
@@ -234,6 +258,8 @@ class Trajectories:
                 )
                 for name in known
             },
+            others={name: _numbers(dataset, name, dimensions) for name in others},
+            conditions={name: _numbers(dataset, name, ("sample",)) for name in conditions},
             attrs=dict(dataset.attrs),
             variable_attrs={name: dict(dataset[name].attrs) for name in used},
         )

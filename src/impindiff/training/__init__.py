@@ -2,19 +2,23 @@
 
 from impindiff.training.fit import Fitted, Optimizer, Progress, Totals, TrainingError, fit
 from impindiff.training.history import History
+from impindiff.training.identifiability import Identifiability, identifiability
 from impindiff.training.levenberg_marquardt import (
     LevenbergMarquardt,
     covariance,
 )
 from impindiff.training.loss import TrajectoryLoss
 from impindiff.training.optimizers import adam, lbfgs, learning_rate_schedule, muon
-from impindiff.training.penalty import SlowChange
+from impindiff.training.penalty import GaussianPrior, SlowChange
 from impindiff.training.store import TrainingStore
-from impindiff.training.uncertainty import standard_errors
+from impindiff.training.uncertainty import FlatParameters, flat_parameters, standard_errors
 
 __all__ = [
     "Fitted",
+    "FlatParameters",
+    "GaussianPrior",
     "History",
+    "Identifiability",
     "LevenbergMarquardt",
     "Optimizer",
     "Progress",
@@ -26,6 +30,8 @@ __all__ = [
     "adam",
     "covariance",
     "fit",
+    "flat_parameters",
+    "identifiability",
     "lbfgs",
     "learning_rate_schedule",
     "muon",

@@ -134,11 +134,12 @@ def fit(
     - `show`: called after each step.
 
     A training step in which a solve fails is done again with failed rollout steps halved (see
-    `rollout`). Raises `TrainingError`, naming the training step and, of the rollout, step, time,
-    sample and field, when a solve fails or the loss or its gradient is not finite.
+    `rollout`), but for trials of Levenberg-Marquardt after the first, which are rejected. Raises
+    `TrainingError`, naming the training step and, of the rollout, step, time, sample and field,
+    when a solve fails or the loss or its gradient is not finite.
     """
     parameters, static = eqx.partition(model, eqx.is_inexact_array)
-    state = initial_state(parameters, optimizer, loss)
+    state = initial_state(parameters, optimizer, loss, static)
     store = TrainingStore(folder / "training_state")
     try:
         restored = store.restore(state) if resume else None
@@ -153,7 +154,9 @@ def fit(
                 if bool(state.finished):
                     break
                 candidate, report = advance(state, static, loss, optimizer)
-                if bool(jnp.any(can_be_halved(report.rollout.stats))):
+                # a failed trial is rejected anyway; the first has no point to go back to
+                rejected = isinstance(optimizer, LevenbergMarquardt) and step > 1
+                if bool(jnp.any(can_be_halved(report.rollout.stats))) and not rejected:
                     halving = dataclasses.replace(loss, halving=True)
                     candidate, report = advance(state, static, halving, optimizer)
                 if bool(report.taken) or not np.isfinite(float(candidate.loss)):
@@ -207,7 +210,7 @@ def _record(state: TrainingState, report: StepReport) -> dict[str, Any]:
 
 
 def initial_state(
-    parameters: PyTree[Any], optimizer: Optimizer, loss: TrajectoryLoss
+    parameters: PyTree[Any], optimizer: Optimizer, loss: TrajectoryLoss, static: HybridModel
 ) -> TrainingState:
     """The state before the first step, of the types that a step returns.
 
@@ -215,7 +218,7 @@ def initial_state(
     """
     state = TrainingState(
         parameters=parameters,
-        optimizer=optimizer.start(parameters, loss)
+        optimizer=optimizer.start(parameters, loss, static)
         if isinstance(optimizer, LevenbergMarquardt)
         else optimizer.init(parameters),
         step=jnp.zeros((), jnp.int32),

@@ -47,16 +47,19 @@ class LevenbergMarquardt(eqx.Module):
     A trial that makes the loss smaller is taken and mu divided by ten; otherwise, or if one of its
     solves fails, mu is multiplied by ten. J is exact: forward mode through the implicit steps, one
     linear solve a step and parameter, so a trial costs little more than 1 + parameters / 2
-    rollouts. Finished when a trial's step is below `tolerance` relative to the parameters.
+    rollouts. Finished when a trial's step is below `tolerance` relative to the parameters, or when
+    a trial that is taken lowers the loss by less than `loss_tolerance` of it.
 
     - `damping`: mu at the start.
-    - `tolerance`: see above.
+    - `tolerance`, `loss_tolerance`: see above. With N data that weigh by their errors, a part of
+      0.1 / N of the loss is a tenth of what their noise alone makes it vary by.
 
     Source: Marquardt, J. SIAM 11 (1963).
     """
 
     damping: float = 1e-3
     tolerance: float = 1e-8
+    loss_tolerance: float = 0.0
 
     def check(self, parameters: PyTree[Any]) -> None:
         """Raise `InputError` for more than 200 parameters, whose J would be too large."""
@@ -67,7 +70,7 @@ class LevenbergMarquardt(eqx.Module):
                 f"parameters, the model has {count}; try lbfgs or adam"
             )
 
-    def start(self, parameters: PyTree[Any], loss: TrajectoryLoss) -> Point:
+    def start(self, parameters: PyTree[Any], loss: TrajectoryLoss, static: HybridModel) -> Point:
         """Before the first trial, which is the starting point itself.
 
         Raises as `check`, and `InputError` for a loss that is more than a sum of squares.
@@ -80,6 +83,8 @@ class LevenbergMarquardt(eqx.Module):
             )
         flat, _ = ravel_pytree(parameters)
         observations = loss.values.size
+        if loss.prior is not None:
+            observations += loss.prior(eqx.combine(parameters, static)).size
         return Point(
             parameters=parameters,
             misfit=jnp.zeros(observations, flat.dtype),
@@ -110,10 +115,11 @@ class LevenbergMarquardt(eqx.Module):
             damping=jnp.where(taken, 0.1, 10.0) * point.damping,
         )
         short = jnp.linalg.norm(step) <= self.tolerance * jnp.linalg.norm(base)
+        settled = taken & (point.loss - size < self.loss_tolerance * point.loss)
         return Trial(
             point=new,
             taken=taken,
-            finished=~first & ((usable & short) | (new.damping > _MAX_DAMPING)),
+            finished=~first & ((usable & short) | settled | (new.damping > _MAX_DAMPING)),
             rollout=rollout,
             gradient_norm=2 * jnp.linalg.norm(new.jacobian.T @ new.misfit),
         )

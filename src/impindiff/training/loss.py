@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from impindiff.rollout import (
     AbstractCheckpointing,
@@ -25,17 +26,23 @@ class TrajectoryLoss(eqx.Module):
     L(model) = ||H u - y||^2 / ||y||^2 + R(model): a misfit of 0.01 means an error of 10 % of the
     observations' root mean square.
 
-    - `u0`: initial states, (samples, *cells).
+    - `u0`: initial states, (samples, *cells) or a pytree of such.
     - `times`: that of u0, then the observation times.
     - `values`: y, what was observed, of any shape.
     - `observe`: H, which takes the states at all but the first of `times`, (times, samples,
-      *cells), to an array of the shape of `values`: `Sensors`, `SpaceTimePoints`, or any callable.
+      *cells) or a pytree of such, to an array of the shape of `values`: `Sensors`,
+      `SpaceTimePoints`, `Measurements`, or any callable.
     - `stepper`, `dt`, `checkpointing`: as in `rollout`.
     - `penalty`: R, a prior such as `SlowChange`; none by default.
+    - `prior`: a prior as residuals, such as `GaussianPrior`: they are appended to H u - y, in the
+      same units, and so reach least-squares methods and standard errors too.
     - `halving`: build the halving of failed steps in (see `rollout`).
+    - `prepare`: takes the model to (the model with what is each sample's own in it, u0), where
+      conditions differ between samples or the initial state is unknown too; the rollout is of that.
+      None: the model, and `u0` as it is.
     """
 
-    u0: Float[Array, "samples *cells"]
+    u0: PyTree[Float[Array, "..."]]
     times: tuple[float, ...] = eqx.field(static=True)
     values: Float[Array, "..."]
     observe: Callable[..., Any]
@@ -44,14 +51,17 @@ class TrajectoryLoss(eqx.Module):
     checkpointing: AbstractCheckpointing = eqx.field(static=True, default=StoreStates())
     penalty: Callable[[HybridModel], Float[Array, ""]] | None = None
     halving: bool = eqx.field(static=True, default=False)
+    prepare: Callable[[Any], tuple[HybridModel, PyTree]] | None = None
+    prior: Callable[[Any], Float[Array, " residuals"]] | None = None
 
     def misfit(
         self, model: HybridModel, probe: Float[Array, "steps samples"] | None
     ) -> tuple[Float[Array, " observations"], Rollout]:
-        """((H u - y) / ||y|| in a row, the rollout with its statistics)."""
+        """((H u - y) / ||y|| in a row, and the prior; the rollout with its statistics)."""
+        prepared, u0 = (model, self.u0) if self.prepare is None else self.prepare(model)
         result = rollout(
-            model,
-            self.u0,
+            prepared,
+            u0,
             np.asarray(self.times),
             stepper=self.stepper,
             dt=self.dt,
@@ -60,7 +70,9 @@ class TrajectoryLoss(eqx.Module):
             probe=probe,
             halving=self.halving,
         )
-        difference = jnp.ravel(self.observe(result.u[1:]) - self.values)
+        difference = jnp.ravel(self.observe(jax.tree.map(lambda x: x[1:], result.u)) - self.values)
+        if self.prior is not None:
+            difference = jnp.append(difference, self.prior(model))
         return difference / jnp.sqrt(jnp.sum(self.values**2)), result
 
     def __call__(
@@ -74,4 +86,5 @@ class TrajectoryLoss(eqx.Module):
     def probe(self) -> Float[Array, "steps samples"]:
         """The zeros that `rollout` takes as its probe."""
         steps = number_of_steps(np.asarray(self.times), self.dt)
-        return jnp.zeros((steps, self.u0.shape[0]), self.u0.dtype)
+        first = jax.tree.leaves(self.u0)[0]
+        return jnp.zeros((steps, first.shape[0]), first.dtype)

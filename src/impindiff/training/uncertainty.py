@@ -1,7 +1,8 @@
 """How well numbers that were found are determined by the data."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import equinox as eqx
 import jax
@@ -19,6 +20,32 @@ Linearization = tuple[Float[Array, " m"], Float[Array, "m n"]]
 M = TypeVar("M", bound=HybridModel)
 
 
+@dataclass(frozen=True)
+class FlatParameters(Generic[M]):
+    """The floating-point arrays of a model in one row, in the order of a Jacobian's columns.
+
+    - `values`: (n,).
+    - `names`: where each is in the model, such as "transport.closure.log_slopes[2]".
+    - `model`: the model with other values in their place.
+    """
+
+    values: Float[Array, " n"]
+    names: tuple[str, ...]
+    model: Callable[[Float[Array, " n"]], M]
+
+
+def flat_parameters(model: M) -> FlatParameters[M]:
+    """See `FlatParameters`."""
+    parameters, static = eqx.partition(model, eqx.is_inexact_array)
+    flat, unravel = ravel_pytree(parameters)
+    names = []
+    for path, leaf in jax.tree_util.tree_flatten_with_path(parameters)[0]:
+        place = jax.tree_util.keystr(path).lstrip(".")
+        places = [f"{place}[{i}]" for i in range(leaf.size)] if leaf.ndim else [place]
+        names.extend(places)
+    return FlatParameters(flat, tuple(names), lambda values: eqx.combine(unravel(values), static))
+
+
 def standard_errors(
     quantities: Callable[[M], dict[str, Float[Array, ""]]],
     model: M,
@@ -31,17 +58,13 @@ def standard_errors(
     with few parameters: the Jacobian has a column for each. `linearization` is misfit and Jacobian
     at the model's parameters if they are known already, as after Levenberg-Marquardt.
     """
-    parameters, static = eqx.partition(model, eqx.is_inexact_array)
-    flat, unravel = ravel_pytree(parameters)
+    flat = flat_parameters(model)
 
     @jax.jit
-    def linearize(flat):
-        def misfit(flat):
-            return loss.misfit(eqx.combine(unravel(flat), static), None)
+    def linearize(values):
+        return value_and_jacobian(lambda v: loss.misfit(flat.model(v), None), values)[:2]
 
-        return value_and_jacobian(misfit, flat)[:2]
-
-    value, jacobian = linearize(flat) if linearization is None else linearization
+    value, jacobian = linearize(flat.values) if linearization is None else linearization
     of_parameters = covariance(jacobian, value)
-    slopes = jax.jacobian(lambda p: quantities(eqx.combine(unravel(p), static)))(flat)
+    slopes = jax.jacobian(lambda values: quantities(flat.model(values)))(flat.values)
     return jax.tree.map(lambda g: jnp.sqrt(g @ of_parameters @ g), slopes)

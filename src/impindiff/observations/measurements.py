@@ -1,0 +1,210 @@
+"""Measurements of several kinds, of several fields and times, combined into one vector."""
+
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from impindiff.errors import InputError
+
+
+@runtime_checkable
+class MeasuringOperator(Protocol):
+    """`(..., *cells) -> (..., count)`: `Sensors`, `Probes`, `BlockAverages`, `PartAverage`."""
+
+    @property
+    def count(self) -> int:
+        """How many values it reads of a field."""
+        ...
+
+    def __call__(self, u: Any, /) -> Any:
+        """The values read."""
+        ...
+
+
+class Measurement(eqx.Module):
+    r"""What one instrument reads: $H q(u(t_k))$ at chosen times, with independent Gaussian errors.
+
+    Called on states with leading axes (times, samples), it returns the values in their own unit,
+    (chosen times, samples, N).
+
+    **Arguments:**
+
+    - `name`: to tell it from others, and by which messages name it.
+    - `quantity`: $q$, from the states, a pytree with leading axes (times, samples), to the field
+      measured, (times, samples, *cells). It must treat each time by itself.
+    - `operator`: $H$, with its number of values as `count`: `Sensors`, `Probes`, `BlockAverages`,
+      `PartAverage`, or one of your own.
+    - `times`: $k$, indices along the time axis of the array that is measured; a loss measures the
+      states after the first, so that there 0 is the first time after the start.
+    - `standard_deviation`: of the instrument's errors, in the unit of the quantity: a number, or
+      one for each time.
+
+    **Raises:** `InputError` for a standard deviation that is not positive and finite, and for no
+    time or one below 0; when called, for too few times and a quantity of another shape.
+    """
+
+    name: str = eqx.field(static=True)
+    quantity: Callable[[Any], Any]
+    operator: MeasuringOperator
+    times: tuple[int, ...] = eqx.field(static=True)
+    standard_deviation: tuple[float, ...] = eqx.field(static=True)
+
+    def __init__(
+        self,
+        name: str,
+        quantity: Callable[[Any], Any],
+        operator: MeasuringOperator,
+        times: Sequence[int] | np.ndarray,
+        standard_deviation: float | Sequence[float] | np.ndarray,
+    ):
+        errors = np.atleast_1d(np.asarray(standard_deviation, float))
+        if not (np.isfinite(errors) & (errors > 0)).all():
+            raise InputError(
+                f"measurement '{name}': its standard deviation is {errors.min():g}; give the "
+                f"instrument's error, a positive number in the unit of the quantity"
+            )
+        if errors.ndim > 1 or errors.size not in (1, len(times)):
+            raise InputError(
+                f"measurement '{name}': {errors.size} standard deviations for {len(times)} times; "
+                f"give one for all, or one for each"
+            )
+        if len(times) == 0 or min(times) < 0:
+            raise InputError(
+                f"measurement '{name}': time indices {list(times)}; give at least one, each 0 or "
+                f"more"
+            )
+        self.name = name
+        self.quantity = quantity
+        self.operator = operator
+        self.times = tuple(int(k) for k in times)
+        self.standard_deviation = tuple(np.broadcast_to(errors, len(times)).tolist())
+
+    def __call__(
+        self, u: PyTree[Float[Array | np.ndarray, "..."]]
+    ) -> Float[Array | np.ndarray, "times samples values"]:
+        """The values in their own unit, (chosen times, samples, N)."""
+        leading = jax.tree.leaves(u)[0].shape[:2]
+        if max(self.times) >= leading[0]:
+            raise InputError(
+                f"measurement '{self.name}': time index {max(self.times)}, but the states have "
+                f"{leading[0]} time(s); give indices below {leading[0]}"
+            )
+        chosen = np.asarray(self.times)
+        field = self.quantity(jax.tree.map(lambda x: x[chosen], u))
+        expected = (len(self.times), leading[1])
+        if field.shape[:2] != expected:
+            raise InputError(
+                f"measurement '{self.name}': the quantity has shape {field.shape}; expected "
+                f"(times, samples) = {expected} in front of the grid's axes"
+            )
+        try:
+            values = self.operator(field)
+        except InputError as error:
+            raise InputError(f"measurement '{self.name}': {error}") from error
+        if values.shape != (*expected, self.operator.count):
+            # The grid fitted the last axes, so there was one too many before it.
+            raise InputError(
+                f"measurement '{self.name}': of a quantity of shape {field.shape} the operator "
+                f"made {values.shape}; expected {(*expected, self.operator.count)}, from (times, "
+                f"samples) and the grid's axes alone"
+            )
+        return values
+
+    @property
+    def errors(self) -> Float[np.ndarray, "times 1 1"]:
+        """The standard deviations, to go with what a call returns."""
+        return np.asarray(self.standard_deviation)[:, None, None]
+
+    def size(self, samples: int) -> int:
+        """How many numbers are read of `samples` trajectories."""
+        return len(self.times) * samples * self.operator.count
+
+
+class Measurements(eqx.Module):
+    r"""All measurements as one vector, each divided by its standard deviation.
+
+    $z = (H_1 q_1(u) / \sigma_1, H_2 q_2(u) / \sigma_2, \dots)$, each in the order (time, sample,
+    value), one after the other. The squared distance of two such vectors is $\chi^2$: errors of
+    different instruments, in different units, weigh by what each can tell.
+
+    As `observe` of a `TrajectoryLoss`, with the vector of what was measured as its values:
+    $\|z(u) - z_\mathrm{measured}\|^2$ is the negative log-likelihood up to factor and constant.
+
+    **Arguments:**
+
+    - `parts`: the measurements, of distinct names.
+
+    **Raises:** `InputError` for none, and for two of one name.
+    """
+
+    parts: tuple[Measurement, ...]
+
+    def __init__(self, parts: Sequence[Measurement]):
+        names = [part.name for part in parts]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if not parts or twice:
+            problem = f"'{twice[0]}' is the name of more than one" if twice else "there are none"
+            raise InputError(
+                f"measurements: {problem}; give at least one, each with a name of its own"
+            )
+        self.parts = tuple(parts)
+
+    def __call__(self, u: PyTree[Float[Array | np.ndarray, "..."]]) -> Float[Array, " measured"]:
+        """$z$ of states with leading axes (times, samples). Raises as `Measurement`."""
+        return jnp.concatenate([jnp.ravel(_weighed(p, p(u))) for p in self.parts])
+
+    def split(
+        self, vector: Float[Array | np.ndarray, " measured"], samples: int
+    ) -> dict[str, Float[np.ndarray, "times samples values"]]:
+        """By name, what a vector $z$ of `samples` trajectories says in each quantity's own unit.
+
+        **Raises:** `InputError` for a vector of another length.
+        """
+        sizes = [part.size(samples) for part in self.parts]
+        if len(vector) != sum(sizes):
+            raise InputError(
+                f"measurements: a vector of {len(vector)} values is not of {samples} sample(s), "
+                f"which have {sum(sizes)}"
+            )
+        pieces = np.split(np.asarray(vector), np.cumsum(sizes)[:-1])
+        return {
+            p.name: p.errors * z.reshape(len(p.times), samples, p.operator.count)
+            for p, z in zip(self.parts, pieces, strict=True)
+        }
+
+    def noisy(
+        self, vector: Float[Array | np.ndarray, " measured"], seed: int
+    ) -> Float[np.ndarray, " measured"]:
+        r"""$z + \xi$ with $\xi \sim N(0, 1)$ independent: as the instruments would have read it.
+
+        Each measurement has a stream of its own, given by the seed and its name: another beside it
+        leaves its noise as it is.
+
+        **Raises:** `InputError` for a vector whose length is of no whole number of samples.
+        """
+        samples, left = divmod(len(vector), sum(part.size(1) for part in self.parts))
+        if left or not samples:
+            raise InputError(
+                f"measurements: a vector of {len(vector)} values is of no whole number of samples, "
+                f"which have {sum(part.size(1) for part in self.parts)} each"
+            )
+        noise = [
+            # A name's checksum is the same in every process, unlike its hash.
+            np.random.default_rng([seed, zlib.crc32(part.name.encode())]).standard_normal(
+                part.size(samples)
+            )
+            for part in self.parts
+        ]
+        clean = np.asarray(vector)
+        return clean + np.concatenate(noise).astype(clean.dtype)
+
+
+def _weighed(part: Measurement, values: Any) -> Any:
+    """The values over their errors, in the values' precision."""
+    return values / part.errors.astype(values.dtype)
