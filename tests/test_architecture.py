@@ -18,14 +18,15 @@ FLOORS = {
     "rollout": 3,
     "observations": 3,
     "training": 4,
-    "cases": 5,
-    "report": 6,
-    "run_directory": 6,
-    "progress": 6,
-    "run_figures": 7,
-    "run_metrics": 7,
-    "workflow": 8,
-    "cli": 9,
+    "findings": 5,
+    "cases": 6,
+    "report": 7,
+    "run_directory": 7,
+    "progress": 7,
+    "run_figures": 8,
+    "run_metrics": 8,
+    "workflow": 9,
+    "cli": 10,
 }
 FILES = sorted(p for p in SOURCE.rglob("*.py") if p.parent != SOURCE or p.stem in FLOORS)
 

@@ -10,6 +10,7 @@ import xarray as xr
 from impindiff import report
 from impindiff.cases import Case, Data
 from impindiff.cases.settings import CaseSettings
+from impindiff.findings import Findings
 from impindiff.observations import Sensors, SpaceTimePoints, Trajectories, relative_l1_percent
 from impindiff.steppers import HybridModel
 from impindiff.training.history import read as read_history
@@ -36,9 +37,9 @@ def draw_figures(
     errors = {}
     for name, indices in sets.items():
         sample = middle_sample(indices)
-        if len(trajectories.cells) == 1:
+        if isinstance(observe, SpaceTimePoints):
             _draw_line(trajectories, observe, forecast, sample, figures, name)
-        else:
+        elif isinstance(observe, Sensors):
             _draw_plane(trajectories, observe, forecast, sample, figures, name)
         chosen = forecast.isel(sample=indices)
         percent = relative_l1_percent(
@@ -52,7 +53,7 @@ def draw_figures(
         errors, list(case.observed_times(settings)), figures / "error_vs_time.png"
     )
     found = case.latent_fields(model, trajectories.times)
-    if found:
+    if found and len(trajectories.cells) == 2:
         (x0, y0), (x1, y1) = trajectories.lower, trajectories.upper
         report.plot_latent(
             _latent_rows(found, trajectories),
@@ -70,6 +71,36 @@ def draw_figures(
             figures / "identified.png",
             {name: of["standard_error"] for name, of in numbers.items()},
         )
+
+
+def draw_findings(findings: Findings, folder: Path) -> None:
+    """The figures of what a case found, into `folder`/figures."""
+    figures = folder / "figures"
+    if findings.closures:
+        report.plot_closure(findings.closures, figures / "closures.png")
+    if findings.series:
+        report.plot_series(
+            findings.series,
+            figures / "instruments.png",
+            findings.time_label,
+            trained_until=findings.trained_until,
+        )
+    for sweep in findings.sweeps:
+        report.plot_sweep(
+            sweep.x,
+            sweep.predicted,
+            sweep.truth,
+            sweep.x_label,
+            sweep.y_label,
+            figures / f"{sweep.name}.png",
+            log_x=sweep.log_x,
+            trained_x=sweep.trained_x,
+        )
+    for name, (fields, truth) in findings.snapshots.items():
+        levels = {name: level for name, level in findings.levels.items() if name in fields}
+        report.plot_snapshots(fields, figures / f"{name}.png", truth, levels)
+    if findings.identifiability is not None:
+        report.plot_identifiability(findings.identifiability, figures / "identifiability.png")
 
 
 def _latent_rows(

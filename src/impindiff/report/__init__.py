@@ -1,6 +1,7 @@
-"""What a person looks at: figures of forecasts, latent fields, errors and training."""
+"""What a person looks at: figures of fields, closures, instruments, errors and training."""
 
 from impindiff.report.animation import animate_forecast, animation_path
+from impindiff.report.closure_curve import closure_figure, plot_closure
 from impindiff.report.curves import (
     error_vs_time_figure,
     history_figure,
@@ -14,6 +15,7 @@ from impindiff.report.fields import (
     plot_forecast,
     plot_latent,
 )
+from impindiff.report.identifiability import identifiability_figure, plot_identifiability
 from impindiff.report.lines import (
     identified_figure,
     plot_identified,
@@ -22,23 +24,36 @@ from impindiff.report.lines import (
     profiles_figure,
     space_time_figure,
 )
+from impindiff.report.series import plot_series, series_figure
+from impindiff.report.snapshots import plot_snapshots, snapshots_figure
+from impindiff.report.sweep import plot_sweep, sweep_figure
 
 __all__ = [
     "Extent",
     "animate_forecast",
     "animation_path",
+    "closure_figure",
     "error_vs_time_figure",
     "forecast_figure",
     "history_figure",
+    "identifiability_figure",
     "identified_figure",
     "latent_figure",
+    "plot_closure",
     "plot_error_vs_time",
     "plot_forecast",
     "plot_history",
+    "plot_identifiability",
     "plot_identified",
     "plot_latent",
     "plot_profiles",
+    "plot_series",
+    "plot_snapshots",
     "plot_space_time",
+    "plot_sweep",
     "profiles_figure",
+    "series_figure",
+    "snapshots_figure",
     "space_time_figure",
+    "sweep_figure",
 ]

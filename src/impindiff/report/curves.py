@@ -6,11 +6,9 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from impindiff.report.style import save, styled
+from impindiff.report.style import readable_log, save, styled
 
 _LOSS, _HELD_OUT = "#1f4e79", "#c55a11"
 
@@ -69,7 +67,7 @@ def error_vs_time_figure(
                 name = "observed" if i == 0 else "_"
                 ax.axvline(time, color="0.55", linestyle="--", linewidth=1, zorder=1, label=name)
         ax.set(xlabel=time_label, ylabel="relative L1 error (%)", yscale="log")
-        _readable_log(ax)
+        readable_log(ax.yaxis)
         ax.grid(axis="y", color="0.92")
         ax.legend(frameon=False)
     return figure
@@ -100,7 +98,7 @@ def history_figure(
             right.set_ylabel("held-out relative L1 error (%)", color=_HELD_OUT)
             right.tick_params(axis="y", colors=_HELD_OUT, which="both")
             right.spines["right"].set_visible(True)
-            _readable_log(right)
+            readable_log(right.yaxis)
     return figure
 
 
@@ -111,10 +109,3 @@ def _column(
     points = [(r["step"], r[key]) for r in records if r.get(key) is not None and r[key] > 0]
     steps, values = np.array(points, dtype=float).reshape(-1, 2).T
     return steps, values
-
-
-def _readable_log(ax: Axes) -> None:
-    """Plain numbers at 1, 2 and 5: errors often span less than a decade."""
-    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.yaxis.set_minor_formatter(NullFormatter())

@@ -178,11 +178,13 @@ def extent_of(x: Float[np.ndarray, " x"], y: Float[np.ndarray, " y"]) -> Extent:
     return low[0], high[0], low[1], high[1]
 
 
-def panels(rows: int, columns: int, extent: Extent) -> tuple[Figure, np.ndarray]:
-    """A figure of panels in the domain's shape with room for titles and colour bars."""
+def panels(
+    rows: int, columns: int, extent: Extent, size: float = _PANEL
+) -> tuple[Figure, np.ndarray]:
+    """A figure of panels in the domain's shape, `size` inches wide, with room for colour bars."""
     tallness = (extent[3] - extent[2]) / (extent[1] - extent[0])
-    height = rows * (_PANEL * min(max(tallness, 0.3), 1.5) + 0.35) + 0.8
-    figure = Figure(figsize=(columns * _PANEL + 1.6, height), layout="compressed")
+    height = rows * (size * min(max(tallness, 0.3), 1.5) + 0.35) + 0.8
+    figure = Figure(figsize=(columns * size + 1.6, height), layout="compressed")
     return figure, figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
 
 

@@ -27,6 +27,7 @@ from impindiff.report.style import (
     heading,
     label,
     save,
+    shared_legend,
     shared_scale,
     styled,
     symmetric_scale,
@@ -145,8 +146,7 @@ def profiles_figure(
             axes[1, 0].set(ylabel="error", ylim=(-1.1 * limit, 1.1 * limit))
             axes[1, 0].yaxis.set_major_locator(MaxNLocator(3, symmetric=True))
             axes[1, 0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        handles, names = _every_label(axes[0])
-        figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
+        shared_legend(figure, axes[0])
         figure.suptitle(heading(forecast, sample, variable))
     return figure
 
@@ -258,8 +258,7 @@ def identified_figure(
             # The full value at each tick: a common offset or factor is easily missed.
             ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.10g}"))
             ax.grid(axis="y", color="0.92")
-        handles, labels = _every_label(axes)
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+        shared_legend(figure, axes)
     return figure
 
 
@@ -289,15 +288,6 @@ def _ticks(
         linestyle="none",
         label="measured here",
     )
-
-
-def _every_label(axes: np.ndarray) -> tuple[list[Any], list[str]]:
-    """What the panels show, each label once."""
-    entries = {}
-    for ax in axes:
-        for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
-            entries.setdefault(name, handle)
-    return list(entries.values()), list(entries)
 
 
 def _faces(centres: Float[np.ndarray, " x"]) -> Float[np.ndarray, " face"]:

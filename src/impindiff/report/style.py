@@ -1,6 +1,6 @@
 """How every figure looks, and how it is saved. No global Matplotlib state is left changed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,16 +8,22 @@ import matplotlib
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from impindiff.observations import FORECAST_SUFFIX, HELD_OUT, written_whole
 
 FIELD_MAP = "viridis"
 DIFFERENCE_MAP = "RdBu_r"  # white where there is no difference
 TRUTH_COLOUR, MODEL_COLOUR = "black", "#c55a11"
+# Okabe and Ito's, told apart by every kind of colour vision.
+SERIES_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+
+_FEW_DECADES = 1e3
 
 _STYLE = {
     "font.size": 11,
@@ -83,6 +89,31 @@ def heading(forecast: xr.Dataset, sample: int, variable: str) -> str:
     return (
         f"{label(forecast[variable + FORECAST_SUFFIX].attrs, variable)}, sample {sample}{kept_back}"
     )
+
+
+def shared_legend(figure: Figure, axes: Iterable[Axes]) -> None:
+    """One legend for all of `axes`, below them, with each label once."""
+    entries = {}
+    for ax in axes:
+        for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
+            entries.setdefault(name, handle)
+    if entries:
+        figure.legend(
+            list(entries.values()),
+            list(entries),
+            loc="outside lower center",
+            ncols=len(entries),
+            frameon=False,
+        )
+
+
+def readable_log(axis: Axis) -> None:
+    """Plain numbers on a logarithmic axis: at 1, 2 and 5 where it spans few decades."""
+    low, high = axis.get_view_interval()
+    subs = (1.0, 2.0, 5.0) if high < _FEW_DECADES * low else (1.0,)
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def colour_bar(figure: Figure, axes: np.ndarray, colours: str, scale: Normalize, text: str) -> None:

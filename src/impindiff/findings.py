@@ -1,0 +1,132 @@
+"""What a case finds beside its forecast: numbers, and what a person wants to see of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from impindiff.errors import InputError
+from impindiff.training import Identifiability
+
+
+@dataclass(frozen=True)
+class ClosureCurve:
+    """A closure as a function of its argument.
+
+    - `name`: the label of the value axis, with a unit if it has one.
+    - `argument_label`: that of the argument.
+    - `x`: the argument, rising; `learned`, `truth`, `prior`, `standard_error`: values there, (N,).
+    - `visited`: the least and the largest argument in the data of training.
+    - `relative_l2_percent`: the error, stated in the title.
+    """
+
+    name: str
+    argument_label: str
+    x: Float[np.ndarray, "..."]
+    learned: Float[np.ndarray, "..."]
+    truth: Float[np.ndarray, "..."] | None = None
+    prior: Float[np.ndarray, "..."] | None = None
+    visited: tuple[float, float] | None = None
+    relative_l2_percent: float | None = None
+    standard_error: Float[np.ndarray, "..."] | None = None
+
+    def __post_init__(self):
+        """Refuse curves of different lengths and a range that is empty."""
+        for curve in ("learned", "truth", "prior", "standard_error"):
+            values = getattr(self, curve)
+            if values is not None and values.shape != self.x.shape:
+                raise InputError(
+                    f"closure '{self.name}': {curve} has shape {values.shape}, its argument "
+                    f"{self.x.shape}; give one value for each argument"
+                )
+        if self.visited is not None and not self.visited[0] < self.visited[1]:
+            raise InputError(
+                f"closure '{self.name}': the visited range is {self.visited}; expected its lower "
+                f"end before the upper"
+            )
+
+
+@dataclass(frozen=True)
+class Series:
+    """What one instrument reads over time.
+
+    - `label`: of this instrument among those of its panel.
+    - `times`, `predicted`, and `truth` if known: (T,) each.
+    - `measured_times`, `measured`: (M,) each, both or none.
+    - `standard_deviation`: of the instrument, half the length of the error bars; a number, or (M,).
+    """
+
+    label: str
+    times: Float[np.ndarray, "..."]
+    predicted: Float[np.ndarray, "..."]
+    truth: Float[np.ndarray, "..."] | None = None
+    measured_times: Float[np.ndarray, "..."] | None = None
+    measured: Float[np.ndarray, "..."] | None = None
+    standard_deviation: float | Float[np.ndarray, "..."] | None = None
+
+    def __post_init__(self):
+        """Refuse values without times of their own."""
+        none = np.empty(0)
+        measured = none if self.measured is None else self.measured
+        pairs = {
+            "predicted": (self.predicted, self.times),
+            "truth": (self.times if self.truth is None else self.truth, self.times),
+            "measured": (measured, none if self.measured_times is None else self.measured_times),
+        }
+        for name, (values, times) in pairs.items():
+            if values.shape != times.shape:
+                raise InputError(
+                    f"series '{self.label}': {name} has shape {values.shape}, its times "
+                    f"{times.shape}; give one value for each time"
+                )
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A number of each sample against the condition that differs between them.
+
+    - `name`: the figure's.
+    - `x`, `predicted`, `truth`: one value a sample, in any order.
+    - `x_label`, `y_label`: with units or scaling.
+    - `trained_x`: conditions of the samples that training saw.
+    - `log_x`: a logarithmic axis for x.
+    """
+
+    name: str
+    x: Float[np.ndarray, " samples"]
+    predicted: Float[np.ndarray, " samples"]
+    truth: Float[np.ndarray, " samples"]
+    x_label: str
+    y_label: str
+    trained_x: tuple[float, ...] = ()
+    log_x: bool = True
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What there is to tell and to show of a trained model.
+
+    - `metrics`: merged into those of the run, section by section.
+    - `closures`: learned laws.
+    - `series`: panels of what instruments read over time, by the label of the value.
+    - `trained_until`, `time_label`: the last time that training saw, and the label of their axis.
+    - `sweeps`: numbers against conditions.
+    - `snapshots`: by figure name, fields over time and the truth beside (see
+      `report.snapshots_figure`), with contours at the given `levels` of fields.
+    - `identifiability`: which parameters the data can tell apart.
+    - `lines`: sentences for the user.
+    """
+
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    closures: Sequence[ClosureCurve] = ()
+    series: Mapping[str, Sequence[Series]] = field(default_factory=dict)
+    trained_until: float | None = None
+    time_label: str = "time"
+    sweeps: Sequence[Sweep] = ()
+    snapshots: Mapping[str, tuple[xr.Dataset, xr.Dataset | None]] = field(default_factory=dict)
+    levels: Mapping[str, float] = field(default_factory=dict)
+    identifiability: Identifiability | None = None
+    lines: Sequence[str] = ()

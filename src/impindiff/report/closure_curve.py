@@ -1,0 +1,77 @@
+"""Figures of closures: a learned law against the true one and the prior."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from impindiff.errors import InputError
+from impindiff.findings import ClosureCurve
+from impindiff.report.style import (
+    MODEL_COLOUR,
+    SERIES_COLOURS,
+    TRUTH_COLOUR,
+    save,
+    shared_legend,
+    styled,
+)
+
+
+def plot_closure(curves: Sequence[ClosureCurve], path: Path) -> None:
+    """Write `closure_figure` as PNG.
+
+    **Raises:** `InputError` if it cannot be written there, and for no curve.
+    """
+    save(closure_figure(curves), path)
+
+
+def closure_figure(curves: Sequence[ClosureCurve]) -> Figure:
+    """Each closure in a panel: learned, true (black), prior (dashed), the visited range shaded.
+
+    Outside the shaded range the data say nothing: what is learned there is the network's guess.
+
+    **Raises:** `InputError` for no curve.
+    """
+    if not curves:
+        raise InputError("closures: there is no curve to draw; give at least one")
+    with styled():
+        figure = Figure(figsize=(max(4.8 * len(curves), 6.0), 4.2), layout="constrained")
+        axes = figure.subplots(1, len(curves), squeeze=False)[0]
+        for ax, curve in zip(axes, curves, strict=True):
+            _draw(ax, curve)
+        shared_legend(figure, axes)
+    return figure
+
+
+def _draw(ax: Axes, curve: ClosureCurve) -> None:
+    if curve.visited is not None:
+        ax.axvspan(*curve.visited, color="0.92", zorder=0, label="visited in training")
+    if curve.standard_error is not None:
+        ax.fill_between(
+            curve.x,
+            curve.learned - curve.standard_error,
+            curve.learned + curve.standard_error,
+            color=MODEL_COLOUR,
+            alpha=0.3,
+            linewidth=0,
+            label="± standard error",
+        )
+    if curve.prior is not None:
+        ax.plot(
+            curve.x,
+            curve.prior,
+            color=SERIES_COLOURS[0],
+            linestyle=":",
+            linewidth=1.8,
+            label="prior",
+        )
+    if curve.truth is not None:
+        ax.plot(curve.x, curve.truth, color=TRUTH_COLOUR, linewidth=1.2, label="truth")
+    ax.plot(
+        curve.x, curve.learned, color=MODEL_COLOUR, linestyle="--", linewidth=2.0, label="learned"
+    )
+    ax.set(xlabel=curve.argument_label, ylabel=curve.name)
+    if curve.relative_l2_percent is not None:
+        over = " where visited" if curve.visited is not None else ""
+        ax.set_title(f"relative L2 error {curve.relative_l2_percent:.2g} %{over}")

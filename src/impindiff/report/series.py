@@ -1,0 +1,105 @@
+"""Figures of what instruments read over time: predicted, measured, and true."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from impindiff.errors import InputError
+from impindiff.findings import Series
+from impindiff.report.style import SERIES_COLOURS, TRUTH_COLOUR, save, styled
+
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+_SHADE = "0.93"
+
+
+def plot_series(
+    panels: Mapping[str, Sequence[Series]],
+    path: Path,
+    time_label: str = "time",
+    trained_until: float | None = None,
+) -> None:
+    """Write `series_figure` as PNG.
+
+    **Raises:** `InputError` if it cannot be written there, and for no panel.
+    """
+    save(series_figure(panels, time_label, trained_until), path)
+
+
+def series_figure(
+    panels: Mapping[str, Sequence[Series]],
+    time_label: str = "time",
+    trained_until: float | None = None,
+) -> Figure:
+    """Predicted (lines), measured (points with error bars) and true (dashed) against time.
+
+    **Arguments:**
+
+    - `panels`: by the label of the value axis, with its unit, the series of a panel.
+    - `time_label`: with its unit, if it has one.
+    - `trained_until`: the last time that training saw; up to there the panels are shaded.
+
+    **Raises:** `InputError` for no panel, or one without series.
+    """
+    if not panels or not all(panels.values()):
+        raise InputError("series: there is a panel without series, or none; give at least one each")
+    with styled():
+        figure = Figure(figsize=(max(5.4 * len(panels), 6.4), 4.2), layout="constrained")
+        axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        for ax, (quantity, group) in zip(axes, panels.items(), strict=True):
+            if trained_until is not None:
+                start = min(float(series.times[0]) for series in group)
+                ax.axvspan(start, trained_until, color=_SHADE, zorder=0)
+            for i, series in enumerate(group):
+                _draw(ax, series, i)
+            ax.set(xlabel=time_label, ylabel=quantity)
+            if len(group) > 1:
+                # Beside the panel: inside, several curves leave no room.
+                ax.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        every = [series for group in panels.values() for series in group]
+        handles = _kinds(every, trained_until is not None)
+        figure.legend(
+            handles=handles, loc="outside lower center", ncols=len(handles), frameon=False
+        )
+    return figure
+
+
+def _draw(ax: Axes, series: Series, index: int) -> None:
+    colour = SERIES_COLOURS[index % len(SERIES_COLOURS)]
+    marker = _MARKERS[index % len(_MARKERS)]
+    ax.plot(series.times, series.predicted, color=colour, linewidth=1.8)
+    if series.truth is not None:
+        ax.plot(series.times, series.truth, color=TRUTH_COLOUR, linestyle="--", linewidth=1.0)
+    if series.measured is not None and series.measured_times is not None:
+        ax.errorbar(
+            series.measured_times,
+            series.measured,
+            yerr=series.standard_deviation,
+            color=colour,
+            fmt=marker,
+            markersize=5,
+            markeredgecolor="black",
+            markeredgewidth=0.5,
+            capsize=3,
+            zorder=3,
+        )
+    # One entry of the legend for colour and marker, whether or not there are points.
+    shown = "" if series.measured is None else marker
+    ax.plot([], [], color=colour, marker=shown, markersize=5, label=series.label)
+
+
+def _kinds(every: Sequence[Series], trained: bool) -> list[Line2D | Patch]:
+    """What lines, points and shade mean, whatever their colour."""
+    kinds: list[Line2D | Patch] = [Line2D([], [], color="0.35", linewidth=1.8, label="predicted")]
+    if any(series.truth is not None for series in every):
+        kinds.append(Line2D([], [], color=TRUTH_COLOUR, linestyle="--", linewidth=1, label="truth"))
+    if any(series.measured is not None for series in every):
+        bars = any(series.standard_deviation is not None for series in every)
+        text = "measured ± standard deviation" if bars else "measured"
+        kinds.append(Line2D([], [], color="0.35", marker="o", linestyle="none", label=text))
+    if trained:
+        kinds.append(Patch(color=_SHADE, label="seen by training"))
+    return kinds

@@ -1,0 +1,209 @@
+"""Figures of several fields at several times: how a state evolves, in 1, 2 and 3 dimensions."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+
+from impindiff.errors import InputError
+from impindiff.report.fields import draw_field, extent_of, panels
+from impindiff.report.style import (
+    DIFFERENCE_MAP,
+    FIELD_MAP,
+    TRUTH_COLOUR,
+    colour_bar,
+    label,
+    save,
+    shared_legend,
+    shared_scale,
+    styled,
+    symmetric_scale,
+    unit,
+)
+
+_COLUMNS = 5
+_PANEL = 2.4  # inches
+# The yellow end of the colours is hard to see as a line on white.
+_LAST_COLOUR = 0.85
+
+
+def plot_snapshots(
+    fields: xr.Dataset,
+    path: Path,
+    truth: xr.Dataset | None = None,
+    levels: Mapping[str, float] | None = None,
+) -> None:
+    """Write `snapshots_figure` as PNG.
+
+    **Raises:** as `snapshots_figure`, and `InputError` if it cannot be written there.
+    """
+    save(snapshots_figure(fields, truth, levels), path)
+
+
+def snapshots_figure(
+    fields: xr.Dataset,
+    truth: xr.Dataset | None = None,
+    levels: Mapping[str, float] | None = None,
+) -> Figure:
+    """Fields at up to five times, spread evenly from the first to the last.
+
+    In one dimension a panel per field with a curve per time; otherwise maps, a row per field and a
+    column per time, of three dimensions the middle slice along the last. With a truth, rows of
+    model, truth (on one colour scale) and their difference, symmetric about zero.
+
+    **Arguments:**
+
+    - `fields`: a variable per field, all on (`time`, space), of one to three dimensions of space
+      with cell centres as coordinates; `long_name` and `units` or `scaling` label the axes.
+    - `truth`: the same variables of the true fields, at the same times and places.
+    - `levels`: by variable, a value to draw as a line, such as the porosity of a front.
+
+    **Raises:** `InputError` for variables on other dimensions, a truth of another shape, and a
+    level of a variable that is not there.
+    """
+    _check(fields, truth, levels or {})
+    last = fields.sizes["time"] - 1
+    shown: dict[str, Any] = {
+        "time": np.unique(np.round(np.linspace(0, last, _COLUMNS)).astype(int))
+    }
+    space = [str(name) for name in next(iter(fields.values())).dims[1:]]
+    where = ""
+    if len(space) == 3:
+        axis = fields[space[2]]
+        middle = axis.size // 2
+        shown[space[2]] = middle
+        place = f"{float(axis[middle]):.3g}{unit(axis.attrs, before=' ')}"
+        where = f"slice at {space[2]} = {place}"
+    chosen = fields.isel(shown)
+    true = None if truth is None else truth.isel(shown)
+    with styled():
+        draw = _curves if len(space) == 1 else _maps
+        figure = draw(chosen, true, levels or {})
+        drawn = [f"line: {name} = {level:.3g}" for name, level in (levels or {}).items()]
+        title = ", ".join([where] * bool(where) + drawn)
+        if title:
+            figure.suptitle(title)
+    return figure
+
+
+def _curves(fields: xr.Dataset, truth: xr.Dataset | None, levels: Mapping[str, float]) -> Figure:
+    """One space dimension: a panel per field, the times in colours; differences below."""
+    rows = 1 if truth is None else 2
+    figure = Figure(
+        figsize=(max(4.2 * len(fields), 6.0), 3.4 * (1.0 if truth is None else 1.5) + 0.4),
+        layout="constrained",
+    )
+    axes = figure.subplots(
+        rows, len(fields), sharex=True, squeeze=False, height_ratios=[1.0, 0.5][:rows]
+    )
+    times = fields["time"]
+    colours = colormaps[FIELD_MAP](np.linspace(0.0, _LAST_COLOUR, len(times)))
+    for column, (name, field) in enumerate(fields.items()):
+        upper, x = axes[0, column], fields[field.dims[1]]
+        for row, (time, colour) in enumerate(zip(times.to_numpy(), colours, strict=True)):
+            text = f"t = {time:.4g}{unit(times.attrs, before=' ')}"
+            upper.plot(x, field[row], color=colour, linewidth=2.0, label=text)
+            if truth is not None:
+                upper.plot(
+                    x,
+                    truth[name][row],
+                    color=TRUTH_COLOUR,
+                    linestyle=(0, (3, 2)),
+                    linewidth=1.0,
+                    label="truth" if row == len(times) - 1 else "_",
+                )
+                axes[1, column].plot(x, field[row] - truth[name][row], color=colour)
+        if name in levels:
+            upper.axhline(levels[str(name)], color="0.5", linestyle=":", linewidth=1.2)
+        upper.set_ylabel(label(field.attrs, str(name)))
+        axes[-1, column].set_xlabel(label(x.attrs, str(x.name)))
+        if truth is not None:
+            axes[1, column].axhline(0.0, color="0.75", linewidth=0.8, zorder=0)
+            axes[1, column].set_ylabel("model - truth")
+    shared_legend(figure, axes[0])
+    return figure
+
+
+def _maps(fields: xr.Dataset, truth: xr.Dataset | None, levels: Mapping[str, float]) -> Figure:
+    """Two space dimensions: rows of maps, with one colour bar for a field and its truth."""
+    x, y = (fields[name] for name in next(iter(fields.values())).dims[1:])
+    times = fields["time"]
+    extent = extent_of(x.to_numpy(), y.to_numpy())
+    each = 1 if truth is None else 3
+    figure, axes = panels(each * len(fields), len(times), extent, _PANEL)
+    for ax in axes[:, 0]:
+        ax.set_ylabel(label(y.attrs, str(y.name)))
+    for ax in axes[-1]:
+        ax.set_xlabel(label(x.attrs, str(x.name)))
+    for i, (name, field) in enumerate(fields.items()):
+        quantity = label(field.attrs, str(name))
+        rows = {quantity: field.to_numpy()}
+        if truth is not None:
+            rows = {f"{quantity}, model": field.to_numpy()}
+            rows[f"{quantity}, truth"] = truth[name].to_numpy()
+        own = axes[each * i : each * (i + 1)]
+        scale = shared_scale(*rows.values())
+        for line, (text, maps) in zip(own, rows.items(), strict=False):
+            # Above the row: along a colour bar long names would meet those of the next row.
+            line[0].set_title(text, loc="left")
+            for ax, values in zip(line, maps, strict=True):
+                draw_field(ax, values, extent, FIELD_MAP, scale)
+                if name in levels:
+                    _level(ax, x.to_numpy(), y.to_numpy(), values, levels[str(name)])
+        colour_bar(figure, own[: len(rows)], FIELD_MAP, scale, "")
+        if truth is not None:
+            difference = np.subtract(*rows.values())
+            scale = symmetric_scale(difference)
+            for ax, values in zip(own[2], difference, strict=True):
+                draw_field(ax, values, extent, DIFFERENCE_MAP, scale)
+            own[2, 0].set_title(f"{quantity}, model - truth", loc="left")
+            colour_bar(figure, own[2:], DIFFERENCE_MAP, scale, "")
+    for ax, time in zip(axes[0], times.to_numpy(), strict=True):
+        above = ax.get_title(loc="left")
+        text = f"t = {time:.4g}{unit(times.attrs, before=' ')}"
+        ax.set_title(f"{above}\n{text}" if above else text, loc="left")
+    return figure
+
+
+def _level(
+    ax: Axes,
+    x: Float[np.ndarray, " x"],
+    y: Float[np.ndarray, " y"],
+    field: Float[np.ndarray, "x y"],
+    level: float,
+) -> None:
+    """A white line with a black rim: seen on every colour."""
+    finite = field[np.isfinite(field)]
+    if min(field.shape) > 1 and finite.size and finite.min() < level < finite.max():
+        lines = ax.contour(x, y, np.ma.masked_invalid(field.T), [level], colors="white")
+        lines.set(linewidth=1.6, path_effects=[withStroke(linewidth=3.0, foreground="black")])
+
+
+def _check(fields: xr.Dataset, truth: xr.Dataset | None, levels: Mapping[str, float]) -> None:
+    if not len(fields):
+        raise InputError("snapshots: no variable to draw; give fields as variables of the dataset")
+    dimensions = next(iter(fields.values())).dims
+    for name, field in fields.items():
+        if field.dims != dimensions or field.dims[0] != "time" or not 2 <= field.ndim <= 4:
+            raise InputError(
+                f"snapshots: variable '{name}' is on {field.dims}; expected ('time', and one to "
+                f"three dimensions of space), the same for every variable"
+            )
+        if truth is not None and (name not in truth or truth[name].shape != field.shape):
+            of = truth[name].shape if name in truth else "missing"
+            raise InputError(
+                f"snapshots: the truth of '{name}' is {of}; expected shape {field.shape}, at the "
+                f"model's times and places"
+            )
+    for name in levels:
+        if name not in fields:
+            raise InputError(
+                f"snapshots: no variable '{name}' for a level; there are {list(fields)}"
+            )
