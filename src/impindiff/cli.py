@@ -95,20 +95,19 @@ def data(
     config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
-    """Write a case's reference data as NetCDF (the layout that data.path reads)."""
+    """Write a case's reference data as NetCDF."""
     from impindiff import run_directory
     from impindiff.cases import get_case, load_configuration
+    from impindiff.observations import require_writable, written_whole
 
     chosen = get_case(case)
     settings = load_configuration(chosen.settings, config or [], overrides or [])
     run_directory.set_precision(settings)
-    trajectories = chosen.reference(settings)
-    trajectories.to_netcdf(out)
-    held_out = chosen.held_out(settings)
-    _say(
-        f"{out}: {len(trajectories.field)} samples at {len(trajectories.times)} times on "
-        f"{' x '.join(map(str, trajectories.cells))} cells; held out: {held_out}"
-    )
+    require_writable(out)
+    dataset = chosen.dataset(settings)
+    with written_whole(out) as partial:
+        dataset.to_netcdf(partial, engine="h5netcdf")
+    _say(f"{out}: {chosen.describe(settings, dataset)}")
 
 
 @app.command()
@@ -165,8 +164,15 @@ def _summary(metrics: dict, folder: Path) -> None:
         last = metrics["forecast"]["error_vs_time"][-1][0]
         label = f"forecast error at t = {last:g}, {name.replace('_', ' ')}"
         table.add_row(label, f"{percent:.3f} %")
-    for name, percent in metrics["latent"]["relative_l1_percent"].items():
-        table.add_row(f"error of {name.replace('_', ' ')}", f"{percent:.2f} %")
+    for name, percent in metrics["forecast"].get("relative_l2_percent", {}).items():
+        table.add_row(f"forecast error of {name}, all times, held out (L2)", f"{percent:.3f} %")
+    if "trapped_porosity_error" in metrics["forecast"]:
+        error = metrics["forecast"]["trapped_porosity_error"]
+        table.add_row("error of the trapped porosity, held out", f"{error:.4f}")
+    for norm in ("l1", "l2"):
+        for name, percent in metrics["latent"].get(f"relative_{norm}_percent", {}).items():
+            of_norm = " (L2)" if norm == "l2" else ""
+            table.add_row(f"error of {name.replace('_', ' ')}{of_norm}", f"{percent:.2f} %")
     for name, found in metrics["identified"].items():
         known = f"  (true value {found['truth']:.6g})" if "truth" in found else ""
         table.add_row(name, f"{found['value']:.6g} +- {found['standard_error']:.1g}{known}")

@@ -143,5 +143,5 @@ def read(folder: Path) -> Run:
     except (RuntimeError, ValueError, EOFError, OSError) as error:
         raise InputError(f"{path}: cannot be read as the model of this run ({error})") from None
     if settings.data.path is None:
-        return Run(case, settings, model, Trajectories.from_netcdf(folder / DATA))
+        return Run(case, settings, model, case.read_back(folder / DATA))
     return Run(case, settings, model, case.read(settings, settings.data.path)[0])

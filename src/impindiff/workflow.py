@@ -25,8 +25,14 @@ from impindiff.observations import (
     written_whole,
 )
 from impindiff.rollout import depends_on_time, rollout
-from impindiff.run_figures import draw_figures, middle_sample
-from impindiff.run_metrics import as_floats, identified_numbers, peak_memory_mb, run_metrics
+from impindiff.run_figures import draw_figures, draw_findings, middle_sample
+from impindiff.run_metrics import (
+    as_floats,
+    identified_numbers,
+    merged,
+    peak_memory_mb,
+    run_metrics,
+)
 from impindiff.steppers import HybridModel
 from impindiff.training import (
     LevenbergMarquardt,
@@ -102,7 +108,12 @@ def run_case(
         forecast.to_netcdf(partial, engine="h5netcdf")
     metrics = run_metrics(case, settings, data, fitted, forecast)
     metrics["identified"] = identified_numbers(case, settings, fitted, loss)
+    findings = case.findings(settings, data, fitted, loss)
+    metrics = merged(metrics, findings.metrics)
     draw_figures(case, settings, data, fitted.model, loss.observe, forecast, metrics, folder)
+    draw_findings(findings, folder)
+    for line in findings.lines:
+        say(line)
     metrics["memory"] = {"peak_rss_mb": peak_memory_mb()}
     metrics["seconds_total"] = time.perf_counter() - start
     run_directory.write_json(folder / "metrics.json", metrics)
@@ -227,18 +238,19 @@ def _held_out_error(
     times = _forecast_times(data.trajectories, settings)
     fields = data.trajectories.field[data.held_out]
     last = fields[:, len(times) - 1]
-    u0 = case.initial_states(settings, data.trajectories)[data.held_out]
 
     def error(model: HybridModel) -> float | None:
+        prepared, u0 = case.prepared(settings, model, data.trajectories, data.held_out)
         result = rollout(
-            model,
+            prepared,
             u0,
             times[[0, -1]],
-            stepper=settings.stepper.build(settings.solver, settings.gradient),
-            dt=settings.stepper.build_step(),
+            stepper=case.stepper(settings),
+            dt=case.step(settings),
             throw=False,
         )
-        found = case.on_data(settings, data.trajectories, np.asarray(result.u[-1:]))[0]
+        last_state = jax.tree.map(lambda x: np.asarray(x[-1:]), result.u)
+        found = case.on_data(settings, data.trajectories, last_state)[0]
         percent = relative_l1_percent(found, last, space_axes=last.ndim - 1).mean()
         return float(percent) if np.isfinite(percent) else None
 
@@ -254,15 +266,10 @@ def _forecast(
     truth: Float[np.ndarray, "sample time *space"] | None,
     held_out: list[int],
 ) -> xr.Dataset:
-    result = rollout(
-        model,
-        case.initial_states(settings, data),
-        times,
-        stepper=settings.stepper.build(settings.solver, settings.gradient),
-        dt=settings.stepper.build_step(),
-    )
+    prepared, u0 = case.prepared(settings, model, data, range(len(data.field)))
+    result = rollout(prepared, u0, times, stepper=case.stepper(settings), dt=case.step(settings))
     return forecast_dataset(
-        np.moveaxis(case.on_data(settings, data, np.asarray(result.u)), 0, 1),
+        np.moveaxis(case.on_data(settings, data, jax.tree.map(np.asarray, result.u)), 0, 1),
         times,
         data.coordinates,
         np.isin(np.arange(len(data.field)), held_out),

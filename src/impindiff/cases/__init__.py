@@ -6,6 +6,11 @@ from impindiff.cases.burgers import Burgers, BurgersCase
 from impindiff.cases.burgers_public import BurgersPublic, ViscousBurgers
 from impindiff.cases.case import Case, Data
 from impindiff.cases.configuration import dump_yaml, load_configuration
+from impindiff.cases.vapor_infiltration.experiments import (
+    VaporInfiltrationClosure,
+    VaporInfiltrationField,
+    VaporInfiltrationThermal,
+)
 from impindiff.errors import InputError
 
 CASES: dict[str, Case] = {
@@ -15,6 +20,9 @@ CASES: dict[str, Case] = {
         AdvectionDiffusionDynamic(),
         BurgersCase(),
         BurgersPublic(),
+        VaporInfiltrationClosure(),
+        VaporInfiltrationField(),
+        VaporInfiltrationThermal(),
     )
 }
 
@@ -36,6 +44,9 @@ __all__ = [
     "BurgersPublic",
     "Case",
     "Data",
+    "VaporInfiltrationClosure",
+    "VaporInfiltrationField",
+    "VaporInfiltrationThermal",
     "ViscousBurgers",
     "dump_yaml",
     "get_case",

@@ -130,8 +130,8 @@ class BoxCase(Case[B]):
             times=(float(trajectories.times[0]), *(float(trajectories.times[i]) for i in indices)),
             values=jnp.asarray(sensors(np.moveaxis(noisy, 1, 0))),
             observe=sensors,
-            stepper=settings.stepper.build(settings.solver, settings.gradient),
-            dt=settings.stepper.build_step(),
+            stepper=self.stepper(settings),
+            dt=self.step(settings),
             checkpointing=settings.gradient.build_checkpointing(),
         )
 

@@ -219,8 +219,8 @@ class BurgersPublic(Case[PublicSettings]):
             values=jnp.asarray(noisy[when, where]),
             # the loss hands over the states after the first
             observe=self._points(settings, when - 1, trajectories.coordinates["x"][where]),
-            stepper=settings.stepper.build(settings.solver, settings.gradient),
-            dt=settings.stepper.build_step(),
+            stepper=self.stepper(settings),
+            dt=self.step(settings),
             checkpointing=settings.gradient.build_checkpointing(),
         )
 
@@ -266,12 +266,12 @@ class BurgersPublic(Case[PublicSettings]):
         self,
         settings: PublicSettings,
         trajectories: Trajectories,
-        u: Float[np.ndarray, "time sample *cells"],
+        u: PyTree,
     ) -> Float[np.ndarray, "time sample *space"]:
         """Interpolated to the places of the data."""
         x = trajectories.coordinates["x"]
         points = self._points(settings, np.zeros(len(x), int), x)
-        return np.asarray(points.interpolate(u, x))
+        return np.asarray(points.interpolate(np.asarray(u), x))
 
     def _points(
         self,

@@ -1,16 +1,19 @@
 """What a worked case is: a model with something unknown, data, and a default configuration."""
 
 import abc
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+import xarray as xr
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from impindiff.cases.settings import CaseSettings
+from impindiff.findings import Findings
 from impindiff.observations import Trajectories
-from impindiff.steppers import HybridModel
-from impindiff.training import TrajectoryLoss
+from impindiff.steppers import AbstractStepper, HybridModel
+from impindiff.training import Fitted, TrajectoryLoss
 
 S = TypeVar("S", bound=CaseSettings)
 
@@ -100,9 +103,54 @@ class Case(abc.ABC, Generic[S]):
         del settings
         return trajectories.field[:, 0]
 
+    def prepared(
+        self,
+        settings: S,
+        model: HybridModel,
+        trajectories: Trajectories,
+        samples: Sequence[int],
+    ) -> tuple[HybridModel, PyTree]:
+        """The model with what is each of these samples' own in it, and their first states."""
+        return model, self.initial_states(settings, trajectories)[list(samples)]
+
     def on_data(
-        self, settings: S, trajectories: Trajectories, u: Float[np.ndarray, "time sample *cells"]
+        self, settings: S, trajectories: Trajectories, u: PyTree
     ) -> Float[np.ndarray, "time sample *space"]:
-        """Fields of the model at the places of the data, by default the same."""
+        """The observed field at the places of the data, by default the state itself.
+
+        - `u`: states of the model, (time, sample, *cells) or a pytree of such.
+        """
         del settings, trajectories
-        return u
+        return np.asarray(u)
+
+    def step(self, settings: S) -> Any:
+        """What `rollout` takes as its `dt`."""
+        return settings.stepper.build_step()
+
+    def stepper(self, settings: S) -> AbstractStepper:
+        """The stepper with solver, gradient rule and what preconditioner the case has."""
+        return settings.stepper.build(settings.solver, settings.gradient)
+
+    def dataset(self, settings: S) -> xr.Dataset:
+        """What `impindiff data` writes, by default the reference data in the layout it reads."""
+        return self.reference(settings).to_dataset()
+
+    def describe(self, settings: S, dataset: xr.Dataset) -> str:
+        """One line about it."""
+        cells = [size for name, size in dataset.sizes.items() if name not in ("sample", "time")]
+        return (
+            f"{dataset.sizes['sample']} samples at {dataset.sizes['time']} times on "
+            f"{' x '.join(map(str, cells))} cells; held out: {self.held_out(settings)}"
+        )
+
+    def read_back(self, path: Path) -> Trajectories:
+        """The reference data that a run has stored."""
+        return Trajectories.from_netcdf(path)
+
+    def findings(self, settings: S, data: Data, fitted: Fitted, loss: TrajectoryLoss) -> Findings:
+        """What there is to tell and to show beside forecast and latent fields; nothing by default.
+
+        Called once, after training.
+        """
+        del settings, data, fitted, loss
+        return Findings()

@@ -104,6 +104,9 @@ class SolverSettings(StrictModel):
     max_iterations: PositiveInt = Field(
         default=20, description="of the nonlinear solver; picard and anderson need many more"
     )
+    line_search: bool = Field(
+        default=True, description="newton_krylov shortens steps that do not reduce the residual"
+    )
     krylov: Literal["bicgstab", "gmres"] = Field(default="bicgstab", description="linear solver")
     max_krylov_iterations: PositiveInt = Field(default=200, description="per linear solve")
     preconditioner: Literal["none", "tridiagonal"] = Field(
@@ -124,7 +127,12 @@ class SolverSettings(StrictModel):
         )
         preconditioner = TridiagonalPreconditioner() if self.preconditioner != "none" else None
         return NewtonKrylov(
-            self.rtol, self.atol, self.max_iterations, linear_solver, preconditioner
+            self.rtol,
+            self.atol,
+            self.max_iterations,
+            linear_solver,
+            preconditioner,
+            line_search=self.line_search,
         )
 
 
@@ -257,6 +265,13 @@ class TrainingSettings(StrictModel):
     steps: PositiveInt = Field(
         description="number of gradient steps; levenberg_marquardt ends earlier once converged"
     )
+    damping: Positive = Field(
+        default=1e-3, description="of levenberg_marquardt's first trial; larger is more careful"
+    )
+    loss_tolerance: NonNegative = Field(
+        default=0.0,
+        description="levenberg_marquardt ends once it lowers the loss by less than this part",
+    )
     learning_rate: Positive = Field(default=1e-3, description="of adam and muon, at the start")
     schedule: Literal["cosine", "exponential", "constant"] = Field(
         default="cosine", description="cosine and exponential end at a hundredth of learning_rate"
@@ -269,7 +284,7 @@ class TrainingSettings(StrictModel):
         if self.optimizer == "lbfgs":
             return lbfgs()
         if self.optimizer == "levenberg_marquardt":
-            return LevenbergMarquardt()
+            return LevenbergMarquardt(self.damping, loss_tolerance=self.loss_tolerance)
         first_order = muon if self.optimizer == "muon" else adam
         return first_order(self.schedule, self.learning_rate, self.steps)
 

@@ -1,0 +1,56 @@
+"""Chemical vapor infiltration: gas, heat and solid in a fibrous part that fills from within."""
+
+from impindiff.cases.vapor_infiltration.forward import densify, explicit_steps, forward_run
+from impindiff.cases.vapor_infiltration.model import (
+    Heat,
+    VaporInfiltration,
+    concentration,
+    imbalance,
+)
+from impindiff.cases.vapor_infiltration.physical import PhysicalScales, from_physical
+from impindiff.cases.vapor_infiltration.pores import (
+    HardCore,
+    LearnedPores,
+    OverlappingFibres,
+    PoreModel,
+)
+from impindiff.cases.vapor_infiltration.preconditioner import InfiltrationPreconditioner
+from impindiff.cases.vapor_infiltration.transport import (
+    RANDOM_2D_IN_PLANE,
+    RANDOM_2D_THROUGH_PLANE,
+    RANDOM_3D,
+    Bosanquet,
+    ConductivityModel,
+    LearnedConductivity,
+    LearnedTransport,
+    Mixture,
+    Percolation,
+    TransportModel,
+)
+
+__all__ = [
+    "RANDOM_2D_IN_PLANE",
+    "RANDOM_2D_THROUGH_PLANE",
+    "RANDOM_3D",
+    "Bosanquet",
+    "ConductivityModel",
+    "HardCore",
+    "Heat",
+    "InfiltrationPreconditioner",
+    "LearnedConductivity",
+    "LearnedPores",
+    "LearnedTransport",
+    "Mixture",
+    "OverlappingFibres",
+    "Percolation",
+    "PhysicalScales",
+    "PoreModel",
+    "TransportModel",
+    "VaporInfiltration",
+    "concentration",
+    "densify",
+    "explicit_steps",
+    "forward_run",
+    "from_physical",
+    "imbalance",
+]

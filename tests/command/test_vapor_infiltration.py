@@ -1,0 +1,219 @@
+"""The cases of chemical vapor infiltration from end to end, small."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from running import impindiff
+
+from impindiff.cases import CASES, load_configuration
+from impindiff.workflow import prepare
+
+CLOSURE, FIELD, THERMAL = (f"vapor_infiltration_{name}" for name in ("closure", "field", "thermal"))
+# One specimen to learn from, one to be judged by, two steps of the cheapest stepper.
+SMALL = {
+    "grid.cells": "[8]",
+    "refine": 1,
+    "substeps": 1,
+    "time.end": 0.4,
+    "time.step": 0.2,
+    "forecast.every": 0.2,
+    "stepper.name": "backward_euler",
+    "specimens.thickness": "[1.0]",
+    "specimens.held_out_thickness": "[0.7]",
+    "observations.ct_block": 2,
+    "observations.ct_times": "[0.4]",
+    "observations.mass_times": 2,
+    "observations.mass_until": 0.4,
+    "training.steps": 2,
+}
+OF_CASE = {
+    CLOSURE: {"closure.knots": 2},
+    FIELD: {
+        "grid.cells": "[8,8]",
+        "field.width": 8,
+        "field.depth": 2,
+        "training.log_every": 1,
+    },
+    THERMAL: {
+        "training.steps": 1,
+        "closure.knots": 2,
+        "start.knots": 2,
+        "specimens.heater": "[1473]",
+        "specimens.held_out_heater": "[1423]",
+        "specimens.held_out_thickness": "[1.0]",
+        "observations.thermocouples": "[[0.3],[0.7]]",
+    },
+}
+# What every run draws.
+FIGURES = {"error_vs_time", "history", "instruments", "porosity", "state", "trapped_porosity"}
+LEAST_SQUARES = {"closures", "identifiability", "identified"}
+
+
+def settings(case, **changes):
+    chosen = SMALL | OF_CASE[case] | {k.replace("__", "."): v for k, v in changes.items()}
+    return [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]
+
+
+def trained(case, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp(case) / "run"
+    impindiff("run", case, *settings(case), "--out", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def closure(tmp_path_factory):
+    return trained(CLOSURE, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def field(tmp_path_factory):
+    return trained(FIELD, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def thermal(tmp_path_factory):
+    return trained(THERMAL, tmp_path_factory)
+
+
+@pytest.mark.parametrize(
+    ("case", "learned", "numbers", "figures"),
+    [
+        ("closure", {"diffusivity"}, {"percolation_threshold"}, LEAST_SQUARES),
+        ("field", {"initial_porosity"}, set(), {"initial_porosity"}),
+        (
+            "thermal",
+            {"diffusivity", "conductivity"},
+            {"gamma", "percolation_threshold"},
+            LEAST_SQUARES,
+        ),
+    ],
+)
+def test_a_run_leaves_its_files_numbers_and_figures(case, learned, numbers, figures, request):
+    folder = request.getfixturevalue(case)
+    files = {path.name for path in folder.iterdir()}
+    assert files >= {"config.yaml", "metrics.json", "model.eqx", "data.nc", "forecast.nc"}
+    drawn = {path.stem for path in (folder / "figures").iterdir()}
+    assert drawn == FIGURES | figures
+
+    metrics = json.loads((folder / "metrics.json").read_text())
+    forecast = metrics["forecast"]
+    assert 0 < forecast["relative_l2_percent"]["porosity"] < 30
+    assert 0 < forecast["trapped_porosity_error"] < 0.2
+    found = metrics["latent"]["relative_l2_percent"]
+    assert set(found) == learned
+    assert all(0 < percent < 50 for percent in found.values())
+    assert 0 <= metrics["balance"]["max_imbalance"] < 1e-8
+    assert set(metrics["identified"]) == numbers
+    for of in metrics["identified"].values():
+        assert set(of) == {"value", "standard_error", "truth"}
+
+
+def test_the_activation_is_told_beside_the_one_that_made_the_data(thermal):
+    gamma = json.loads((thermal / "metrics.json").read_text())["identified"]["gamma"]
+    assert gamma["truth"] == pytest.approx(155e3 / (8.31446 * 1273), rel=1e-5)
+    assert gamma["standard_error"] > 0
+    assert 5 < gamma["value"] < 25
+
+
+def test_a_run_goes_on_further_with_the_truth_beside_it(closure, tmp_path):
+    out = tmp_path / "longer.nc"
+    said = impindiff("forecast", closure, "--until", "0.8", "--out", out).stdout
+    assert "relative L1 error at t = 0.8, held out" in said
+    with xr.open_dataset(out, engine="h5netcdf") as longer:
+        assert longer["time"].values[-1] == pytest.approx(0.8)
+        assert longer["porosity_truth"].shape == longer["porosity_forecast"].shape
+        eps = longer["porosity_forecast"].values
+        assert (np.diff(eps, axis=1) < 0).all()
+
+
+def test_what_a_run_stores_as_data_is_the_same_data_for_another_run(closure):
+    """As far as training: what it sees is all that a run takes from its data."""
+    case, own = CASES[CLOSURE], settings(CLOSURE)[1::2]
+    from_file = [*own, f"data.path={closure / 'data.nc'}", "data.held_out=[1]"]
+    seen = []
+    for overrides in (own, from_file):
+        data, filled = prepare(case, load_configuration(case.settings, [], overrides))
+        assert (data.training, data.held_out) == ([0], [1])
+        assert filled.grid.cells == (8,)
+        assert filled.grid.upper == pytest.approx((1.0,))
+        seen.append((data.trajectories, case.loss(filled, data).values))
+    (reference, exact), (stored, values) = seen
+    assert stored.conditions["phi2"] == pytest.approx(reference.conditions["phi2"])
+    assert stored.field == pytest.approx(reference.field)
+    assert values == pytest.approx(exact)
+
+
+def test_a_file_without_a_variable_is_refused_in_one_line(closure, tmp_path):
+    with xr.open_dataset(closure / "data.nc", engine="h5netcdf") as data:
+        data.drop_vars("gas").to_netcdf(tmp_path / "bad.nc", engine="h5netcdf")
+    own = settings(CLOSURE, data__path=tmp_path / "bad.nc")
+    done = impindiff("run", CLOSURE, *own, "--out", tmp_path / "run", check=False)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "bad.nc: has no variable 'gas'" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+FORWARD = (
+    *("--set", "physics.phi2=1", "--set", "physics.eps0=0.6"),
+    *("--set", "physics.percolation=[0.037,0.661]"),
+)
+
+
+def test_a_forward_run_of_a_slab(tmp_path):
+    out = tmp_path / "F.nc"
+    said = impindiff(
+        "data", CLOSURE, *FORWARD, "--set", "grid.cells=[16]", "--set", "time.end=0.2",
+        "--set", "time.step=0.05", "--out", out,
+    ).stdout  # fmt: skip
+    assert "an explicit method would need" in said
+    with xr.open_dataset(out, engine="h5netcdf") as data:
+        assert set(data.data_vars) == {"porosity", "gas", "growth"}
+        assert data["porosity"].dims == ("time", "x")
+        assert data["time"].values == pytest.approx([0, 0.05, 0.1, 0.15, 0.2])
+        assert data["x"].values == pytest.approx((np.arange(16) + 0.5) / 16)
+        eps, gas, growth = (data[name].values for name in ("porosity", "gas", "growth"))
+    # gas comes from the surface at x = 1, so the pores close there first
+    assert (np.diff(gas, axis=1) > 0).all()
+    assert (np.diff(eps[1:], axis=1) < 0).all()
+    assert gas[:, -1] == pytest.approx(1, abs=0.1)
+    assert growth[0] == pytest.approx(1)
+    assert eps == pytest.approx(0.6 ** (growth**2))
+
+
+@pytest.mark.parametrize(
+    ("cells", "more", "variables"),
+    [
+        ("[4,6]", ["--set", "physics.heat.heater=1473"], {"temperature"}),
+        ("[4,5,6]", [], set()),
+    ],
+)
+def test_as_many_cell_counts_as_dimensions(cells, more, variables, tmp_path):
+    out = tmp_path / "F.nc"
+    impindiff(
+        "data", CLOSURE, *FORWARD, "--set", f"grid.cells={cells}", "--set", "time.end=0.1",
+        "--set", "time.step=0.1", "--set", "stepper.name=backward_euler", *more, "--out", out,
+    )  # fmt: skip
+    with xr.open_dataset(out, engine="h5netcdf") as data:
+        assert set(data.data_vars) == {"porosity", "gas", "growth"} | variables
+        shape = (2, *json.loads(cells))
+        for of in data.data_vars.values():
+            assert of.dims == ("time", "x", "y", "z")[: len(shape)]
+            assert of.shape == shape
+        for theta in (data[name].values for name in variables):
+            # the heater holds x = 0 at 1473 K, T0 is that of the surroundings
+            assert theta.max() < 1473 / 1273
+            assert theta.min() > 1
+            assert (np.diff(theta, axis=1) < 0).all()
+
+
+def test_impossible_input_ends_with_exit_code_2_and_one_line(tmp_path):
+    out = tmp_path / "F.nc"
+    done = impindiff("data", CLOSURE, "--set", "physics.eps0=1.2", "--out", out, check=False)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "physics.eps0" in done.stderr
+    assert not out.exists()
