@@ -26,6 +26,7 @@ validate: $(VENV)/.core
 	$(BIN)/python validation/steppers.py
 	$(BIN)/python validation/burgers.py
 	$(BIN)/python validation/gradient.py
+	$(BIN)/python validation/vapor_infiltration.py
 
 benchmarks: $(VENV)/.core
 	$(BIN)/python benchmarks/operators.py
@@ -35,6 +36,8 @@ benchmarks: $(VENV)/.core
 	$(BIN)/python benchmarks/conditioning.py
 	$(BIN)/python benchmarks/burgers.py
 	$(BIN)/python benchmarks/stability.py
+	$(BIN)/python benchmarks/infiltration.py
+	$(BIN)/python benchmarks/preconditioner.py
 
 $(VENV)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
