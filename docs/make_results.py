@@ -1,6 +1,6 @@
 """Run the examples that the README quotes, keep their metrics and figures, write its table.
 
-python docs/make_results.py            # everything anew (about 30 minutes on two cores)
+python docs/make_results.py            # everything anew (about an hour on two cores)
 python docs/make_results.py --table    # only the table, from the stored results
 """
 
@@ -27,11 +27,20 @@ BURGERS = {
     "burgers_public_noise": ("burgers_public", ["--set", "observations.noise=0.01"]),
     "burgers": ("burgers", []),
 }
+INFILTRATION = {
+    "closure": ("vapor_infiltration_closure", []),
+    "closure_mismatch": ("vapor_infiltration_closure", ["--set", "mismatch=true"]),
+    "field": ("vapor_infiltration_field", []),
+    "thermal": ("vapor_infiltration_thermal", []),
+}
 FIGURES = {
     "demo": ("velocity", "forecast_held_out", "error_vs_time", "history"),
     "burgers_public": ("identified",),
     "burgers": ("diffusivity",),
     DYNAMIC: ("velocity",),
+    "closure": ("closures", "instruments", "porosity", "trapped_porosity"),
+    "field": ("initial_porosity",),
+    "thermal": ("closures", "instruments", "identifiability"),
 }
 
 START, END = "<!-- results:", "<!-- end of results -->"
@@ -46,11 +55,11 @@ def run(name: str, case: str, options: list[str]) -> None:
         shutil.copy(out / "metrics.json", RESULTS / f"{name}.json")
         for figure in FIGURES.get(name, ()):
             # the first of the table keeps the plain name
-            prefix = f"{name}_" if name == DYNAMIC else ""
+            prefix = f"{name}_" if name == DYNAMIC or name in INFILTRATION else ""
             shutil.copy(out / "figures" / f"{figure}.png", RESULTS / f"{prefix}{figure}.png")
 
 
-def stored(name: str) -> dict[str, Any]:
+def stored(name: str) -> Any:
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
@@ -167,6 +176,85 @@ def stability_table() -> str:
     return "\n".join(lines)
 
 
+def infiltration_table() -> str:
+    """Of benchmarks/infiltration.py."""
+    results = stored("infiltration")
+    lines = [
+        "| whole densification, phi^2 = 1 | time step | compile, run | implicit steps "
+        "| explicit steps it would take |",
+        "|---|---|---|---|---|",
+    ]
+    for row in results["runs"]:
+        lines.append(
+            f"| {' x '.join(map(str, row['cells']))} cells | {row['step']:g} "
+            f"| {row['compile_seconds']:.0f} s, {row['run_seconds']:.1f} s "
+            f"| {row['steps']} | {row['explicit_steps']:.1e} |"
+        )
+    counted = {(row["cells"], row["preconditioned"]): row for row in results["iterations"]}
+    sizes = sorted({cells for cells, _ in counted})
+    lines += [
+        "",
+        f"On {results['cores']} core(s), float64. Krylov iterations a linear solve as the grid is "
+        "refined:",
+        "",
+        f"| cells | {' | '.join(f'{n} x {n}' for n in sizes)} |",
+        "|---" * (1 + len(sizes)) + "|",
+    ]
+    for name, preconditioned in (("multigrid for gas", True), ("no preconditioner", False)):
+        cells = (counted.get((n, preconditioned)) for n in sizes)
+        numbers = (f"{row['krylov_per_solve']:.1f}" if row else "not run" for row in cells)
+        lines.append(f"| {name} | {' | '.join(numbers)} |")
+    return "\n".join(lines)
+
+
+def experiments_table() -> str:
+    """The three experiments, and the first with data that its model cannot make."""
+    lines = [
+        "| experiment | found, relative L2 error | porosity over time, held out "
+        "| trapped porosity, held out | training | in all |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, (case, options) in INFILTRATION.items():
+        metrics = stored(name)
+        command = f"`{' '.join([case, *options])}`"
+        errors = metrics["latent"]["relative_l2_percent"].items()
+        found = [f"{of.replace('_', ' ')} {percent:.1f} %" for of, percent in errors]
+        gamma = metrics["identified"].get("gamma")
+        if gamma is not None:
+            off = 100 * (gamma["value"] / gamma["truth"] - 1)
+            found.append(
+                f"gamma {gamma['value']:.2f} +- {gamma['standard_error']:.1g} "
+                f"(true {gamma['truth']:.2f}, off by {off:+.1f} %)"
+            )
+        forecast = metrics["forecast"]
+        lines.append(
+            f"| {command} | {', '.join(found)} "
+            f"| {forecast['relative_l2_percent']['porosity']:.2f} % "
+            f"| off by {forecast['trapped_porosity_error']:.4f} "
+            f"| {metrics['train']['steps']} steps, {metrics['train']['seconds']:.0f} s "
+            f"| {metrics['seconds_total']:.0f} s |"
+        )
+    return "\n".join(lines)
+
+
+def preconditioner_table() -> str:
+    """Of benchmarks/preconditioner.py."""
+    names = {"front": "across a front", "blocks": "between blocks", "cells": "from cell to cell"}
+    lines = [
+        f"| cells | {' | '.join(f'D falls by 1000 {name}' for name in names.values())} |",
+        "|---" * (1 + len(names)) + "|",
+    ]
+    for row in stored("preconditioner"):
+        counts = (row["iterations"][name] for name in names)
+        cells = (f"{n['multigrid']} ({n['plain'] or 'not solved'})" for n in counts)
+        lines.append(f"| {' x '.join(map(str, row['cells']))} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "BiCGStab iterations to a residual of 1e-8, at most 2000; in brackets without multigrid.",
+    ]
+    return "\n".join(lines)
+
+
 def between(text: str, start: str, end: str, content: str) -> str:
     """The text with what stands between two markers replaced."""
     head, _, rest = text.partition(start)
@@ -183,6 +271,8 @@ def main() -> None:
         for name, (case, options) in BURGERS.items():
             run(name, case, options)
         run(DYNAMIC, "advection_diffusion_dynamic", [])
+        for name, (case, options) in INFILTRATION.items():
+            run(name, case, options)
     note = (
         "Errors are relative L1 norms, means over fields; float64, dt = 0.01, Crank-Nicolson\n"
         "where nothing else is said, 2 cores. "
@@ -194,6 +284,11 @@ def main() -> None:
     text = between(text, "<!-- conditioning:", "<!-- end of conditioning -->", conditioning_table())
     text = between(text, "<!-- memory:", "<!-- end of memory -->", memory_table())
     text = between(text, "<!-- stability:", "<!-- end of stability -->", stability_table())
+    text = between(text, "<!-- infiltration:", "<!-- end of infiltration -->", infiltration_table())
+    text = between(text, "<!-- experiments:", "<!-- end of experiments -->", experiments_table())
+    text = between(
+        text, "<!-- preconditioner:", "<!-- end of preconditioner -->", preconditioner_table()
+    )
     README.write_text(text)
 
 

@@ -24,3 +24,8 @@ def test_the_example_gives_a_loss_and_a_gradient(tmp_path, capsys):
     end = names["result"].u[-1]
     assert end.shape == (3, 64, 32)
     assert jnp.abs(end[0] - end[1]).max() > 1e-4  # the same initial state in two flows
+    together = names["together"].u
+    assert set(together) == {"n", "c"}
+    mass = {name: of.mean(axis=(-2, -1)) for name, of in together.items()}
+    # the signal starts as 0, which does not obey its equation: there is as much of it as of cells
+    assert jnp.allclose(mass["c"], mass["n"][0], rtol=1e-5)

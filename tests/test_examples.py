@@ -1,0 +1,45 @@
+"""The scripts that a user would start from run, and what they print is true."""
+
+import runpy
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def run(name: str) -> dict:
+    return runpy.run_path(str(EXAMPLES / f"{name}.py"))
+
+
+def test_own_model_has_a_gradient(capsys):
+    names = run("own_model")
+    assert names["value"] > 0
+    assert jnp.abs(names["gradient"].velocity.network.weights[0]).max() > 0
+    assert "gradient of the first layer: (" in capsys.readouterr().out
+
+
+def test_the_gas_of_quasi_steady_obeys_its_equation_and_so_does_the_gradient(capsys):
+    names = run("quasi_steady")
+    model, u0, loss = names["model"], names["u0"], names["loss"]
+    stats = names["stats"]
+    assert stats.converged.all()
+    assert stats.linear_iterations.sum() < 3 * stats.iterations.sum()
+    assert "in 10 steps" in capsys.readouterr().out
+    # solid fills the bed from the inlet, at the gas's rate
+    solid = names["observed"][-1]
+    assert (jnp.diff(solid, axis=0) < 0).all()
+    assert 0 < float(solid.min()) < float(solid.max()) < 1
+    assert set(u0) == {"gas", "solid"}
+
+    def moved(h):
+        return eqx.tree_at(lambda m: m.diffusivity.log_slopes, model, replace_fn=lambda v: v + h)
+
+    h = 1e-4
+    (above, _), (below, _) = loss(moved(h)), loss(moved(-h))
+    slope = float(jnp.sum(names["gradient"].diffusivity.log_slopes))
+    assert float(above - below) / (2 * h) == pytest.approx(slope, rel=1e-5)
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(names["gradient"]))
