@@ -103,17 +103,6 @@ def identified_numbers(
     }
 
 
-def merged(metrics: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, section by section; `more` wins where a value is in both."""
-    both = dict(metrics)
-    for name, value in more.items():
-        below = both.get(name)
-        if isinstance(below, Mapping) and isinstance(value, Mapping):
-            value = merged(below, value)
-        both[name] = value
-    return both
-
-
 def as_floats(values: Mapping[str, Any]) -> dict[str, float]:
     """The same as Python numbers, which JSON takes."""
     return {name: float(value) for name, value in values.items()}

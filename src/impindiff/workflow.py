@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from impindiff import report, run_directory
 from impindiff.cases import Case, Data
+from impindiff.cases.configuration import merged
 from impindiff.cases.settings import CaseSettings
 from impindiff.errors import InputError
 from impindiff.observations import (
@@ -29,7 +30,6 @@ from impindiff.run_figures import draw_figures, draw_findings, middle_sample
 from impindiff.run_metrics import (
     as_floats,
     identified_numbers,
-    merged,
     peak_memory_mb,
     run_metrics,
 )

@@ -39,19 +39,19 @@ def load_configuration(model: type[M], files: Sequence[Path], overrides: Sequenc
 
     **Raises:** `InputError`, one line that names the full key and what is allowed there.
     """
-    merged: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     for file in files:
-        merged = _merge(merged, _read(file))
+        given = merged(given, _read(file))
     for override in overrides:
-        merged = _merge(merged, _parse_override(override))
+        given = merged(given, _parse_override(override))
     # Defaults go in as data, not left to validation: a case's own default for a nested model would
     # otherwise be lost as soon as one of its keys is set.
-    merged = _filled(model.model_construct(), merged)
+    given = _filled(model.model_construct(), given)
     try:
         # Of the strict modes, the JSON one takes a list for a tuple and text for a path.
-        return model.model_validate_json(json.dumps(merged), strict=True)
+        return model.model_validate_json(json.dumps(given), strict=True)
     except ValidationError as error:
-        raise InputError(first_problem(model, merged, error)) from None
+        raise InputError(first_problem(model, given, error)) from None
 
 
 def dump_yaml(config: StrictModel) -> str:
@@ -59,14 +59,15 @@ def dump_yaml(config: StrictModel) -> str:
     return write_yaml(config.model_dump(mode="json"))
 
 
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Both mappings, key by key at every level; `over` wins where both have a value."""
+    both = dict(base)
     for key, value in over.items():
-        below = merged.get(key)
+        below = both.get(key)
         if isinstance(below, Mapping) and isinstance(value, Mapping):
-            value = _merge(below, value)
-        merged[key] = value
-    return merged
+            value = merged(below, value)
+        both[key] = value
+    return both
 
 
 def _filled(default: BaseModel, given: Mapping[str, Any]) -> dict[str, Any]:
