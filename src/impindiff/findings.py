@@ -116,7 +116,7 @@ class Findings:
     - `sweeps`: numbers against conditions.
     - `snapshots`: by figure name, fields over time and the truth beside (see
       `report.snapshots_figure`), with contours at the given `levels` of fields.
-    - `identifiability`: which parameters the data can tell apart.
+    - `identifiability`: which parameters data, and a prior if there is one, can tell apart.
     - `lines`: sentences for the user.
     """
 
