@@ -20,13 +20,16 @@ FLOORS = {
     "training": 4,
     "findings": 5,
     "cases": 6,
+    "baselines": 7,
     "report": 7,
-    "run_directory": 7,
-    "progress": 7,
-    "run_figures": 8,
-    "run_metrics": 8,
-    "workflow": 9,
-    "cli": 10,
+    "run_directory": 8,
+    "progress": 8,
+    "run_figures": 9,
+    "run_metrics": 9,
+    "workflow": 10,
+    "compare": 10,
+    "cli": 11,
+    "__main__": 12,
 }
 FILES = sorted(p for p in SOURCE.rglob("*.py") if p.parent != SOURCE or p.stem in FLOORS)
 

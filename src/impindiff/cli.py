@@ -148,6 +148,56 @@ def forecast(
         _say(f"{done.animation}: animation{no_mp4}")
 
 
+@app.command()
+def compare(
+    case: CaseName,
+    methods: Annotated[
+        str | None, typer.Option(metavar="A,B,...", help="methods to compare (default: all)")
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(metavar="N", min=1, help="runs of each: network, truth, noise")
+    ] = 1,
+    budget: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="of training for each run (default: all its steps)"),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="a first look: a coarser grid, one seed, seconds")
+    ] = False,
+    study: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="along one quantity: pareto, sensors or noise"),
+    ] = None,
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="folder of the comparison (default: comparisons/CASE)"),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="do what is not done yet of the comparison in DIR")
+    ] = False,
+) -> None:
+    """Compare the method with its baselines on one case, at equal data, budget and seeds."""
+    from impindiff.compare.command import compare_case, comparison_table
+
+    results, folder = compare_case(
+        case,
+        methods=methods,
+        seeds=seeds,
+        budget=budget,
+        quick=quick,
+        study=study,
+        config=config or [],
+        overrides=overrides or [],
+        out=out,
+        resume=resume,
+        say=_say,
+    )
+    _out.print(comparison_table(results))
+    _say(f"results and figures: {folder}; one page of it: impindiff report {folder}")
+
+
 def _say(line: str) -> None:
     _out.print(line, highlight=False, soft_wrap=True)
 

@@ -9,12 +9,12 @@ import equinox as eqx
 import jax
 from pydantic import ConfigDict
 
+from impindiff.baselines import with_method
 from impindiff.cases import Case, dump_yaml, get_case, load_configuration
 from impindiff.cases.configuration import StrictModel
 from impindiff.cases.settings import CaseSettings
 from impindiff.errors import InputError
 from impindiff.observations import Trajectories, written_whole
-from impindiff.steppers import HybridModel
 
 CONFIGURATION = "config.yaml"
 MODEL = "model.eqx"
@@ -82,6 +82,14 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(_finite(content), indent=2) + "\n")
 
 
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote. Raises `InputError` for a file that cannot be read."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON: {error}") from None
+
+
 def _finite(content: Any) -> Any:
     if isinstance(content, dict):
         return {key: _finite(value) for key, value in content.items()}
@@ -92,7 +100,7 @@ def _finite(content: Any) -> Any:
     return content
 
 
-def write_model(folder: Path, model: HybridModel) -> None:
+def write_model(folder: Path, model: eqx.Module) -> None:
     """The model's arrays; the configuration rebuilds the rest."""
     with written_whole(folder / MODEL) as partial:
         eqx.tree_serialise_leaves(partial, model)
@@ -108,7 +116,7 @@ class Run(NamedTuple):
 
     case: Case
     settings: Any
-    model: HybridModel
+    model: Any
     data: Trajectories
 
 
@@ -130,6 +138,7 @@ def read(folder: Path) -> Run:
     Raises `InputError` if it is not a run or was not trained to the end.
     """
     case, settings = read_configuration(folder)
+    case = with_method(case, settings)
     set_precision(settings)
     path = folder / MODEL
     if not path.is_file():

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import numpy as np
 import xarray as xr
 
@@ -12,7 +13,6 @@ from impindiff.cases import Case, Data
 from impindiff.cases.settings import CaseSettings
 from impindiff.findings import Findings
 from impindiff.observations import Sensors, SpaceTimePoints, Trajectories, relative_l1_percent
-from impindiff.steppers import HybridModel
 from impindiff.training.history import read as read_history
 
 
@@ -20,7 +20,7 @@ def draw_figures(
     case: Case,
     settings: CaseSettings,
     data: Data,
-    model: HybridModel,
+    model: eqx.Module,
     observe: Any,
     forecast: xr.Dataset,
     metrics: Mapping[str, Any],

@@ -7,17 +7,23 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
+import equinox as eqx
+import jax
 import xarray as xr
 
 from impindiff.cases import Case, Data
 from impindiff.cases.settings import CaseSettings
 from impindiff.observations import Trajectories, relative_l1_percent
-from impindiff.steppers import HybridModel
 from impindiff.training import Fitted, TrajectoryLoss, standard_errors
 
 
 def run_metrics(
-    case: Case, settings: CaseSettings, data: Data, fitted: Fitted, forecast: xr.Dataset
+    case: Case,
+    settings: CaseSettings,
+    data: Data,
+    fitted: Fitted,
+    loss: TrajectoryLoss,
+    forecast: xr.Dataset,
 ) -> dict[str, Any]:
     """All that is known once the forecast is made; identified numbers and memory come later."""
     variable = data.trajectories.variable
@@ -48,6 +54,11 @@ def run_metrics(
             "seconds": fitted.seconds,
             "steps": fitted.steps,
             "final_loss": fitted.final_loss,
+            "compile_seconds": fitted.compile_seconds,
+            "seconds_per_step": fitted.seconds_per_step,
+            "temporary_mb": fitted.temporary_mb,
+            "parameters": number_of_parameters(fitted.model),
+            "observations": loss.values.size,
         },
         "solver": {
             "iterations_mean": float(totals.iterations / totals.solves),
@@ -65,7 +76,12 @@ def run_metrics(
     }
 
 
-def latent_errors(case: Case, data: Trajectories, model: HybridModel) -> dict[str, Any]:
+def number_of_parameters(model: eqx.Module) -> int:
+    """How many numbers are trained."""
+    return sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array)))
+
+
+def latent_errors(case: Case, data: Trajectories, model: eqx.Module) -> dict[str, Any]:
     """Relative L1 errors of the latent fields whose truth is known.
 
     Of a field that changes in time, the mean over the times of the data, and the error at each.

@@ -13,10 +13,11 @@ import xarray as xr
 from jaxtyping import Float
 
 from impindiff import report, run_directory
+from impindiff.baselines import with_method
 from impindiff.cases import Case, Data
 from impindiff.cases.configuration import merged
 from impindiff.cases.settings import CaseSettings
-from impindiff.errors import InputError
+from impindiff.errors import InputError, SolverError
 from impindiff.observations import (
     Trajectories,
     forecast_dataset,
@@ -25,7 +26,7 @@ from impindiff.observations import (
     require_writable,
     written_whole,
 )
-from impindiff.rollout import depends_on_time, rollout
+from impindiff.rollout import depends_on_time
 from impindiff.run_figures import draw_figures, draw_findings, middle_sample
 from impindiff.run_metrics import (
     as_floats,
@@ -38,6 +39,7 @@ from impindiff.training import (
     LevenbergMarquardt,
     Progress,
     fit,
+    steps_within,
 )
 
 
@@ -78,12 +80,21 @@ def run_case(
     start = time.perf_counter()
     run_directory.set_precision(settings)
     say("data: " + (f"{settings.data.path}" if settings.data.path else "solving for the reference"))
+    case = with_method(case, settings)
     data, settings = prepare(case, settings)
     loss = case.loss(settings, data)
     model = case.model(settings, jax.random.key(settings.seed))
     optimizer = settings.training.build()
     if isinstance(optimizer, LevenbergMarquardt):
         optimizer.check(eqx.filter(model, eqx.is_inexact_array))
+    compiled = None
+    if settings.training.seconds is not None:
+        seconds, planned = settings.training.seconds, settings.training.steps
+        say(f"measuring how many training steps fit into {seconds:g} s")
+        steps, compiled = steps_within(seconds, model, loss, optimizer, planned)
+        settings = settings.with_steps(steps)
+        if steps < planned:  # the learning rate's schedule is another
+            optimizer, compiled = settings.training.build(), None
 
     run_directory.write_configuration(folder, settings)
     if settings.data.path is None:
@@ -100,13 +111,14 @@ def run_case(
         evaluate=_held_out_error(case, settings, data) if data.held_out else None,
         identified=(lambda m: as_floats(case.identified(m))) if case.identified(model) else None,
         show=show,
+        compiled=compiled,
     )
     run_directory.write_model(folder, fitted.model)
     say("forecast, metrics and figures")
     forecast = _forecast_of_data(case, settings, data, fitted.model)
     with written_whole(folder / "forecast.nc") as partial:
         forecast.to_netcdf(partial, engine="h5netcdf")
-    metrics = run_metrics(case, settings, data, fitted, forecast)
+    metrics = run_metrics(case, settings, data, fitted, loss, forecast)
     metrics["identified"] = identified_numbers(case, settings, fitted, loss)
     findings = case.findings(settings, data, fitted, loss)
     metrics = merged(metrics, findings.metrics)
@@ -201,7 +213,7 @@ def forecast_run(
     return Forecast(dataset, out, animation, error)
 
 
-def extrapolation(model: HybridModel, latent: str, horizon: float, until: float) -> str | None:
+def extrapolation(model: eqx.Module, latent: str, horizon: float, until: float) -> str | None:
     """What to warn of in a forecast until `until` of a model that saw data until `horizon`.
 
     A latent field that is steady, or still within its training, is nothing to warn of: None. One
@@ -209,7 +221,9 @@ def extrapolation(model: HybridModel, latent: str, horizon: float, until: float)
 
     - `latent`: what the latent field is called.
     """
-    if until <= horizon * (1 + 1e-9) or not depends_on_time(model, jnp.asarray(horizon)):
+    if until <= horizon * (1 + 1e-9) or not isinstance(model, HybridModel):
+        return None
+    if not depends_on_time(model, jnp.asarray(horizon)):
         return None
     return (
         f"the {latent} depends on time and is extrapolated: trained until t = {horizon:g}, "
@@ -234,24 +248,15 @@ def _forecast_times(
 
 def _held_out_error(
     case: Case, settings: CaseSettings, data: Data
-) -> Callable[[HybridModel], float | None]:
+) -> Callable[[eqx.Module], float | None]:
     times = _forecast_times(data.trajectories, settings)
     fields = data.trajectories.field[data.held_out]
     last = fields[:, len(times) - 1]
 
-    def error(model: HybridModel) -> float | None:
-        prepared, u0 = case.prepared(settings, model, data.trajectories, data.held_out)
-        result = rollout(
-            prepared,
-            u0,
-            times[[0, -1]],
-            stepper=case.stepper(settings),
-            dt=case.step(settings),
-            throw=False,
-        )
-        last_state = jax.tree.map(lambda x: np.asarray(x[-1:]), result.u)
-        found = case.on_data(settings, data.trajectories, last_state)[0]
-        percent = relative_l1_percent(found, last, space_axes=last.ndim - 1).mean()
+    def error(model: eqx.Module) -> float | None:
+        ends = times[[0, -1]]
+        found, _ = case.forecast(settings, model, data.trajectories, data.held_out, ends)
+        percent = relative_l1_percent(found[-1], last, space_axes=last.ndim - 1).mean()
         return float(percent) if np.isfinite(percent) else None
 
     return error
@@ -261,15 +266,16 @@ def _forecast(
     case: Case,
     settings: CaseSettings,
     data: Trajectories,
-    model: HybridModel,
+    model: eqx.Module,
     times: Float[np.ndarray, " times"],
     truth: Float[np.ndarray, "sample time *space"] | None,
     held_out: list[int],
 ) -> xr.Dataset:
-    prepared, u0 = case.prepared(settings, model, data, range(len(data.field)))
-    result = rollout(prepared, u0, times, stepper=case.stepper(settings), dt=case.step(settings))
+    found, failure = case.forecast(settings, model, data, range(len(data.field)), times)
+    if failure is not None and not settings.forecast.keep_failed:
+        raise SolverError(failure)
     return forecast_dataset(
-        np.moveaxis(case.on_data(settings, data, jax.tree.map(np.asarray, result.u)), 0, 1),
+        np.moveaxis(found, 0, 1),
         times,
         data.coordinates,
         np.isin(np.arange(len(data.field)), held_out),
@@ -285,7 +291,7 @@ def _forecast(
 
 
 def _forecast_of_data(
-    case: Case, settings: CaseSettings, data: Data, model: HybridModel
+    case: Case, settings: CaseSettings, data: Data, model: eqx.Module
 ) -> xr.Dataset:
     trajectories = data.trajectories
     times = _forecast_times(trajectories, settings)

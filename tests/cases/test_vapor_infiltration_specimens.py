@@ -12,9 +12,9 @@ from impindiff.cases.vapor_infiltration.specimens import (
     CT,
     MASS,
     THERMOCOUPLES,
-    conditions,
     measurements,
     observation_times,
+    specimen_conditions,
     states_at,
     weighing_times,
 )
@@ -76,15 +76,17 @@ def read(settings) -> dict[str, np.ndarray]:
 
 
 def test_phi2_goes_with_the_square_of_the_thickness():
-    found = conditions(isothermal("physics.phi2=0.5"))
+    found = specimen_conditions(isothermal("physics.phi2=0.5"))
     assert set(found) == {"phi2"}
     assert found["phi2"] == pytest.approx([0.5, 2.0, 0.125])
 
 
 def test_every_heated_specimen_has_its_own_heater_or_all_have_the_same():
-    assert conditions(heated())["heater"] == pytest.approx(np.array([1423, 1523, 1473]) / T0)
+    assert specimen_conditions(heated())["heater"] == pytest.approx(
+        np.array([1423, 1523, 1473]) / T0
+    )
     same = heated("specimens.heater=null", "specimens.held_out_heater=null")
-    assert conditions(same)["heater"] == pytest.approx(np.full(3, 1473 / T0))
+    assert specimen_conditions(same)["heater"] == pytest.approx(np.full(3, 1473 / T0))
 
 
 def test_weighings_are_evenly_spaced_after_the_start():

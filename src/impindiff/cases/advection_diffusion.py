@@ -1,5 +1,6 @@
 """Advection-diffusion with an unknown velocity field."""
 
+import abc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
@@ -92,30 +93,36 @@ class AdvectionDiffusionCase(BoxCase[S]):
             random_waves(*spec, box.lower, box.upper, box.cells, rng) for spec in _VELOCITY_WAVES
         ]
 
+    @abc.abstractmethod
+    def true_velocity(self, settings: S, cells: tuple[int, ...]) -> Any:
+        """The true velocity, as `AdvectionDiffusion` takes it, on the domain divided into cells."""
+
+    def true_model(self, settings: S) -> AdvectionDiffusion:
+        """See `Case.true_model`."""
+        return self.true_model_on(settings, settings.grid.build(), settings.grid.cells)
+
+    def true_model_on(self, settings: S, grid: Grid, cells: tuple[int, ...]) -> AdvectionDiffusion:
+        """The same on a grid of so many cells."""
+        physics = settings.physics
+        return AdvectionDiffusion(
+            grid, self.true_velocity(settings, cells), physics.diffusivity, physics.advection_scheme
+        )
+
     def solve(
         self,
         settings: S,
-        velocity_on: Callable[[tuple[int, ...]], Any],
         latent_at: Callable[[Float[np.ndarray, " times"]], list[Float[np.ndarray, "..."]]],
         default_until: float,
         until: float | None,
     ) -> Trajectories:
         """Reference data (see `solve_reference`).
 
-        `velocity_on(cells)` is the true velocity on a (refined) grid; `latent_at(times)` its
-        components on the training grid.
+        `latent_at(times)` is the true velocity's components on the training grid.
         """
-        physics = settings.physics
-
-        def model_on(grid: Grid, cells: tuple[int, ...]) -> AdvectionDiffusion:
-            return AdvectionDiffusion(
-                grid, velocity_on(cells), physics.diffusivity, physics.advection_scheme
-            )
-
         return solve_reference(
             settings,
             self.name,
-            model_on,
+            lambda grid, cells: self.true_model_on(settings, grid, cells),
             lambda times: dict(zip(_COMPONENTS, latent_at(times), strict=True)),
             variable="phi",
             attributes=_VARIABLE_ATTRIBUTES,
@@ -147,11 +154,6 @@ class AdvectionDiffusionCase(BoxCase[S]):
             box.build(), velocity, physics.diffusivity, physics.advection_scheme
         )
 
-    def conditioning(self, settings: S) -> dict[str, Any]:
-        """How the velocity depends on time, as `ConditionalField` takes it; not at all here."""
-        del settings
-        return {}
-
     def latent_fields(
         self, model: HybridModel, times: Float[np.ndarray, " times"]
     ) -> dict[str, Float[np.ndarray, "..."]]:
@@ -179,13 +181,23 @@ class AdvectionDiffusionSteady(AdvectionDiffusionCase[SteadySettings]):
     infers: ClassVar[str] = "the velocity field, from snapshots of the concentration"
     settings = SteadySettings
 
+    def horizon(self, settings: SteadySettings) -> float:
+        """See `Case.horizon`."""
+        return settings.forecast.until or _REFERENCE_UNTIL
+
     def reference(self, settings: SteadySettings, until: float | None = None) -> Trajectories:
         """RK4 on the training grid, or on a refined one averaged down (see `Case.reference`)."""
-        waves = self.draw_waves(settings, random_streams(settings)[0])
+        velocity = np.asarray(self.true_velocity(settings, settings.grid.cells))
         return self.solve(
             settings,
-            lambda cells: jnp.asarray(np.stack([wave.on_cells(cells) for wave in waves])),
-            lambda times: [wave.on_cells(settings.grid.cells) for wave in waves],
+            lambda times: list(velocity),
             default_until=_REFERENCE_UNTIL,
             until=until,
         )
+
+    def true_velocity(
+        self, settings: SteadySettings, cells: tuple[int, ...]
+    ) -> Float[Array, "2 x y"]:
+        """See `AdvectionDiffusionCase.true_velocity`."""
+        waves = self.draw_waves(settings, random_streams(settings)[0])
+        return jnp.asarray(np.stack([wave.on_cells(cells) for wave in waves]))

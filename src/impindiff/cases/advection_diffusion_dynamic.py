@@ -90,6 +90,10 @@ class AdvectionDiffusionDynamic(AdvectionDiffusionCase[DynamicSettings]):
     infers: ClassVar[str] = "the velocity field over time, from snapshots of the concentration"
     settings = DynamicSettings
 
+    def horizon(self, settings: DynamicSettings) -> float:
+        """See `Case.horizon`."""
+        return settings.forecast.until or _REFERENCE_UNTIL
+
     def reference(self, settings: DynamicSettings, until: float | None = None) -> Trajectories:
         """RK4 on the training grid, or on a refined one averaged down (see `Case.reference`)."""
 
@@ -98,12 +102,7 @@ class AdvectionDiffusionDynamic(AdvectionDiffusionCase[DynamicSettings]):
                 components = self.true_velocity(settings, settings.grid.cells).components
                 return [np.asarray(jax.lax.map(one, jnp.asarray(times))) for one in components]
 
-        def velocity_on(cells: tuple[int, ...]) -> MovingVelocity:
-            return self.true_velocity(settings, cells)
-
-        return self.solve(
-            settings, velocity_on, latent_at, default_until=_REFERENCE_UNTIL, until=until
-        )
+        return self.solve(settings, latent_at, default_until=_REFERENCE_UNTIL, until=until)
 
     def true_velocity(self, settings: DynamicSettings, cells: tuple[int, ...]) -> MovingVelocity:
         """On the domain divided into `cells`."""
@@ -125,7 +124,7 @@ class AdvectionDiffusionDynamic(AdvectionDiffusionCase[DynamicSettings]):
         return dataclasses.replace(misfit, penalty=SlowChange(field.smoothness, field.time_end))
 
     def conditioning(self, settings: DynamicSettings) -> dict[str, Any]:
-        """See `AdvectionDiffusionCase.conditioning`."""
+        """See `BoxCase.conditioning`."""
         field = settings.field
         return {
             "conditioning": field.conditioning,

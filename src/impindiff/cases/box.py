@@ -108,6 +108,11 @@ class BoxCase(Case[B]):
         """See `Case.observed_times`."""
         return settings.observations.times
 
+    def conditioning(self, settings: B) -> dict[str, Any]:
+        """How the field depends on time, as `ConditionalField` takes it; by default not at all."""
+        del settings
+        return {}
+
     def loss(self, settings: B, data: Data) -> TrajectoryLoss:
         """See `Case.loss`."""
         trajectories, observed = data.trajectories, settings.observations

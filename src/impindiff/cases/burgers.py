@@ -105,30 +105,41 @@ class BurgersCase(BoxCase[BurgersSettings]):
     latent_figure: ClassVar[str] = "diffusivity"
     settings = BurgersSettings
 
+    def horizon(self, settings: BurgersSettings) -> float:
+        """See `Case.horizon`."""
+        return settings.forecast.until or _REFERENCE_UNTIL
+
     def reference(self, settings: BurgersSettings, until: float | None = None) -> Trajectories:
         """RK4 on the training grid, or on a refined one averaged down (see `Case.reference`)."""
-        grid = settings.grid
-        box = (grid.lower, grid.upper, grid.cells)
-        waves = random_waves(*_DIFFUSIVITY_WAVES, *box, random_streams(settings)[0])
-
-        def diffusivity(cells: tuple[int, ...]) -> Float[np.ndarray, "x y"]:
-            scaled = _DIFFUSIVITY_SCALE * waves.on_cells(cells)
-            return np.maximum(scaled, _DIFFUSIVITY_FLOOR)
-
-        def model_on(fine_grid: Grid, cells: tuple[int, ...]) -> Burgers:
-            scheme = settings.physics.convection_scheme
-            return Burgers(fine_grid, jnp.asarray(diffusivity(cells)), scheme)
-
         return solve_reference(
             settings,
             self.name,
-            model_on,
-            lambda times: {"diffusivity": diffusivity(grid.cells)},
+            lambda grid, cells: self._true_model_on(settings, grid, cells),
+            lambda times: {"diffusivity": self._diffusivity(settings, settings.grid.cells)},
             variable="u",
             attributes=_VARIABLE_ATTRIBUTES,
             default_until=_REFERENCE_UNTIL,
             until=until,
         )
+
+    def true_model(self, settings: BurgersSettings) -> Burgers:
+        """See `Case.true_model`."""
+        return self._true_model_on(settings, settings.grid.build(), settings.grid.cells)
+
+    def _true_model_on(
+        self, settings: BurgersSettings, grid: Grid, cells: tuple[int, ...]
+    ) -> Burgers:
+        diffusivity = jnp.asarray(self._diffusivity(settings, cells))
+        return Burgers(grid, diffusivity, settings.physics.convection_scheme)
+
+    def _diffusivity(
+        self, settings: BurgersSettings, cells: tuple[int, ...]
+    ) -> Float[np.ndarray, "x y"]:
+        box = settings.grid
+        waves = random_waves(
+            *_DIFFUSIVITY_WAVES, box.lower, box.upper, box.cells, random_streams(settings)[0]
+        )
+        return np.maximum(_DIFFUSIVITY_SCALE * waves.on_cells(cells), _DIFFUSIVITY_FLOOR)
 
     def read(self, settings: BurgersSettings, path: Path) -> tuple[Trajectories, BurgersSettings]:
         """A NetCDF file with dimensions (sample, time, x, y); see `Trajectories.from_netcdf`."""

@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
+import jax
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from impindiff.cases.settings import CaseSettings
+from impindiff.errors import InputError
 from impindiff.findings import Findings
 from impindiff.observations import Trajectories
+from impindiff.rollout import describe_failure, leaf_names, rollout
 from impindiff.steppers import AbstractStepper, HybridModel
 from impindiff.training import Fitted, TrajectoryLoss
 
@@ -69,19 +72,19 @@ class Case(abc.ABC, Generic[S]):
         """
 
     @abc.abstractmethod
-    def model(self, settings: S, key: PRNGKeyArray) -> HybridModel:
-        """The hybrid model with fresh neural parts."""
+    def model(self, settings: S, key: PRNGKeyArray) -> Any:
+        """What is trained: a `HybridModel` with fresh neural parts, or what stands in its place."""
 
     @abc.abstractmethod
     def latent_fields(
-        self, model: HybridModel, times: Float[np.ndarray, " times"]
+        self, model: Any, times: Float[np.ndarray, " times"]
     ) -> dict[str, Float[np.ndarray, "..."]]:
         """The latent fields found, by the names that data and metrics use.
 
         (*space), or (time, *space) at the given times for a field that changes in time.
         """
 
-    def identified(self, model: HybridModel) -> dict[str, Float[Array, ""]]:
+    def identified(self, model: Any) -> dict[str, Float[Array, ""]]:
         """The unknown numbers of the model, by the names that metrics use; none by default."""
         del model
         return {}
@@ -96,6 +99,20 @@ class Case(abc.ABC, Generic[S]):
         del settings
         return ()
 
+    def conditions(self, settings: S) -> dict[str, float]:
+        """What differs from sample to sample beside the initial state, with its typical size.
+
+        By the names of `Trajectories.conditions`; nothing by default.
+        """
+        del settings
+        return {}
+
+    def horizon(self, settings: S) -> float:
+        """How far the case forecasts, by default `forecast.until`."""
+        if settings.forecast.until is None:
+            raise InputError("forecast.until: is not given and this case has no default for it")
+        return settings.forecast.until
+
     def initial_states(
         self, settings: S, trajectories: Trajectories
     ) -> Float[np.ndarray, "sample *cells"]:
@@ -106,10 +123,10 @@ class Case(abc.ABC, Generic[S]):
     def prepared(
         self,
         settings: S,
-        model: HybridModel,
+        model: Any,
         trajectories: Trajectories,
         samples: Sequence[int],
-    ) -> tuple[HybridModel, PyTree]:
+    ) -> tuple[Any, PyTree]:
         """The model with what is each of these samples' own in it, and their first states."""
         return model, self.initial_states(settings, trajectories)[list(samples)]
 
@@ -122,6 +139,38 @@ class Case(abc.ABC, Generic[S]):
         """
         del settings, trajectories
         return np.asarray(u)
+
+    def forecast(
+        self,
+        settings: S,
+        model: Any,
+        trajectories: Trajectories,
+        samples: Sequence[int],
+        times: Float[np.ndarray, " times"],
+    ) -> tuple[Float[np.ndarray, "time sample *space"], str | None]:
+        """The observed field of these samples at `times`, the first of which is the initial one.
+
+        And what failed, if something did.
+        """
+        prepared, u0 = self.prepared(settings, model, trajectories, samples)
+        stepper, dt = self.stepper(settings), self.step(settings)
+        result = rollout(prepared, u0, times, stepper=stepper, dt=dt, throw=False)
+        failure = describe_failure(result.stats, result.step_times, leaf_names(result.u))
+        return self.on_data(settings, trajectories, jax.tree.map(np.asarray, result.u)), failure
+
+    def as_state(
+        self, field: Float[Array, "time sample *space"]
+    ) -> PyTree[Float[Array, "time sample *space"]]:
+        """The observed field as the loss's measuring operator takes it, by default itself."""
+        return field
+
+    def true_model(self, settings: S) -> HybridModel | None:
+        """The model with the true latent fields, on the training grid; None if it is not to be had.
+
+        It tells how long a step may be, without a model being trained.
+        """
+        del settings
+        return None
 
     def step(self, settings: S) -> Any:
         """What `rollout` takes as its `dt`."""

@@ -39,11 +39,24 @@ def load_configuration(model: type[M], files: Sequence[Path], overrides: Sequenc
 
     **Raises:** `InputError`, one line that names the full key and what is allowed there.
     """
+    return load_settings(model, nested_overrides(files, overrides))
+
+
+def nested_overrides(files: Sequence[Path], overrides: Sequence[str]) -> dict[str, Any]:
+    """What files and overrides say, as one nested mapping; not validated against any model yet."""
     given: dict[str, Any] = {}
     for file in files:
         given = merged(given, _read(file))
     for override in overrides:
         given = merged(given, _parse_override(override))
+    return given
+
+
+def load_settings(model: type[M], given: Mapping[str, Any]) -> M:
+    """The configuration that results from the model's defaults and nested values in their place.
+
+    Raises as `load_configuration`.
+    """
     # Defaults go in as data, not left to validation: a case's own default for a nested model would
     # otherwise be lost as soon as one of its keys is set.
     given = _filled(model.model_construct(), given)

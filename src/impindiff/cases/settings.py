@@ -7,6 +7,7 @@ import lineax as lx
 from pydantic import Field, model_validator
 
 from impindiff.cases.configuration import StrictModel
+from impindiff.cases.method_settings import HybridSettings, MethodSettings
 from impindiff.implicit import (
     Anderson,
     BiCGStab,
@@ -276,6 +277,14 @@ class TrainingSettings(StrictModel):
     schedule: Literal["cosine", "exponential", "constant"] = Field(
         default="cosine", description="cosine and exponential end at a hundredth of learning_rate"
     )
+    weight_decay: NonNegative = Field(
+        default=0.0, description="of adam, decoupled from the gradient (AdamW)"
+    )
+    seconds: Positive | None = Field(
+        default=None,
+        description="what training may take, compilation not counted: steps are then cut to what "
+        "fits, as measured at the start; null: all steps",
+    )
     log_every: PositiveInt = Field(default=25, description="steps between lines of history.jsonl")
     save_every: PositiveInt = Field(default=100, description="steps between saved training states")
 
@@ -285,8 +294,9 @@ class TrainingSettings(StrictModel):
             return lbfgs()
         if self.optimizer == "levenberg_marquardt":
             return LevenbergMarquardt(self.damping, loss_tolerance=self.loss_tolerance)
-        first_order = muon if self.optimizer == "muon" else adam
-        return first_order(self.schedule, self.learning_rate, self.steps)
+        if self.optimizer == "muon":
+            return muon(self.schedule, self.learning_rate, self.steps)
+        return adam(self.schedule, self.learning_rate, self.steps, self.weight_decay)
 
 
 class ForecastSettings(StrictModel):
@@ -295,6 +305,10 @@ class ForecastSettings(StrictModel):
     until: Positive | None = Field(default=None, description="last time; null: that of the data")
     every: Positive = Field(
         default=0.01, description="time between stored states of reference data"
+    )
+    keep_failed: bool = Field(
+        default=False,
+        description="store a forecast in which a step fails as far as it went: no error",
     )
 
 
@@ -306,12 +320,18 @@ class CaseSettings(StrictModel):
         default="float64", description="of all arithmetic"
     )
     data: DataSettings = DataSettings()
+    method: MethodSettings = HybridSettings()
     observations: NoiseSettings
     solver: SolverSettings = SolverSettings()
     gradient: GradientSettings = GradientSettings()
     stepper: StepperSettings = StepperSettings()
     training: TrainingSettings
     forecast: ForecastSettings = ForecastSettings()
+
+    def with_steps(self, steps: int) -> "CaseSettings":
+        """The same with so many training steps, whatever seconds they take."""
+        training = self.training.model_copy(update={"steps": steps, "seconds": None})
+        return self.model_copy(update={"training": training})
 
     @model_validator(mode="after")
     def _differentiable(self) -> "CaseSettings":

@@ -2,6 +2,13 @@
 
 from impindiff.report.animation import animate_forecast, animation_path
 from impindiff.report.closure_curve import closure_figure, plot_closure
+from impindiff.report.comparison import (
+    Points,
+    method_errors_figure,
+    plot_method_errors,
+    plot_study,
+    study_figure,
+)
 from impindiff.report.curves import (
     error_vs_time_figure,
     history_figure,
@@ -30,6 +37,7 @@ from impindiff.report.sweep import plot_sweep, sweep_figure
 
 __all__ = [
     "Extent",
+    "Points",
     "animate_forecast",
     "animation_path",
     "closure_figure",
@@ -39,6 +47,7 @@ __all__ = [
     "identifiability_figure",
     "identified_figure",
     "latent_figure",
+    "method_errors_figure",
     "plot_closure",
     "plot_error_vs_time",
     "plot_forecast",
@@ -46,14 +55,17 @@ __all__ = [
     "plot_identifiability",
     "plot_identified",
     "plot_latent",
+    "plot_method_errors",
     "plot_profiles",
     "plot_series",
     "plot_snapshots",
     "plot_space_time",
+    "plot_study",
     "plot_sweep",
     "profiles_figure",
     "series_figure",
     "snapshots_figure",
     "space_time_figure",
+    "study_figure",
     "sweep_figure",
 ]

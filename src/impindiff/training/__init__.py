@@ -1,6 +1,15 @@
 """Training: loss, optimiser, loop, history, training state."""
 
-from impindiff.training.fit import Fitted, Optimizer, Progress, Totals, TrainingError, fit
+from impindiff.training.compiled_step import CompiledStep
+from impindiff.training.fit import (
+    Fitted,
+    Optimizer,
+    Progress,
+    Totals,
+    TrainingError,
+    fit,
+    steps_within,
+)
 from impindiff.training.history import History
 from impindiff.training.identifiability import Identifiability, identifiability
 from impindiff.training.levenberg_marquardt import (
@@ -14,6 +23,7 @@ from impindiff.training.store import TrainingStore
 from impindiff.training.uncertainty import FlatParameters, flat_parameters, standard_errors
 
 __all__ = [
+    "CompiledStep",
     "Fitted",
     "FlatParameters",
     "GaussianPrior",
@@ -36,4 +46,5 @@ __all__ = [
     "learning_rate_schedule",
     "muon",
     "standard_errors",
+    "steps_within",
 ]

@@ -1,6 +1,8 @@
 """The training loop."""
 
 import dataclasses
+import math
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,7 @@ from jaxtyping import Array, Float, PyTree
 
 from impindiff.errors import ImpindiffError
 from impindiff.rollout import Rollout, can_be_halved, describe_failure, leaf_names
-from impindiff.steppers import HybridModel
+from impindiff.training.compiled_step import CompiledStep, compile_step, seconds_per_step
 from impindiff.training.history import History
 from impindiff.training.levenberg_marquardt import LevenbergMarquardt
 from impindiff.training.loss import TrajectoryLoss
@@ -89,19 +91,27 @@ class Progress(NamedTuple):
     held_out: float | None
 
 
-M = TypeVar("M", bound=HybridModel)
+M = TypeVar("M", bound=eqx.Module)
 
 
 @dataclasses.dataclass(frozen=True)
 class Fitted(Generic[M]):
     """The trained model and what training cost.
 
-    `linearization`: misfit and its Jacobian at the model's parameters, if the optimiser knows them.
+    - `seconds`: in all, with compilation and evaluation.
+    - `compile_seconds`, `temporary_mb`: see `CompiledStep`.
+    - `seconds_per_step`: median over the steps of this session, without the logging between them;
+      NaN if there was none.
+    - `linearization`: misfit and its Jacobian at the model's parameters, if the optimiser knows
+      them.
     """
 
     model: M
     steps: int
     seconds: float
+    compile_seconds: float
+    seconds_per_step: float
+    temporary_mb: float | None
     final_loss: float
     totals: Totals
     linearization: tuple[Array, Array] | None = None
@@ -120,6 +130,7 @@ def fit(
     evaluate: Callable[[M], float | None] | None = None,
     identified: Callable[[M], dict[str, float]] | None = None,
     show: Callable[[Progress], object] = lambda progress: None,
+    compiled: CompiledStep | None = None,
 ) -> Fitted[M]:
     """Minimise `loss` over the model's floating-point arrays, in at most `steps` steps.
 
@@ -132,33 +143,40 @@ def fit(
     - `identified`: named numbers of a model, for the log only.
     - `evaluate`: held-out error of a model in percent (None if not finite), for the log only.
     - `show`: called after each step.
+    - `compiled`: the training step, if it is compiled already for this model, loss and optimiser.
 
     A training step in which a solve fails is done again with failed rollout steps halved (see
     `rollout`), but for trials of Levenberg-Marquardt after the first, which are rejected. Raises
     `TrainingError`, naming the training step and, of the rollout, step, time, sample and field,
-    when a solve fails or the loss or its gradient is not finite.
+    when a solve fails or the loss or its gradient is not finite, and for a step that needs more
+    memory than the machine has.
     """
-    parameters, static = eqx.partition(model, eqx.is_inexact_array)
-    state = initial_state(parameters, optimizer, loss, static)
+    state, static = _start(model, loss, optimizer)
     store = TrainingStore(folder / "training_state")
     try:
         restored = store.restore(state) if resume else None
         state = state if restored is None else restored
         first = int(state.step)
         history = History(folder / "history.jsonl", after_step=first if resume else None)
-        advance = eqx.filter_jit(training_step)
         start = time.perf_counter() - float(state.seconds)
+        if compiled is None:
+            compiled = compile_step(training_step, state, static, loss, optimizer)
+        require_memory(compiled.temporary_mb)
+        with_halving = eqx.filter_jit(training_step)
+        durations: list[float] = []
         held_out = None
         try:
             for step in range(first + 1, steps + 1):
                 if bool(state.finished):
                     break
-                candidate, report = advance(state, static, loss, optimizer)
+                begun = time.perf_counter()
+                candidate, report = compiled.advance(state, static, loss, optimizer)
                 # a failed trial is rejected anyway; the first has no point to go back to
                 rejected = isinstance(optimizer, LevenbergMarquardt) and step > 1
                 if bool(jnp.any(can_be_halved(report.rollout.stats))) and not rejected:
                     halving = dataclasses.replace(loss, halving=True)
-                    candidate, report = advance(state, static, halving, optimizer)
+                    candidate, report = with_halving(state, static, halving, optimizer)
+                durations.append(time.perf_counter() - begun)
                 if bool(report.taken) or not np.isfinite(float(candidate.loss)):
                     _require_success(step, candidate, report)
                 seconds = time.perf_counter() - start
@@ -185,6 +203,9 @@ def fit(
         model=eqx.combine(state.parameters, static),
         steps=int(state.step),
         seconds=float(state.seconds),
+        compile_seconds=compiled.compile_seconds,
+        seconds_per_step=float(np.median(durations)) if durations else math.nan,
+        temporary_mb=compiled.temporary_mb,
         final_loss=float(state.loss),
         totals=state.totals,
         linearization=(
@@ -193,6 +214,43 @@ def fit(
             else None
         ),
     )
+
+
+def steps_within(
+    seconds: float, model: eqx.Module, loss: TrajectoryLoss, optimizer: Optimizer, most: int
+) -> tuple[int, CompiledStep]:
+    """How many training steps take so many seconds here, at most `most` and at least one.
+
+    Compilation is not counted. Measured on steps from the initial state, which are dropped; with
+    them comes the compiled step. Raises `TrainingError` for a step that needs too much memory.
+    """
+    state, static = _start(model, loss, optimizer)
+    compiled = compile_step(training_step, state, static, loss, optimizer)
+    require_memory(compiled.temporary_mb)
+    pace = seconds_per_step(compiled, state, static, loss, optimizer)
+    return max(1, min(most, int(seconds / pace))), compiled
+
+
+def require_memory(temporary_mb: float | None) -> None:
+    """Raise `TrainingError` for a step whose temporary memory this machine does not have."""
+    try:
+        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e6
+    except (ValueError, OSError, AttributeError):  # not told on every system
+        return
+    if temporary_mb is not None and temporary_mb > available:
+        raise TrainingError(
+            f"a training step needs {temporary_mb / 1e3:.1f} GB of temporary memory, this machine "
+            f"has {available / 1e3:.1f} GB; try gradient.name=implicit_adjoint, "
+            "gradient.checkpointing=for_budget, fewer samples or a coarser grid"
+        )
+
+
+def _start(
+    model: eqx.Module, loss: TrajectoryLoss, optimizer: Optimizer
+) -> tuple["TrainingState", Any]:
+    """The state before the first step, and what of the model does not change."""
+    parameters, static = eqx.partition(model, eqx.is_inexact_array)
+    return initial_state(parameters, optimizer, loss, static), static
 
 
 def _record(state: TrainingState, report: StepReport) -> dict[str, Any]:
@@ -210,7 +268,7 @@ def _record(state: TrainingState, report: StepReport) -> dict[str, Any]:
 
 
 def initial_state(
-    parameters: PyTree[Any], optimizer: Optimizer, loss: TrajectoryLoss, static: HybridModel
+    parameters: PyTree[Any], optimizer: Optimizer, loss: TrajectoryLoss, static: eqx.Module
 ) -> TrainingState:
     """The state before the first step, of the types that a step returns.
 
@@ -232,7 +290,7 @@ def initial_state(
 
 def training_step(
     state: TrainingState,
-    static: HybridModel,
+    static: eqx.Module,
     loss: TrajectoryLoss,
     optimizer: Optimizer,
 ) -> tuple[TrainingState, StepReport]:
@@ -270,7 +328,7 @@ def training_step(
 
 def _least_squares_step(
     state: TrainingState,
-    static: HybridModel,
+    static: eqx.Module,
     loss: TrajectoryLoss,
     optimizer: LevenbergMarquardt,
 ) -> tuple[TrainingState, StepReport]:

@@ -14,7 +14,6 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from impindiff.errors import InputError
 from impindiff.rollout import Rollout
-from impindiff.steppers import HybridModel
 from impindiff.training.loss import TrajectoryLoss
 
 _MAX_PARAMETERS = 200
@@ -70,7 +69,7 @@ class LevenbergMarquardt(eqx.Module):
                 f"parameters, the model has {count}; try lbfgs or adam"
             )
 
-    def start(self, parameters: PyTree[Any], loss: TrajectoryLoss, static: HybridModel) -> Point:
+    def start(self, parameters: PyTree[Any], loss: TrajectoryLoss, static: eqx.Module) -> Point:
         """Before the first trial, which is the starting point itself.
 
         Raises as `check`, and `InputError` for a loss that is more than a sum of squares.
@@ -93,7 +92,7 @@ class LevenbergMarquardt(eqx.Module):
             damping=jnp.asarray(self.damping, flat.dtype),
         )
 
-    def advance(self, point: Point, static: HybridModel, loss: TrajectoryLoss) -> Trial:
+    def advance(self, point: Point, static: eqx.Module, loss: TrajectoryLoss) -> Trial:
         """One trial from `point`."""
         base, unravel = ravel_pytree(point.parameters)
         step = damped_step(point.jacobian, point.misfit, point.damping)

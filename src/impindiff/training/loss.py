@@ -55,11 +55,19 @@ class TrajectoryLoss(eqx.Module):
     prior: Callable[[Any], Float[Array, " residuals"]] | None = None
 
     def misfit(
-        self, model: HybridModel, probe: Float[Array, "steps samples"] | None
+        self, model: Any, probe: Float[Array, "steps samples"] | None
     ) -> tuple[Float[Array, " observations"], Rollout]:
         """((H u - y) / ||y|| in a row, and the prior; the rollout with its statistics)."""
+        result = self.trajectory(model, probe)
+        difference = jnp.ravel(self.observe(jax.tree.map(lambda x: x[1:], result.u)) - self.values)
+        if self.prior is not None:
+            difference = jnp.append(difference, self.prior(model))
+        return difference / jnp.sqrt(jnp.sum(self.values**2)), result
+
+    def trajectory(self, model: Any, probe: Float[Array, "steps samples"] | None) -> Rollout:
+        """What the model makes of the initial states until the last of `times`."""
         prepared, u0 = (model, self.u0) if self.prepare is None else self.prepare(model)
-        result = rollout(
+        return rollout(
             prepared,
             u0,
             np.asarray(self.times),
@@ -70,13 +78,9 @@ class TrajectoryLoss(eqx.Module):
             probe=probe,
             halving=self.halving,
         )
-        difference = jnp.ravel(self.observe(jax.tree.map(lambda x: x[1:], result.u)) - self.values)
-        if self.prior is not None:
-            difference = jnp.append(difference, self.prior(model))
-        return difference / jnp.sqrt(jnp.sum(self.values**2)), result
 
     def __call__(
-        self, model: HybridModel, probe: Float[Array, "steps samples"]
+        self, model: Any, probe: Float[Array, "steps samples"]
     ) -> tuple[Float[Array, ""], Rollout]:
         """(L, the rollout with its statistics); `probe` is handed to the rollout."""
         misfit, result = self.misfit(model, probe)

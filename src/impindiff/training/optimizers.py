@@ -15,9 +15,12 @@ def learning_rate_schedule(name: str, learning_rate: float, steps: int) -> optax
     return optax.exponential_decay(learning_rate, steps, _FINAL_FACTOR)
 
 
-def adam(schedule: str, learning_rate: float, steps: int) -> optax.GradientTransformation:
-    """Adam (Kingma and Ba 2015) with the named schedule."""
-    return optax.adam(learning_rate_schedule(schedule, learning_rate, steps))
+def adam(
+    schedule: str, learning_rate: float, steps: int, weight_decay: float = 0.0
+) -> optax.GradientTransformation:
+    """Adam (Kingma and Ba 2015) with the named schedule; with decay AdamW (Loshchilov 2019)."""
+    rate = learning_rate_schedule(schedule, learning_rate, steps)
+    return optax.adamw(rate, weight_decay=weight_decay) if weight_decay else optax.adam(rate)
 
 
 def muon(schedule: str, learning_rate: float, steps: int) -> optax.GradientTransformation:

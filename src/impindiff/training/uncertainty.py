@@ -10,14 +10,13 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from impindiff.steppers import HybridModel
 from impindiff.training.levenberg_marquardt import covariance, value_and_jacobian
 from impindiff.training.loss import TrajectoryLoss
 
 Linearization = tuple[Float[Array, " m"], Float[Array, "m n"]]
 """Misfit and its Jacobian in the parameters."""
 
-M = TypeVar("M", bound=HybridModel)
+M = TypeVar("M", bound=eqx.Module)
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,10 @@ from impindiff.cases.vapor_infiltration.model import VaporInfiltration, concentr
 from impindiff.cases.vapor_infiltration.settings import InfiltrationSettings
 from impindiff.cases.vapor_infiltration.specimens import (
     Specimens,
-    conditions,
     from_file,
     measurements,
     observation_times,
+    specimen_conditions,
     states_at,
 )
 from impindiff.findings import Findings
@@ -77,7 +77,7 @@ class InfiltrationCase(Case[V]):
         else:  # a forecast's own end: it has no need of the observations beyond
             observed = [t for t in observed if t <= until]
         times = output_times(until, settings.forecast.every, tuple(observed))
-        own = conditions(settings)
+        own = specimen_conditions(settings)
         specimens = Specimens(own["phi2"], own.get("heater"))
         with jax.enable_x64(True):
             step = settings.time.step / settings.substeps
@@ -185,6 +185,19 @@ class InfiltrationCase(Case[V]):
         """The porosity."""
         del settings, trajectories
         return np.asarray(u["porosity"])
+
+    def horizon(self, settings: V) -> float:
+        """The end of the run."""
+        return settings.forecast.until or settings.time.end
+
+    def conditions(self, settings: V) -> dict[str, float]:
+        """phi2 and, with heat, the heater's theta."""
+        heated = settings.physics.heat is not None
+        return {"phi2": settings.physics.phi2} | ({"heater": 1.0} if heated else {})
+
+    def as_state(self, field: Any) -> PyTree:
+        """See `Case.as_state`; for the instruments that see the porosity alone."""
+        return {"porosity": field}
 
     def latent_fields(
         self, model: HybridModel, times: Float[np.ndarray, " times"]

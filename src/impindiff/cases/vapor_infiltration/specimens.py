@@ -52,7 +52,9 @@ class Specimens(eqx.Module):
         return model, model.initial_state(len(self.phi2))
 
 
-def conditions(settings: InfiltrationSettings) -> dict[str, Float[np.ndarray, " specimens"]]:
+def specimen_conditions(
+    settings: InfiltrationSettings,
+) -> dict[str, Float[np.ndarray, " specimens"]]:
     """phi2 and, with heat, theta of the heater: those of training first, then those held out."""
     physics, specimens = settings.physics, settings.specimens
     thickness = np.array([*specimens.thickness, *specimens.held_out_thickness])

@@ -1,0 +1,16 @@
+"""The method against its baselines: runs, resumes, tabulates."""
+
+from impindiff.compare.request import QUICK_BUDGET, Request
+from impindiff.compare.results import RESULTS, write_results
+from impindiff.compare.runner import Outcome, run_comparison
+from impindiff.compare.studies import STUDIES
+
+__all__ = [
+    "QUICK_BUDGET",
+    "RESULTS",
+    "STUDIES",
+    "Outcome",
+    "Request",
+    "run_comparison",
+    "write_results",
+]

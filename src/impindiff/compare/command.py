@@ -1,0 +1,136 @@
+"""`impindiff compare`: from its options to a table."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from impindiff.cases import get_case
+from impindiff.cases.configuration import load_configuration, load_settings, nested_overrides
+from impindiff.compare.figures import draw
+from impindiff.compare.request import QUICK_BUDGET, REQUEST, Request, rows_of
+from impindiff.compare.results import write_results
+from impindiff.compare.runner import Outcome, run_comparison
+from impindiff.compare.studies import STUDIES
+from impindiff.errors import InputError
+
+_ROOT = Path("comparisons")
+
+
+def compare_case(
+    case: str,
+    *,
+    methods: str | None,
+    seeds: int,
+    budget: float | None,
+    quick: bool,
+    study: str | None,
+    config: Sequence[Path],
+    overrides: Sequence[str],
+    out: Path | None,
+    resume: bool,
+    say: Callable[[str], None],
+) -> tuple[dict[str, Any], Path]:
+    """Do the comparison and write results.json and figures; returns the results and the folder.
+
+    Raises `InputError` before anything is written if something asked for does not exist.
+    """
+    get_case(case)
+    if study is not None and study not in STUDIES:
+        raise InputError(f"--study: there is no study '{study}'; studies: {', '.join(STUDIES)}")
+    folder = out or _ROOT / (case if study is None else f"{case}-{study}")
+    if resume:
+        request = _stored(folder, case)
+    else:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(
+                f"--out: {folder} is not empty; pass --resume to go on with the comparison in it, "
+                "or name another"
+            )
+        request = Request(
+            case=case,
+            methods=None if methods is None else tuple(methods.split(",")),
+            seeds=1 if quick else seeds,
+            budget=QUICK_BUDGET if quick and budget is None else budget,
+            quick=quick,
+            study=study,
+            overrides=nested_overrides(config, overrides),
+        )
+    _check(request)
+
+    def show(outcome: Outcome) -> None:
+        how = "done" if outcome.failure is None else f"failed: {outcome.failure}"
+        say(f"{outcome.row.title}, seed {outcome.seed}: {how} ({outcome.seconds:.0f} s)")
+
+    try:
+        run_comparison(request, folder, say=say, show=show)
+    except KeyboardInterrupt:
+        write_results(request, folder)
+        raise InputError(
+            f"interrupted; go on with: impindiff compare {case} --out {folder} --resume"
+        ) from None
+    results = write_results(request, folder)
+    draw(results, folder)
+    return results, folder
+
+
+def comparison_table(results: dict[str, Any]) -> Table:
+    """A row a method: errors, mean +- spread, and what it cost."""
+    labels = {
+        "training_end": "trained to",
+        "twice_training": "twice that",
+        "horizon": "horizon",
+        "twice_horizon": "twice that",
+    }
+    table = Table(box=None, pad_edge=False, title_justify="left")
+    table.title = "held-out relative L1 error in percent, mean +- standard deviation over seeds"
+    table.add_column("method", overflow="fold")
+    shown = [name for name, time in results["times"].items() if time is not None]
+    for name in shown:
+        table.add_column(f"{labels[name]} {results['times'][name]:g}", justify="right")
+    for column in ("failed", "s a step", "temp. MB", "steps"):
+        table.add_column(column, justify="right")
+    for row in results["methods"]:
+        if row["not_run"] is not None:
+            table.add_row(row["title"], f"not run: {row['not_run']}")
+            continue
+        mean, spread = row["mean"], row["spread"]
+        errors = [
+            _with_spread(mean["error_percent"][name], spread["error_percent"][name])
+            for name in shown
+        ]
+        failed = f"{row['failures']} of {len(row['runs'])}" if row["failures"] else "-"
+        cost = [_number(mean[name]) for name in ("seconds_per_step", "temporary_mb", "steps")]
+        table.add_row(row["title"], *errors, failed, *cost)
+    return table
+
+
+def _stored(folder: Path, case: str) -> Request:
+    path = folder / REQUEST
+    if not path.is_file():
+        raise InputError(f"--resume: {folder} holds no comparison (no {REQUEST} in it)")
+    request = load_configuration(Request, [path], [])
+    if request.case != case:
+        raise InputError(f"--resume: the comparison in {folder} is of case {request.case}")
+    return request
+
+
+def _check(request: Request) -> None:
+    """Whether every row has a valid configuration, before the first of them runs."""
+    case = get_case(request.case)
+    for row in rows_of(request):
+        load_settings(case.settings, row.overrides(0, request))
+
+
+def _with_spread(mean: float | None, spread: float | None) -> str:
+    if mean is None:
+        return "-"
+    return _number(mean) + ("" if spread is None else f" +- {spread:.1g}")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
+__all__ = ["compare_case", "comparison_table"]

@@ -1,0 +1,217 @@
+"""The methods that are compared, and how each was tuned, case by case."""
+
+from typing import Any, Literal, NamedTuple
+
+from impindiff.cases.configuration import merged
+from impindiff.errors import InputError
+
+Kind = Literal["hybrid, implicit", "hybrid, explicit", "hybrid, naive implicit", "black box"]
+
+COMPARED_CASES = (
+    "advection_diffusion_steady",
+    "advection_diffusion_dynamic",
+    "burgers",
+    "vapor_infiltration_closure",
+)
+_BOX_CASES = COMPARED_CASES[:3]
+
+
+class Method(NamedTuple):
+    """A way to solve the case.
+
+    - `name`: on the command line and in paths.
+    - `title`, `kind`, `description`, `tuning`: for people; `tuning` says what was searched.
+    - `overrides`: what of the case's configuration it changes.
+    - `step`: how long its steps are: the case's own (None), as long as stability allows, or as long
+      as gives the temporal error of the case's own stepper (see `step_search`).
+    - `not_run`: why it cannot solve this case; None if it can.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    description: str
+    tuning: str
+    overrides: dict[str, Any]
+    step: Literal["stable", "equal_error"] | None = None
+    not_run: str | None = None
+
+
+def methods_of(case: str) -> dict[str, Method]:
+    """All methods for the case, by name. Raises `InputError` for a case without a comparison."""
+    if case not in COMPARED_CASES:
+        raise InputError(
+            f"compare: {case} has no comparison; cases that have: {', '.join(COMPARED_CASES)}"
+        )
+    methods = [*_hybrids(case), *_black_boxes(case)]
+    return {method.name: method for method in methods}
+
+
+def choose(case: str, names: list[str] | None) -> list[Method]:
+    """Those named, or all. Raises `InputError` naming those there are."""
+    available = methods_of(case)
+    unknown = [name for name in names or [] if name not in available]
+    if unknown:
+        raise InputError(
+            f"--methods: there is no method '{unknown[0]}'; methods: {', '.join(available)}"
+        )
+    return [available[name] for name in (names or available)]
+
+
+def _hybrids(case: str) -> list[Method]:
+    infiltration = case not in _BOX_CASES
+    no_explicit = (
+        "the gas has no inertia (an algebraic component), which explicit steps cannot advance; "
+        "with its physical inertia they would need about 1e9 steps a part"
+        if infiltration
+        else None
+    )
+    as_shipped = "the case's own settings, the same for all hybrid methods"
+    return [
+        Method(
+            "implicit",
+            "implicit hybrid (Im-PiNDiff)",
+            "hybrid, implicit",
+            "known physics with a neural field or closure, implicit steps, adjoint gradient",
+            as_shipped,
+            {},
+        ),
+        Method(
+            "unrolled",
+            "naive implicit",
+            "hybrid, naive implicit",
+            "the same model and steps; the gradient differentiates through every iteration of the "
+            "solver",
+            f"{as_shipped}; as few solver iterations as converge to its tolerance, which is the "
+            "most favourable choice",
+            {"gradient": {"name": "unrolled"}, "solver": _fewest_iterations(case)},
+        ),
+        *(
+            Method(
+                f"{name}_same_step",
+                f"explicit hybrid, {title}, the implicit step",
+                "hybrid, explicit",
+                "the same model, explicit steps as long as the implicit ones",
+                as_shipped,
+                {"stepper": {"name": name}},
+                None,
+                no_explicit,
+            )
+            for name, title in _EXPLICIT
+        ),
+        *(
+            Method(
+                name,
+                f"explicit hybrid, {title}, largest stable step",
+                "hybrid, explicit",
+                "the same model, explicit steps as long as stability allows",
+                f"{as_shipped}; step: the largest that keeps the true model's solution bounded "
+                "to twice the horizon, times 0.9",
+                {"stepper": {"name": name}},
+                "stable",
+                no_explicit,
+            )
+            for name, title in _EXPLICIT
+        ),
+        *(
+            Method(
+                f"{name}_equal_error",
+                f"explicit hybrid, {title}, equal error",
+                "hybrid, explicit",
+                "the same model, explicit steps as short as the accuracy of the implicit one needs",
+                f"{as_shipped}; step: the largest with which the true model's temporal error at "
+                "the horizon is not above the implicit stepper's",
+                {"stepper": {"name": name}},
+                "equal_error",
+                no_explicit,
+            )
+            for name, title in _EXPLICIT
+        ),
+        Method(
+            "diffrax_tsit5",
+            "explicit hybrid, Diffrax Tsit5",
+            "hybrid, explicit",
+            "the same model in Diffrax's explicit solver, adaptive steps, recursive checkpointing",
+            f"{as_shipped}; rtol 1e-3, atol 1e-6: looser ones change nothing, for stability limits "
+            "the step",
+            {"method": {"name": "diffrax", "solver": "tsit5"}},
+            None,
+            no_explicit,
+        ),
+        Method(
+            "diffrax_kvaerno5",
+            "implicit hybrid, Diffrax Kvaerno5",
+            "hybrid, implicit",
+            "the same model in Diffrax's implicit solver, whose linear solves build a dense "
+            "Jacobian a sample; gradient by recursive checkpointing",
+            f"{as_shipped}; rtol 1e-3, atol 1e-6"
+            + ("; the gas is given its physical inertia, delta = 1e-6" if infiltration else ""),
+            {"method": {"name": "diffrax", "solver": "kvaerno5"}}
+            | ({"physics": {"storage": 1e-6}} if infiltration else {}),
+        ),
+    ]
+
+
+_EXPLICIT = (("forward_euler", "forward Euler"), ("rk4", "RK4"))
+
+
+def _fewest_iterations(case: str) -> dict[str, Any]:
+    """Enough for the solver's tolerance: these equations are linear, or nearly so in a step."""
+    if case == "burgers":
+        return {"max_iterations": 3, "max_krylov_iterations": 12}
+    if case in _BOX_CASES:
+        return {"max_iterations": 1, "max_krylov_iterations": 16}
+    return {"max_iterations": 6, "max_krylov_iterations": 8}
+
+
+# Found by benchmarks/baseline_tuning.py, on truths that no comparison uses.
+_TUNED: dict[str, dict[str, dict[str, Any]]] = {
+    "fno": {},
+    "conv_lstm": {},
+}
+
+
+def _black_boxes(case: str) -> list[Method]:
+    box = case in _BOX_CASES
+    training = {"optimizer": "adam", "steps": 4000, "learning_rate": 1e-3, "schedule": "cosine"}
+    common = {"training": training}
+    if not box:
+        common = merged(common, {"method": {"fit_to": "trajectory"}})
+    searched = (
+        "learning rate, width, modes or kernel, weight decay and, with several observations, "
+        "teacher forcing against rollouts, on truths that are not compared "
+        "(benchmarks/baseline_tuning.py)"
+    )
+    degree = 2 if case == "burgers" else 1
+    return [
+        Method(
+            "fno",
+            "Fourier neural operator",
+            "black box",
+            "no physics: a neural operator from one observation to the next, rolled out",
+            searched,
+            merged(merged(common, {"method": {"name": "fno"}}), _TUNED["fno"].get(case, {})),
+        ),
+        Method(
+            "conv_lstm",
+            "ConvLSTM",
+            "black box",
+            "no physics: a convolutional LSTM from one observation to the next, rolled out",
+            searched,
+            merged(
+                merged(common, {"method": {"name": "conv_lstm"}}),
+                _TUNED["conv_lstm"].get(case, {}),
+            ),
+        ),
+        Method(
+            "local_law",
+            "field network without physics",
+            "black box",
+            "the same field network and implicit steps, but any local law in place of the known "
+            "one: du/dt is a polynomial of the neighbours whose coefficients the network gives",
+            "the case's own settings, learning rate of 1e-3 and 3e-3 tried",
+            {"method": {"name": "local_law", "degree": degree}},
+            None,
+            None if box else "the gas, which is not observed, is what carries the law",
+        ),
+    ]

@@ -1,0 +1,118 @@
+"""What a comparison is asked for, and the runs that it consists of."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field
+
+from impindiff.cases.configuration import StrictModel, merged
+from impindiff.compare.methods import Method, choose
+from impindiff.compare.studies import STUDIES, Point
+
+REQUEST = "comparison.yaml"
+
+# Time between stored states: a multiple of it is each time at which errors are compared.
+_EVERY = {
+    "advection_diffusion_steady": 0.025,
+    "advection_diffusion_dynamic": 0.05,
+    "burgers": 0.1,
+}
+_QUICK: dict[str, Any] = {"grid": {"cells": [64, 32]}}
+_QUICK_INFILTRATION: dict[str, Any] = {}
+QUICK_BUDGET = 6.0
+
+
+class Request(StrictModel):
+    """All that a comparison depends on; stored in its folder as `comparison.yaml`.
+
+    - `methods`: names, see `methods_of`; null: all.
+    - `seeds`: how many: seed k is that of network, truth and observations.
+    - `budget`: seconds of training of each run; null: each method's number of steps.
+    - `quick`: a coarser grid, one seed and a small budget, for a first look.
+    - `study`: one of `STUDIES`; null: the methods, side by side.
+    - `overrides`: of the case's configuration, the same for every method.
+    """
+
+    case: str
+    methods: tuple[str, ...] | None = None
+    seeds: Annotated[int, Field(ge=1)] = 1
+    budget: Annotated[float, Field(gt=0)] | None = None
+    quick: bool = False
+    study: str | None = None
+    overrides: dict[str, Any] = Field(default={})
+
+    def command(self) -> str:
+        """What to type to make the same."""
+        words = ["impindiff compare", self.case]
+        if self.study is not None:
+            words.append(f"--study {self.study}")
+        if self.methods is not None:
+            words.append(f"--methods {','.join(self.methods)}")
+        if self.quick:
+            words.append("--quick")
+        else:
+            words.append(f"--seeds {self.seeds}")
+        if self.budget is not None and not (self.quick and self.budget == QUICK_BUDGET):
+            words.append(f"--budget {self.budget:g}")
+        words += [f"--set {key}={value}" for key, value in _dotted(self.overrides)]
+        return " ".join(words)
+
+
+class Row(NamedTuple):
+    """A method, at a point of a study if there is one: a line of the table, a run for each seed."""
+
+    name: str
+    title: str
+    method: Method
+    point: Point | None
+
+    def overrides(self, seed: int, request: Request) -> dict[str, Any]:
+        """Of the case's configuration, for one of its runs."""
+        given: dict[str, Any] = {"seed": seed, "observations": {"seed": seed}}
+        if request.case in _EVERY:
+            given = merged(given, {"truth": {"seed": seed}})
+        given = merged(given, request.overrides)
+        if request.quick and request.case in _EVERY:
+            given = merged(given, _QUICK)
+        given = merged(given, self.method.overrides)
+        if self.point is not None:
+            given = merged(given, self.point.overrides)
+        return merged(given, {"forecast": {"keep_failed": True}})
+
+
+def rows_of(request: Request) -> list[Row]:
+    """All rows, those that cannot be run among them.
+
+    Raises `InputError` for a case or method that there is not, or a study that does not fit.
+    """
+    names = list(request.methods) if request.methods is not None else None
+    if request.study is None:
+        return [Row(m.name, m.title, m, None) for m in choose(request.case, names)]
+    study = STUDIES[request.study]
+    rows = []
+    for method in choose(request.case, names or list(study.methods)):
+        for point in study.points(method):
+            name = f"{method.name}/{study.key}={point.x:g}"
+            rows.append(Row(name, f"{method.title}, {point.label}", method, point))
+    return rows
+
+
+def stored_every(case: str) -> float | None:
+    """Time between stored states of the reference; None: the case's own."""
+    return _EVERY.get(case)
+
+
+def folder_of(row: Row, seed: int, out: Path) -> Path:
+    """Where a run is."""
+    return out / "runs" / row.name / f"seed-{seed}"
+
+
+def _dotted(nested: dict[str, Any], before: str = "") -> Sequence[tuple[str, Any]]:
+    pairs = []
+    for key, value in nested.items():
+        if isinstance(value, dict):
+            pairs += _dotted(value, f"{before}{key}.")
+        else:
+            pairs.append((f"{before}{key}", value))
+    return pairs

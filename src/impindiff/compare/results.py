@@ -1,0 +1,166 @@
+"""What a comparison's runs gave, as one table: results.json."""
+
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from impindiff import run_directory
+from impindiff.cases import get_case
+from impindiff.cases.configuration import load_settings
+from impindiff.compare.request import Request, Row, folder_of, rows_of
+from impindiff.compare.runner import FAILURE, comparison_times
+
+RESULTS = "results.json"
+# In percent: a forecast that far off is on its way to infinity.
+_BLOWN_UP = 1000.0
+_NUMBERS = (
+    "seconds_per_step",
+    "compile_seconds",
+    "temporary_mb",
+    "peak_rss_mb",
+    "training_seconds",
+    "steps",
+    "parameters",
+    "observations",
+    "final_loss",
+)
+
+
+def collect(request: Request, out: Path) -> dict[str, Any]:
+    """All rows with their runs, mean and spread; see `write_results`."""
+    case = get_case(request.case)
+    rows = rows_of(request)
+    settings = load_settings(case.settings, rows[0].overrides(0, request))
+    times = comparison_times(case, settings)
+    return {
+        "case": request.case,
+        "command": request.command(),
+        "study": request.study,
+        "quick": request.quick,
+        "budget_seconds": request.budget,
+        "seeds": list(range(request.seeds)),
+        "times": times,
+        "machine": machine(),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("impindiff", "jax", "equinox", "lineax", "optax")},
+        },
+        "methods": [_row(row, request, out, times) for row in rows],
+    }
+
+
+def write_results(request: Request, out: Path) -> dict[str, Any]:
+    """Collect and store as results.json; returns them."""
+    results = collect(request, out)
+    run_directory.write_json(out / RESULTS, results)
+    return results
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were taken on."""
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    except (ValueError, OSError, AttributeError):  # not told on every system
+        memory = None
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_gb": memory,
+    }
+
+
+def _row(row: Row, request: Request, out: Path, times: dict[str, float | None]) -> dict[str, Any]:
+    method = row.method
+    runs = []
+    if method.not_run is None:
+        runs = [_run(folder_of(row, seed, out), seed, out, times) for seed in range(request.seeds)]
+    overrides = row.overrides(0, request)
+    return {
+        "name": row.name,
+        "title": row.title,
+        "method": method.name,
+        "x": None if row.point is None else row.point.x,
+        "kind": method.kind,
+        "description": method.description,
+        "tuning": method.tuning,
+        "overrides": {k: v for k, v in overrides.items() if k not in ("seed", "forecast")},
+        "not_run": method.not_run,
+        "failures": sum(run["status"] != "ok" for run in runs),
+        "runs": runs,
+        "mean": _over_runs(runs, np.mean, 1),
+        "spread": _over_runs(runs, lambda values: np.std(values, ddof=1), 2),
+    }
+
+
+def _run(folder: Path, seed: int, out: Path, times: dict[str, float | None]) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "seed": seed,
+        "folder": folder.relative_to(out).as_posix(),
+        "status": "failed",
+        "message": "not run yet",
+        "error_percent": dict.fromkeys(times),
+        "step": None,
+        **dict.fromkeys(_NUMBERS),
+    }
+    if (folder / FAILURE).is_file():
+        message = run_directory.read_json(folder / FAILURE)["message"]
+        blown_up = "NaN or infinite" in message or "not finite" in message
+        return found | {"status": "blow-up" if blown_up else "failed", "message": message}
+    if not (folder / "metrics.json").is_file():
+        return found
+    metrics = run_directory.read_json(folder / "metrics.json")
+    errors = _errors(metrics["forecast"]["error_vs_time"], times)
+    wrong = [name for name, t in times.items() if t is not None and _is_blown_up(errors[name])]
+    train = metrics["train"]
+    return found | {
+        "status": "blow-up" if wrong else "ok",
+        "message": f"the forecast has blown up by t = {times[wrong[0]]:g}" if wrong else None,
+        "error_percent": errors,
+        "step": run_directory.read_configuration(folder)[1].stepper.dt,
+        "seconds_per_step": train["seconds_per_step"],
+        "compile_seconds": train["compile_seconds"],
+        "temporary_mb": train["temporary_mb"],
+        "peak_rss_mb": metrics["memory"]["peak_rss_mb"],
+        "training_seconds": train["seconds"],
+        "steps": train["steps"],
+        "parameters": train["parameters"],
+        "observations": train["observations"],
+        "final_loss": train["final_loss"],
+    }
+
+
+def _errors(
+    stored: Sequence[Sequence[float | None]], times: dict[str, float | None]
+) -> dict[str, float | None]:
+    """The stored error at each of the times; None where it is not finite or not stored."""
+    found: dict[str, float | None] = {}
+    for name, time in times.items():
+        near = [p for t, p in stored if time is not None and t and abs(t - time) < 1e-6 * time]
+        found[name] = near[0] if near else None
+    return found
+
+
+def _is_blown_up(percent: float | None) -> bool:
+    return percent is None or percent > _BLOWN_UP
+
+
+def _over_runs(runs: list[dict[str, Any]], statistic: Any, least: int) -> dict[str, Any]:
+    """A statistic of each number over the runs that have it, None if fewer than `least` do."""
+
+    def of(values: list[float | None]) -> float | None:
+        there = [v for v in values if v is not None]
+        return float(statistic(there)) if len(there) >= least else None
+
+    errors = {
+        name: of([run["error_percent"][name] for run in runs])
+        for name in (runs[0]["error_percent"] if runs else ())
+    }
+    return {"error_percent": errors} | {
+        name: of([run[name] for run in runs]) for name in ("step", *_NUMBERS)
+    }

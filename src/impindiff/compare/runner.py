@@ -1,0 +1,234 @@
+"""Runs a comparison: each of its runs is an `impindiff run` of its own."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from impindiff import run_directory
+from impindiff.cases import Case, get_case
+from impindiff.cases.box import BoxCase
+from impindiff.cases.configuration import dump_yaml, load_settings, merged
+from impindiff.compare.methods import methods_of
+from impindiff.compare.request import REQUEST, Request, Row, folder_of, rows_of, stored_every
+from impindiff.compare.step_search import (
+    Truth,
+    error_percent,
+    largest_stable_step,
+    step_for_error,
+)
+from impindiff.errors import InputError
+from impindiff.observations import Trajectories
+
+FAILURE = "failure.json"
+LOG = "log.txt"
+_COMPILED = ".compiled"
+# Of the largest step that is stable with the true coefficients; training passes through others.
+_SAFETY = 0.9
+# A run may take so many budgets and so many seconds more, for data, compilation and figures.
+_PATIENCE = (4.0, 900.0)
+
+
+class Outcome(NamedTuple):
+    """How a run ended, for who watches."""
+
+    row: Row
+    seed: int
+    failure: str | None
+    seconds: float
+
+
+def run_comparison(
+    request: Request,
+    out: Path,
+    *,
+    say: Callable[[str], None] = lambda line: None,
+    show: Callable[[Outcome], None] = lambda outcome: None,
+) -> None:
+    """Do every run of the request that is not done yet, in `out`.
+
+    A run that fails is recorded with its reason (failure.json) and the others go on.
+    """
+    case = get_case(request.case)
+    rows = rows_of(request)
+    out.mkdir(parents=True, exist_ok=True)
+    run_directory.write_text(out / REQUEST, dump_yaml(request))
+    steps = _steps_of(case, request, rows, out, say)
+    for row in rows:
+        if row.method.not_run is not None:
+            continue
+        planned = None
+        for seed in range(request.seeds):
+            folder = folder_of(row, seed, out)
+            if not is_done(folder):
+                start = time.perf_counter()
+                settings = _settings(case, request, row, seed, out, steps, planned)
+                failure = _run(case.name, settings, folder, request, out)
+                show(Outcome(row, seed, failure, time.perf_counter() - start))
+            # every seed takes as many steps as the first, however busy the machine is
+            planned = _planned(folder) or planned
+
+
+def is_done(folder: Path) -> bool:
+    """Whether a run has ended, well or not."""
+    return (folder / "metrics.json").is_file() or (folder / FAILURE).is_file()
+
+
+def comparison_times(case: Case, settings: Any) -> dict[str, float | None]:
+    """When errors are compared: the end of training and twice that, the horizon and twice that.
+
+    Twice the horizon is None where the process has ended by then.
+    """
+    trained = float(max(case.observed_times(settings)))
+    horizon = case.horizon(settings)
+    ends = not isinstance(case, BoxCase)
+    twice = 2 * trained
+    return {
+        "training_end": trained,
+        "twice_training": None if ends and twice > horizon else twice,
+        "horizon": horizon,
+        "twice_horizon": None if ends else 2 * horizon,
+    }
+
+
+def _settings(
+    case: Case,
+    request: Request,
+    row: Row,
+    seed: int,
+    out: Path,
+    steps: dict[str, float],
+    planned: int | None,
+) -> Any:
+    given = row.overrides(seed, request)
+    if row.name in steps:
+        given = merged(given, {"stepper": {"dt": steps[row.name]}})
+    if planned is not None:
+        given = merged(given, {"training": {"steps": planned}})
+    elif request.budget is not None:
+        given = merged(given, {"training": {"seconds": request.budget}})
+    settings = load_settings(case.settings, given)
+    if isinstance(case, BoxCase):
+        path = _shared_data(case, settings, seed, out)
+        held_out = case.held_out(settings)
+        given = merged(given, {"data": {"path": str(path), "held_out": held_out}})
+        settings = load_settings(case.settings, given)
+    return settings
+
+
+def _shared_data(case: Case, settings: Any, seed: int, out: Path) -> Path:
+    """The reference data of a seed, to twice the horizon: computed once, for all methods."""
+    path = out / "data" / f"seed-{seed}.nc"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _reference(case, settings).to_netcdf(path)
+    return path
+
+
+def _reference(case: Case, settings: Any) -> Trajectories:
+    run_directory.set_precision(settings)
+    end = comparison_times(case, settings)["twice_horizon"]
+    every = stored_every(case.name) or settings.forecast.every
+    forecast = settings.forecast.model_copy(update={"until": end, "every": every})
+    return case.reference(settings.model_copy(update={"forecast": forecast}))
+
+
+def _steps_of(
+    case: Case, request: Request, rows: list[Row], out: Path, say: Callable[[str], None]
+) -> dict[str, float]:
+    """The step of each row whose method asks for one that is measured; kept in steps.json."""
+    path = out / "steps.json"
+    if path.is_file():
+        return run_directory.read_json(path)
+    asked = [r for r in rows if r.method.step is not None and r.method.not_run is None]
+    found = _measured_steps(case, request, asked, say) if asked else {}
+    run_directory.write_json(path, found)
+    return found
+
+
+def _measured_steps(
+    case: Case, request: Request, asked: list[Row], say: Callable[[str], None]
+) -> dict[str, float]:
+    say("measuring how long explicit steps may be, with the true coefficients")
+    implicit = Row("implicit", "", methods_of(case.name)["implicit"], None)
+    reference = load_settings(case.settings, implicit.overrides(0, request))
+    truth = _truth(case, reference)
+    horizon = case.horizon(reference)
+    index = int(np.argmin(np.abs(truth.times - horizon)))
+    bound = error_percent(truth, case.stepper(reference), case.step(reference), index)
+    say(f"temporal error of the implicit stepper at t = {horizon:g}: {bound:.3g} %")
+    found = {}
+    for row in asked:
+        stepper = case.stepper(load_settings(case.settings, row.overrides(0, request)))
+        found[row.name] = _SAFETY * largest_stable_step(truth, stepper)
+        if row.method.step == "equal_error":
+            accurate = step_for_error(truth, stepper, bound, index)
+            found[row.name] = min(found[row.name], accurate)
+        say(f"{row.title}: dt = {found[row.name]:.3g}")
+    return found
+
+
+def _truth(case: Case, settings: Any) -> Truth:
+    data = _reference(case, settings)
+    model = case.true_model(settings)
+    if model is None:
+        raise InputError(f"compare: {case.name} has no true model to measure steps with")
+    held_out = case.held_out(settings)
+    return Truth(model, data.times, np.moveaxis(data.field[held_out], 0, 1))
+
+
+def _planned(folder: Path) -> int | None:
+    """How many steps a run trains, if it got so far as to know."""
+    if not (folder / run_directory.CONFIGURATION).is_file():
+        return None
+    return run_directory.read_configuration(folder)[1].training.steps
+
+
+def _run(case: str, settings: Any, folder: Path, request: Request, out: Path) -> str | None:
+    """One run in a process of its own; why it failed, if it did."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    words = [sys.executable, "-m", "impindiff", "run", case, "--out", str(folder)]
+    if (folder / run_directory.CONFIGURATION).is_file():
+        words.append("--resume")
+    else:
+        asked = folder.with_name(f"{folder.name}.yaml")
+        run_directory.write_text(asked, dump_yaml(settings))
+        words += ["--config", str(asked)]
+    environment = {
+        "JAX_COMPILATION_CACHE_DIR": str((out / _COMPILED).absolute()),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
+    } | dict(os.environ)
+    times, more = _PATIENCE
+    patience = times * (request.budget or 600.0) + more
+    log = folder.with_name(f"{folder.name}.{LOG}")
+    with log.open("w") as file:
+        try:
+            code = subprocess.run(
+                words, stdout=file, stderr=subprocess.STDOUT, env=environment, timeout=patience
+            ).returncode
+            failure = None if code == 0 else _reason(code, log)
+        except subprocess.TimeoutExpired:
+            failure = f"had not ended after {patience:.0f} s"
+    if failure is not None:
+        folder.mkdir(exist_ok=True)
+        run_directory.write_json(folder / FAILURE, {"message": failure})
+    return failure
+
+
+def _reason(code: int, log: Path) -> str:
+    """The command's own last word, or the signal that ended it."""
+    lines = [line for line in log.read_text().splitlines() if line.startswith("impindiff: ")]
+    if lines and code > 0:
+        return lines[-1].removeprefix("impindiff: ")
+    if code < 0:
+        signal = f"signal {-code}"
+        return f"the process was ended by {signal}" + (", out of memory?" if code == -9 else "")
+    return f"the process ended with exit code {code}; see {log.name}"
+
+
+__all__ = ["FAILURE", "Outcome", "comparison_times", "is_done", "run_comparison"]

@@ -1,0 +1,88 @@
+"""How long steps may be: by stability, or by accuracy. Measured on a case's true model."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from impindiff.observations import relative_l1_percent
+from impindiff.rollout import rollout
+from impindiff.steppers import AbstractStepper, HybridModel
+
+# A solution larger than this times the reference's maximum is on its way to infinity.
+_BOUNDED = 2.0
+_MOST_STEPS = 2**12
+
+
+class Truth(NamedTuple):
+    """A true model and what becomes of it: `u`, (times, samples, *cells), from a short step."""
+
+    model: HybridModel
+    times: Float[np.ndarray, " times"]
+    u: Float[np.ndarray, "times samples *cells"]
+
+
+def largest_stable_step(truth: Truth, stepper: AbstractStepper) -> float:
+    """The largest T / n with which the solution until T = times[-1] stays bounded.
+
+    Bounded: finite, and at most twice as large as the reference anywhere.
+    """
+    limit = _BOUNDED * float(np.abs(truth.u).max())
+
+    def bounded(steps: int) -> bool:
+        end = _end(truth, stepper, steps, len(truth.times) - 1)
+        return bool(jnp.all(jnp.isfinite(end)) and jnp.max(jnp.abs(end)) <= limit)
+
+    return _span(truth, -1) / fewest(bounded)
+
+
+def error_percent(truth: Truth, stepper: AbstractStepper, step: float, index: int) -> float:
+    """Relative L1 error at times[index], the mean over the samples, with steps of that length."""
+    steps = max(1, round(_span(truth, index) / step))
+    end = _end(truth, stepper, steps, index)
+    space = truth.u.ndim - 2
+    return float(relative_l1_percent(np.asarray(end), truth.u[index], space_axes=space).mean())
+
+
+def step_for_error(truth: Truth, stepper: AbstractStepper, percent: float, index: int) -> float:
+    """The largest T / n with which that error is at most `percent`, T = times[index]."""
+    span = _span(truth, index)
+
+    def accurate(steps: int) -> bool:
+        found = error_percent(truth, stepper, span / steps, index)
+        return bool(np.isfinite(found) and found <= percent)
+
+    return span / fewest(accurate)
+
+
+def fewest(suffices: Callable[[int], bool]) -> int:
+    """The smallest n that does, within 5 %, if more of them always do: doubling, then bisection.
+
+    4096 if fewer do not.
+    """
+    low, high = 0, 1
+    while high < _MOST_STEPS and not suffices(high):
+        low, high = high, 2 * high
+    while high - low > max(1, high // 20):
+        middle = (low + high) // 2
+        low, high = (low, middle) if suffices(middle) else (middle, high)
+    return high
+
+
+def _span(truth: Truth, index: int) -> float:
+    return float(truth.times[index] - truth.times[0])
+
+
+def _end(
+    truth: Truth, stepper: AbstractStepper, steps: int, index: int
+) -> Float[Array, "samples *cells"]:
+    """The state at times[index] after so many steps."""
+    ends = truth.times[[0, index]]
+    dt = _span(truth, index) / steps
+    result = rollout(
+        truth.model, truth.u[0], ends, stepper=stepper, dt=dt, throw=False, halving=False
+    )
+    return jax.block_until_ready(result.u[-1])

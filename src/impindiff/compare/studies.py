@@ -1,0 +1,87 @@
+"""Studies: a comparison repeated along one quantity."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from impindiff.compare.methods import Method
+
+
+class Point(NamedTuple):
+    """Where on a study's axis a run stands, and what that changes in its configuration."""
+
+    x: float
+    label: str
+    overrides: dict[str, Any]
+
+
+class Study(NamedTuple):
+    """A comparison along one quantity.
+
+    - `key`: its name in paths; `x_label`: on the figure; `log_x`: whether its axis is logarithmic.
+    - `methods`: compared unless told otherwise.
+    - `points`: where on the axis, for a method.
+    - `error_at`: the time at which errors are shown, a key of `times` in results.json.
+    - `against_cost`: draw the error against seconds of training in place of x.
+    """
+
+    summary: str
+    key: str
+    x_label: str
+    methods: tuple[str, ...]
+    points: Callable[[Method], list[Point]]
+    error_at: str = "horizon"
+    log_x: bool = True
+    against_cost: bool = False
+
+
+_LEARNED = ("implicit", "fno", "conv_lstm", "local_law")
+_STEPS = {
+    "implicit": (0.05, 0.025, 0.01, 0.005),
+    "forward_euler": (0.01, 0.005, 0.0025, 0.00125),
+    "rk4": (0.01, 0.005, 0.0025),
+}
+
+
+def _steps(method: Method) -> list[Point]:
+    kind = "forward_euler" if method.name.startswith("forward_euler") else method.name
+    steps = _STEPS.get("rk4" if kind.startswith("rk4") else kind, (0.01,))
+    return [Point(dt, f"dt = {dt:g}", {"stepper": {"dt": dt}}) for dt in steps]
+
+
+def _sensors(method: Method) -> list[Point]:
+    # whole fields to start from are what teacher forcing needs
+    fitted = {"method": {"fit_to": "trajectory"}} if method.name in ("fno", "conv_lstm") else {}
+    return [
+        Point(n, f"{n} sensors", {"observations": {"sensors": n}} | fitted)
+        for n in (32, 128, 512, 2048)
+    ]
+
+
+def _noise(method: Method) -> list[Point]:
+    del method
+    return [
+        Point(s, f"{100 * s:g} % noise", {"observations": {"noise": s}})
+        for s in (0.01, 0.02, 0.05, 0.1)
+    ]
+
+
+STUDIES: dict[str, Study] = {
+    "pareto": Study(
+        "error against cost: every method with several steps",
+        "dt",
+        "time step",
+        ("implicit", "forward_euler_same_step", "rk4_same_step", "diffrax_tsit5", "fno"),
+        _steps,
+        against_cost=True,
+    ),
+    "sensors": Study(
+        "error against the number of sensors", "sensors", "sensors", _LEARNED, _sensors
+    ),
+    "noise": Study(
+        "error against noise",
+        "noise",
+        "noise, part of the field's standard deviation",
+        _LEARNED,
+        _noise,
+    ),
+}

@@ -1,0 +1,119 @@
+"""Figures of methods side by side: error against time, cost, and the axis of a study."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from impindiff.report.style import SERIES_COLOURS, readable_log, save, styled
+
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h", "p")
+_LINES = ("-", "--")
+
+
+class Points(NamedTuple):
+    """A method's values along an axis: one row of `y` for each seed; NaN where there is none."""
+
+    title: str
+    x: Float[np.ndarray, " n"]
+    y: Float[np.ndarray, "seeds n"]
+
+
+def plot_method_errors(
+    methods: Sequence[Points], marks: Mapping[str, float], path: Path, time_label: str = "time"
+) -> None:
+    """Write `method_errors_figure` as PNG.
+
+    **Raises:** `InputError` if it cannot be written there.
+    """
+    save(method_errors_figure(methods, marks, time_label), path)
+
+
+def plot_study(
+    methods: Sequence[Points], x_label: str, y_label: str, path: Path, *, log_x: bool = True
+) -> None:
+    """Write `study_figure` as PNG.
+
+    **Raises:** `InputError` if it cannot be written there.
+    """
+    save(study_figure(methods, x_label, y_label, log_x=log_x), path)
+
+
+def method_errors_figure(
+    methods: Sequence[Points], marks: Mapping[str, float], time_label: str = "time"
+) -> Figure:
+    """Held-out error of each method against time: the mean over seeds, and from least to largest.
+
+    **Arguments:**
+
+    - `methods`: errors in percent against time; a line ends where a forecast has blown up.
+    - `marks`: times to be marked, by what they are.
+    """
+    with styled():
+        figure = Figure(figsize=(8.6, 5.2), layout="constrained")
+        ax = figure.subplots()
+        _draw(ax, methods)
+        for name, time in marks.items():
+            ax.axvline(time, color="0.6", linestyle=":", linewidth=1, zorder=0)
+            ax.text(
+                time,
+                1.01,
+                name,
+                transform=ax.get_xaxis_transform(),
+                ha="center",
+                fontsize=8,
+                color="0.4",
+            )
+        ax.set(xlabel=time_label, ylabel="held-out relative L1 error (%)", yscale="log")
+        _finish(figure, ax)
+    return figure
+
+
+def study_figure(
+    methods: Sequence[Points], x_label: str, y_label: str, *, log_x: bool = True
+) -> Figure:
+    """A quantity of each method against another, both axes logarithmic unless told otherwise.
+
+    **Arguments:**
+
+    - `methods`: x increasing; y one row for each seed, drawn as their mean and range.
+    - `x_label`, `y_label`: with units.
+    """
+    with styled():
+        figure = Figure(figsize=(8.6, 5.2), layout="constrained")
+        ax = figure.subplots()
+        if log_x:
+            ax.set_xscale("log")
+        _draw(ax, methods)
+        ax.set(xlabel=x_label, ylabel=y_label, yscale="log")
+        if log_x:
+            readable_log(ax.xaxis)
+        _finish(figure, ax)
+    return figure
+
+
+def _draw(ax: Axes, methods: Sequence[Points]) -> None:
+    for i, of in enumerate(methods):
+        colour = SERIES_COLOURS[i % len(SERIES_COLOURS)]
+        line = _LINES[i // len(SERIES_COLOURS) % len(_LINES)]
+        usable = np.where(np.isfinite(of.y) & (of.y > 0), of.y, np.nan)
+        there = ~np.isnan(usable).all(axis=0)
+        if not there.any():
+            ax.plot([], [], color=colour, linestyle=line, marker="x", label=f"{of.title} (none)")
+            continue
+        x, y = of.x[there], usable[:, there]
+        style: dict[str, Any] = {"color": colour, "linestyle": line, "markersize": 4.5}
+        mean = np.nanmean(y, axis=0)
+        ax.plot(x, mean, marker=_MARKERS[i % len(_MARKERS)], label=of.title, **style)
+        if len(y) > 1:
+            ax.fill_between(x, np.nanmin(y, axis=0), np.nanmax(y, axis=0), color=colour, alpha=0.15)
+
+
+def _finish(figure: Figure, ax: Axes) -> None:
+    readable_log(ax.yaxis)
+    ax.grid(color="0.92")
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8.5)
