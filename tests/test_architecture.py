@@ -20,6 +20,7 @@ FLOORS = {
     "training": 4,
     "findings": 5,
     "cases": 6,
+    "baselines": 7,
     "report": 7,
     "run_directory": 7,
     "progress": 7,
