@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from impindiff.baselines.conv_lstm import ConvLSTM, ConvLSTMCell
+from impindiff.baselines.fno import FourierNeuralOperator
+from impindiff.baselines.sequence import SequenceModel, SequenceNetwork, number_of_channels
 from impindiff.cases import Case
 from impindiff.errors import InputError
 
@@ -29,4 +32,12 @@ def with_method(case: Case, settings: Any) -> Case:
     return type(f"{Baseline.__name__}{type(case).__name__}", (Baseline, type(case)), {})()
 
 
-__all__ = ["with_method"]
+__all__ = [
+    "ConvLSTM",
+    "ConvLSTMCell",
+    "FourierNeuralOperator",
+    "SequenceModel",
+    "SequenceNetwork",
+    "number_of_channels",
+    "with_method",
+]
