@@ -41,7 +41,7 @@ class Integrator(eqx.Module):
         return cls(chosen.solver, chosen.rtol, chosen.atol, chosen.max_steps, forward_mode)
 
     def trajectory(
-        self, model: HybridModel, u0: PyTree[Array], times: Float[np.ndarray, " times"]
+        self, model: HybridModel, u0: PyTree[Array], times: tuple[float, ...]
     ) -> Rollout:
         """As `rollout` gives it, with one entry of the statistics for each interval of `times`.
 
@@ -114,7 +114,7 @@ class DiffraxLoss(TrajectoryLoss):
         """See `TrajectoryLoss.trajectory`."""
         del probe
         prepared, u0 = (model, self.u0) if self.prepare is None else self.prepare(model)
-        return self.integrator.trajectory(prepared, u0, np.asarray(self.times))
+        return self.integrator.trajectory(prepared, u0, self.times)
 
 
 class DiffraxHybrid(Case):
@@ -142,7 +142,7 @@ class DiffraxHybrid(Case):
         prepared, u0 = self.prepared(settings, model, trajectories, samples)
         integrator = self._integrator(settings)
         u0 = jax.tree.map(jnp.asarray, u0)
-        found = eqx.filter_jit(integrator.trajectory)(prepared, u0, times)
+        found = eqx.filter_jit(integrator.trajectory)(prepared, u0, tuple(times.tolist()))
         solved = np.asarray(found.stats.converged).all(axis=0)
         failure = None
         if not solved.all():

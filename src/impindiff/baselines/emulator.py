@@ -47,8 +47,7 @@ class EmulatorLoss(TrajectoryLoss):
             following = model.next_observations(self.observed, self.conditions)
             fields = jnp.concatenate([self.observed[:1], following])
         finite = jnp.all(jnp.isfinite(fields[1:]), axis=tuple(range(2, fields.ndim)))
-        times = np.asarray(self.times)
-        return as_rollout(self.as_state(fields), times, finite, Outcome.not_finite)
+        return as_rollout(self.as_state(fields), self.times, finite, Outcome.not_finite)
 
 
 class Emulator(WithoutLatent):

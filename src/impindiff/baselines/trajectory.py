@@ -4,8 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Int, PyTree
 
 from impindiff.implicit import Outcome, Status
 from impindiff.rollout import Rollout, StoreStates
@@ -13,7 +12,7 @@ from impindiff.rollout import Rollout, StoreStates
 
 def as_rollout(
     u: PyTree[Array],
-    times: Float[np.ndarray, " times"],
+    times: tuple[float, ...],
     succeeded: Bool[Array, "intervals samples"],
     failure: Any,
     iterations: Int[Array, "intervals samples"] | None = None,

@@ -39,16 +39,14 @@ def draw(results: dict[str, Any], out: Path) -> None:
     by_method: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         by_method.setdefault(row["method"], []).append(row)
-    where = _TIMES[study.error_at]
-    y_label = f"held-out relative L1 error at {where} (%)"
     path = figures / f"{results['study']}.png"
     titles = {name: of[0]["title"].rpartition(",")[0] for name, of in by_method.items()}
     if study.against_cost:
         points = [_at_cost(titles[name], of) for name, of in by_method.items()]
-        report.plot_study(points, "seconds of training", y_label, path)
+        report.plot_study(points, "seconds of training", study.y_label, path)
         return
-    points = [_at_x(titles[name], of, study.error_at) for name, of in by_method.items()]
-    report.plot_study(points, study.x_label, y_label, path, log_x=study.log_x)
+    points = [_at_x(titles[name], of, study.measure) for name, of in by_method.items()]
+    report.plot_study(points, study.x_label, study.y_label, path, log_x=study.log_x)
 
 
 def _along_time(row: dict[str, Any], out: Path) -> Points | None:
@@ -77,9 +75,13 @@ def _at_cost(title: str, rows: Sequence[dict[str, Any]]) -> Points:
     return Points(title, found[:, 0], found[None, :, 1])
 
 
-def _at_x(title: str, rows: Sequence[dict[str, Any]], time: str) -> Points:
-    """Error at a time against the study's own axis, a row for each seed."""
+def _at_x(title: str, rows: Sequence[dict[str, Any]], measure: str | None) -> Points:
+    """What is measured, or the error at the horizon, against x: a row for each seed."""
     ordered = sorted(rows, key=lambda row: row["x"])
-    errors = [[run["error_percent"][time] for run in row["runs"]] for row in ordered]
-    y = np.asarray([[np.nan if e is None else e for e in of] for of in errors], float).T
+
+    def of(run: dict[str, Any]) -> float:
+        value = run["error_percent"]["horizon"] if measure is None else run[measure]
+        return np.nan if value is None else value
+
+    y = np.asarray([[of(run) for run in row["runs"]] for row in ordered], float).T
     return Points(title, np.asarray([row["x"] for row in ordered], float), y)

@@ -13,7 +13,7 @@ from impindiff import run_directory
 from impindiff.cases import get_case
 from impindiff.cases.configuration import load_settings
 from impindiff.compare.request import Request, Row, folder_of, rows_of
-from impindiff.compare.runner import FAILURE, comparison_times
+from impindiff.compare.runner import FAILURE, MEASURED, STEPS, comparison_times
 
 RESULTS = "results.json"
 # In percent: a forecast that far off is on its way to infinity.
@@ -77,6 +77,7 @@ def machine() -> dict[str, Any]:
 
 def _row(row: Row, request: Request, out: Path, times: dict[str, float | None]) -> dict[str, Any]:
     method = row.method
+    steps = run_directory.read_json(out / STEPS) if (out / STEPS).is_file() else {}
     runs = []
     if method.not_run is None:
         runs = [_run(folder_of(row, seed, out), seed, out, times) for seed in range(request.seeds)]
@@ -91,6 +92,7 @@ def _row(row: Row, request: Request, out: Path, times: dict[str, float | None]) 
         "tuning": method.tuning,
         "overrides": {k: v for k, v in overrides.items() if k not in ("seed", "forecast")},
         "not_run": method.not_run,
+        "temporal_error_percent": steps.get(row.name, {}).get("temporal_error_percent"),
         "failures": sum(run["status"] != "ok" for run in runs),
         "runs": runs,
         "mean": _over_runs(runs, np.mean, 1),
@@ -106,12 +108,17 @@ def _run(folder: Path, seed: int, out: Path, times: dict[str, float | None]) -> 
         "message": "not run yet",
         "error_percent": dict.fromkeys(times),
         "step": None,
+        "largest_step": None,
         **dict.fromkeys(_NUMBERS),
     }
     if (folder / FAILURE).is_file():
         message = run_directory.read_json(folder / FAILURE)["message"]
         blown_up = "NaN or infinite" in message or "not finite" in message
         return found | {"status": "blow-up" if blown_up else "failed", "message": message}
+    if (folder / MEASURED).is_file():
+        return (
+            found | {"status": "ok", "message": None} | run_directory.read_json(folder / MEASURED)
+        )
     if not (folder / "metrics.json").is_file():
         return found
     metrics = run_directory.read_json(folder / "metrics.json")
@@ -162,5 +169,5 @@ def _over_runs(runs: list[dict[str, Any]], statistic: Any, least: int) -> dict[s
         for name in (runs[0]["error_percent"] if runs else ())
     }
     return {"error_percent": errors} | {
-        name: of([run[name] for run in runs]) for name in ("step", *_NUMBERS)
+        name: of([run[name] for run in runs]) for name in ("step", "largest_step", *_NUMBERS)
     }

@@ -14,24 +14,23 @@ from impindiff import run_directory
 from impindiff.cases import Case, get_case
 from impindiff.cases.box import BoxCase
 from impindiff.cases.configuration import dump_yaml, load_settings, merged
+from impindiff.compare.measures import largest_step, temporary_memory, true_solution
 from impindiff.compare.methods import methods_of
 from impindiff.compare.request import REQUEST, Request, Row, folder_of, rows_of, stored_every
-from impindiff.compare.step_search import (
-    Truth,
-    error_percent,
-    largest_stable_step,
-    step_for_error,
-)
-from impindiff.errors import InputError
+from impindiff.compare.step_search import error_percent, largest_stable_step, step_for_error
+from impindiff.compare.studies import STUDIES
 from impindiff.observations import Trajectories
 
-FAILURE = "failure.json"
+FAILURE, MEASURED, STEPS = "failure.json", "measured.json", "steps.json"
 LOG = "log.txt"
 _COMPILED = ".compiled"
 # Of the largest step that is stable with the true coefficients; training passes through others.
 _SAFETY = 0.9
 # A run may take so many budgets and so many seconds more, for data, compilation and figures.
 _PATIENCE = (4.0, 900.0)
+
+# By row, its step and the error that its length makes with the true coefficients.
+Steps = dict[str, dict[str, float]]
 
 
 class Outcome(NamedTuple):
@@ -58,6 +57,10 @@ def run_comparison(
     rows = rows_of(request)
     out.mkdir(parents=True, exist_ok=True)
     run_directory.write_text(out / REQUEST, dump_yaml(request))
+    measure = None if request.study is None else STUDIES[request.study].measure
+    if measure is not None:
+        _measure(case, request, rows, measure, out, say)
+        return
     steps = _steps_of(case, request, rows, out, say)
     for row in rows:
         if row.method.not_run is not None:
@@ -96,18 +99,41 @@ def comparison_times(case: Case, settings: Any) -> dict[str, float | None]:
     }
 
 
+def _measure(
+    case: Case,
+    request: Request,
+    rows: list[Row],
+    measure: str,
+    out: Path,
+    say: Callable[[str], None],
+) -> None:
+    """What needs no training, here and now."""
+    for row in rows:
+        folder = folder_of(row, 0, out)
+        if row.method.not_run is not None or (folder / MEASURED).is_file():
+            continue
+        settings = load_settings(case.settings, row.overrides(0, request))
+        if measure == "temporary_mb":
+            found = temporary_memory(case, settings)
+        else:
+            found = largest_step(case, settings, _reference(case, settings))
+        folder.mkdir(parents=True, exist_ok=True)
+        run_directory.write_json(folder / MEASURED, found)
+        say(f"{row.title}: {measure} {found[measure]:.4g}")
+
+
 def _settings(
     case: Case,
     request: Request,
     row: Row,
     seed: int,
     out: Path,
-    steps: dict[str, float],
+    steps: Steps,
     planned: int | None,
 ) -> Any:
     given = row.overrides(seed, request)
-    if row.name in steps:
-        given = merged(given, {"stepper": {"dt": steps[row.name]}})
+    if row.method.step is not None and row.name in steps:
+        given = merged(given, {"stepper": {"dt": steps[row.name]["step"]}})
     if planned is not None:
         given = merged(given, {"training": {"steps": planned}})
     elif request.budget is not None:
@@ -140,9 +166,9 @@ def _reference(case: Case, settings: Any) -> Trajectories:
 
 def _steps_of(
     case: Case, request: Request, rows: list[Row], out: Path, say: Callable[[str], None]
-) -> dict[str, float]:
+) -> Steps:
     """The step of each row whose method asks for one that is measured; kept in steps.json."""
-    path = out / "steps.json"
+    path = out / STEPS
     if path.is_file():
         return run_directory.read_json(path)
     asked = [r for r in rows if r.method.step is not None and r.method.not_run is None]
@@ -153,33 +179,28 @@ def _steps_of(
 
 def _measured_steps(
     case: Case, request: Request, asked: list[Row], say: Callable[[str], None]
-) -> dict[str, float]:
+) -> Steps:
     say("measuring how long explicit steps may be, with the true coefficients")
     implicit = Row("implicit", "", methods_of(case.name)["implicit"], None)
     reference = load_settings(case.settings, implicit.overrides(0, request))
-    truth = _truth(case, reference)
+    truth = true_solution(case, reference, _reference(case, reference))
     horizon = case.horizon(reference)
     index = int(np.argmin(np.abs(truth.times - horizon)))
-    bound = error_percent(truth, case.stepper(reference), case.step(reference), index)
-    say(f"temporal error of the implicit stepper at t = {horizon:g}: {bound:.3g} %")
-    found = {}
+    dt = case.step(reference)
+    bound = error_percent(truth, case.stepper(reference), dt, index)
+    found = {"implicit": {"step": dt, "temporal_error_percent": bound}}
     for row in asked:
         stepper = case.stepper(load_settings(case.settings, row.overrides(0, request)))
-        found[row.name] = _SAFETY * largest_stable_step(truth, stepper)
+        step = _SAFETY * largest_stable_step(truth, stepper)
         if row.method.step == "equal_error":
-            accurate = step_for_error(truth, stepper, bound, index)
-            found[row.name] = min(found[row.name], accurate)
-        say(f"{row.title}: dt = {found[row.name]:.3g}")
+            step = min(step, step_for_error(truth, stepper, bound, index))
+        error = error_percent(truth, stepper, step, index)
+        found[row.name] = {"step": step, "temporal_error_percent": error}
+        say(
+            f"{row.title}: dt = {step:.3g}, temporal error at t = {horizon:g}: {error:.2g} % "
+            f"(implicit, dt = {dt:g}: {bound:.2g} %)"
+        )
     return found
-
-
-def _truth(case: Case, settings: Any) -> Truth:
-    data = _reference(case, settings)
-    model = case.true_model(settings)
-    if model is None:
-        raise InputError(f"compare: {case.name} has no true model to measure steps with")
-    held_out = case.held_out(settings)
-    return Truth(model, data.times, np.moveaxis(data.field[held_out], 0, 1))
 
 
 def _planned(folder: Path) -> int | None:
@@ -229,6 +250,3 @@ def _reason(code: int, log: Path) -> str:
         signal = f"signal {-code}"
         return f"the process was ended by {signal}" + (", out of memory?" if code == -9 else "")
     return f"the process ended with exit code {code}; see {log.name}"
-
-
-__all__ = ["FAILURE", "Outcome", "comparison_times", "is_done", "run_comparison"]

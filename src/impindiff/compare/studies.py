@@ -1,7 +1,7 @@
 """Studies: a comparison repeated along one quantity."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from impindiff.compare.methods import Method
 
@@ -20,8 +20,9 @@ class Study(NamedTuple):
     - `key`: its name in paths; `x_label`: on the figure; `log_x`: whether its axis is logarithmic.
     - `methods`: compared unless told otherwise.
     - `points`: where on the axis, for a method.
-    - `error_at`: the time at which errors are shown, a key of `times` in results.json.
     - `against_cost`: draw the error against seconds of training in place of x.
+    - `measure`: nothing is trained: what is measured in place of an error (see `measures`).
+    - `y_label`: of the figure, for what is measured.
     """
 
     summary: str
@@ -29,9 +30,10 @@ class Study(NamedTuple):
     x_label: str
     methods: tuple[str, ...]
     points: Callable[[Method], list[Point]]
-    error_at: str = "horizon"
     log_x: bool = True
     against_cost: bool = False
+    measure: Literal["temporary_mb", "largest_step"] | None = None
+    y_label: str = "held-out relative L1 error at the horizon (%)"
 
 
 _LEARNED = ("implicit", "fno", "conv_lstm", "local_law")
@@ -65,6 +67,34 @@ def _noise(method: Method) -> list[Point]:
     ]
 
 
+def _iterations(method: Method) -> list[Point]:
+    del method
+    return [
+        Point(
+            n,
+            f"at most {n} Krylov iterations",
+            {"solver": {"max_iterations": 1, "max_krylov_iterations": n}},
+        )
+        for n in (5, 10, 20, 50)
+    ]
+
+
+def _rollout_steps(method: Method) -> list[Point]:
+    del method
+    return [
+        Point(n, f"{n} steps", {"stepper": {"dt": 0.05 / n}, "observations": {"times": [0.05]}})
+        for n in (5, 10, 20, 40, 80)
+    ]
+
+
+def _cells(method: Method) -> list[Point]:
+    del method
+    return [
+        Point(n, f"{n} x {n // 2} cells", {"grid": {"cells": [n, n // 2]}})
+        for n in (32, 64, 128, 256)
+    ]
+
+
 STUDIES: dict[str, Study] = {
     "pareto": Study(
         "error against cost: every method with several steps",
@@ -83,5 +113,32 @@ STUDIES: dict[str, Study] = {
         "noise, part of the field's standard deviation",
         _LEARNED,
         _noise,
+    ),
+    "memory_iterations": Study(
+        "temporary memory of a training step against iterations of the linear solver",
+        "iterations",
+        "Krylov iterations allowed",
+        ("implicit", "unrolled"),
+        _iterations,
+        measure="temporary_mb",
+        y_label="temporary memory of a training step (MB)",
+    ),
+    "memory_steps": Study(
+        "temporary memory of a training step against the number of time steps",
+        "steps",
+        "time steps",
+        ("implicit", "unrolled", "rk4_same_step"),
+        _rollout_steps,
+        measure="temporary_mb",
+        y_label="temporary memory of a training step (MB)",
+    ),
+    "stability": Study(
+        "largest stable step against the size of the grid, with the true coefficients",
+        "cells",
+        "cells along the longer side",
+        ("implicit", "forward_euler_same_step", "rk4_same_step"),
+        _cells,
+        measure="largest_step",
+        y_label="largest stable step (at most twice the horizon)",
     ),
 }

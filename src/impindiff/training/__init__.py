@@ -7,6 +7,7 @@ from impindiff.training.fit import (
     Progress,
     Totals,
     TrainingError,
+    compile_training_step,
     fit,
     steps_within,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "TrainingStore",
     "TrajectoryLoss",
     "adam",
+    "compile_training_step",
     "covariance",
     "fit",
     "flat_parameters",

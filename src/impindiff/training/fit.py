@@ -231,6 +231,13 @@ def steps_within(
     return max(1, min(most, int(seconds / pace))), compiled
 
 
+def compile_training_step(
+    model: eqx.Module, loss: TrajectoryLoss, optimizer: Optimizer
+) -> CompiledStep:
+    """The training step, compiled for this model, loss and optimiser; it is not run."""
+    return compile_step(training_step, *_start(model, loss, optimizer), loss, optimizer)
+
+
 def require_memory(temporary_mb: float | None) -> None:
     """Raise `TrainingError` for a step whose temporary memory this machine does not have."""
     try:

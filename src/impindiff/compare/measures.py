@@ -1,0 +1,44 @@
+"""What can be told of a method without training it: its memory, and how large its steps may be."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from impindiff import run_directory
+from impindiff.baselines import with_method
+from impindiff.cases import Case
+from impindiff.cases.settings import CaseSettings
+from impindiff.compare.step_search import Truth, largest_stable_step
+from impindiff.errors import InputError
+from impindiff.observations import Trajectories
+from impindiff.training import compile_training_step
+from impindiff.workflow import prepare
+
+
+def temporary_memory(case: Case, settings: CaseSettings) -> dict[str, Any]:
+    """Of a training step, as XLA tells it of the compiled program, which is not run."""
+    run_directory.set_precision(settings)
+    case = with_method(case, settings)
+    data, settings = prepare(case, settings)
+    model = case.model(settings, jax.random.key(settings.seed))
+    step = compile_training_step(model, case.loss(settings, data), settings.training.build())
+    return {"temporary_mb": step.temporary_mb, "compile_seconds": step.compile_seconds}
+
+
+def largest_step(case: Case, settings: CaseSettings, reference: Trajectories) -> dict[str, Any]:
+    """The largest stable step of the settings' stepper with the true coefficients."""
+    truth = true_solution(case, settings, reference)
+    return {"largest_step": largest_stable_step(truth, case.stepper(settings))}
+
+
+def true_solution(case: Case, settings: CaseSettings, reference: Trajectories) -> Truth:
+    """The true model, and the held-out samples of the reference.
+
+    Raises `InputError` for a case whose true model is not to be had.
+    """
+    model = case.true_model(settings)
+    if model is None:
+        raise InputError(f"compare: {case.name} has no true model to measure steps with")
+    held_out = case.held_out(settings)
+    return Truth(model, reference.times, np.moveaxis(reference.field[held_out], 0, 1))

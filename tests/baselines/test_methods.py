@@ -1,0 +1,208 @@
+"""What stands in place of a case's model or solver: the same data, loss and workflow."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import impindiff as ipd
+from impindiff.baselines import with_method
+from impindiff.baselines.local_law import LocalLaw
+from impindiff.cases import Data, get_case
+from impindiff.cases.configuration import load_settings, merged
+from impindiff.errors import InputError
+from impindiff.grid import Neumann
+
+SMALL = {
+    "grid": {"cells": [16, 8]},
+    "truth": {"dt": 5e-3, "training_samples": 2, "held_out_samples": 1},
+    "field": {"width": 8, "depth": 2},
+    "training": {"steps": 2},
+    "forecast": {"until": 0.1, "every": 0.05},
+}
+
+
+def prepared(case_name="advection_diffusion_steady", **given):
+    case = get_case(case_name)
+    settings = load_settings(case.settings, merged(SMALL, given))
+    case = with_method(case, settings)
+    trajectories = case.reference(settings)
+    held_out = case.held_out(settings)
+    training = [i for i in range(len(trajectories.field)) if i not in held_out]
+    return case, settings, Data(trajectories, training, held_out)
+
+
+def loss_of(case, settings, data):
+    loss = case.loss(settings, data)
+    model = case.model(settings, jax.random.key(0))
+    return loss, model
+
+
+def value(loss, model):
+    return float(loss(model, loss.probe())[0])
+
+
+@pytest.mark.parametrize("solver", ["tsit5", "kvaerno5"])
+def test_diffrax_gives_the_loss_and_gradient_of_short_implicit_steps(solver):
+    exact = {"stepper": {"name": "kencarp4", "dt": 0.005}}
+    loss, model = loss_of(*prepared(**exact))
+    method = {"name": "diffrax", "solver": solver, "rtol": 1e-9, "atol": 1e-11}
+    other, _ = loss_of(*prepared(method=method))
+    assert value(other, model) == pytest.approx(value(loss, model), rel=1e-6)
+
+    def gradient(of):
+        return eqx.filter_grad(lambda m: of(m, of.probe())[0])(model)
+
+    ours, theirs = (jax.tree.leaves(gradient(of)) for of in (loss, other))
+    scale = max(float(jnp.abs(leaf).max()) for leaf in ours)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5 * scale)
+
+
+def test_diffrax_forecasts_where_the_field_changes_in_time():
+    case, settings, data = prepared(
+        "advection_diffusion_dynamic",
+        method={"name": "diffrax", "rtol": 1e-8, "atol": 1e-10},
+        observations={"times": [0.05, 0.1]},
+        stepper={"name": "kencarp4", "dt": 0.005},
+    )
+    model = case.true_model(settings)
+    times = data.trajectories.times
+    found, failure = case.forecast(settings, model, data.trajectories, [0, 1, 2], times)
+    assert failure is None
+    np.testing.assert_allclose(np.moveaxis(found, 0, 1), data.trajectories.field, atol=1e-6)
+
+
+def test_diffrax_out_of_steps_is_a_failure_that_names_the_samples():
+    case, settings, data = prepared(method={"name": "diffrax", "max_steps": 1, "rtol": 1e-9})
+    model = case.true_model(settings)
+    times = np.array([0.0, 0.1])
+    _, failure = case.forecast(settings, model, data.trajectories, [0, 1], times)
+    assert failure is not None
+    assert "tsit5 did not reach t = 0.1 in 1 steps" in failure
+    assert "[0, 1]" in failure
+
+
+def test_diffrax_refuses_a_component_without_inertia():
+    case, settings, data = prepared(
+        "vapor_infiltration_closure",
+        method={"name": "diffrax"},
+        grid={"cells": [8]},
+        truth={},
+        field={},
+        forecast={},
+        training={},
+    )
+    loss, model = loss_of(case, settings, data)
+    with pytest.raises(InputError, match=r"no inertia.*physics\.storage"):
+        loss.misfit(model, None)
+
+
+def upwind_coefficients(velocity, diffusivity, grid):
+    """Those with which a linear local law is upwind advection with diffusion, constant v > 0."""
+    (vx, vy), (hx, hy) = velocity, grid.spacing
+    h = min(grid.spacing)
+    rates = {
+        (0, 1): vx / hx + diffusivity / hx**2,
+        (2, 1): diffusivity / hx**2,
+        (1, 0): vy / hy + diffusivity / hy**2,
+        (1, 2): diffusivity / hy**2,
+    }
+    offsets = [(i, j) for i in range(3) for j in range(3) if (i, j) != (1, 1)]
+    rows = [0.0, *(h * rates.get(offset, 0.0) for offset in offsets)]
+    return jnp.asarray(rows)[:, None, None] * jnp.ones((1, *grid.cells))
+
+
+def test_upwind_advection_with_diffusion_is_a_local_law():
+    grid = ipd.Grid((0.0, 0.0), (2.0, 1.0), (12, 8))
+    velocity, diffusivity = (0.7, 0.3), 0.02
+    law = LocalLaw(grid, eqx.nn.Identity(), 1)
+    u = jax.random.normal(jax.random.key(0), grid.cells)
+    found = law.tendency(jnp.zeros(()), u, upwind_coefficients(velocity, diffusivity, grid))
+    v = jnp.asarray(velocity)[:, None, None] * jnp.ones((2, *grid.cells))
+    np.testing.assert_allclose(found, ipd.advection_diffusion(u, v, diffusivity, grid), atol=1e-12)
+
+
+def test_the_quadratic_law_contains_the_gradient_of_half_the_square():
+    grid = ipd.Grid((0.0,), (1.0,), (10,), boundary=(Neumann(),))
+    law = LocalLaw(grid, eqx.nn.Identity(), 2)
+    u = jax.random.normal(jax.random.key(0), grid.cells)
+    # rows: u itself; left and right, linear; left and right, quadratic
+    coefficients = jnp.array([0.0, 0.0, 0.0, 0.5, -0.5])[:, None] * jnp.ones((1, 10))
+    padded = jnp.concatenate([u[:1], u, u[-1:]])
+    expected = -(padded[2:] ** 2 - padded[:-2] ** 2) / 2 / (2 * grid.spacing[0])
+    np.testing.assert_allclose(law.tendency(jnp.zeros(()), u, coefficients), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["fno", "conv_lstm"])
+@pytest.mark.parametrize("fit_to", ["next_observation", "trajectory"])
+def test_black_boxes_see_the_observations_of_the_case(name, fit_to):
+    small = {"fno": {"width": 4, "modes": 2, "layers": 1}, "conv_lstm": {"hidden": 2, "kernel": 3}}
+    observed = {"times": [0.05, 0.1]}
+    case, settings, data = prepared(
+        method={"name": name, "fit_to": fit_to} | small[name], observations=observed
+    )
+    loss, model = loss_of(case, settings, data)
+    first = jnp.asarray(data.trajectories.field[data.training, 0])
+    if fit_to == "trajectory":
+        predicted = model(first, (0.0, 0.05, 0.1))[1:]
+    else:
+        seen = np.moveaxis(data.trajectories.field[data.training], 0, 1)
+        predicted = model.next_observations(jnp.asarray(seen))
+    truth = np.moveaxis(data.trajectories.field[data.training][:, 1:], 0, 1)
+    expected = np.sum((predicted - truth) ** 2) / np.sum(truth**2)
+    assert value(loss, model) == pytest.approx(expected, rel=1e-12)
+    assert case.latent_fields(model, data.trajectories.times) == {}
+    forecast, failure = case.forecast(settings, model, data.trajectories, [2], np.array([0, 0.1]))
+    assert failure is None
+    assert forecast.shape == (2, 1, 16, 8)
+
+
+def test_a_black_box_is_given_time_and_conditions_where_the_case_has_them():
+    dynamic, settings, _ = prepared(
+        "advection_diffusion_dynamic",
+        method={"name": "fno", "modes": 2},
+        observations={"times": [0.05]},
+    )
+    assert dynamic.model(settings, jax.random.key(0)).with_time
+    case, settings, data = prepared(
+        "vapor_infiltration_closure",
+        method={"name": "fno", "width": 4, "modes": 2, "layers": 1, "fit_to": "trajectory"},
+        grid={"cells": [8]},
+        truth={},
+        field={},
+        forecast={},
+        training={},
+    )
+    loss, model = loss_of(case, settings, data)
+    assert len(model.condition_scales) == 1
+    others = dataclasses.replace(loss, conditions=2 * loss.conditions)
+    assert value(loss, model) != value(others, model)
+
+
+@pytest.mark.parametrize(
+    ("case_name", "given", "message"),
+    [
+        ("burgers_public", {"method": {"name": "fno"}}, "scattered points"),
+        (
+            "advection_diffusion_steady",
+            {"method": {"name": "fno", "modes": 2}, "observations": {"sensors": 5}},
+            r"method\.fit_to: next_observation needs whole fields",
+        ),
+        ("vapor_infiltration_closure", {"method": {"name": "local_law"}}, "local_law"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(case_name, given, message):
+    small = SMALL if case_name == "advection_diffusion_steady" else {}
+    case = get_case(case_name)
+    settings = load_settings(case.settings, merged(small, given))
+    case = with_method(case, settings)
+    if case_name == "advection_diffusion_steady":
+        with pytest.raises(InputError, match=message):
+            case.loss(settings, prepared()[2])
+        return
+    with pytest.raises(InputError, match=message):
+        case.model(settings, jax.random.key(0))
