@@ -34,6 +34,14 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Tables:
+    """Tables, side by side where they are short."""
+
+    macro: ClassVar[str] = "tables"
+    tables: Sequence[Table]
+
+
+@dataclass(frozen=True)
 class Picture:
     """An image inside the page.
 
@@ -115,7 +123,7 @@ class Folded:
     blocks: Sequence["Block"]
 
 
-Block = Table | Gallery | Film | Prose | Code | Entries | Folded
+Block = Table | Tables | Gallery | Film | Prose | Code | Entries | Folded
 
 
 @dataclass(frozen=True)

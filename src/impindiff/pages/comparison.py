@@ -25,7 +25,7 @@ from impindiff.pages.comparison_summary import best_method, summary
 from impindiff.pages.comparison_tables import cost_table, error_table, run_table
 from impindiff.pages.numbers import duration, percent
 from impindiff.pages.pictures import drawn, figures_in
-from impindiff.pages.provenance import facts_table, footer
+from impindiff.pages.provenance import facts_tables, footer
 from impindiff.pages.words import capitalised, humanised
 from impindiff.report import plot_training_curves
 from impindiff.training.history import read as read_history
@@ -126,13 +126,9 @@ def _flat(overrides: Mapping[str, Any], before: str = "") -> list[tuple[str, str
 
 
 def _reproduction(results: Comparison) -> list[Block]:
-    blocks: list[Block] = [
+    return [
         Prose("With the versions below:"),
         Code(results.command, "command"),
         Folded("Every run", [run_table(results)]),
+        facts_tables(results.versions, results.machine),
     ]
-    if results.versions:
-        blocks.append(facts_table("versions", results.versions))
-    if results.machine:
-        blocks.append(facts_table("machine", results.machine))
-    return blocks

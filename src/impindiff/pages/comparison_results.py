@@ -114,6 +114,11 @@ def read_comparison(folder: Path) -> Comparison:
         content = json.loads(path.read_text(), parse_constant=lambda name: None)
     except ValueError as error:
         raise InputError(f"{path}: is not JSON ({error}); make the comparison again") from None
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{path}: must be a mapping of keys to values, not a {type(content).__name__}; make "
+            f"the comparison again"
+        )
     try:
         return Comparison.model_validate(content)
     except ValidationError as error:

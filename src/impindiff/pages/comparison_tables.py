@@ -7,7 +7,7 @@ from impindiff.pages.comparison_results import Comparison, Method, MethodRun, Nu
 from impindiff.pages.numbers import MISSING, count, duration, memory, number, with_error
 from impindiff.pages.words import humanised, listed
 
-_Show = Callable[[float | None], str]
+_Show = Callable[[float | int | None], str]
 _COST: dict[str, tuple[str, _Show]] = {
     "seconds_per_step": ("a training step (s)", number),
     "compile_seconds": ("compilation (s)", number),

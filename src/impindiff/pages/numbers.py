@@ -10,7 +10,7 @@ _MOST_DECIMALS = 8
 _MOST_DIGITS = 8  # of a value with an error: a smaller error is round-off, not a spread
 
 
-def number(value: float | None, digits: int = 3) -> str:
+def number(value: float | int | None, digits: int = 3) -> str:
     """The value to so many significant digits; `MISSING` for None and what is not finite."""
     if value is None or not math.isfinite(value):
         return MISSING
@@ -22,7 +22,7 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{_fixed(value / 10.0**exponent, digits - 1)} {_power(exponent)}"
 
 
-def with_error(value: float | None, error: float | None) -> str:
+def with_error(value: float | int | None, error: float | int | None) -> str:
     """`value ± error`, the error to two significant digits and the value to as many decimals.
 
     An error below the eighth digit of the value does not decide how the value is shown.
@@ -32,7 +32,7 @@ def with_error(value: float | None, error: float | None) -> str:
     if error == 0:
         return f"{number(value)} ± 0"
     decimals = 1 - _exponent(error, 2)
-    exponent = _exponent(value or error, 3)
+    exponent = _exponent(max(abs(value), error), 3)
     if decimals + exponent >= _MOST_DIGITS:
         return f"{number(value)} ± {number(error, 1)}"
     if _PLAIN_FROM <= exponent < _PLAIN_TO and decimals <= _MOST_DECIMALS:
@@ -42,44 +42,53 @@ def with_error(value: float | None, error: float | None) -> str:
     return f"({' ± '.join(shown)}) {_power(exponent)}"
 
 
-def percent(value: float | None) -> str:
+def percent(value: float | int | None) -> str:
     """The value, which is in percent already, with its sign %."""
     text = number(value)
-    return text if text == MISSING else f"{text} %"
+    return text if text == MISSING else _of_unit(text, "%")
 
 
-def count(value: float | None) -> str:
+def count(value: float | int | None) -> str:
     """A whole number, its thousands apart."""
     if value is None or not math.isfinite(value):
         return MISSING
     return f"{round(value):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
-def duration(seconds: float | None) -> str:
+def duration(seconds: float | int | None) -> str:
     """Seconds; from ten minutes on minutes, from two hours on hours."""
     if seconds is None or not math.isfinite(seconds):
         return MISSING
     if seconds < 600:
-        return f"{number(seconds)} s"
-    return f"{number(seconds / 60)} min" if seconds < 7200 else f"{number(seconds / 3600)} h"
+        return _of_unit(number(seconds), "s")
+    if seconds < 7200:
+        return _of_unit(number(seconds / 60), "min")
+    return _of_unit(number(seconds / 3600), "h")
 
 
-def memory(megabytes: float | None) -> str:
+def memory(megabytes: float | int | None) -> str:
     """MB, from 1000 on GB."""
     if megabytes is None or not math.isfinite(megabytes):
         return MISSING
     if megabytes < 1000:
-        return f"{number(megabytes)} MB"
-    return f"{number(megabytes / 1000)} GB"
+        return _of_unit(number(megabytes), "MB")
+    return _of_unit(number(megabytes / 1000), "GB")
 
 
-def _exponent(value: float, digits: int) -> int:
+def _of_unit(text: str, unit: str) -> str:
+    """Never parted at the end of a line."""
+    return f"{text}\N{NO-BREAK SPACE}{unit}"
+
+
+def _exponent(value: float | int, digits: int) -> int:
     """The power of ten of the value once it is rounded: of 9.996 it is 1."""
     return int(f"{value:.{digits - 1}e}".split("e")[1])
 
 
-def _fixed(value: float, decimals: int) -> str:
-    return f"{value:.{max(decimals, 0)}f}".replace("-", _MINUS)
+def _fixed(value: float | int, decimals: int) -> str:
+    places = max(decimals, 0)
+    # adding zero makes a zero of a negative one
+    return f"{round(value, places) + 0.0:.{places}f}".replace("-", _MINUS)
 
 
 def _power(exponent: int) -> str:

@@ -4,17 +4,29 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from impindiff.pages.blocks import Row, Table
+from impindiff.pages.blocks import Row, Table, Tables
 from impindiff.pages.numbers import number
-from impindiff.pages.words import capitalised, humanised
+from impindiff.pages.words import humanised
 
-_MACHINE = {"memory_gb": "memory (GB)", "cores": "cores"}
+_MACHINE = {"memory_gb": "memory (GB)"}
 
 
-def facts_table(name: str, facts: Mapping[str, Any]) -> Table:
-    """Versions or what a machine is, a row each."""
-    rows = [Row(_MACHINE.get(key, humanised(key)), [_text(value)]) for key, value in facts.items()]
-    return Table(capitalised(name), ["", "version" if name == "versions" else "value"], rows)
+def facts_tables(
+    versions: Mapping[str, Any] | None = None, machine: Mapping[str, Any] | None = None
+) -> Tables:
+    """The versions and what the machine is, each if it is known."""
+    known = {("Versions", "version"): versions, ("Machine", "value"): machine}
+    return Tables(
+        [
+            Table(
+                caption,
+                ["", column],
+                [Row(_MACHINE.get(key, humanised(key)), [_text(of)]) for key, of in facts.items()],
+            )
+            for (caption, column), facts in known.items()
+            if facts
+        ]
+    )
 
 
 def footer() -> str:

@@ -13,8 +13,8 @@ from impindiff.errors import InputError
 from impindiff.pages.blocks import Block, Code, Film, Folded, Gallery, Page, Prose, Section
 from impindiff.pages.numbers import duration, memory, percent
 from impindiff.pages.pictures import figures_in, film
-from impindiff.pages.provenance import facts_table, footer
-from impindiff.pages.run_tables import run_tables
+from impindiff.pages.provenance import facts_tables, footer
+from impindiff.pages.run_tables import last_time, run_tables
 from impindiff.pages.words import capitalised, humanised
 
 METRICS = "metrics.json"
@@ -34,7 +34,7 @@ def run_page(folder: Path) -> Page:
     film_of = _film(forecast, case, settings) if forecast.is_file() else []
     pictures = figures_in(folder / "figures")
     sections = [
-        Section("results", "Results", run_tables(metrics)),
+        Section("results", "Results", [run_tables(metrics)]),
         Section("forecast", "Forecast in motion", film_of),
         Section("figures", "Figures", [Gallery(pictures)] if pictures else []),
         Section("reproduce", "How to reproduce", _reproduction(folder, case, settings, metrics)),
@@ -70,22 +70,17 @@ def _read_metrics(folder: Path, case: Case) -> dict[str, Any]:
 
 def _summary(case: Case, metrics: Mapping[str, Any]) -> str:
     text = f"This run infers {case.infers}"
-    label, error = _last_error(metrics)
-    if error is not None:
-        text += f"; {label} is {percent(error)}"
+    errors = metrics["forecast"]["relative_l1_percent"]
+    which = "held_out" if "held_out" in errors else "train"
+    if errors[which] is not None:
+        text += (
+            f"; its forecast of the {humanised(which).replace(' ', '-')} samples is off by "
+            f"{percent(errors[which])} {last_time(metrics['forecast'])} (relative L1 norm)"
+        )
     if "train" in metrics:
         train = metrics["train"]
         text += f", after {train['steps']} training steps in {duration(train['seconds'])}"
     return f"{text}."
-
-
-def _last_error(metrics: Mapping[str, Any]) -> tuple[str, float | None]:
-    """The error of the held-out samples at the last time; of the training ones without any."""
-    errors = metrics["forecast"]["relative_l1_percent"]
-    which = "held_out" if "held_out" in errors else "train"
-    times = metrics["forecast"].get("error_vs_time")
-    at = f"at t = {times[-1][0]:g}" if times else "at the last time"
-    return f"the relative L1 error of its forecast {at}, {humanised(which)}, ", errors[which]
 
 
 def _tiles(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -97,7 +92,7 @@ def _tiles(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
         found = metrics.get("latent", {}).get(f"relative_{norm}_percent", {})
         tiles += [(f"error of {humanised(name)}", percent(value)) for name, value in found.items()]
     if "train" in metrics:
-        tiles.append(("training", duration(metrics["train"]["seconds"])))
+        tiles.append(("training time", duration(metrics["train"]["seconds"])))
     if "memory" in metrics:
         tiles.append(("peak memory", memory(metrics["memory"]["peak_rss_mb"])))
     return tiles
@@ -125,8 +120,4 @@ def _reproduction(
     if settings.data.path is not None:
         blocks.append(Prose(f"The data are measurements, read from {settings.data.path}."))
     blocks.append(Folded("Configuration", [Code(configuration.rstrip(), "config.yaml")]))
-    for name in ("versions", "machine"):
-        facts = metrics.get(name)
-        if facts:
-            blocks.append(facts_table(name, facts))
-    return blocks
+    return [*blocks, facts_tables(metrics.get("versions"), metrics.get("machine"))]

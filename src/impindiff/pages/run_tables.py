@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from impindiff.pages.blocks import Block, Row, Table
+from impindiff.pages.blocks import Row, Table, Tables
 from impindiff.pages.numbers import MISSING, count, duration, memory, number, percent, with_error
 from impindiff.pages.words import capitalised, humanised
 
@@ -25,7 +25,7 @@ _SHOWN = (
 )
 
 
-def run_tables(metrics: Mapping[str, Any]) -> list[Block]:
+def run_tables(metrics: Mapping[str, Any]) -> Tables:
     """Those for which the metrics have something to show."""
     tables = [
         _forecast(metrics["forecast"]),
@@ -35,16 +35,23 @@ def run_tables(metrics: Mapping[str, Any]) -> list[Block]:
         _training(metrics),
         _others(metrics),
     ]
-    return [table for table in tables if table.rows]
+    return Tables([table for table in tables if table.rows])
+
+
+def last_time(forecast: Mapping[str, Any]) -> str:
+    """When the errors of the forecast are those of."""
+    times = forecast.get("error_vs_time")
+    return f"at t = {times[-1][0]:g}" if times else "at the last time"
 
 
 def _forecast(forecast: Mapping[str, Any]) -> Table:
     errors = forecast["relative_l1_percent"]
     times = forecast.get("error_vs_time")
-    at = f"at t = {times[-1][0]:g}" if times else "at the last time"
     sets = list(errors)
     judged = [MISSING] * (len(sets) - 1)  # the others are of held-out samples where there are any
-    rows = [Row(f"relative L1 error {at}", [percent(errors[name]) for name in sets])]
+    rows = [
+        Row(f"relative L1 error {last_time(forecast)}", [percent(errors[name]) for name in sets])
+    ]
     if times and len(times) > 1:
         worst_time, worst = max(times, key=lambda of: -1.0 if of[1] is None else of[1])
         if worst_time != times[-1][0]:

@@ -148,7 +148,7 @@ def _write_gif(figure: Figure, draw: _Show, frames: int, path: Path, speed: int)
         return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
     # Not the usual median cut, which spends the palette on the commonest colours.
-    palette = picture(frames - 1).quantize(256, Image.Quantize.MAXCOVERAGE)
+    palette = _with_white(picture(frames - 1).quantize(256, Image.Quantize.MAXCOVERAGE))
     film = [
         picture(frame).quantize(palette=palette, dither=Image.Dither.NONE)
         for frame in range(frames)
@@ -160,6 +160,14 @@ def _write_gif(figure: Figure, draw: _Show, frames: int, path: Path, speed: int)
         duration=1000 // speed,
         loop=0,
     )
+
+
+def _with_white(image: Image.Image) -> Image.Image:
+    """The brightest colour of the palette, which stands for the paper, becomes white."""
+    colours = np.array(image.getpalette()).reshape(-1, 3)
+    colours[colours.sum(axis=1).argmax()] = 255
+    image.putpalette(colours.ravel().tolist())
+    return image
 
 
 def _plane(chosen: xr.Dataset, variable: str) -> tuple[Figure, _Show]:
