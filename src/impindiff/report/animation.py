@@ -32,6 +32,7 @@ from impindiff.report.style import (
 _FRAMES_PER_SECOND = 20
 _MOST_FRAMES = 200
 _DPI = 100
+_ALMOST_WHITE = 250  # the middle of the map of differences is darker
 
 _Show = Callable[[int], None]
 """Puts the fields of one time into the figure."""
@@ -163,9 +164,12 @@ def _write_gif(figure: Figure, draw: _Show, frames: int, path: Path, speed: int)
 
 
 def _with_white(image: Image.Image) -> Image.Image:
-    """The brightest colour of the palette, which stands for the paper, becomes white."""
+    """What is almost white in the palette becomes white, as pages are on which the film is shown.
+
+    All of it: Pillow looks up colours coarsely, and may take another entry for white.
+    """
     colours = np.array(image.getpalette()).reshape(-1, 3)
-    colours[colours.sum(axis=1).argmax()] = 255
+    colours[colours.min(axis=1) >= _ALMOST_WHITE] = 255
     image.putpalette(colours.ravel().tolist())
     return image
 
