@@ -50,7 +50,7 @@ def test_the_numbers_of_the_run_are_there(html):
     assert rows["time of training"] == [f"62.1{SPACE}min"]
     assert rows["final loss"] == ["1.13 × 10⁻⁶"]
     assert rows["peak memory"] == [f"936{SPACE}MB"]
-    assert rows["Balance: largest imbalance"] == ["2.50 × 10⁻¹²"]
+    assert rows["balance: largest imbalance"] == ["2.50 × 10⁻¹²"]
     assert rows["impindiff"] == ["0.1.0"]
 
 
@@ -69,7 +69,7 @@ def test_figures_are_in_the_order_of_reading_with_what_they_show(html, folder):
     assert captions == [
         "Sample 2, that training did not see, from t = 0 to 0.2.",
         "Truth, forecast and error of a sample that training did not see.",
-        "Training loss and held-out error over the training steps.",
+        "Training loss, and held-out error if there is one, over the training steps.",
         "My own curve.",
     ]
     images = re.findall(r'<img src="data:image/(png|gif);base64,([^"]*)" alt="([^"]+)"', html)

@@ -79,7 +79,8 @@ def _summary(case: Case, metrics: Mapping[str, Any]) -> str:
         )
     if "train" in metrics:
         train = metrics["train"]
-        text += f", after {train['steps']} training steps in {duration(train['seconds'])}"
+        steps = f"{train['steps']} training step{'s' * (train['steps'] != 1)}"
+        text += f", after {steps} in {duration(train['seconds'])}"
     return f"{text}."
 
 

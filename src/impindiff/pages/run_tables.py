@@ -5,7 +5,7 @@ from typing import Any
 
 from impindiff.pages.blocks import Row, Table, Tables
 from impindiff.pages.numbers import MISSING, count, duration, memory, number, percent, with_error
-from impindiff.pages.words import capitalised, humanised
+from impindiff.pages.words import humanised
 
 # What has a table of its own, or is not a result.
 _SHOWN = (
@@ -152,4 +152,4 @@ def _single_values(content: Mapping[str, Any], before: str = "") -> Iterator[tup
         if isinstance(value, Mapping):
             yield from _single_values(value, f"{label}: ")
         elif isinstance(value, str | int | float):
-            yield capitalised(label), value
+            yield label, value

@@ -22,7 +22,7 @@ _LABELS = {
 _CAPTIONS = {
     "forecast_held_out": "Truth, forecast and error of a sample that training did not see.",
     "profiles_held_out": "Profiles of a sample that training did not see, at several times.",
-    "error_vs_time": "Relative error of the forecast over time; the shaded times were observed.",
+    "error_vs_time": "Relative error of the forecast over time.",
     "velocity": "The velocity that was found beside the true one, and their difference.",
     "diffusivity": "The diffusivity that was found beside the true one, and their difference.",
     "initial_porosity": "The initial porosity that was found beside the true one.",
@@ -37,7 +37,7 @@ _CAPTIONS = {
     "identifiability": "Which combinations of parameters the data can tell apart.",
     "forecast_train": "Truth, forecast and error of a training sample.",
     "profiles_train": "Profiles of a training sample, at several times.",
-    "history": "Training loss and held-out error over the training steps.",
+    "history": "Training loss, and held-out error if there is one, over the training steps.",
 }
 
 

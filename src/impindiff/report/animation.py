@@ -32,7 +32,6 @@ from impindiff.report.style import (
 _FRAMES_PER_SECOND = 20
 _MOST_FRAMES = 200
 _DPI = 100
-_ALMOST_WHITE = 250  # the middle of the map of differences is darker
 
 _Show = Callable[[int], None]
 """Puts the fields of one time into the figure."""
@@ -139,7 +138,9 @@ def _write_mp4(figure: Figure, draw: _Show, frames: int, path: Path, speed: int)
 def _write_gif(figure: Figure, draw: _Show, frames: int, path: Path, speed: int) -> None:
     """With one palette for all frames: Matplotlib's writer has one a frame, and colours flicker.
 
-    The palette is that of the last frame, whose colour bars hold every colour that occurs.
+    The palette is that of the last frame, whose colour bars hold every colour that occurs. Its
+    brightest colour becomes white, and white pixels get it: Pillow looks up colours coarsely, and
+    would give the paper a tint that shows on a white page.
     """
     canvas = FigureCanvasAgg(figure)
 
@@ -149,11 +150,19 @@ def _write_gif(figure: Figure, draw: _Show, frames: int, path: Path, speed: int)
         return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
     # Not the usual median cut, which spends the palette on the commonest colours.
-    palette = _with_white(picture(frames - 1).quantize(256, Image.Quantize.MAXCOVERAGE))
-    film = [
-        picture(frame).quantize(palette=palette, dither=Image.Dither.NONE)
-        for frame in range(frames)
-    ]
+    palette = picture(frames - 1).quantize(256, Image.Quantize.MAXCOVERAGE)
+    colours = np.array(palette.getpalette()).reshape(-1, 3)
+    white = int(colours.sum(axis=1).argmax())
+    colours[white] = 255
+    palette.putpalette(colours.ravel().tolist())
+
+    def coloured(image: Image.Image) -> Image.Image:
+        paper = Image.fromarray((np.asarray(image) == 255).all(axis=-1))
+        limited = image.quantize(palette=palette, dither=Image.Dither.NONE)
+        limited.paste(white, mask=paper)
+        return limited
+
+    film = [coloured(picture(frame)) for frame in range(frames)]
     film[0].save(
         path,
         save_all=True,
@@ -161,17 +170,6 @@ def _write_gif(figure: Figure, draw: _Show, frames: int, path: Path, speed: int)
         duration=1000 // speed,
         loop=0,
     )
-
-
-def _with_white(image: Image.Image) -> Image.Image:
-    """What is almost white in the palette becomes white, as pages are on which the film is shown.
-
-    All of it: Pillow looks up colours coarsely, and may take another entry for white.
-    """
-    colours = np.array(image.getpalette()).reshape(-1, 3)
-    colours[colours.min(axis=1) >= _ALMOST_WHITE] = 255
-    image.putpalette(colours.ravel().tolist())
-    return image
 
 
 def _plane(chosen: xr.Dataset, variable: str) -> tuple[Figure, _Show]:
