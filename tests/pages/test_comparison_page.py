@@ -97,7 +97,7 @@ def test_one_seed_has_no_spread(tmp_path):
         method["spread"] = None
     html = page(tmp_path / "one", content)
     assert table(html, "Relative error in percent")["Implicit steps"][-1] == "0.520"
-    assert "Relative error over the runs that ended well, seed 0." in html
+    assert "Relative error over the runs that got to the time, seed 0." in html
 
 
 def test_times_that_are_the_same_share_a_column(tmp_path):

@@ -19,7 +19,7 @@ _COST: dict[str, tuple[str, _Show]] = {
     "observations": ("observations", count),
     "final_loss": ("final loss", number),
 }
-# Of these a mean over seeds alone says nothing of their spread, and the spread is worth a column.
+# Of these the spread is shown too: it tells how steady the machine was.
 _SPREAD = ("seconds_per_step",)
 
 
@@ -30,7 +30,7 @@ def error_table(results: Comparison) -> Table:
     rows = []
     for method in results.methods:
         if method.not_run is not None:
-            rows.append(Row(method.title, detail=method.kind, instead=f"not run: {method.not_run}"))
+            rows.append(_not_run(method))
             continue
         errors = [_mean(method, lambda of, key=key: of.error_percent.get(key)) for key in moments]
         best = frozenset(i + 1 for i, key in enumerate(moments) if method is least[key])
@@ -41,8 +41,8 @@ def error_table(results: Comparison) -> Table:
         "Relative error in percent",
         ["method", "runs", *moments.values()],
         rows,
-        note=f"{spread[:1].upper()}{spread[1:]} over the runs that ended well, {seeds}. Least of "
-        f"the methods that always ended: shaded.",
+        note=f"{spread[:1].upper()}{spread[1:]} over the runs that got to the time, {seeds}. "
+        f"Least of the methods of which no run failed: shaded.",
     )
 
 
@@ -56,7 +56,7 @@ def cost_table(results: Comparison) -> Table:
     rows = []
     for method in results.methods:
         if method.not_run is not None:
-            rows.append(Row(method.title, detail=method.kind, instead=f"not run: {method.not_run}"))
+            rows.append(_not_run(method))
             continue
         cells = [
             _mean(method, lambda of, key=key: getattr(of, key))
@@ -97,6 +97,10 @@ def run_table(results: Comparison) -> Table:
         ["run", "status", *moments.values(), "steps", "training", "final loss"],
         rows,
     )
+
+
+def _not_run(method: Method) -> Row:
+    return Row(method.title, detail=method.kind, instead=f"not run: {method.not_run}")
 
 
 def _said(run: MethodRun) -> str:
