@@ -151,7 +151,13 @@ def results():
         "budget_seconds": 30.0,
         "seeds": [0, 1, 2],
         "times": TIMES,
-        "machine": {"system": "Linux", "processor": "x86_64", "cores": 2, "memory_gb": 7.75},
+        "machine": {
+            "system": "Linux",
+            "processor": "x86_64",
+            "cores": 2,
+            "disk": None,
+            "memory_gb": 7.75,
+        },
         "versions": {"python": "3.11.7", "impindiff": "0.1.0"},
         "methods": [
             _method("implicit", "Implicit steps", "implicit", implicit),

@@ -70,7 +70,7 @@ def test_one_sentence_names_the_best_the_next_kind_and_what_blew_up(html):
     assert summary(html) == (
         f"At the horizon, t = 0.2, Implicit steps has the least mean error, 0.520{SPACE}%, a "
         f"factor of 4.8 below the best of another kind, Explicit recurrence (explicit, "
-        f"2.50{SPACE}% in the 1 of 3 runs that ended); Explicit recurrence (2 of 3 runs) blew up."
+        f"2.50{SPACE}%, 2 of 3 runs failed); Explicit recurrence (2 of 3 runs) blew up."
     )
 
 
@@ -79,7 +79,7 @@ def test_a_survivor_does_not_win_over_methods_that_always_ended(tmp_path):
     content["methods"][1]["mean"]["error_percent"]["horizon"] = 0.1
     text = summary(page(tmp_path / "survivor", content))
     assert text.startswith("At the horizon, t = 0.2, Implicit steps has the least mean error")
-    assert f"(explicit, 0.100{SPACE}% in the 1 of 3 runs that ended) has less;" in text
+    assert f"(explicit, 0.100{SPACE}%, 2 of 3 runs failed) has less;" in text
 
 
 def test_no_winner_where_none_reached_the_horizon(tmp_path):
@@ -125,6 +125,7 @@ def test_settings_tuning_machine_and_command(html):
     assert "Tuning: learning rate of 1e-4" in html
     assert f"<code>impindiff compare {CASE} --seeds 0,1,2 --budget 30</code>" in html
     assert cells(html)["memory (GB)"] == ["7.75"]
+    assert "disk" not in cells(html)
 
 
 def test_titles_are_text_not_markup(html):
@@ -148,7 +149,7 @@ def spoiled(key: str, value) -> str:
         ("{", "results.json: is not JSON"),
         ("[]", "results.json: .*mapping"),
         (spoiled("methods", []), "results.json: methods: "),
-        (spoiled("times", {"training_end": 0.1}), r"results.json: times\.twice_training: is req"),
+        (spoiled("times", {"training_end": 0.1}), r"results.json: times\.horizon: is required"),
         (spoiled("seeds", ["a"]), r"results.json: seeds\.0: must be an integer"),
     ],
     ids=["no JSON", "a list", "no methods", "no times", "no number"],

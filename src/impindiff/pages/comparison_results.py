@@ -25,7 +25,7 @@ class Times(_Content):
     """When errors are judged, by the keys that errors have."""
 
     training_end: float
-    twice_training: float
+    twice_training: float | None = None
     horizon: float
     twice_horizon: float | None = None
 

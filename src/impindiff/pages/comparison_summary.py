@@ -39,8 +39,7 @@ def _factor(best: Method, other: Method) -> str:
     """How much better `best` is than the best of another kind, whose failures are told too."""
     survivors = ""
     if other.failures:
-        ended = len(other.runs) - other.failures
-        survivors = f" in the {ended} of {len(other.runs)} runs that ended"
+        survivors = f", {other.failures} of {len(other.runs)} runs failed"
     compared = f"{other.title} ({other.kind}, {percent(_error(other))}{survivors})"
     if _error(best) <= 0:
         return f", before {compared}"

@@ -21,7 +21,11 @@ def facts_tables(
             Table(
                 caption,
                 ["", column],
-                [Row(_MACHINE.get(key, humanised(key)), [_text(of)]) for key, of in facts.items()],
+                [
+                    Row(_MACHINE.get(key, humanised(key)), [_text(of)])
+                    for key, of in facts.items()
+                    if of is not None
+                ],
             )
             for (caption, column), facts in known.items()
             if facts

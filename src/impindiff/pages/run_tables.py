@@ -121,8 +121,13 @@ def _training(metrics: Mapping[str, Any]) -> Table:
     given = [
         ("steps", train.get("steps"), count),
         ("time of training", train.get("seconds"), duration),
+        ("time of a step", train.get("seconds_per_step"), duration),
+        ("time of compilation", train.get("compile_seconds"), duration),
         ("time in all", metrics.get("seconds_total"), duration),
         ("final loss", train.get("final_loss"), number),
+        ("numbers that are trained", train.get("parameters"), count),
+        ("values observed", train.get("observations"), count),
+        ("temporary memory of a step", train.get("temporary_mb"), memory),
         ("peak memory", metrics.get("memory", {}).get("peak_rss_mb"), memory),
         ("precision", metrics.get("precision"), str),
         ("seed", metrics.get("seed"), str),
