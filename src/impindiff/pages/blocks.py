@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+_HALF_A_PAGE = 1050  # pixels that stay readable in half of the page's width
+
 
 @dataclass(frozen=True)
 class Row:
@@ -60,7 +62,7 @@ class Picture:
     @property
     def wide(self) -> bool:
         """Whether it needs the page's whole width to be read."""
-        return self.width > 1.9 * self.height
+        return self.width > min(1.9 * self.height, _HALF_A_PAGE)
 
 
 @dataclass(frozen=True)

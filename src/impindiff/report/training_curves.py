@@ -48,7 +48,9 @@ def training_curves_figure(
     dashes = [dash for dash in _DASHES for _ in SERIES_COLOURS]
     styles = cycle(zip(cycle(SERIES_COLOURS), dashes, strict=False))
     with styled():
-        figure = Figure(figsize=(7.0, 4.6), layout="constrained")
+        # the legend below grows with the methods, the curves keep their size
+        height = 4.0 + 0.25 * -(-len(histories) // _LEGEND_COLUMNS)
+        figure = Figure(figsize=(7.0, height), layout="constrained")
         ax = figure.subplots()
         for (name, seeds), (colour, dash) in zip(histories.items(), styles, strict=False):
             curves = [curve for curve in (_curve(records, key) for records in seeds) if len(curve)]
