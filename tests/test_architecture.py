@@ -26,6 +26,7 @@ FLOORS = {
     "progress": 8,
     "run_figures": 9,
     "run_metrics": 9,
+    "pages": 10,
     "workflow": 10,
     "compare": 10,
     "cli": 11,

@@ -198,6 +198,22 @@ def compare(
     _say(f"results and figures: {folder}; one page of it: impindiff report {folder}")
 
 
+@app.command("report")
+def write_report(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="folder of a finished run or of a comparison")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="F.html", help="file to write (default: DIR/report.html)"),
+    ] = None,
+) -> None:
+    """Write one self-contained HTML page: results, figures, settings, how to reproduce."""
+    from impindiff import pages
+
+    _out.print(str(pages.write_report(folder, out)), markup=False, highlight=False, soft_wrap=True)
+
+
 def _say(line: str) -> None:
     _out.print(line, highlight=False, soft_wrap=True)
 

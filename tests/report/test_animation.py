@@ -33,10 +33,10 @@ def forecast(*cells: int, times: int = TIMES, with_truth: bool = True) -> xr.Dat
     )  # fmt: skip
 
 
-def frames(path) -> list[np.ndarray]:
+def frames(path, milliseconds: int = 50) -> list[np.ndarray]:
     with Image.open(path) as film:
         assert film.format == "GIF"
-        assert film.info["duration"] == 50
+        assert film.info["duration"] == milliseconds
         assert film.info["loop"] == 0
         return [np.asarray(frame.convert("RGB"), float) for frame in ImageSequence.Iterator(film)]
 
@@ -46,7 +46,7 @@ def recorded(monkeypatch):
     """What each frame shows, in place of a film: titles, images and curves."""
     seen = []
 
-    def write(figure, draw, count, path):
+    def write(figure, draw, count, path, speed):
         path.touch()
         for frame in range(count):
             draw(frame)
@@ -90,6 +90,22 @@ def test_a_film_is_in_the_colours_of_the_map(tmp_path):
     for name in ("viridis", "RdBu_r"):
         for colour in 255 * matplotlib.colormaps[name](np.linspace(0, 1, 20))[:, :3]:
             assert np.abs(shown - colour).max(axis=1).min() < 12
+
+
+@pytest.mark.parametrize("cells", [(12,), (12, 6)])
+def test_the_paper_is_white(tmp_path, cells):
+    for frame in frames(animate_forecast(forecast(*cells), 1, tmp_path / "f.gif")):
+        colours, counts = np.unique(frame.reshape(-1, 3), axis=0, return_counts=True)
+        np.testing.assert_array_equal(colours[counts.argmax()], 255)
+
+
+def test_a_film_is_as_fast_as_asked(tmp_path):
+    dataset = forecast(12, times=2)
+    written = animate_forecast(dataset, 0, tmp_path / "f.gif", frames_per_second=5)
+    assert len(frames(written, milliseconds=200)) == 2
+    for speed in (0, 101):
+        with pytest.raises(InputError, match=f"{speed} frames a second"):
+            animate_forecast(dataset, 0, tmp_path / "f.gif", frames_per_second=speed)
 
 
 def test_fields_beside_each_other_on_fixed_scales(tmp_path, recorded):

@@ -34,6 +34,7 @@ from impindiff.report.lines import (
 from impindiff.report.series import plot_series, series_figure
 from impindiff.report.snapshots import plot_snapshots, snapshots_figure
 from impindiff.report.sweep import plot_sweep, sweep_figure
+from impindiff.report.training_curves import plot_training_curves, training_curves_figure
 
 __all__ = [
     "Extent",
@@ -62,10 +63,12 @@ __all__ = [
     "plot_space_time",
     "plot_study",
     "plot_sweep",
+    "plot_training_curves",
     "profiles_figure",
     "series_figure",
     "snapshots_figure",
     "space_time_figure",
     "study_figure",
     "sweep_figure",
+    "training_curves_figure",
 ]

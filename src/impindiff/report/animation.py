@@ -56,13 +56,14 @@ def animate_forecast(
     path: Path,
     variable: str = "phi",
     horizon: float | None = None,
+    frames_per_second: int = _FRAMES_PER_SECOND,
 ) -> Path:
     """Write truth, forecast and their difference, side by side, as they change in time.
 
     A field of one dimension is a profile of truth and forecast. Colours and axes are the same at
     all times; without a truth only the forecast is shown; values that are not finite are grey, or
     gaps of a profile. There is a frame a stored time, or an even choice of 200 that ends with the
-    last, and 20 frames a second. The film has no other name until it is whole.
+    last. The film has no other name until it is whole.
 
     **Arguments:**
 
@@ -71,13 +72,19 @@ def animate_forecast(
     - `path`: .mp4, written by ffmpeg, or .gif.
     - `variable`: the name before `_forecast` and `_truth`.
     - `horizon`: the last time that training saw; the title says so of times beyond.
+    - `frames_per_second`: from 1 to 100, the most that a .gif can tell.
 
     **Returns:** where it was written: `animation_path(path)`.
 
-    **Raises:** `InputError` for another suffix, more dimensions of space, a place that cannot be
-    written, or if ffmpeg fails.
+    **Raises:** `InputError` for another suffix, another speed, more dimensions of space, a place
+    that cannot be written, or if ffmpeg fails.
     """
     written = animation_path(path)
+    if not 1 <= frames_per_second <= 100:
+        raise InputError(
+            f"{path}: {frames_per_second} frames a second cannot be shown; give a number from 1 to "
+            f"100"
+        )
     chosen = forecast.isel(sample=sample, time=_thinned(forecast.sizes["time"]))
     space = chosen[variable + FORECAST_SUFFIX].dims[1:]
     if len(space) > 2:
@@ -108,7 +115,7 @@ def animate_forecast(
         figure.set_layout_engine("none")
         write = _write_mp4 if written.suffix.lower() == ".mp4" else _write_gif
         with written_whole(written) as partial:
-            write(figure, draw, len(times), partial)
+            write(figure, draw, len(times), partial, frames_per_second)
     return written
 
 
@@ -116,8 +123,8 @@ def _thinned(times: int) -> Int[np.ndarray, " frame"]:
     return np.unique(np.round(np.linspace(0, times - 1, min(times, _MOST_FRAMES))).astype(int))
 
 
-def _write_mp4(figure: Figure, draw: _Show, frames: int, path: Path) -> None:
-    writer = FFMpegWriter(fps=_FRAMES_PER_SECOND)
+def _write_mp4(figure: Figure, draw: _Show, frames: int, path: Path, speed: int) -> None:
+    writer = FFMpegWriter(fps=speed)
     try:
         with writer.saving(figure, path, _DPI):
             for frame in range(frames):
@@ -128,10 +135,12 @@ def _write_mp4(figure: Figure, draw: _Show, frames: int, path: Path) -> None:
         raise InputError(f"ffmpeg failed ({reason}); ask for a .gif in place of an .mp4") from None
 
 
-def _write_gif(figure: Figure, draw: _Show, frames: int, path: Path) -> None:
+def _write_gif(figure: Figure, draw: _Show, frames: int, path: Path, speed: int) -> None:
     """With one palette for all frames: Matplotlib's writer has one a frame, and colours flicker.
 
-    The palette is that of the last frame, whose colour bars hold every colour that occurs.
+    The palette is that of the last frame, whose colour bars hold every colour that occurs. Its
+    brightest colour becomes white, and white pixels get it: Pillow looks up colours coarsely, and
+    would give the paper a tint that shows on a white page.
     """
     canvas = FigureCanvasAgg(figure)
 
@@ -142,15 +151,23 @@ def _write_gif(figure: Figure, draw: _Show, frames: int, path: Path) -> None:
 
     # Not the usual median cut, which spends the palette on the commonest colours.
     palette = picture(frames - 1).quantize(256, Image.Quantize.MAXCOVERAGE)
-    film = [
-        picture(frame).quantize(palette=palette, dither=Image.Dither.NONE)
-        for frame in range(frames)
-    ]
+    colours = np.array(palette.getpalette()).reshape(-1, 3)
+    white = int(colours.sum(axis=1).argmax())
+    colours[white] = 255
+    palette.putpalette(colours.ravel().tolist())
+
+    def coloured(image: Image.Image) -> Image.Image:
+        paper = Image.fromarray((np.asarray(image) == 255).all(axis=-1))
+        limited = image.quantize(palette=palette, dither=Image.Dither.NONE)
+        limited.paste(white, mask=paper)
+        return limited
+
+    film = [coloured(picture(frame)) for frame in range(frames)]
     film[0].save(
         path,
         save_all=True,
         append_images=film[1:],
-        duration=1000 // _FRAMES_PER_SECOND,
+        duration=1000 // speed,
         loop=0,
     )
 

@@ -1,0 +1,134 @@
+"""The page of a comparison of methods."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from impindiff.cases import CASES
+from impindiff.pages.blocks import (
+    Block,
+    Code,
+    Entries,
+    Entry,
+    Folded,
+    Gallery,
+    Page,
+    Picture,
+    Prose,
+    Section,
+)
+from impindiff.pages.comparison_results import Comparison, Method, read_comparison
+from impindiff.pages.comparison_summary import best_method, summary
+from impindiff.pages.comparison_tables import cost_table, error_table, run_table
+from impindiff.pages.numbers import duration, percent
+from impindiff.pages.pictures import drawn, figures_in
+from impindiff.pages.provenance import facts_tables, footer
+from impindiff.pages.words import capitalised, humanised
+from impindiff.report import plot_training_curves
+from impindiff.training.history import read as read_history
+
+_CURVES = {
+    "loss": ("training loss", "Training loss against training time, a thin line for each seed."),
+    "held_out_percent": (
+        "held-out relative error (%)",
+        "Error of the forecast of held-out samples against training time, a thin line for each "
+        "seed.",
+    ),
+}
+
+
+def comparison_page(folder: Path) -> Page:
+    """Which method forecasts best, what each costs and how it was tuned.
+
+    Figures that `folder`/figures has are shown as they are; training curves are drawn from the
+    histories that the runs' folders hold.
+
+    **Raises:** `InputError` for results that cannot be read.
+    """
+    results = read_comparison(folder)
+    curves = _training_curves(results, folder)
+    pictures = figures_in(folder / "figures")
+    sections = [
+        Section("errors", "Errors of the forecast", [error_table(results)]),
+        Section("figures", "Figures", [Gallery(pictures)] if pictures else []),
+        Section("cost", "Cost", [cost_table(results)]),
+        Section("training", "Training", [Gallery(curves)] if curves else []),
+        Section("methods", "Methods and their tuning", [Entries([*map(_entry, results.methods)])]),
+        Section("reproduce", "How to reproduce", _reproduction(results)),
+    ]
+    case = CASES.get(results.case)
+    subject = humanised(results.case) if case is None else case.summary
+    return Page(
+        title=capitalised(subject),
+        kind=f"Comparison of {len(results.methods)} methods on {results.case}",
+        summary=summary(results),
+        tiles=_tiles(results),
+        sections=[section for section in sections if section.blocks],
+        footer=footer(),
+    )
+
+
+def _tiles(results: Comparison) -> list[tuple[str, str]]:
+    tiles = []
+    best = best_method(results)
+    if best is not None:
+        label = f"least mean error at t = {results.times.horizon:g}: {best.title}"
+        tiles.append((label, percent(best.error("horizon"))))
+    ran = [method for method in results.methods if method.not_run is None]
+    tiles.append(("methods run", f"{len(ran)} of {len(results.methods)}"))
+    tiles.append(("seeds a method", str(len(results.seeds))))
+    if results.budget_seconds is not None:
+        tiles.append(("training time allowed a run", duration(results.budget_seconds)))
+    return tiles
+
+
+def _training_curves(results: Comparison, folder: Path) -> list[Picture]:
+    histories = {
+        method.title: [read_history(folder / run.folder / "history.jsonl") for run in method.runs]
+        for method in results.methods
+        if method.not_run is None
+    }
+    return [
+        drawn(partial(plot_training_curves, histories, key=key, value_label=label), text)
+        for key, (label, text) in _CURVES.items()
+        if any(record.get(key) is not None for of in histories.values() for r in of for record in r)
+    ]
+
+
+def _entry(method: Method) -> Entry:
+    paragraphs = [
+        method.description,
+        f"Tuning: {method.tuning}" if method.tuning else "",
+        f"Not run: {method.not_run}" if method.not_run is not None else "",
+    ]
+    return Entry(
+        method.title,
+        method.kind,
+        [text for text in paragraphs if text],
+        [f"--set {key}={value}" for key, value in _flat(method.overrides)],
+    )
+
+
+def _flat(overrides: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
+    """The settings as `--set` takes them."""
+    flat = []
+    for key, value in overrides.items():
+        if isinstance(value, Mapping):
+            flat += _flat(value, f"{before}{key}.")
+        else:
+            # one line, without the mark that ends a YAML document
+            text = yaml.safe_dump(value, default_flow_style=True, width=1_000_000)
+            flat.append((f"{before}{key}", text.removesuffix("...\n").strip()))
+    return flat
+
+
+def _reproduction(results: Comparison) -> list[Block]:
+    return [
+        Prose("With the versions below:"),
+        Code(results.command, "command"),
+        Folded("Every run", [run_table(results)]),
+        facts_tables(results.versions, results.machine),
+    ]

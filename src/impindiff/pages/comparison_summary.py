@@ -1,0 +1,58 @@
+"""What a comparison says in one sentence."""
+
+from impindiff.pages.comparison_results import Comparison, Method
+from impindiff.pages.numbers import number, percent
+from impindiff.pages.words import listed
+
+
+def best_method(results: Comparison) -> Method | None:
+    """The least mean error at the horizon of the methods of which every run ended well."""
+    judged = [method for method in _judged(results) if method.failures == 0]
+    return min(judged, key=_error, default=None)
+
+
+def summary(results: Comparison) -> str:
+    """Which method is best, by what factor before the best of another kind, and which blew up."""
+    horizon = f"t = {results.times.horizon:g}"
+    best = best_method(results)
+    if best is None:
+        parts = [f"No method reached the horizon, {horizon}, with every seed"]
+    else:
+        parts = [
+            f"At the horizon, {horizon}, {best.title} has the least mean error, "
+            f"{percent(_error(best))}"
+        ]
+        others = [of for of in _judged(results) if of.kind != best.kind]
+        if others:
+            parts[0] += _factor(best, min(others, key=_error))
+    blown = [
+        f"{method.title} ({method.count('blow-up')} of {len(method.runs)} runs)"
+        for method in results.methods
+        if method.count("blow-up")
+    ]
+    if blown:
+        parts.append(f"{listed(blown)} blew up")
+    return "; ".join(parts) + "."
+
+
+def _factor(best: Method, other: Method) -> str:
+    """How much better `best` is than the best of another kind, whose failures are told too."""
+    survivors = ""
+    if other.failures:
+        survivors = f", {other.failures} of {len(other.runs)} runs failed"
+    compared = f"{other.title} ({other.kind}, {percent(_error(other))}{survivors})"
+    if _error(best) <= 0:
+        return f", before {compared}"
+    factor = _error(other) / _error(best)
+    if factor < 1:
+        return f" of those that always ended; {compared} has less"
+    return f", a factor of {number(factor, 2)} below the best of another kind, {compared}"
+
+
+def _judged(results: Comparison) -> list[Method]:
+    return [method for method in results.methods if method.error("horizon") is not None]
+
+
+def _error(method: Method) -> float:
+    error = method.error("horizon")
+    return float("inf") if error is None else error

@@ -1,0 +1,140 @@
+"""The tables of a comparison: errors, cost, and every run."""
+
+from collections.abc import Callable
+
+from impindiff.pages.blocks import Row, Table
+from impindiff.pages.comparison_results import Comparison, Method, MethodRun, Numbers
+from impindiff.pages.numbers import MISSING, count, duration, memory, number, with_error
+from impindiff.pages.words import humanised, listed
+
+_Show = Callable[[float | int | None], str]
+_COST: dict[str, tuple[str, _Show]] = {
+    "seconds_per_step": ("a training step (s)", number),
+    "compile_seconds": ("compilation (s)", number),
+    "steps": ("steps", count),
+    "training_seconds": ("training", duration),
+    "temporary_mb": ("temporary memory", memory),
+    "peak_rss_mb": ("peak memory", memory),
+    "parameters": ("parameters", count),
+    "observations": ("observations", count),
+    "final_loss": ("final loss", number),
+}
+# Of these the spread is shown too: it tells how steady the machine was.
+_SPREAD = ("seconds_per_step",)
+
+
+def error_table(results: Comparison) -> Table:
+    """A row a method: how many runs ended, and mean and spread of the error at each time."""
+    moments = _moments(results)
+    least = {key: _least(results, key) for key in moments}
+    rows = []
+    for method in results.methods:
+        if method.not_run is not None:
+            rows.append(_not_run(method))
+            continue
+        errors = [_mean(method, lambda of, key=key: of.error_percent.get(key)) for key in moments]
+        best = frozenset(i + 1 for i, key in enumerate(moments) if method is least[key])
+        rows.append(Row(method.title, [_outcome(method), *errors], method.kind, best))
+    spread = "mean ± standard deviation" if len(results.seeds) > 1 else "relative error"
+    seeds = f"seed{'s' * (len(results.seeds) > 1)} {listed([str(s) for s in results.seeds])}"
+    return Table(
+        "Relative error in percent",
+        ["method", "runs", *moments.values()],
+        rows,
+        note=f"{spread[:1].upper()}{spread[1:]} over the runs that got to the time, {seeds}. "
+        f"Least of the methods of which no run failed: shaded.",
+    )
+
+
+def cost_table(results: Comparison) -> Table:
+    """A row a method: means of time, memory and sizes; columns that no method has are left out."""
+    shown = {
+        key: of
+        for key, of in _COST.items()
+        if any(m.mean is not None and getattr(m.mean, key) is not None for m in results.methods)
+    }
+    rows = []
+    for method in results.methods:
+        if method.not_run is not None:
+            rows.append(_not_run(method))
+            continue
+        cells = [
+            _mean(method, lambda of, key=key: getattr(of, key))
+            if key in _SPREAD
+            else show(None if method.mean is None else getattr(method.mean, key))
+            for key, (_, show) in shown.items()
+        ]
+        rows.append(Row(method.title, cells, method.kind))
+    return Table(
+        "What training costs, means over runs",
+        ["method", *(label for label, _ in shown.values())],
+        rows,
+        note="Temporary memory is what the compiled training step needs beside its arguments; peak "
+        "memory is that of the whole process.",
+    )
+
+
+def run_table(results: Comparison) -> Table:
+    """A row a run, with what it said where it failed."""
+    moments = _moments(results)
+    rows = [
+        Row(
+            f"{method.title}, seed {run.seed}",
+            [
+                run.status,
+                *(number(run.error_percent.get(key)) for key in moments),
+                count(run.steps),
+                duration(run.training_seconds),
+                number(run.final_loss),
+            ],
+            detail=_said(run),
+        )
+        for method in results.methods
+        for run in method.runs
+    ]
+    return Table(
+        "Every run, relative errors in percent",
+        ["run", "status", *moments.values(), "steps", "training", "final loss"],
+        rows,
+    )
+
+
+def _not_run(method: Method) -> Row:
+    return Row(method.title, detail=method.kind, instead=f"not run: {method.not_run}")
+
+
+def _said(run: MethodRun) -> str:
+    return f"{run.folder}: {run.message}" if run.message else run.folder
+
+
+def _moments(results: Comparison) -> dict[str, str]:
+    """The columns of errors, by key; keys of one time share a column, the first's."""
+    names: dict[float, list[str]] = {}
+    for key, time in results.times.known().items():
+        names.setdefault(time, []).append(key)
+    return {
+        keys[0]: f"t = {time:g} ({', '.join(map(humanised, keys))})" for time, keys in names.items()
+    }
+
+
+def _least(results: Comparison, key: str) -> Method | None:
+    """Of the methods that always ended; None where there is nothing to compare."""
+    judged = [of for of in results.methods if of.failures == 0 and of.error(key) is not None]
+    return min(judged, key=lambda of: of.error(key) or 0.0) if len(judged) > 1 else None
+
+
+def _outcome(method: Method) -> str:
+    """Of how many runs there is a result, and what became of the others."""
+    total = len(method.runs)
+    parts = [
+        f"{method.count(status)} of {total} {words}"
+        for status, words in (("blow-up", "blew up"), ("failed", "failed"))
+        if method.count(status)
+    ]
+    return ", ".join(parts) if parts else f"{total} of {total}"
+
+
+def _mean(method: Method, value: Callable[[Numbers], float | None]) -> str:
+    if method.mean is None:
+        return MISSING
+    return with_error(value(method.mean), None if method.spread is None else value(method.spread))

@@ -1,0 +1,95 @@
+"""Numbers as a person reads them: three significant digits, powers of ten, units that fit."""
+
+import math
+
+MISSING = "-"
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_MINUS = "−"
+_PLAIN_FROM, _PLAIN_TO = -4, 6  # powers of ten that are written out
+_MOST_DECIMALS = 8
+_MOST_DIGITS = 8  # of a value with an error: a smaller error is round-off, not a spread
+
+
+def number(value: float | int | None, digits: int = 3) -> str:
+    """The value to so many significant digits; `MISSING` for None and what is not finite."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    if value == 0:
+        return "0"
+    exponent = _exponent(value, digits)
+    if _PLAIN_FROM <= exponent < _PLAIN_TO:
+        return _fixed(value, digits - 1 - exponent)
+    return f"{_fixed(value / 10.0**exponent, digits - 1)} {_power(exponent)}"
+
+
+def with_error(value: float | int | None, error: float | int | None) -> str:
+    """`value ± error`, the error to two significant digits and the value to as many decimals.
+
+    An error below the eighth digit of the value does not decide how the value is shown.
+    """
+    if error is None or not math.isfinite(error) or value is None or not math.isfinite(value):
+        return number(value)
+    if error == 0:
+        return f"{number(value)} ± 0"
+    decimals = 1 - _exponent(error, 2)
+    exponent = _exponent(max(abs(value), error), 3)
+    if decimals + exponent >= _MOST_DIGITS:
+        return f"{number(value)} ± {number(error, 1)}"
+    if _PLAIN_FROM <= exponent < _PLAIN_TO and decimals <= _MOST_DECIMALS:
+        return f"{_fixed(value, decimals)} ± {_fixed(error, decimals)}"
+    scale = 10.0**exponent
+    shown = (_fixed(of / scale, decimals + exponent) for of in (value, error))
+    return f"({' ± '.join(shown)}) {_power(exponent)}"
+
+
+def percent(value: float | int | None) -> str:
+    """The value, which is in percent already, with its sign %."""
+    text = number(value)
+    return text if text == MISSING else _of_unit(text, "%")
+
+
+def count(value: float | int | None) -> str:
+    """A whole number, its thousands apart."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return f"{round(value):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def duration(seconds: float | int | None) -> str:
+    """Seconds; from ten minutes on minutes, from two hours on hours."""
+    if seconds is None or not math.isfinite(seconds):
+        return MISSING
+    if seconds < 600:
+        return _of_unit(number(seconds), "s")
+    if seconds < 7200:
+        return _of_unit(number(seconds / 60), "min")
+    return _of_unit(number(seconds / 3600), "h")
+
+
+def memory(megabytes: float | int | None) -> str:
+    """MB, from 1000 on GB."""
+    if megabytes is None or not math.isfinite(megabytes):
+        return MISSING
+    if megabytes < 1000:
+        return _of_unit(number(megabytes), "MB")
+    return _of_unit(number(megabytes / 1000), "GB")
+
+
+def _of_unit(text: str, unit: str) -> str:
+    """Never parted at the end of a line."""
+    return f"{text}\N{NO-BREAK SPACE}{unit}"
+
+
+def _exponent(value: float | int, digits: int) -> int:
+    """The power of ten of the value once it is rounded: of 9.996 it is 1."""
+    return int(f"{value:.{digits - 1}e}".split("e")[1])
+
+
+def _fixed(value: float | int, decimals: int) -> str:
+    places = max(decimals, 0)
+    # adding zero makes a zero of a negative one
+    return f"{round(value, places) + 0.0:.{places}f}".replace("-", _MINUS)
+
+
+def _power(exponent: int) -> str:
+    return f"× 10{str(exponent).translate(_SUPERSCRIPTS)}"

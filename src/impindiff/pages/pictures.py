@@ -1,0 +1,110 @@
+"""Images as text: figures and films inside the page."""
+
+import base64
+import io
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import xarray as xr
+from PIL import Image
+
+from impindiff.errors import InputError
+from impindiff.observations import FORECAST_SUFFIX, HELD_OUT
+from impindiff.pages.blocks import Picture
+from impindiff.pages.words import caption, figure_order
+from impindiff.report import animate_forecast
+from impindiff.run_figures import middle_sample
+
+_MOST_BYTES = 3_000_000
+_FILM_SECONDS = 4.0
+_SLOWEST, _FASTEST = 5, 20  # frames a second
+
+
+def figures_in(folder: Path) -> list[Picture]:
+    """The PNG files of a folder with their captions; none if there is no such folder.
+
+    **Raises:** `InputError` for a file that is not an image.
+    """
+    files = sorted(folder.glob("*.png"), key=lambda file: figure_order(file.stem))
+    return [picture(file, caption(file.stem)) for file in files]
+
+
+def picture(path: Path, text: str) -> Picture:
+    """The PNG at `path` with a caption, which also says what it shows.
+
+    **Raises:** `InputError` for a file that is not an image.
+    """
+    data = path.read_bytes()
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+    except OSError:
+        raise InputError(
+            f"{path}: is not a PNG image; remove it, or run again to have it drawn anew"
+        ) from None
+    return Picture(_data_uri(data, "image/png"), width, height, text.rstrip("."), text)
+
+
+def drawn(draw: Callable[[Path], None], text: str) -> Picture:
+    """The figure that `draw` writes to the path it is given."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "figure.png"
+        draw(path)
+        return picture(path, text)
+
+
+def film(forecast: xr.Dataset, horizon: float | None) -> Picture | None:
+    """The forecast of the middle held-out sample as it changes; None in three dimensions of space.
+
+    Of the middle training sample where nothing is held out. Where the film would be larger than
+    3 MB, every second time is left out until it is not.
+
+    **Arguments:**
+
+    - `forecast`: the layout of `forecast_dataset`.
+    - `horizon`: the last time that training saw, if it is one (see `animate_forecast`).
+    """
+    name = next(str(name) for name in forecast.data_vars if str(name).endswith(FORECAST_SUFFIX))
+    variable = name.removesuffix(FORECAST_SUFFIX)
+    if len(forecast[name].dims) > 4:
+        return None
+    held_out = [int(i) for i in np.flatnonzero(forecast[HELD_OUT].to_numpy())]
+    sample = middle_sample(held_out or list(range(forecast.sizes["sample"])))
+    data = _gif(forecast, sample, variable, horizon)
+    while len(data) > _MOST_BYTES and forecast.sizes["time"] > 2:
+        # from the end, so that the last time stays
+        forecast = forecast.isel(time=slice(None, None, -2)).isel(time=slice(None, None, -1))
+        data = _gif(forecast, sample, variable, horizon)
+    with Image.open(io.BytesIO(data)) as image:
+        width, height = image.size
+        image.seek(getattr(image, "n_frames", 1) - 1)
+        last = io.BytesIO()
+        image.convert("RGB").save(last, "PNG", optimize=True)
+    seen = "that training did not see" if held_out else "of training"
+    text = f"Sample {sample}, {seen}, from t = {_time(forecast, 0)} to {_time(forecast, -1)}."
+    return Picture(
+        _data_uri(data, "image/gif"),
+        width,
+        height,
+        f"Animation of truth, forecast and difference. {text}",
+        text,
+        still=_data_uri(last.getvalue(), "image/png"),
+    )
+
+
+def _gif(forecast: xr.Dataset, sample: int, variable: str, horizon: float | None) -> bytes:
+    speed = int(np.clip(forecast.sizes["time"] / _FILM_SECONDS, _SLOWEST, _FASTEST))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "film.gif"
+        animate_forecast(forecast, sample, path, variable, horizon, frames_per_second=speed)
+        return path.read_bytes()
+
+
+def _time(forecast: xr.Dataset, index: int) -> str:
+    return f"{float(forecast['time'][index]):g}"
+
+
+def _data_uri(data: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"

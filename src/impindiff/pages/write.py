@@ -1,0 +1,55 @@
+"""From a folder to the file of its page."""
+
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from impindiff.errors import InputError
+from impindiff.observations import require_writable, written_whole
+from impindiff.pages.blocks import Page
+from impindiff.pages.comparison import comparison_page
+from impindiff.pages.comparison_results import RESULTS
+from impindiff.pages.run import run_page
+
+_DEFAULT = "report.html"
+
+
+def write_report(folder: Path, out: Path | None = None) -> Path:
+    """Write a run or a comparison as one HTML page that needs no other file and no network.
+
+    **Arguments:**
+
+    - `folder`: of a run (`impindiff run`), or of a comparison, which has a results.json.
+    - `out`: the file to write, by default report.html in `folder`.
+
+    **Returns:** the path that was written.
+
+    **Raises:** `InputError` for a folder that is neither or has not ended, content that cannot be
+    read, or a file that cannot be written; nothing is written then.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: there is no such folder; give that of a run or a comparison")
+    out = folder / _DEFAULT if out is None else out
+    require_writable(out)
+    build = comparison_page if (folder / RESULTS).is_file() else run_page
+    text = render(build(folder))
+    with written_whole(out) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return out
+
+
+def render(page: Page) -> str:
+    """The page as HTML; all text in it is escaped."""
+    return _environment().get_template("page.html").render(page=page)
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("impindiff.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
