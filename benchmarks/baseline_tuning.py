@@ -58,11 +58,11 @@ SEARCH: dict[str, dict[str, tuple[Any, ...]]] = {
         "weight_decay": (0.0, 1e-4, 1.0),
     },
     "conv_lstm": {
-        "learning_rate": (3e-3, 1e-2, 1e-3, 3e-4),
+        "learning_rate": (1e-2, 3e-3, 1e-3, 3e-4),
         "forced": (False, True),
         "hidden": (8, 16),
         "kernel": (3, 5),
-        "layers": (2, 1),
+        "layers": (1, 2),
         "weight_decay": (0.0, 1e-4, 1.0),
     },
 }
@@ -241,12 +241,12 @@ def main() -> None:
     if options.json:
         before = json.loads(options.json.read_text()) if options.json.exists() else {}
         of_case = before.get(options.case, {}) | {
-            "precision": options.precision,
             "truth_seed": SEED,
             "persistence_percent": _rounded(float(np.mean(unchanged))),
         }
         for kind, trials in found.items():
             of_case[kind] = {
+                "precision": options.precision,
                 "budget_seconds": options.budget,
                 "trials": [{n: _rounded(v) for n, v in trial.items()} for trial in trials],
             }
