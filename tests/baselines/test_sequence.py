@@ -76,6 +76,13 @@ def test_times_that_differ_from_knots_by_rounding_are_those_knots():
     assert len(model._steps(np.asarray([1.0, 1.15])).levels) == 3
 
 
+def test_the_memory_stays_fresh_where_one_interval_is_observed():
+    u0 = fields(1, 5)
+    model = SequenceModel(Counting(rate=jnp.ones(())), (0.0, 0.1), (True,), (5,))
+    found = model(u0, (0.0, 0.1, 0.2, 0.3)) - u0
+    np.testing.assert_allclose(found[:, 0, 0], [0, 1, 2, 3], rtol=1e-12)
+
+
 def test_the_initial_time_alone():
     u0 = fields(2, 5)
     np.testing.assert_array_equal(counting()(u0, (1.0,))[0], u0)

@@ -55,6 +55,9 @@ class SequenceModel(eqx.Module):
     - with `with_time`, (t - knots[0]) / (knots[-1] - knots[0]), past 1 in a forecast;
     - each condition over its scale.
 
+    Where only one interval is observed, every step starts with a fresh memory: nothing in such data
+    teaches a network what to make of an old one.
+
     **Arguments:**
 
     - `network`: N.
@@ -123,6 +126,8 @@ class SequenceModel(eqx.Module):
 
         def advance(carry, step):
             u, memory = carry
+            if len(self.knots) == 2:
+                memory = jax.vmap(self.network.start)(u)
             following, memory = self._advance(u, memory, step, conditions)
             return (following, memory), following
 
