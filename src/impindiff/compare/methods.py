@@ -163,17 +163,8 @@ def _fewest_iterations(case: str) -> dict[str, Any]:
 
 
 # Found by benchmarks/baseline_tuning.py, on truths that no comparison uses.
-_TUNED: dict[str, dict[str, dict[str, Any]]] = {
-    "fno": {
-        "advection_diffusion_steady": {"method": {"width": 16, "modes": 12, "layers": 4}},
-    },
-    "conv_lstm": {
-        "advection_diffusion_steady": {
-            "method": {"hidden": 8, "kernel": 3, "layers": 1},
-            "training": {"weight_decay": 1.0},
-        },
-    },
-}
+_FNO = {"method": {"name": "fno", "width": 16, "modes": 12, "layers": 4}}
+_CONV_LSTM = {"method": {"name": "conv_lstm", "hidden": 8, "kernel": 3, "layers": 1}}
 
 
 def _black_boxes(case: str) -> list[Method]:
@@ -196,7 +187,7 @@ def _black_boxes(case: str) -> list[Method]:
             "black box",
             "no physics: a neural operator from one observation to the next, rolled out",
             searched,
-            merged(merged(common, {"method": {"name": "fno"}}), _TUNED["fno"].get(case, {})),
+            merged(common, _FNO),
         ),
         Method(
             "conv_lstm",
@@ -204,10 +195,7 @@ def _black_boxes(case: str) -> list[Method]:
             "black box",
             "no physics: a convolutional LSTM from one observation to the next, rolled out",
             searched,
-            merged(
-                merged(common, {"method": {"name": "conv_lstm"}}),
-                _TUNED["conv_lstm"].get(case, {}),
-            ),
+            merged(common, _CONV_LSTM),
         ),
         Method(
             "local_law",

@@ -7,7 +7,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field
 
 from impindiff.cases.configuration import StrictModel, merged
-from impindiff.compare.methods import Method, choose
+from impindiff.compare.methods import Method, choose, methods_of
 from impindiff.compare.studies import STUDIES, Point
 
 REQUEST = "comparison.yaml"
@@ -19,8 +19,8 @@ _EVERY = {
     "burgers": 0.1,
 }
 _QUICK: dict[str, Any] = {"grid": {"cells": [64, 32]}}
-_QUICK_INFILTRATION: dict[str, Any] = {}
-QUICK_BUDGET = 6.0
+QUICK_BUDGET = 5.0
+_NOT_QUICK = ("diffrax_kvaerno5", "rk4_same_step", "forward_euler_equal_error")
 
 
 class Request(StrictModel):
@@ -29,7 +29,7 @@ class Request(StrictModel):
     - `methods`: names, see `methods_of`; null: all.
     - `seeds`: how many: seed k is that of network, truth and observations.
     - `budget`: seconds of training of each run; null: each method's number of steps.
-    - `quick`: a coarser grid, one seed and a small budget, for a first look.
+    - `quick`: a coarser grid, fewer methods, one seed and a small budget, for a first look.
     - `study`: one of `STUDIES`; null: the methods, side by side.
     - `overrides`: of the case's configuration, the same for every method.
     """
@@ -87,6 +87,8 @@ def rows_of(request: Request) -> list[Row]:
     Raises `InputError` for a case or method that there is not, or a study that does not fit.
     """
     names = list(request.methods) if request.methods is not None else None
+    if request.quick and names is None:
+        names = [name for name in methods_of(request.case) if name not in _NOT_QUICK]
     if request.study is None:
         return [Row(m.name, m.title, m, None) for m in choose(request.case, names)]
     study = STUDIES[request.study]

@@ -13,7 +13,7 @@ from impindiff import run_directory
 from impindiff.cases import get_case
 from impindiff.cases.configuration import load_settings
 from impindiff.compare.request import Request, Row, folder_of, rows_of
-from impindiff.compare.runner import FAILURE, MEASURED, STEPS, comparison_times
+from impindiff.compare.runner import FAILURE, MEASURED, STEPS, comparison_times, is_done
 
 RESULTS = "results.json"
 # In percent: a forecast that far off is on its way to infinity.
@@ -80,7 +80,9 @@ def _row(row: Row, request: Request, out: Path, times: dict[str, float | None]) 
     steps = run_directory.read_json(out / STEPS) if (out / STEPS).is_file() else {}
     runs = []
     if method.not_run is None:
-        runs = [_run(folder_of(row, seed, out), seed, out, times) for seed in range(request.seeds)]
+        folders = [(folder_of(row, seed, out), seed) for seed in range(request.seeds)]
+        # an interrupted comparison has runs that are still to come
+        runs = [_run(folder, seed, out, times) for folder, seed in folders if is_done(folder)]
     overrides = row.overrides(0, request)
     return {
         "name": row.name,
@@ -104,8 +106,8 @@ def _run(folder: Path, seed: int, out: Path, times: dict[str, float | None]) -> 
     found: dict[str, Any] = {
         "seed": seed,
         "folder": folder.relative_to(out).as_posix(),
-        "status": "failed",
-        "message": "not run yet",
+        "status": "ok",
+        "message": None,
         "error_percent": dict.fromkeys(times),
         "step": None,
         "largest_step": None,
@@ -116,11 +118,7 @@ def _run(folder: Path, seed: int, out: Path, times: dict[str, float | None]) -> 
         blown_up = "NaN or infinite" in message or "not finite" in message
         return found | {"status": "blow-up" if blown_up else "failed", "message": message}
     if (folder / MEASURED).is_file():
-        return (
-            found | {"status": "ok", "message": None} | run_directory.read_json(folder / MEASURED)
-        )
-    if not (folder / "metrics.json").is_file():
-        return found
+        return found | run_directory.read_json(folder / MEASURED)
     metrics = run_directory.read_json(folder / "metrics.json")
     errors = _errors(metrics["forecast"]["error_vs_time"], times)
     wrong = [name for name, t in times.items() if t is not None and _is_blown_up(errors[name])]

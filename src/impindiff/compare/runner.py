@@ -24,6 +24,7 @@ from impindiff.observations import Trajectories
 FAILURE, MEASURED, STEPS = "failure.json", "measured.json", "steps.json"
 LOG = "log.txt"
 _COMPILED = ".compiled"
+_NO_MEMORY = "of temporary memory"
 # Of the largest step that is stable with the true coefficients; training passes through others.
 _SAFETY = 0.9
 # A run may take so many budgets and so many seconds more, for data, compilation and figures.
@@ -65,10 +66,13 @@ def run_comparison(
     for row in rows:
         if row.method.not_run is not None:
             continue
-        planned = None
+        planned = failure = None
         for seed in range(request.seeds):
             folder = folder_of(row, seed, out)
-            if not is_done(folder):
+            if failure is not None and _NO_MEMORY in failure:  # no other seed has more
+                folder.mkdir(parents=True, exist_ok=True)
+                run_directory.write_json(folder / FAILURE, {"message": failure})
+            elif not is_done(folder):
                 start = time.perf_counter()
                 settings = _settings(case, request, row, seed, out, steps, planned)
                 failure = _run(case.name, settings, folder, request, out)
@@ -79,7 +83,7 @@ def run_comparison(
 
 def is_done(folder: Path) -> bool:
     """Whether a run has ended, well or not."""
-    return (folder / "metrics.json").is_file() or (folder / FAILURE).is_file()
+    return any((folder / name).is_file() for name in ("metrics.json", FAILURE, MEASURED))
 
 
 def comparison_times(case: Case, settings: Any) -> dict[str, float | None]:
