@@ -10,7 +10,7 @@ from impindiff.cases import get_case
 from impindiff.cases.configuration import load_configuration, load_settings, nested_overrides
 from impindiff.compare.figures import draw
 from impindiff.compare.request import QUICK_BUDGET, REQUEST, Request, rows_of
-from impindiff.compare.results import write_results
+from impindiff.compare.results import BLOWN_UP, write_results
 from impindiff.compare.runner import Outcome, run_comparison
 from impindiff.compare.studies import STUDIES
 from impindiff.errors import InputError
@@ -93,7 +93,7 @@ def comparison_table(results: dict[str, Any]) -> Table:
         table.add_column(column, justify="right")
     for row in results["methods"]:
         if row["not_run"] is not None:
-            table.add_row(row["title"], f"not run: {row['not_run']}")
+            table.add_row(row["name"], "not run")
             continue
         mean, spread = row["mean"], row["spread"]
         errors = [
@@ -102,7 +102,7 @@ def comparison_table(results: dict[str, Any]) -> Table:
         ]
         failed = f"{row['failures']} of {len(row['runs'])}" if row["failures"] else "-"
         cost = [_number(mean[name]) for name in ("seconds_per_step", "temporary_mb", "steps")]
-        table.add_row(row["title"], *errors, failed, *cost)
+        table.add_row(row["name"], *errors, failed, *cost)
     return table
 
 
@@ -126,6 +126,8 @@ def _check(request: Request) -> None:
 def _with_spread(mean: float | None, spread: float | None) -> str:
     if mean is None:
         return "-"
+    if mean > BLOWN_UP:
+        return "blew up"
     return _number(mean) + ("" if spread is None else f" +- {spread:.1g}")
 
 

@@ -17,7 +17,7 @@ from impindiff.compare.runner import FAILURE, MEASURED, STEPS, comparison_times,
 
 RESULTS = "results.json"
 # In percent: a forecast that far off is on its way to infinity.
-_BLOWN_UP = 1000.0
+BLOWN_UP = 1000.0
 _NUMBERS = (
     "seconds_per_step",
     "compile_seconds",
@@ -152,7 +152,7 @@ def _errors(
 
 
 def _is_blown_up(percent: float | None) -> bool:
-    return percent is None or percent > _BLOWN_UP
+    return percent is None or percent > BLOWN_UP
 
 
 def _over_runs(runs: list[dict[str, Any]], statistic: Any, least: int) -> dict[str, Any]:
