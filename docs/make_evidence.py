@@ -1,0 +1,90 @@
+"""Redo the comparisons, keep what they found, write docs/evidence.md.
+
+python docs/make_evidence.py             # all of them anew (two hours on two cores)
+python docs/make_evidence.py steady      # those named
+python docs/make_evidence.py --table     # only the page, from what is stored
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from claims import CLAIMS
+from evidence_tables import compared, studied
+from stored import COMPARISONS, STORED, STUDIES, command_of, load
+
+PAGE = Path(__file__).parent / "evidence.md"
+ROOT = Path(__file__).parents[1]
+
+HEAD = """# Evidence
+
+What the method claims, how each claim was tested, and what came out, whichever way. This page is
+written by `python docs/make_evidence.py --table` from stored results; no number in it is typed. The
+command beside each table redoes it, resumable with `--resume`; `impindiff report DIR` makes a page
+of it with every training curve, and with how each method was tuned.
+
+All methods see the same data, the same observations and the same seconds of training (compilation
+not counted). Errors are relative L1 norms over held-out samples, in percent: the mean over seeds,
++- their standard deviation where there are several. A seed is one of the true field, of the initial
+fields, of the observations and of the network. What blew up is counted, not left out.
+"""
+
+
+def redo(name: str) -> None:
+    """One comparison, in a folder that is thrown away once its results are kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / name
+        words = command_of(name).split()[1:]
+        subprocess.run([sys.executable, "-m", "impindiff", *words, "--out", str(out)], check=True)
+        keep(name, out)
+
+
+def keep(name: str, out: Path) -> None:
+    """What stays of a comparison: its results and its figures."""
+    STORED.mkdir(parents=True, exist_ok=True)
+    shutil.copy(out / "results.json", STORED / f"{name}.json")
+    for figure in sorted((out / "figures").glob("*.png")):
+        shutil.copy(figure, STORED / f"{name}_{figure.name}")
+
+
+def page() -> str:
+    """The whole of docs/evidence.md."""
+    parts = [HEAD, "## Claims\n"]
+    parts += ["| claim | how it is tested | figure | verdict |", "|---|---|---|---|"]
+    parts += [f"| {c.claim} | {c.test} | {c.figure()} | {c.verdict()} |" for c in CLAIMS]
+    parts.append("\n## Methods side by side\n")
+    parts += [compared(name, title) for name, title in COMPARISONS.items()]
+    parts.append("## Studies\n")
+    parts += [studied(name, title) for name, title in STUDIES.items()]
+    first = load(next(iter(COMPARISONS)))
+    machine = first["machine"]
+    parts.append(
+        f"Taken on {machine['system']}, {machine['cores']} cores, {machine['memory_gb']:.0f} GB, "
+        + ", ".join(f"{name} {version}" for name, version in first["versions"].items())
+        + "."
+    )
+    return "\n".join(parts) + "\n"
+
+
+def main() -> None:
+    arguments = sys.argv[1:]
+    if "--table" not in arguments:
+        for name in arguments or [*COMPARISONS, *STUDIES]:
+            redo(name)
+        if not arguments:
+            check = [
+                sys.executable,
+                "validation/gradient.py",
+                "--json",
+                "docs/results/gradient.json",
+            ]
+            subprocess.run(check, check=True, cwd=ROOT)
+    PAGE.write_text(page())
+    print(json.dumps({"page": str(PAGE.relative_to(ROOT)), "claims": len(CLAIMS)}))
+
+
+if __name__ == "__main__":
+    main()
