@@ -10,7 +10,6 @@ _TIMES = {
     "horizon": "horizon,",
     "twice_horizon": "twice the horizon,",
 }
-_BLOWN_UP = 1000.0
 
 
 def compared(name: str, title: str) -> str:
@@ -33,7 +32,8 @@ def compared(name: str, title: str) -> str:
             continue
         mean, spread = row["mean"], row["spread"]
         errors = [
-            percent(mean["error_percent"][key], spread["error_percent"][key]) for key in shown
+            percent(mean["error_percent"][key], spread["error_percent"][key], row["failures"])
+            for key in shown
         ]
         count = len(row["runs"])
         failed = f"**{row['failures']} of {count}**" if row["failures"] else f"0 of {count}"
@@ -62,12 +62,10 @@ def _figures(name: str, title: str) -> list[str]:
 _OF_METHODS = ("error_vs_time", "error_vs_cost")
 
 
-def percent(mean: float | None, spread: float | None) -> str:
+def percent(mean: float | None, spread: float | None, failures: int) -> str:
     """An error with its spread."""
     if mean is None:
-        return "-"
-    if mean > _BLOWN_UP:
-        return "blew up"
+        return "failed" if failures else "-"
     return number(mean) + ("" if spread is None else f" +- {spread:.2g}") + " %"
 
 

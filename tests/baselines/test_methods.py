@@ -27,7 +27,8 @@ SMALL = {
 
 def prepared(case_name="advection_diffusion_steady", **given):
     case = get_case(case_name)
-    settings = load_settings(case.settings, merged(SMALL, given))
+    small = {"grid": {"cells": [8]}} if "infiltration" in case_name else SMALL
+    settings = load_settings(case.settings, merged(small, given))
     case = with_method(case, settings)
     trajectories = case.reference(settings)
     held_out = case.held_out(settings)
@@ -90,11 +91,6 @@ def test_diffrax_refuses_a_component_without_inertia():
     case, settings, data = prepared(
         "vapor_infiltration_closure",
         method={"name": "diffrax"},
-        grid={"cells": [8]},
-        truth={},
-        field={},
-        forecast={},
-        training={},
     )
     loss, model = loss_of(case, settings, data)
     with pytest.raises(InputError, match=r"no inertia.*physics\.storage"):
@@ -116,10 +112,18 @@ def upwind_coefficients(velocity, diffusivity, grid):
     return jnp.asarray(rows)[:, None, None] * jnp.ones((1, *grid.cells))
 
 
+def local_law(grid, degree):
+    outputs = LocalLaw.components(grid.ndim, degree)
+    field = ipd.ConditionalField(
+        outputs, grid.lower, grid.upper, width=4, depth=1, key=jax.random.key(0)
+    )
+    return LocalLaw(grid, field, degree)
+
+
 def test_upwind_advection_with_diffusion_is_a_local_law():
     grid = ipd.Grid((0.0, 0.0), (2.0, 1.0), (12, 8))
     velocity, diffusivity = (0.7, 0.3), 0.02
-    law = LocalLaw(grid, eqx.nn.Identity(), 1)
+    law = local_law(grid, 1)
     u = jax.random.normal(jax.random.key(0), grid.cells)
     found = law.tendency(jnp.zeros(()), u, upwind_coefficients(velocity, diffusivity, grid))
     v = jnp.asarray(velocity)[:, None, None] * jnp.ones((2, *grid.cells))
@@ -128,7 +132,7 @@ def test_upwind_advection_with_diffusion_is_a_local_law():
 
 def test_the_quadratic_law_contains_the_gradient_of_half_the_square():
     grid = ipd.Grid((0.0,), (1.0,), (10,), boundary=(Neumann(),))
-    law = LocalLaw(grid, eqx.nn.Identity(), 2)
+    law = local_law(grid, 2)
     u = jax.random.normal(jax.random.key(0), grid.cells)
     # rows: u itself; left and right, linear; left and right, quadratic
     coefficients = jnp.array([0.0, 0.0, 0.0, 0.5, -0.5])[:, None] * jnp.ones((1, 10))
@@ -171,11 +175,6 @@ def test_a_black_box_is_given_time_and_conditions_where_the_case_has_them():
     case, settings, data = prepared(
         "vapor_infiltration_closure",
         method={"name": "fno", "width": 4, "modes": 2, "layers": 1, "fit_to": "trajectory"},
-        grid={"cells": [8]},
-        truth={},
-        field={},
-        forecast={},
-        training={},
     )
     loss, model = loss_of(case, settings, data)
     assert len(model.condition_scales) == 1

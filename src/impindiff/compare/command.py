@@ -10,7 +10,7 @@ from impindiff.cases import get_case
 from impindiff.cases.configuration import load_configuration, load_settings, nested_overrides
 from impindiff.compare.figures import draw
 from impindiff.compare.request import QUICK_BUDGET, REQUEST, Request, rows_of
-from impindiff.compare.results import BLOWN_UP, write_results
+from impindiff.compare.results import write_results
 from impindiff.compare.runner import Outcome, run_comparison
 from impindiff.compare.studies import STUDIES
 from impindiff.errors import InputError
@@ -97,7 +97,9 @@ def comparison_table(results: dict[str, Any]) -> Table:
             continue
         mean, spread = row["mean"], row["spread"]
         errors = [
-            _with_spread(mean["error_percent"][name], spread["error_percent"][name])
+            _with_spread(
+                mean["error_percent"][name], spread["error_percent"][name], row["failures"]
+            )
             for name in shown
         ]
         failed = f"{row['failures']} of {len(row['runs'])}" if row["failures"] else "-"
@@ -123,11 +125,9 @@ def _check(request: Request) -> None:
         load_settings(case.settings, row.overrides(0, request))
 
 
-def _with_spread(mean: float | None, spread: float | None) -> str:
+def _with_spread(mean: float | None, spread: float | None, failures: int) -> str:
     if mean is None:
-        return "-"
-    if mean > BLOWN_UP:
-        return "blew up"
+        return "failed" if failures else "-"
     return _number(mean) + ("" if spread is None else f" +- {spread:.1g}")
 
 

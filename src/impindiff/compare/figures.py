@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from impindiff import report, run_directory
+from impindiff.compare.results import is_blown_up
 from impindiff.compare.studies import STUDIES
 from impindiff.report import Points
 
@@ -56,7 +57,8 @@ def _along_time(row: dict[str, Any], out: Path) -> Points | None:
         path = out / run["folder"] / "metrics.json"
         if path.is_file():
             stored = run_directory.read_json(path)["forecast"]["error_vs_time"]
-            curves.append([[t, np.nan if p is None else p] for t, p in stored])
+            # a line ends where its forecast is on its way to infinity
+            curves.append([[t, np.nan if is_blown_up(p) else p] for t, p in stored])
     if not curves:
         return None
     found = np.asarray(curves, float)

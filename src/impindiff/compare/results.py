@@ -17,7 +17,7 @@ from impindiff.compare.runner import FAILURE, MEASURED, STEPS, comparison_times,
 
 RESULTS = "results.json"
 # In percent: a forecast that far off is on its way to infinity.
-BLOWN_UP = 1000.0
+_BLOWN_UP = 1000.0
 _NUMBERS = (
     "seconds_per_step",
     "compile_seconds",
@@ -121,7 +121,7 @@ def _run(folder: Path, seed: int, out: Path, times: dict[str, float | None]) -> 
         return found | run_directory.read_json(folder / MEASURED)
     metrics = run_directory.read_json(folder / "metrics.json")
     errors = _errors(metrics["forecast"]["error_vs_time"], times)
-    wrong = [name for name, t in times.items() if t is not None and _is_blown_up(errors[name])]
+    wrong = [name for name, t in times.items() if t is not None and is_blown_up(errors[name])]
     train = metrics["train"]
     return found | {
         "status": "blow-up" if wrong else "ok",
@@ -151,19 +151,23 @@ def _errors(
     return found
 
 
-def _is_blown_up(percent: float | None) -> bool:
-    return percent is None or percent > BLOWN_UP
+def is_blown_up(percent: float | None) -> bool:
+    """Whether an error is that of a forecast on its way to infinity, or past it."""
+    return percent is None or percent > _BLOWN_UP
 
 
 def _over_runs(runs: list[dict[str, Any]], statistic: Any, least: int) -> dict[str, Any]:
-    """A statistic of each number over the runs that have it, None if fewer than `least` do."""
+    """A statistic of each number over the runs that have it, None if fewer than `least` do.
 
-    def of(values: list[float | None]) -> float | None:
+    Errors of what has blown up are left out: such runs are counted instead.
+    """
+
+    def of(values: Sequence[float | int | None]) -> float | None:
         there = [v for v in values if v is not None]
         return float(statistic(there)) if len(there) >= least else None
 
     errors = {
-        name: of([run["error_percent"][name] for run in runs])
+        name: of([None if is_blown_up(e := run["error_percent"][name]) else e for run in runs])
         for name in (runs[0]["error_percent"] if runs else ())
     }
     return {"error_percent": errors} | {

@@ -1,0 +1,100 @@
+"""What a comparison consists of: methods, seeds, studies, and what each run changes."""
+
+from pathlib import Path
+
+import pytest
+
+from impindiff.cases import get_case
+from impindiff.cases.configuration import load_settings
+from impindiff.compare.methods import COMPARED_CASES, choose, methods_of
+from impindiff.compare.request import Request, folder_of, rows_of
+from impindiff.compare.studies import STUDIES
+from impindiff.errors import InputError
+
+CASE = "advection_diffusion_steady"
+
+
+@pytest.mark.parametrize("case", COMPARED_CASES)
+def test_every_method_of_every_case_is_a_valid_configuration_and_says_how_it_was_tuned(case):
+    settings = get_case(case).settings
+    for row in rows_of(Request(case=case)):
+        assert row.method.description
+        assert row.method.tuning
+        if row.method.not_run is None:
+            load_settings(settings, row.overrides(0, Request(case=case)))
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_study_is_a_row_for_each_method_and_point(study):
+    request = Request(case=CASE, study=study)
+    rows = rows_of(request)
+    names = [row.name for row in rows]
+    assert len(set(names)) == len(names)
+    assert {row.method.name for row in rows} == set(STUDIES[study].methods)
+    for row in rows:
+        load_settings(get_case(CASE).settings, row.overrides(0, request))
+
+
+def test_a_seed_is_of_network_truth_and_observations():
+    request = Request(case=CASE, methods=("implicit",), seeds=3)
+    settings = load_settings(get_case(CASE).settings, rows_of(request)[0].overrides(2, request))
+    assert (settings.seed, settings.truth.seed, settings.observations.seed) == (2, 2, 2)
+
+
+def test_a_method_overrides_the_request_and_a_point_of_a_study_the_method():
+    request = Request(
+        case=CASE,
+        methods=("unrolled",),
+        study="memory_iterations",
+        overrides={"gradient": {"name": "jacobian_free"}, "training": {"steps": 7}},
+    )
+    given = rows_of(request)[0].overrides(0, request)
+    assert given["gradient"]["name"] == "unrolled"
+    assert given["solver"]["max_krylov_iterations"] == 5
+    assert given["training"]["steps"] == 7
+
+
+def test_quick_is_coarser_and_leaves_the_slowest_out():
+    request = Request(case=CASE, quick=True)
+    names = [row.name for row in rows_of(request)]
+    assert "implicit" in names
+    assert "diffrax_kvaerno5" not in names
+    assert rows_of(request)[0].overrides(0, request)["grid"]["cells"] == [64, 32]
+
+
+def test_folders_are_by_method_and_seed():
+    row = rows_of(Request(case=CASE, methods=("fno",)))[0]
+    assert folder_of(row, 1, Path("out")) == Path("out/runs/fno/seed-1")
+
+
+@pytest.mark.parametrize(
+    ("request_", "command"),
+    [
+        (Request(case=CASE, seeds=3, budget=20), f"{CASE} --seeds 3 --budget 20"),
+        (Request(case=CASE, quick=True, budget=5.0), f"{CASE} --quick"),
+        (
+            Request(
+                case=CASE,
+                methods=("fno", "rk4"),
+                study="noise",
+                overrides={"physics": {"diffusivity": 0.01}},
+            ),
+            f"{CASE} --study noise --methods fno,rk4 --seeds 1 --set physics.diffusivity=0.01",
+        ),
+    ],
+)
+def test_the_command_that_makes_the_same(request_, command):
+    assert request_.command() == f"impindiff compare {command}"
+
+
+def test_what_there_is_not_is_refused_with_what_there_is():
+    with pytest.raises(InputError, match=r"no method 'fnoo'; methods: implicit"):
+        choose(CASE, ["fnoo"])
+    with pytest.raises(InputError, match=r"burgers_public has no comparison; cases that have"):
+        methods_of("burgers_public")
+
+
+def test_methods_that_cannot_solve_a_case_say_why():
+    methods = methods_of("vapor_infiltration_closure")
+    assert "inertia" in (methods["rk4"].not_run or "")
+    assert methods["implicit"].not_run is None

@@ -1,0 +1,112 @@
+"""The table of a comparison, from the folders of its runs."""
+
+import json
+
+import numpy as np
+import pytest
+
+from impindiff import run_directory
+from impindiff.cases import get_case
+from impindiff.cases.configuration import load_settings
+from impindiff.compare.command import comparison_table
+from impindiff.compare.figures import draw
+from impindiff.compare.request import Request, folder_of, rows_of
+from impindiff.compare.results import collect, write_results
+
+CASE = "advection_diffusion_steady"
+TIMES = (0.05, 0.1, 0.2, 0.4)
+
+
+def metrics(errors, seconds=0.1):
+    train = {
+        "seconds": 10.0,
+        "steps": 50,
+        "final_loss": 1e-3,
+        "compile_seconds": 2.0,
+        "seconds_per_step": seconds,
+        "temporary_mb": 5.0,
+        "parameters": 100,
+        "observations": 64,
+    }
+    pairs = [[0.0, 0.0], *([t, e] for t, e in zip(TIMES, errors, strict=True))]
+    return {
+        "forecast": {"error_vs_time": pairs},
+        "train": train,
+        "memory": {"peak_rss_mb": 500.0},
+    }
+
+
+def store(out, request, name, seed, found):
+    row = next(row for row in rows_of(request) if row.name == name)
+    folder = folder_of(row, seed, out)
+    folder.mkdir(parents=True)
+    settings = load_settings(get_case(CASE).settings, {"stepper": {"dt": 0.01}})
+    run_directory.write_configuration(folder, settings)
+    name = "metrics.json" if "train" in found else "failure.json"
+    (folder / name).write_text(json.dumps(found))
+
+
+@pytest.fixture
+def three(tmp_path):
+    """A method with two runs, one that blows up in one run of two, one that fails in training."""
+    request = Request(case=CASE, methods=("implicit", "rk4", "fno"), seeds=2)
+    store(tmp_path, request, "implicit", 0, metrics((1.0, 2.0, 3.0, 4.0), 0.1))
+    store(tmp_path, request, "implicit", 1, metrics((3.0, 4.0, 5.0, 6.0), 0.3))
+    store(tmp_path, request, "rk4", 0, metrics((1.0, 2.0, 3.0, None)))
+    store(tmp_path, request, "rk4", 1, metrics((1.0, 2.0, 3.0, 4.0)))
+    message = "training step 3: the residual is NaN or infinite"
+    store(tmp_path, request, "fno", 0, {"message": message})
+    return request, tmp_path
+
+
+def rows(request, out):
+    return {row["name"]: row for row in collect(request, out)["methods"]}
+
+
+def test_mean_and_spread_are_over_seeds(three):
+    row = rows(*three)["implicit"]
+    assert row["mean"]["error_percent"] == {
+        "training_end": 2.0,
+        "twice_training": 3.0,
+        "horizon": 4.0,
+        "twice_horizon": 5.0,
+    }
+    assert row["spread"]["error_percent"]["horizon"] == pytest.approx(np.sqrt(2))
+    assert row["mean"]["seconds_per_step"] == pytest.approx(0.2)
+    assert row["failures"] == 0
+
+
+def test_one_that_blows_up_is_counted_and_leaves_the_other(three):
+    row = rows(*three)["rk4"]
+    assert row["failures"] == 1
+    assert [run["status"] for run in row["runs"]] == ["blow-up", "ok"]
+    assert "t = 0.4" in row["runs"][0]["message"]
+    assert row["mean"]["error_percent"]["twice_horizon"] == 4.0
+    assert row["spread"]["error_percent"]["twice_horizon"] is None
+
+
+def test_a_failure_in_training_keeps_its_reason_and_a_run_to_come_is_none(three):
+    row = rows(*three)["fno"]
+    assert row["failures"] == 1
+    assert len(row["runs"]) == 1
+    assert row["runs"][0]["status"] == "blow-up"
+    assert row["mean"]["error_percent"]["horizon"] is None
+
+
+def test_table_and_figures_come_of_the_results(three):
+    request, out = three
+    results = write_results(request, out)
+    assert json.loads((out / "results.json").read_text()) == results
+    draw(results, out)
+    assert {path.name for path in (out / "figures").iterdir()} == {
+        "error_vs_time.png",
+        "error_vs_cost.png",
+    }
+    table = comparison_table(results)
+    assert table.row_count == 3
+
+
+def test_a_forecast_that_is_finite_but_far_off_has_blown_up(tmp_path):
+    request = Request(case=CASE, methods=("implicit",))
+    store(tmp_path, request, "implicit", 0, metrics((1.0, 2.0, 3.0, 4000.0)))
+    assert rows(request, tmp_path)["implicit"]["failures"] == 1
