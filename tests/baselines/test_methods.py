@@ -74,7 +74,7 @@ def test_diffrax_forecasts_where_the_field_changes_in_time():
     times = data.trajectories.times
     found, failure = case.forecast(settings, model, data.trajectories, [0, 1, 2], times)
     assert failure is None
-    np.testing.assert_allclose(np.moveaxis(found, 0, 1), data.trajectories.field, atol=1e-6)
+    np.testing.assert_allclose(np.moveaxis(found, 0, 1), data.trajectories.field, atol=5e-6)
 
 
 def test_diffrax_out_of_steps_is_a_failure_that_names_the_samples():
@@ -157,7 +157,7 @@ def test_black_boxes_see_the_observations_of_the_case(name, fit_to):
         seen = np.moveaxis(data.trajectories.field[data.training], 0, 1)
         predicted = model.next_observations(jnp.asarray(seen))
     truth = np.moveaxis(data.trajectories.field[data.training][:, 1:], 0, 1)
-    expected = np.sum((predicted - truth) ** 2) / np.sum(truth**2)
+    expected = float(np.sum((predicted - truth) ** 2) / np.sum(truth**2))
     assert value(loss, model) == pytest.approx(expected, rel=1e-12)
     assert case.latent_fields(model, data.trajectories.times) == {}
     forecast, failure = case.forecast(settings, model, data.trajectories, [2], np.array([0, 0.1]))

@@ -154,9 +154,9 @@ class InfiltrationCase(Case[V]):
         computed = settings.data.path is None and settings.observations.noise > 0
         values = plant.noisy(exact, settings.observations.seed) if computed else exact
         prepare = Specimens.of(trajectories, data.training)
-        model = self.model(settings, jax.random.key(0))
         return TrajectoryLoss(
-            u0=prepare(model)[1],
+            # only its shape counts: `prepare` gives the model's own
+            u0=prepare(true_model(settings))[1],
             times=(float(trajectories.times[0]), *times),
             values=jnp.asarray(values),
             observe=plant,
