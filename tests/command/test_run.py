@@ -43,7 +43,12 @@ def test_metrics_have_the_agreed_keys(finished):
     metrics = json.loads((finished / "metrics.json").read_text())
     assert set(metrics["forecast"]["relative_l1_percent"]) == {"held_out", "train"}
     assert set(metrics["latent"]["relative_l1_percent"]) == {"velocity_x", "velocity_y"}
-    assert set(metrics["train"]) == {"seconds", "steps", "final_loss"}
+    assert set(metrics["train"]) == {
+        "seconds", "steps", "final_loss", "compile_seconds", "seconds_per_step", "temporary_mb",
+        "parameters", "observations",
+    }  # fmt: skip
+    # 2 training samples at one time, on 24 x 12 cells
+    assert metrics["train"]["observations"] == 2 * 24 * 12
     assert metrics["train"]["steps"] == 40
     assert metrics["solver"]["failed_solves"] == 0
     assert metrics["solver"]["iterations_mean"] == 1.0

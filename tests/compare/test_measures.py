@@ -1,0 +1,55 @@
+"""Studies that train nothing: memory against iterations, stable steps against the grid."""
+
+import itertools
+import json
+
+import pytest
+
+from impindiff.cases import get_case
+from impindiff.cases.configuration import load_settings, merged
+from impindiff.compare.figures import draw
+from impindiff.compare.measures import temporary_memory
+from impindiff.compare.request import Request
+from impindiff.compare.results import write_results
+from impindiff.compare.runner import run_comparison
+
+CASE = "advection_diffusion_steady"
+SMALL = {
+    "grid": {"cells": [16, 8]},
+    "truth": {"dt": 5e-3, "training_samples": 2, "held_out_samples": 1},
+    "field": {"width": 8, "depth": 2},
+}
+
+
+def memory(gradient, iterations):
+    solver = {"max_iterations": 1, "max_krylov_iterations": iterations}
+    given = merged(SMALL, {"gradient": {"name": gradient}, "solver": solver})
+    case = get_case(CASE)
+    return temporary_memory(case, load_settings(case.settings, given))["temporary_mb"]
+
+
+def test_memory_grows_with_the_iterations_of_the_naive_gradient_only():
+    assert memory("implicit_adjoint", 4) == memory("implicit_adjoint", 16)
+    state = 2 * 16 * 8 * 8 / 1e6
+    # 5 steps of 12 more iterations, each of which keeps several states
+    assert memory("unrolled", 16) - memory("unrolled", 4) > 5 * 12 * state
+
+
+def test_a_study_of_stability_needs_no_training(tmp_path):
+    request = Request(
+        case=CASE, study="stability", methods=("forward_euler_same_step",), overrides=SMALL
+    )
+    run_comparison(request, tmp_path)
+    found = write_results(request, tmp_path)["methods"]
+    steps = [row["mean"]["largest_step"] for row in found]
+    assert [row["x"] for row in found] == [32, 64, 128, 256]
+    # transport halves the step when cells are halved, diffusion takes a quarter
+    assert all(1.5 < coarse / fine < 4.5 for coarse, fine in itertools.pairwise(steps))
+    draw(json.loads((tmp_path / "results.json").read_text()), tmp_path)
+    assert (tmp_path / "figures" / "stability.png").is_file()
+
+
+@pytest.mark.parametrize("method", ["implicit"])
+def test_a_row_that_is_not_done_has_no_runs(method, tmp_path):
+    request = Request(case=CASE, study="memory_steps", methods=(method,))
+    assert all(row["runs"] == [] for row in write_results(request, tmp_path)["methods"])

@@ -1,0 +1,81 @@
+"""What a training step costs, and how many of them fit into a time."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import impindiff as ipd
+from impindiff.observations import Sensors
+from impindiff.training import TrainingError, TrajectoryLoss, adam, fit, steps_within
+from impindiff.training.compiled_step import compile_step, seconds_per_step
+from impindiff.training.fit import require_memory
+
+
+class Decay(ipd.HybridModel):
+    grid: ipd.Grid
+    rate: jax.Array
+
+    def tendency(self, t, u, latent):
+        return -self.rate * u
+
+
+MODEL = Decay(ipd.Grid((0.0,), (1.0,), (4,)), jnp.asarray(1.0))
+LOSS = TrajectoryLoss(
+    u0=jnp.ones((1, 4)),
+    times=(0.0, 0.1),
+    values=0.8 * jnp.ones((1, 1, 4)),
+    observe=Sensors((4,)),
+    stepper=ipd.BackwardEuler(),
+    dt=0.05,
+)
+OPTIMIZER = adam("constant", 0.1, 10)
+
+
+def test_temporary_memory_is_that_of_the_program():
+    def step(x):
+        # two intermediate results that cannot be fused away
+        return jnp.sort(jnp.sin(x))[::-1].cumsum()
+
+    small, large = (compile_step(step, jnp.ones(n)).temporary_mb for n in (1000, 100000))
+    assert small is not None
+    assert large is not None
+    assert large > 50 * small > 0
+
+
+def test_the_pace_is_a_median_without_the_first():
+    compiled = compile_step(lambda x: x + 1, jnp.ones(3))
+    assert 0 < seconds_per_step(compiled, jnp.ones(3)) < 0.1
+
+
+def test_steps_fit_into_the_time_and_are_at_least_one_and_at_most_those_asked_for():
+    assert steps_within(1e-9, MODEL, LOSS, OPTIMIZER, most=50)[0] == 1
+    assert steps_within(1e9, MODEL, LOSS, OPTIMIZER, most=50)[0] == 50
+
+
+def test_the_compiled_step_serves_the_training(tmp_path):
+    _, compiled = steps_within(1.0, MODEL, LOSS, OPTIMIZER, most=3)
+    options: dict[str, Any] = {"steps": 3, "log_every": 1, "save_every": 3}
+    ahead = fit(MODEL, LOSS, OPTIMIZER, tmp_path / "a", compiled=compiled, **options)
+    own = fit(MODEL, LOSS, OPTIMIZER, tmp_path / "b", **options)
+    np.testing.assert_array_equal(ahead.model.rate, own.model.rate)
+    assert ahead.compile_seconds == compiled.compile_seconds
+    assert 0 < own.seconds_per_step < own.seconds
+    assert own.temporary_mb == compiled.temporary_mb
+
+
+def test_a_step_that_needs_more_memory_than_there_is_is_refused():
+    require_memory(None)
+    require_memory(1.0)
+    with pytest.raises(TrainingError, match=r"1000000\.0 GB of temporary memory, this machine has"):
+        require_memory(1e9)
+
+
+def test_weight_decay_pulls_towards_zero(tmp_path):
+    decaying = adam("constant", 0.1, 10, weight_decay=1.0)
+    options: dict[str, Any] = {"steps": 1, "log_every": 1, "save_every": 1}
+    plain = fit(MODEL, LOSS, OPTIMIZER, tmp_path / "a", **options).model.rate
+    decayed = fit(MODEL, LOSS, decaying, tmp_path / "b", **options).model.rate
+    assert float(plain - decayed) == pytest.approx(0.1 * 1.0, rel=1e-6)
