@@ -1,6 +1,7 @@
 """What stands in place of a case's model or solver: the same data, loss and workflow."""
 
 import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,6 +11,7 @@ import pytest
 
 import impindiff as ipd
 from impindiff.baselines import with_method
+from impindiff.baselines.emulator import EmulatorLoss
 from impindiff.baselines.local_law import LocalLaw
 from impindiff.cases import Data, get_case
 from impindiff.cases.configuration import load_settings, merged
@@ -48,7 +50,7 @@ def value(loss, model):
 
 @pytest.mark.parametrize("solver", ["tsit5", "kvaerno5"])
 def test_diffrax_gives_the_loss_and_gradient_of_short_implicit_steps(solver):
-    exact = {"stepper": {"name": "kencarp4", "dt": 0.005}}
+    exact: dict[str, Any] = {"stepper": {"name": "kencarp4", "dt": 0.005}}
     loss, model = loss_of(*prepared(**exact))
     method = {"name": "diffrax", "solver": solver, "rtol": 1e-9, "atol": 1e-11}
     other, _ = loss_of(*prepared(method=method))
@@ -178,6 +180,8 @@ def test_a_black_box_is_given_time_and_conditions_where_the_case_has_them():
     )
     loss, model = loss_of(case, settings, data)
     assert len(model.condition_scales) == 1
+    assert isinstance(loss, EmulatorLoss)
+    assert loss.conditions is not None
     others = dataclasses.replace(loss, conditions=2 * loss.conditions)
     assert value(loss, model) != value(others, model)
 
