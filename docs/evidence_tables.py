@@ -47,6 +47,31 @@ def compared(name: str, title: str) -> str:
     return "\n".join([*lines, "", *_figures(name, title)])
 
 
+def headline(name: str) -> str:
+    """The short table of a comparison: error at the horizon and at twice that, and cost."""
+    results = load(name)
+    times = results["times"]
+    lines = [
+        f"| method | error at t = {times['horizon']:g} | t = {times['twice_horizon']:g} | failed "
+        "| seconds a training step | temporary memory |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in results["methods"]:
+        if not row["runs"]:
+            continue
+        mean, spread, failures = row["mean"], row["spread"], row["failures"]
+        errors = [
+            percent(mean["error_percent"][key], spread["error_percent"][key], failures)
+            for key in ("horizon", "twice_horizon")
+        ]
+        cost = (number(mean["seconds_per_step"]), number(mean["temporary_mb"]))
+        lines.append(
+            f"| {row['title']} | {' | '.join(errors)} | {failures} of {len(row['runs'])} "
+            f"| {cost[0]} | {cost[1]} MB |"
+        )
+    return "\n".join(lines)
+
+
 def studied(name: str, title: str) -> str:
     """A study: its command and its figure."""
     return "\n".join([f"### {title}\n", f"`{command_of(name)}`\n", *_figures(name, title)])
@@ -55,11 +80,8 @@ def studied(name: str, title: str) -> str:
 def _figures(name: str, title: str) -> list[str]:
     found = sorted(STORED.glob(f"{name}_*.png"))
     # "memory_iterations_..." is no figure of "memory"
-    own = [f for f in found if f.stem.removeprefix(f"{name}_") in (name, *_OF_METHODS)]
+    own = [f for f in found if f.stem.removeprefix(f"{name}_") in (name, "error_vs_time")]
     return [f"![{title}: {f.stem.replace('_', ' ')}](results/comparisons/{f.name})\n" for f in own]
-
-
-_OF_METHODS = ("error_vs_time", "error_vs_cost")
 
 
 def percent(mean: float | None, spread: float | None, failures: int) -> str:

@@ -29,12 +29,6 @@ def draw(results: dict[str, Any], out: Path) -> None:
         errors = [found for row in rows if (found := _along_time(row, out)) is not None]
         if errors:
             report.plot_method_errors(errors, times, figures / "error_vs_time.png")
-        report.plot_study(
-            [_at_cost(row["title"], [row]) for row in rows],
-            "seconds of training",
-            "held-out relative L1 error at the horizon (%)",
-            figures / "error_vs_cost.png",
-        )
         return
     study = STUDIES[results["study"]]
     by_method: dict[str, list[dict[str, Any]]] = {}
@@ -58,7 +52,7 @@ def _along_time(row: dict[str, Any], out: Path) -> Points | None:
         if path.is_file():
             stored = run_directory.read_json(path)["forecast"]["error_vs_time"]
             # a line ends where its forecast is on its way to infinity
-            curves.append([[t, np.nan if is_blown_up(p) else p] for t, p in stored])
+            curves.append([[t, np.nan if is_blown_up(p) else p] for t, p in stored[1:]])
     if not curves:
         return None
     found = np.asarray(curves, float)

@@ -1,0 +1,72 @@
+"""docs/evidence.md and the README's table say what the stored comparisons say, and no more."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def evidence():
+    """docs/make_evidence.py as a module; its neighbours are found as when it is run."""
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        import make_evidence
+
+        yield make_evidence
+    finally:
+        sys.path.remove(str(ROOT / "docs"))
+
+
+def test_the_page_is_written_from_what_is_stored(evidence):
+    assert evidence.PAGE.read_text() == evidence.page()
+
+
+def test_the_readme_has_the_same_table(evidence):
+    assert evidence.headline("steady") in (ROOT / "README.md").read_text()
+
+
+def test_every_figure_and_command_of_the_page_exists(evidence):
+    from impindiff.cases import CASES
+
+    text = evidence.PAGE.read_text()
+    figures = [part.split(")")[0] for part in text.split("](")[1:]]
+    assert len(figures) >= 10
+    for figure in figures:
+        assert (ROOT / "docs" / figure).is_file(), figure
+    for name in [*evidence.COMPARISONS, *evidence.STUDIES]:
+        assert evidence.command_of(name).split()[2] in CASES
+
+
+def test_stored_results_are_small():
+    stored = (ROOT / "docs" / "results").rglob("*")
+    assert sum(path.stat().st_size for path in stored if path.is_file()) < 8e6
+
+
+def test_a_claim_is_judged_by_its_numbers(evidence, monkeypatch):
+    """Other numbers, another verdict."""
+    import claims
+
+    errors = {"implicit": 1.0, "fno": 4.0, "conv_lstm": 7.0}
+    monkeypatch.setattr(claims, "error", lambda name, method, time="horizon": errors[method])
+    assert claims.factor("steady", "horizon") == 4.0
+    assert claims.long_horizon_verdict().startswith(claims.FAILS)
+    errors["fno"] = 6.0
+    assert claims.long_horizon_verdict().startswith(claims.HOLDS)
+
+
+def test_the_page_can_be_written_again_without_a_run(tmp_path):
+    code = "import make_evidence; print(len(make_evidence.page()))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT / "docs",
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 5000
