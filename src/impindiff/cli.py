@@ -166,7 +166,10 @@ def compare(
     ] = False,
     study: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="along one quantity: pareto, sensors or noise"),
+        typer.Option(
+            metavar="NAME",
+            help="along one quantity: pareto, sensors, noise, memory_iterations, memory_steps, stability",
+        ),
     ] = None,
     config: ConfigFiles = None,
     overrides: Overrides = None,
@@ -181,19 +184,22 @@ def compare(
     """Compare the method with its baselines on one case, at equal data, budget and seeds."""
     from impindiff.compare.command import compare_case, comparison_table
 
-    results, folder = compare_case(
-        case,
-        methods=methods,
-        seeds=seeds,
-        budget=budget,
-        quick=quick,
-        study=study,
-        config=config or [],
-        overrides=overrides or [],
-        out=out,
-        resume=resume,
-        say=_say,
-    )
+    try:
+        results, folder = compare_case(
+            case,
+            methods=methods,
+            seeds=seeds,
+            budget=budget,
+            quick=quick,
+            study=study,
+            config=config or [],
+            overrides=overrides or [],
+            out=out,
+            resume=resume,
+            say=_say,
+        )
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
     _out.print(comparison_table(results))
     _say(f"results and figures: {folder}; one page of it: impindiff report {folder}")
 

@@ -66,10 +66,9 @@ def compare_case(
     try:
         run_comparison(request, folder, say=say, show=show)
     except KeyboardInterrupt:
+        say(f"interrupted; go on with: impindiff compare {case} --out {folder} --resume")
         write_results(request, folder)
-        raise InputError(
-            f"interrupted; go on with: impindiff compare {case} --out {folder} --resume"
-        ) from None
+        raise
     results = write_results(request, folder)
     draw(results, folder)
     return results, folder
@@ -119,10 +118,11 @@ def _stored(folder: Path, case: str) -> Request:
 
 
 def _check(request: Request) -> None:
-    """Whether every row has a valid configuration, before the first of them runs."""
+    """Whether every row that can run has a valid configuration, before the first of them runs."""
     case = get_case(request.case)
     for row in rows_of(request):
-        load_settings(case.settings, row.overrides(0, request))
+        if row.method.not_run is None:
+            load_settings(case.settings, row.overrides(0, request))
 
 
 def _with_spread(mean: float | None, spread: float | None, failures: int) -> str:
