@@ -168,7 +168,8 @@ def compare(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="along one quantity: pareto, sensors, noise, memory_iterations, memory_steps, stability",
+            help="along one quantity: pareto, sensors, noise, memory_iterations, memory_steps or "
+            "stability",
         ),
     ] = None,
     config: ConfigFiles = None,
