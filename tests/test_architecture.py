@@ -15,6 +15,7 @@ FLOORS = {
     "fields": 1,
     "operators": 2,
     "steppers": 2,
+    "diffrax": 3,
     "rollout": 3,
     "observations": 3,
     "training": 4,

@@ -135,7 +135,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`impindiff.cases`, imported when first asked for: it needs what only the command needs."""
-    if name == "cases":
-        return importlib.import_module("impindiff.cases")
+    """`impindiff.cases` and `impindiff.diffrax`, imported when first asked for.
+
+    The first needs what only the command needs, the second the package Diffrax.
+    """
+    if name in ("cases", "diffrax"):
+        return importlib.import_module(f"impindiff.{name}")
     raise AttributeError(f"module 'impindiff' has no attribute '{name}'")

@@ -1,0 +1,116 @@
+"""Steppers of this library as solvers of Diffrax: its save points, events and controllers.
+
+Why: the linear solves of Diffrax's own implicit solvers build a dense Jacobian, in the gradient
+always; these are matrix-free in both directions, and their gradient keeps no iterate.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import diffrax
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+from impindiff.errors import InputError
+from impindiff.steppers import AbstractStepper, HybridModel, VectorField
+from impindiff.steppers.mass import has_algebraic, rate
+
+
+class Implicit(diffrax.AbstractSolver):
+    """An implicit (or any other) stepper in `diffrax.diffeqsolve`.
+
+    ```python
+    solver = ipd.diffrax.Implicit(ipd.KenCarp3())
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(f), solver, 0.0, 1.0, 0.01, y0, args, saveat=..., adjoint=...
+    )
+    ```
+
+    The state may be any pytree; the gradient is that of the stepper's own rule, `ImplicitAdjoint`
+    by default, inside whatever adjoint of Diffrax's goes from step to step (not its
+    `ImplicitAdjoint` and `BacksolveAdjoint`, which are for other things). `KenCarp3` and `KenCarp4`
+    estimate their error, as adaptive step size controllers need; the others take constant steps or
+    those of `diffrax.StepTo`. Between steps the solution is interpolated: linearly up to order 2,
+    as low orders oscillate otherwise, and by cubic Hermite polynomials above.
+
+    - `stepper`: such as `CrankNicolson()`; its `solver` may have a preconditioner, which receives
+      the `StageEquation` of a `VectorField`. `max_halvings` does not count here: a step whose
+      solve fails ends the solution with `RESULTS.nonlinear_divergence`.
+    """
+
+    term_structure: ClassVar[Any] = diffrax.AbstractTerm
+    stepper: AbstractStepper
+
+    @property
+    def interpolation_cls(self) -> Callable[..., Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """By the order of the stepper."""
+        if self.stepper.order <= 2:
+            return diffrax.LocalLinearInterpolation
+        return diffrax.ThirdOrderHermitePolynomialInterpolation
+
+    def order(self, terms: Any) -> int:
+        """Of the stepper."""
+        del terms
+        return self.stepper.order
+
+    def error_order(self, terms: Any) -> int | None:
+        """Of the estimate, one more than the embedded method's."""
+        del terms
+        embedded = self.stepper.embedded_order
+        return None if embedded is None else embedded + 1
+
+    def init(self, terms: Any, t0: Any, t1: Any, y0: PyTree[Array], args: Any) -> PyTree[Any]:
+        """The stepper's first memory."""
+        del t1
+        return self._start(VectorField(terms.vf, args), jnp.asarray(t0), y0)
+
+    def step(
+        self,
+        terms: Any,
+        t0: Any,
+        t1: Any,
+        y0: PyTree[Array],
+        args: Any,
+        solver_state: PyTree[Any],
+        made_jump: Any,
+    ) -> tuple[PyTree[Array], PyTree[Array] | None, dict[str, Any], PyTree[Any], Any]:
+        """See `diffrax.AbstractSolver.step`."""
+        model = VectorField(terms.vf, args)
+        t0, dt = jnp.asarray(t0), jnp.asarray(t1 - t0)
+        # what was remembered does not hold across a jump of the vector field
+        memory = jax.lax.cond(made_jump, lambda: self._start(model, t0, y0), lambda: solver_state)
+        latents = (None,) * len(self.stepper.nodes)
+        step = self.stepper.step(model, t0, dt, y0, memory, latents, None)
+        results: Any = diffrax.RESULTS
+        result = results.where(
+            step.status.converged, results.successful, results.nonlinear_divergence
+        )
+        dense = {"y0": y0, "y1": step.u}
+        if self.interpolation_cls is not diffrax.LocalLinearInterpolation:
+            for name, t, y in (("k0", t0, y0), ("k1", t1, step.u)):
+                rates = self.func(terms, t, y, args)
+                dense[name] = jax.tree.map(lambda k: jnp.asarray(dt, k.dtype) * k, rates)
+        return step.u, step.error, dense, step.memory, result
+
+    def func(self, terms: Any, t0: Any, y0: PyTree[Array], args: Any) -> PyTree[Array]:
+        """du/dt."""
+        return terms.vf(t0, y0, args)
+
+    def _start(self, model: VectorField, t: Array, y: PyTree[Array]) -> PyTree[Any]:
+        return self.stepper.start(model, t, y, None)
+
+
+def field(t: Array, u: PyTree[Array], model: HybridModel) -> PyTree[Array]:
+    """du/dt of a `HybridModel`, for `diffrax.ODETerm(ipd.diffrax.field)` with the model as `args`.
+
+    Its latent fields are evaluated with each evaluation of the tendency; `rollout` evaluates them
+    once a step, or once in all. Raises `InputError` for components of mass zero: Diffrax would not
+    make their initial state consistent.
+    """
+    if has_algebraic(model, u):
+        raise InputError(
+            "ipd.diffrax.field: a component of the model has mass 0, which no differential "
+            "equation tells; use ipd.rollout, or give it inertia"
+        )
+    return rate(model, t, u, model.latent(t))
