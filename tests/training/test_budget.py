@@ -1,5 +1,7 @@
 """What a training step costs, and how many of them fit into a time."""
 
+import importlib
+import math
 from typing import Any
 
 import jax
@@ -53,6 +55,20 @@ def test_the_pace_is_a_median_without_the_first():
 def test_steps_fit_into_the_time_and_are_at_least_one_and_at_most_those_asked_for():
     assert steps_within(1e-9, MODEL, LOSS, OPTIMIZER, most=50)[0] == 1
     assert steps_within(1e9, MODEL, LOSS, OPTIMIZER, most=50)[0] == 50
+
+
+def test_steps_are_as_many_whole_ones_as_the_pace_allows(monkeypatch):
+    module = importlib.import_module("impindiff.training.fit")
+    monkeypatch.setattr(module, "seconds_per_step", lambda *_: 0.1)
+    assert steps_within(0.75, MODEL, LOSS, OPTIMIZER, most=50)[0] == 7
+
+
+def test_nothing_left_to_train_has_no_pace(tmp_path):
+    options: dict[str, Any] = {"steps": 2, "log_every": 1, "save_every": 1}
+    fit(MODEL, LOSS, OPTIMIZER, tmp_path, **options)
+    again = fit(MODEL, LOSS, OPTIMIZER, tmp_path, resume=True, **options)
+    assert math.isnan(again.seconds_per_step)
+    assert again.steps == 2
 
 
 def test_the_compiled_step_serves_the_training(tmp_path):
