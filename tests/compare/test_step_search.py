@@ -69,7 +69,6 @@ def test_an_implicit_step_may_span_everything():
     ("stepper", "order", "percent"),
     [
         (ipd.ForwardEuler(), 1, 0.2),
-        (ipd.BackwardEuler(), 1, 0.2),
         (ipd.CrankNicolson(), 2, 2e-3),
         (ipd.RK4(), 4, 1e-6),
     ],
