@@ -154,4 +154,7 @@ def test_table_and_figures_come_of_the_results(three):
 def test_a_forecast_that_is_finite_but_far_off_has_blown_up(tmp_path):
     request = Request(case=CASE, methods=("implicit",))
     store(tmp_path, request, "implicit", 0, metrics((1.0, 2.0, 3.0, 4000.0)))
-    assert rows(request, tmp_path)["implicit"]["failures"] == 1
+    row = rows(request, tmp_path)["implicit"]
+    assert row["failures"] == 1
+    assert row["mean"]["error_percent"]["horizon"] == 3.0
+    assert row["mean"]["error_percent"]["twice_horizon"] is None
