@@ -1,12 +1,16 @@
 """`impindiff compare` from end to end on a small problem: runs, failures, resume, table."""
 
+import itertools
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from running import CASE, impindiff
+
+from impindiff import cli
 
 SMALL = {
     "grid.cells": "[24, 12]",
@@ -39,8 +43,8 @@ def results(folder: Path) -> dict:
 
 def test_every_run_is_a_run_of_its_own_with_shared_data(compared):
     folder, _ = compared
-    for seed in (0, 1):
-        run = folder / "runs" / "implicit" / f"seed-{seed}"
+    for seed, method in itertools.product((0, 1), METHODS.split(",")):
+        run = folder / "runs" / method / f"seed-{seed}"
         assert (run / "metrics.json").is_file()
         config = yaml.safe_load((run / "config.yaml").read_text())
         assert config["data"]["path"] == str(folder / "data" / f"seed-{seed}.nc")
@@ -91,18 +95,26 @@ def test_resume_does_what_is_missing_and_nothing_else(compared, tmp_path):
         ((CASE, "--study", "colour"), "no study 'colour'"),
         ((CASE, "--set", "training.stepz=1"), "training.stepz"),
         ((CASE, "--resume"), "holds no comparison"),
+        ((CASE, "--resume", "--budget", "9"), "leave out --methods, --budget"),
     ],
 )
-def test_what_cannot_be_compared_is_refused_before_anything_is_written(arguments, said, tmp_path):
+def test_what_cannot_be_compared_is_refused_before_anything_is_written(
+    arguments, said, tmp_path, monkeypatch, capsys
+):
     out = tmp_path / "out"
-    done = impindiff("compare", *arguments, "--out", out, check=False)
-    assert done.returncode == 2
-    assert said in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert said in refusal(monkeypatch, capsys, *arguments, "--out", out)
     assert not out.exists()
 
 
-def test_a_folder_in_use_is_refused(compared):
-    done = impindiff("compare", CASE, "--out", compared[0], check=False)
-    assert done.returncode == 2
-    assert "--resume" in done.stderr
+def test_a_folder_in_use_is_refused(compared, monkeypatch, capsys):
+    assert "--resume" in refusal(monkeypatch, capsys, CASE, "--out", compared[0])
+
+
+def refusal(monkeypatch, capsys, *arguments) -> str:
+    """The one line with which the command, in this process, refuses."""
+    monkeypatch.setattr(sys, "argv", ["impindiff", "compare", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line

@@ -1,11 +1,12 @@
 """What a comparison consists of: methods, seeds, studies, and what each run changes."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 
 from impindiff.cases import get_case
-from impindiff.cases.configuration import load_settings
+from impindiff.cases.configuration import load_settings, nested_overrides
 from impindiff.compare.methods import COMPARED_CASES, choose, methods_of
 from impindiff.compare.request import Request, folder_of, rows_of
 from impindiff.compare.studies import STUDIES
@@ -39,6 +40,10 @@ def test_a_seed_is_of_network_truth_and_observations():
     request = Request(case=CASE, methods=("implicit",), seeds=3)
     settings = load_settings(get_case(CASE).settings, rows_of(request)[0].overrides(2, request))
     assert (settings.seed, settings.truth.seed, settings.observations.seed) == (2, 2, 2)
+    # the specimens of infiltration are no draw: a seed is of network and noise alone
+    request = Request(case="vapor_infiltration_closure", methods=("implicit",))
+    given = rows_of(request)[0].overrides(2, request)
+    assert (given["seed"], given["observations"]["seed"], "truth" in given) == (2, 2, False)
 
 
 def test_a_method_overrides_the_request_and_a_point_of_a_study_the_method():
@@ -62,9 +67,31 @@ def test_quick_is_coarser_and_leaves_the_slowest_out():
     assert rows_of(request)[0].overrides(0, request)["grid"]["cells"] == [64, 32]
 
 
-def test_folders_are_by_method_and_seed():
+def test_quick_gives_way_to_what_was_asked_for():
+    request = Request(case=CASE, quick=True, overrides={"grid": {"cells": [24, 12]}})
+    assert rows_of(request)[0].overrides(0, request)["grid"]["cells"] == [24, 12]
+    named = Request(case=CASE, quick=True, methods=("diffrax_kvaerno5",))
+    assert [row.name for row in rows_of(named)] == ["diffrax_kvaerno5"]
+
+
+def test_a_quick_study_is_of_the_methods_of_the_study():
+    rows = rows_of(Request(case=CASE, quick=True, study="pareto"))
+    # but for rk4_same_step, which is none of the quick ones
+    assert {row.method.name for row in rows} == {
+        "implicit",
+        "forward_euler_same_step",
+        "diffrax_tsit5",
+        "fno",
+    }
+
+
+def test_folders_are_by_method_point_and_seed():
     row = rows_of(Request(case=CASE, methods=("fno",)))[0]
     assert folder_of(row, 1, Path("out")) == Path("out/runs/fno/seed-1")
+    request = Request(case=CASE, methods=("fno",), study="noise")
+    row = rows_of(request)[1]
+    assert row.title == "Fourier neural operator, 2 % noise"
+    assert folder_of(row, 0, Path("out")) == Path("out/runs/fno/noise=0.02/seed-0")
 
 
 @pytest.mark.parametrize(
@@ -85,6 +112,21 @@ def test_folders_are_by_method_and_seed():
 )
 def test_the_command_that_makes_the_same(request_, command):
     assert request_.command() == f"impindiff compare {command}"
+
+
+def test_the_command_survives_the_shell():
+    overrides = {
+        "grid": {"cells": [24, 12]},
+        "forecast": {"until": None, "keep_failed": True},
+        "training": {"optimizer": "adam", "learning_rate": 1e-05},
+        "text": ["two words", "it's"],
+        "looks": {"like": "1e-3", "empty": "", "flow": "[", "pair": "a: b"},
+    }
+    words = shlex.split(Request(case=CASE, overrides=overrides).command())
+    assert words[:5] == ["impindiff", "compare", CASE, "--seeds", "1"]
+    assert words[5::2] == ["--set"] * len(words[6::2])
+    assert nested_overrides([], words[6::2]) == overrides
+    assert "training.optimizer=adam" in words
 
 
 def test_what_there_is_not_is_refused_with_what_there_is():

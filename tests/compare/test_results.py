@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from impindiff import run_directory
 from impindiff.cases import get_case
@@ -93,6 +94,53 @@ def test_a_failure_in_training_keeps_its_reason_and_a_run_to_come_is_none(three)
     assert row["mean"]["error_percent"]["horizon"] is None
 
 
+def test_what_has_not_run_has_no_spread_and_one_run_has_none_either(tmp_path):
+    request = Request(case=CASE, methods=("implicit", "fno"), seeds=2)
+    store(tmp_path, request, "implicit", 0, metrics((1.0, 2.0, 3.0, 4.0)))
+    found = rows(request, tmp_path)
+    assert found["implicit"]["mean"]["error_percent"]["horizon"] == 3.0
+    assert set(found["implicit"]["spread"]["error_percent"].values()) == {None}
+    assert found["implicit"]["spread"]["seconds_per_step"] is None
+    assert (found["fno"]["runs"], found["fno"]["failures"]) == ([], 0)
+    assert found["fno"]["mean"]["seconds_per_step"] is None
+
+
+def test_a_run_that_ended_in_a_measurement_has_that_and_no_error(tmp_path):
+    request = Request(case=CASE, methods=("unrolled",), study="memory_iterations")
+    name = "unrolled/iterations=10"
+    store(tmp_path, request, name, 0, {"train": None})
+    folder = tmp_path / "runs" / name / "seed-0"
+    (folder / "metrics.json").rename(folder / "measured.json")
+    (folder / "measured.json").write_text('{"temporary_mb": 12.5, "compile_seconds": 2.0}')
+    row = rows(request, tmp_path)[name]
+    assert (row["x"], row["failures"], row["runs"][0]["status"]) == (10, 0, "ok")
+    assert (row["mean"]["temporary_mb"], row["mean"]["steps"]) == (12.5, None)
+    assert row["mean"]["error_percent"]["horizon"] is None
+
+
+def test_the_table_tells_apart_failed_not_run_and_to_come(three):
+    def lines(results):
+        console = Console(width=200)
+        with console.capture() as printed:
+            console.print(comparison_table(results))
+        return [" ".join(line.split()) for line in printed.get().splitlines()]
+
+    found = lines(write_results(*three))
+    assert found[1].startswith(
+        "method trained to 0.05 twice that 0.1 horizon 0.2 twice that 0.4 failed"
+    )
+    assert found[2:] == [
+        "implicit 2 +- 1 3 +- 1 4 +- 1 5 +- 1 - 0.2 5 50",
+        # of its two runs one is left at the end
+        "rk4 1 +- 0 2 +- 0 3 +- 0 4 1 of 2 0.1 5 50",
+        "fno failed failed failed failed 1 of 1 - - -",
+    ]
+    infiltration = Request(case="vapor_infiltration_closure", methods=("rk4", "implicit"))
+    found = lines(collect(infiltration, three[1] / "nothing"))
+    assert found[-2] == "rk4 not run"
+    assert found[-1] == "implicit - - - - - -"
+
+
 def test_table_and_figures_come_of_the_results(three):
     request, out = three
     results = write_results(request, out)
@@ -106,4 +154,7 @@ def test_table_and_figures_come_of_the_results(three):
 def test_a_forecast_that_is_finite_but_far_off_has_blown_up(tmp_path):
     request = Request(case=CASE, methods=("implicit",))
     store(tmp_path, request, "implicit", 0, metrics((1.0, 2.0, 3.0, 4000.0)))
-    assert rows(request, tmp_path)["implicit"]["failures"] == 1
+    row = rows(request, tmp_path)["implicit"]
+    assert row["failures"] == 1
+    assert row["mean"]["error_percent"]["horizon"] == 3.0
+    assert row["mean"]["error_percent"]["twice_horizon"] is None

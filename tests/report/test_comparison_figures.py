@@ -27,6 +27,14 @@ def test_a_curve_is_the_mean_over_seeds_and_ends_where_the_forecast_does():
     assert (band[:, 1].min(), band[:, 1].max()) == (1.0, 8.0)
 
 
+def test_a_mean_ends_with_the_first_of_its_seeds_but_not_for_one_that_never_ran():
+    lost = Points("lost", X, np.array([[1.0, 2.0, np.nan], [3.0, 4.0, 8.0]]))
+    absent = Points("absent", X, np.array([[1.0, 2.0, 4.0], [np.nan] * 3]))
+    drawn = curves(method_errors_figure([lost, absent], {}).axes[0])
+    np.testing.assert_allclose(drawn["lost"].get_ydata(), [2.0, 3.0])
+    np.testing.assert_allclose(drawn["absent"].get_ydata(), [1.0, 2.0, 4.0])
+
+
 def test_times_are_marked_by_what_they_are():
     figure = method_errors_figure([ONE], {"horizon": 0.2, "twice the horizon": 0.4})
     assert [t.get_text() for t in figure.axes[0].texts] == ["horizon", "twice the horizon"]

@@ -1,5 +1,7 @@
 """What a training step costs, and how many of them fit into a time."""
 
+import importlib
+import math
 from typing import Any
 
 import jax
@@ -36,13 +38,14 @@ OPTIMIZER = adam("constant", 0.1, 10)
 
 def test_temporary_memory_is_that_of_the_program():
     def step(x):
-        # two intermediate results that cannot be fused away
-        return jnp.sort(jnp.sin(x))[::-1].cumsum()
+        # all products, of which nothing can be added up before they are sorted
+        return jnp.sort(jnp.outer(x, x), axis=0) @ x
 
-    small, large = (compile_step(step, jnp.ones(n)).temporary_mb for n in (1000, 100000))
-    assert small is not None
-    assert large is not None
-    assert large > 50 * small > 0
+    for n in (100, 400):
+        found = compile_step(step, jnp.ones(n)).temporary_mb
+        assert found is not None
+        # neither argument nor result, of n numbers each
+        assert 1.0 <= found / (8 * n**2 / 1e6) < 5.0
 
 
 def test_the_pace_is_a_median_without_the_first():
@@ -53,6 +56,20 @@ def test_the_pace_is_a_median_without_the_first():
 def test_steps_fit_into_the_time_and_are_at_least_one_and_at_most_those_asked_for():
     assert steps_within(1e-9, MODEL, LOSS, OPTIMIZER, most=50)[0] == 1
     assert steps_within(1e9, MODEL, LOSS, OPTIMIZER, most=50)[0] == 50
+
+
+def test_steps_are_as_many_whole_ones_as_the_pace_allows(monkeypatch):
+    module = importlib.import_module("impindiff.training.fit")
+    monkeypatch.setattr(module, "seconds_per_step", lambda *_: 0.1)
+    assert steps_within(0.75, MODEL, LOSS, OPTIMIZER, most=50)[0] == 7
+
+
+def test_nothing_left_to_train_has_no_pace(tmp_path):
+    options: dict[str, Any] = {"steps": 2, "log_every": 1, "save_every": 1}
+    fit(MODEL, LOSS, OPTIMIZER, tmp_path, **options)
+    again = fit(MODEL, LOSS, OPTIMIZER, tmp_path, resume=True, **options)
+    assert math.isnan(again.seconds_per_step)
+    assert again.steps == 2
 
 
 def test_the_compiled_step_serves_the_training(tmp_path):

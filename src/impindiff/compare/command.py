@@ -41,6 +41,11 @@ def compare_case(
         raise InputError(f"--study: there is no study '{study}'; studies: {', '.join(STUDIES)}")
     folder = out or _ROOT / (case if study is None else f"{case}-{study}")
     if resume:
+        if methods is not None or budget is not None or quick or config or overrides:
+            raise InputError(
+                "--resume: a comparison goes on as it was asked for; leave out --methods, "
+                "--budget, --quick, --config and --set"
+            )
         request = _stored(folder, case)
     else:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -20,11 +20,13 @@ _TIMES = {
 
 
 def draw(results: dict[str, Any], out: Path) -> None:
-    """All figures, into `out`/figures."""
+    """All figures, into `out`/figures; none if nothing was run."""
+    rows = [row for row in results["methods"] if row["runs"]]
+    if not rows:
+        return
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
     times = {_TIMES[name]: t for name, t in results["times"].items() if t is not None}
-    rows = [row for row in results["methods"] if row["runs"]]
     if results["study"] is None:
         errors = [found for row in rows if (found := _along_time(row, out)) is not None]
         if errors:
@@ -76,8 +78,10 @@ def _at_x(title: str, rows: Sequence[dict[str, Any]], measure: str | None) -> Po
     ordered = sorted(rows, key=lambda row: row["x"])
 
     def of(run: dict[str, Any]) -> float:
-        value = run["error_percent"]["horizon"] if measure is None else run[measure]
-        return np.nan if value is None else value
+        if measure is not None:
+            return np.nan if run[measure] is None else run[measure]
+        percent = run["error_percent"]["horizon"]
+        return np.nan if is_blown_up(percent) else percent
 
     y = np.asarray([[of(run) for run in row["runs"]] for row in ordered], float).T
     return Points(title, np.asarray([row["x"] for row in ordered], float), y)

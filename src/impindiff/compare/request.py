@@ -1,12 +1,16 @@
 """What a comparison is asked for, and the runs that it consists of."""
 
+import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+import yaml
 from pydantic import Field
 
 from impindiff.cases.configuration import StrictModel, merged
+from impindiff.cases.yaml_text import parse_yaml
 from impindiff.compare.methods import Method, choose, methods_of
 from impindiff.compare.studies import STUDIES, Point
 
@@ -43,20 +47,18 @@ class Request(StrictModel):
     overrides: dict[str, Any] = Field(default={})
 
     def command(self) -> str:
-        """What to type to make the same."""
-        words = ["impindiff compare", self.case]
+        """What to type in a shell to make the same."""
+        words = ["impindiff", "compare", self.case]
         if self.study is not None:
-            words.append(f"--study {self.study}")
+            words += ["--study", self.study]
         if self.methods is not None:
-            words.append(f"--methods {','.join(self.methods)}")
-        if self.quick:
-            words.append("--quick")
-        else:
-            words.append(f"--seeds {self.seeds}")
+            words += ["--methods", ",".join(self.methods)]
+        words += ["--quick"] if self.quick else ["--seeds", str(self.seeds)]
         if self.budget is not None and not (self.quick and self.budget == QUICK_BUDGET):
-            words.append(f"--budget {self.budget:g}")
-        words += [f"--set {key}={value}" for key, value in _dotted(self.overrides)]
-        return " ".join(words)
+            words += ["--budget", f"{self.budget:g}"]
+        for key, value in _dotted(self.overrides):
+            words += ["--set", f"{key}={_one_line(value)}"]
+        return shlex.join(words)
 
 
 class Row(NamedTuple):
@@ -72,9 +74,9 @@ class Row(NamedTuple):
         given: dict[str, Any] = {"seed": seed, "observations": {"seed": seed}}
         if request.case in _EVERY:
             given = merged(given, {"truth": {"seed": seed}})
-        given = merged(given, request.overrides)
         if request.quick and request.case in _EVERY:
             given = merged(given, _QUICK)
+        given = merged(given, request.overrides)
         given = merged(given, self.method.overrides)
         if self.point is not None:
             given = merged(given, self.point.overrides)
@@ -86,14 +88,17 @@ def rows_of(request: Request) -> list[Row]:
 
     Raises `InputError` for a case or method that there is not, or a study that does not fit.
     """
-    names = list(request.methods) if request.methods is not None else None
-    if request.quick and names is None:
-        names = [name for name in methods_of(request.case) if name not in _NOT_QUICK]
-    if request.study is None:
+    study = None if request.study is None else STUDIES[request.study]
+    if request.methods is not None:
+        names = list(request.methods)
+    else:
+        names = list(methods_of(request.case) if study is None else study.methods)
+        if request.quick:
+            names = [name for name in names if name not in _NOT_QUICK]
+    if study is None:
         return [Row(m.name, m.title, m, None) for m in choose(request.case, names)]
-    study = STUDIES[request.study]
     rows = []
-    for method in choose(request.case, names or list(study.methods)):
+    for method in choose(request.case, names):
         for point in study.points(method):
             name = f"{method.name}/{study.key}={point.x:g}"
             rows.append(Row(name, f"{method.title}, {point.label}", method, point))
@@ -118,3 +123,14 @@ def _dotted(nested: dict[str, Any], before: str = "") -> Sequence[tuple[str, Any
         else:
             pairs.append((f"{before}{key}", value))
     return pairs
+
+
+def _one_line(value: Any) -> str:
+    """The value in YAML: text as it is if it reads back so, else JSON, which YAML contains."""
+    if isinstance(value, str):
+        try:
+            if parse_yaml(value) == value:
+                return value
+        except yaml.YAMLError:
+            pass
+    return json.dumps(value, ensure_ascii=False)

@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from impindiff import run_directory
 from impindiff.cases import get_case
 from impindiff.cases.configuration import load_settings
+from impindiff.compare.methods import methods_of
 from impindiff.compare.request import Request, Row, folder_of, rows_of
 from impindiff.compare.runner import FAILURE, MEASURED, STEPS, comparison_times, is_done
 
@@ -35,7 +36,10 @@ def collect(request: Request, out: Path) -> dict[str, Any]:
     """All rows with their runs, mean and spread; see `write_results`."""
     case = get_case(request.case)
     rows = rows_of(request)
-    settings = load_settings(case.settings, rows[0].overrides(0, request))
+    # one that cannot be run may have no valid configuration; the method itself can always be
+    implicit = Row("implicit", "", methods_of(request.case)["implicit"], None)
+    first = next((row for row in rows if row.method.not_run is None), implicit)
+    settings = load_settings(case.settings, first.overrides(0, request))
     times = comparison_times(case, settings)
     return {
         "case": request.case,
@@ -97,8 +101,8 @@ def _row(row: Row, request: Request, out: Path, times: dict[str, float | None]) 
         "temporal_error_percent": steps.get(row.name, {}).get("temporal_error_percent"),
         "failures": sum(run["status"] != "ok" for run in runs),
         "runs": runs,
-        "mean": _over_runs(runs, np.mean, 1),
-        "spread": _over_runs(runs, lambda values: np.std(values, ddof=1), 2),
+        "mean": _over_runs(runs, times, np.mean, 1),
+        "spread": _over_runs(runs, times, lambda values: np.std(values, ddof=1), 2),
     }
 
 
@@ -156,7 +160,9 @@ def is_blown_up(percent: float | None) -> bool:
     return percent is None or percent > _BLOWN_UP
 
 
-def _over_runs(runs: list[dict[str, Any]], statistic: Any, least: int) -> dict[str, Any]:
+def _over_runs(
+    runs: list[dict[str, Any]], times: Iterable[str], statistic: Any, least: int
+) -> dict[str, Any]:
     """A statistic of each number over the runs that have it, None if fewer than `least` do.
 
     Errors of what has blown up are left out: such runs are counted instead.
@@ -168,7 +174,7 @@ def _over_runs(runs: list[dict[str, Any]], statistic: Any, least: int) -> dict[s
 
     errors = {
         name: of([None if is_blown_up(e := run["error_percent"][name]) else e for run in runs])
-        for name in (runs[0]["error_percent"] if runs else ())
+        for name in times
     }
     return {"error_percent": errors} | {
         name: of([run[name] for run in runs]) for name in ("step", "largest_step", *_NUMBERS)

@@ -66,9 +66,10 @@ def run_comparison(
     for row in rows:
         if row.method.not_run is not None:
             continue
-        planned = failure = None
-        for seed in range(request.seeds):
-            folder = folder_of(row, seed, out)
+        failure = None
+        folders = [folder_of(row, seed, out) for seed in range(request.seeds)]
+        planned = next((count for folder in folders if (count := _planned(folder))), None)
+        for seed, folder in enumerate(folders):
             if failure is not None and _NO_MEMORY in failure:  # no other seed has more
                 folder.mkdir(parents=True, exist_ok=True)
                 run_directory.write_json(folder / FAILURE, {"message": failure})
@@ -77,8 +78,8 @@ def run_comparison(
                 settings = _settings(case, request, row, seed, out, steps, planned)
                 failure = _run(case.name, settings, folder, request, out)
                 show(Outcome(row, seed, failure, time.perf_counter() - start))
-            # every seed takes as many steps as the first, however busy the machine is
-            planned = _planned(folder) or planned
+            # every seed takes as many steps as the first done, however busy the machine is
+            planned = planned or _planned(folder)
 
 
 def is_done(folder: Path) -> bool:
@@ -147,6 +148,8 @@ def _settings(
         path = _shared_data(case, settings, seed, out)
         held_out = case.held_out(settings)
         given = merged(given, {"data": {"path": str(path), "held_out": held_out}})
+        # the data end at twice the horizon, and so does what is compared
+        given = merged(given, {"forecast": {"until": None}})
         settings = load_settings(case.settings, given)
     return settings
 
