@@ -1,5 +1,6 @@
 """docs/evidence.md and the README's table say what the stored comparisons say, and no more."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +15,7 @@ def evidence():
     """docs/make_evidence.py as a module; its neighbours are found as when it is run."""
     sys.path.insert(0, str(ROOT / "docs"))
     try:
-        import make_evidence
-
-        yield make_evidence
+        yield importlib.import_module("make_evidence")
     finally:
         sys.path.remove(str(ROOT / "docs"))
 
@@ -48,8 +47,7 @@ def test_stored_results_are_small():
 
 def test_a_claim_is_judged_by_its_numbers(evidence, monkeypatch):
     """Other numbers, another verdict."""
-    import claims
-
+    claims = importlib.import_module("claims")
     errors = {"implicit": 1.0, "fno": 4.0, "conv_lstm": 7.0}
     monkeypatch.setattr(claims, "error", lambda name, method, time="horizon": errors[method])
     assert claims.factor("steady", "horizon") == 4.0
