@@ -18,9 +18,9 @@ _COMMANDS = {
     "memory_iterations": f"{_STEADY} --study memory_iterations",
     "memory_steps": f"{_STEADY} --study memory_steps",
     "stability": f"{_STEADY} --study stability",
-    "pareto": f"{_STEADY} --study pareto --budget 15",
-    "sensors": f"{_STEADY} --study sensors --quick --budget 10",
-    "noise": f"{_STEADY} --study noise --quick --budget 10",
+    "pareto": f"{_STEADY} --study pareto --quick --budget 8",
+    "sensors": f"{_STEADY} --study sensors --quick --budget 8",
+    "noise": f"{_STEADY} --study noise --quick --budget 8",
 }
 COMPARISONS = {
     "steady": "Advection-diffusion, steady velocity",
