@@ -30,11 +30,8 @@ def compared(name: str, title: str) -> str:
             lines.append(f"| {row['title']} | - |" + " - |" * (4 + len(heads)))
             reasons.append(f"- {row['title']}: not run, {row['not_run']}.")
             continue
-        mean, spread = row["mean"], row["spread"]
-        errors = [
-            percent(mean["error_percent"][key], spread["error_percent"][key], row["failures"])
-            for key in shown
-        ]
+        mean = row["mean"]
+        errors = [percent(row, key) for key in shown]
         count = len(row["runs"])
         failed = f"**{row['failures']} of {count}**" if row["failures"] else f"0 of {count}"
         lines.append(
@@ -59,11 +56,8 @@ def headline(name: str) -> str:
     for row in results["methods"]:
         if not row["runs"]:
             continue
-        mean, spread, failures = row["mean"], row["spread"], row["failures"]
-        errors = [
-            percent(mean["error_percent"][key], spread["error_percent"][key], failures)
-            for key in ("horizon", "twice_horizon")
-        ]
+        mean, failures = row["mean"], row["failures"]
+        errors = [percent(row, key) for key in ("horizon", "twice_horizon")]
         cost = (number(mean["seconds_per_step"]), number(mean["temporary_mb"]))
         lines.append(
             f"| {row['title']} | {' | '.join(errors)} | {failures} of {len(row['runs'])} "
@@ -84,10 +78,12 @@ def _figures(name: str, title: str) -> list[str]:
     return [f"![{title}: {f.stem.replace('_', ' ')}](results/comparisons/{f.name})\n" for f in own]
 
 
-def percent(mean: float | None, spread: float | None, failures: int) -> str:
-    """An error with its spread."""
+def percent(row: dict[str, Any], time: str) -> str:
+    """The error at a time with its spread, or what became of the runs."""
+    mean, spread = (row[of]["error_percent"][time] for of in ("mean", "spread"))
     if mean is None:
-        return "failed" if failures else "-"
+        blown_up = any(run["status"] == "blow-up" for run in row["runs"])
+        return "blew up" if blown_up else "failed" if row["failures"] else "-"
     return number(mean) + ("" if spread is None else f" +- {spread:.2g}") + " %"
 
 
