@@ -1,6 +1,7 @@
 """What stands in place of a case's model or solver: the same data, loss and workflow."""
 
 import dataclasses
+import sys
 from typing import Any
 
 import equinox as eqx
@@ -17,6 +18,7 @@ from impindiff.cases import Data, get_case
 from impindiff.cases.configuration import load_settings, merged
 from impindiff.errors import InputError
 from impindiff.grid import Neumann
+from impindiff.rollout import depends_on_time
 
 SMALL = {
     "grid": {"cells": [16, 8]},
@@ -46,6 +48,22 @@ def loss_of(case, settings, data):
 
 def value(loss, model):
     return float(loss(model, loss.probe())[0])
+
+
+def test_the_method_itself_is_the_case_as_it_is():
+    case = get_case("advection_diffusion_steady")
+    assert with_method(case, case.settings()) is case
+
+
+def test_diffrax_that_is_not_installed_is_asked_for(monkeypatch):
+    monkeypatch.setitem(sys.modules, "diffrax", None)
+    monkeypatch.delitem(sys.modules, "impindiff.baselines.diffrax_hybrid", raising=False)
+    case = get_case("advection_diffusion_steady")
+    settings = load_settings(case.settings, {"method": {"name": "diffrax"}})
+    with pytest.raises(
+        InputError, match=r"needs that package: pip install 'impindiff\[baselines\]'"
+    ):
+        with_method(case, settings)
 
 
 @pytest.mark.parametrize("solver", ["tsit5", "kvaerno5"])
@@ -141,6 +159,33 @@ def test_the_quadratic_law_contains_the_gradient_of_half_the_square():
     padded = jnp.concatenate([u[:1], u, u[-1:]])
     expected = -(padded[2:] ** 2 - padded[:-2] ** 2) / 2 / (2 * grid.spacing[0])
     np.testing.assert_allclose(law.tendency(jnp.zeros(()), u, coefficients), expected, atol=1e-12)
+
+
+def test_a_local_law_in_a_cases_place_depends_on_time_where_its_field_does():
+    case, settings, data = prepared(method={"name": "local_law", "degree": 2})
+    loss, model = loss_of(case, settings, data)
+    assert isinstance(model, LocalLaw)
+    assert model.degree == 2
+    assert not depends_on_time(model, jnp.zeros(()))
+    gradient = eqx.filter_grad(lambda m: loss(m, loss.probe())[0])(model)
+    assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(gradient))
+    assert case.latent_fields(model, data.trajectories.times) == {}
+    dynamic = get_case("advection_diffusion_dynamic")
+    settings = load_settings(dynamic.settings, merged(SMALL, {"method": {"name": "local_law"}}))
+    model = with_method(dynamic, settings).model(settings, jax.random.key(0))
+    assert depends_on_time(model, jnp.zeros(()))
+
+
+def test_a_black_box_that_is_lost_says_from_when_and_where():
+    small = {"name": "fno", "width": 4, "modes": 2, "layers": 1}
+    case, settings, data = prepared(method=small)
+    _, model = loss_of(case, settings, data)
+    model = jax.tree.map(lambda x: jnp.nan * x if eqx.is_inexact_array(x) else x, model)
+    found, failure = case.forecast(
+        settings, model, data.trajectories, [1, 2], np.array([0.0, 0.05, 0.1])
+    )
+    assert failure == "fno: the forecast is not finite from t = 0.05 on, sample 0"
+    np.testing.assert_array_equal(found[0], data.trajectories.field[[1, 2], 0])
 
 
 @pytest.mark.parametrize("name", ["fno", "conv_lstm"])

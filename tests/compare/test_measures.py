@@ -8,10 +8,11 @@ import pytest
 from impindiff.cases import get_case
 from impindiff.cases.configuration import load_settings, merged
 from impindiff.compare.figures import draw
-from impindiff.compare.measures import temporary_memory
+from impindiff.compare.measures import temporary_memory, true_solution
 from impindiff.compare.request import Request
 from impindiff.compare.results import write_results
 from impindiff.compare.runner import run_comparison
+from impindiff.errors import InputError
 
 CASE = "advection_diffusion_steady"
 SMALL = {
@@ -49,7 +50,13 @@ def test_a_study_of_stability_needs_no_training(tmp_path):
     assert (tmp_path / "figures" / "stability.png").is_file()
 
 
-@pytest.mark.parametrize("method", ["implicit"])
-def test_a_row_that_is_not_done_has_no_runs(method, tmp_path):
-    request = Request(case=CASE, study="memory_steps", methods=(method,))
+def test_steps_cannot_be_measured_where_the_truth_is_not_to_be_had():
+    box, other = get_case(CASE), get_case("vapor_infiltration_closure")
+    reference = box.reference(load_settings(box.settings, SMALL))
+    with pytest.raises(InputError, match=r"vapor_infiltration_closure has no true model"):
+        true_solution(other, other.settings(), reference)
+
+
+def test_a_row_that_is_not_done_has_no_runs(tmp_path):
+    request = Request(case=CASE, study="memory_steps", methods=("implicit",))
     assert all(row["runs"] == [] for row in write_results(request, tmp_path)["methods"])

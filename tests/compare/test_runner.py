@@ -278,6 +278,25 @@ def test_explicit_steps_are_measured_once_and_given_to_the_runs(
     assert json.loads((tmp_path / "steps.json").read_text()) == measured
 
 
+def test_a_study_of_memory_measures_each_of_its_points_once(runs, tmp_path, monkeypatch):
+    allowed = []
+
+    def measured(case, settings):
+        allowed.append((settings.gradient.name, settings.solver.max_krylov_iterations))
+        return {"temporary_mb": float(len(allowed)), "compile_seconds": 1.0}
+
+    monkeypatch.setattr(runner, "temporary_memory", measured)
+    asked = request("implicit", "unrolled", study="memory_iterations", seeds=2)
+    for _ in range(2):
+        run_comparison(asked, tmp_path)
+    points = (5, 10, 20, 50)
+    assert allowed == [(g, n) for g in ("implicit_adjoint", "unrolled") for n in points]
+    assert runs.words == []
+    rows = collect(asked, tmp_path)["methods"]
+    assert [row["mean"]["temporary_mb"] for row in rows] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert [row["x"] for row in rows] == [*points, *points]
+
+
 def test_programs_are_compiled_once_for_all_runs_unless_told_where(runs, tmp_path, monkeypatch):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     run_comparison(request("implicit"), tmp_path / "a")

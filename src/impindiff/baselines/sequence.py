@@ -135,7 +135,9 @@ class SequenceModel(eqx.Module):
         _, states = jax.lax.scan(advance, start, self._inputs(steps.levels, u0))
         states = jnp.concatenate([u0[None], states])
         weight = jnp.asarray(steps.weight, u0.dtype).reshape(-1, *[1] * u0.ndim)
-        return (1 - weight) * states[steps.before] + weight * states[steps.before + 1]
+        between = (1 - weight) * states[steps.before] + weight * states[steps.before + 1]
+        # zero times a step that is not finite is not finite: the first state would be lost too
+        return jnp.where(weight > 0, between, states[steps.before])
 
     def next_observations(
         self,
