@@ -17,6 +17,8 @@ from impindiff.compare.request import Request, Row, folder_of, rows_of
 from impindiff.compare.runner import FAILURE, MEASURED, STEPS, comparison_times, is_done
 
 RESULTS = "results.json"
+# What the command says of numbers that have left the range of numbers.
+_NOT_FINITE = ("NaN or infinite", "not finite", "the loss is inf", "the loss is nan")
 # In percent: a forecast that far off is on its way to infinity.
 _BLOWN_UP = 1000.0
 _NUMBERS = (
@@ -119,7 +121,7 @@ def _run(folder: Path, seed: int, out: Path, times: dict[str, float | None]) -> 
     }
     if (folder / FAILURE).is_file():
         message = run_directory.read_json(folder / FAILURE)["message"]
-        blown_up = "NaN or infinite" in message or "not finite" in message
+        blown_up = any(word in message for word in _NOT_FINITE)
         return found | {"status": "blow-up" if blown_up else "failed", "message": message}
     if (folder / MEASURED).is_file():
         return found | run_directory.read_json(folder / MEASURED)
