@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CASE ?= demo
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint types validate benchmarks clean
+.PHONY: demo test lint types validate benchmarks evidence clean
 
 # CASE=smoke is the same job in about a minute; see examples/ for others.
 demo: $(VENV)/.core
@@ -38,6 +38,10 @@ benchmarks: $(VENV)/.core
 	$(BIN)/python benchmarks/stability.py
 	$(BIN)/python benchmarks/infiltration.py
 	$(BIN)/python benchmarks/preconditioner.py
+
+# Redoes every comparison of docs/evidence.md.
+evidence: $(VENV)/.test
+	$(BIN)/python docs/make_evidence.py
 
 $(VENV)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
