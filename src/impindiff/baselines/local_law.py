@@ -3,9 +3,11 @@
 import itertools
 from typing import Any
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from impindiff.baselines.layers import SMALL
 from impindiff.baselines.without_latent import WithoutLatent
 from impindiff.cases.box import BoxCase
 from impindiff.errors import InputError
@@ -93,5 +95,12 @@ class LocalLawInPlace(WithoutLatent):
             omega=field.omega,
             **self.conditioning(settings),
             key=key,
+        )
+        # nearly persistence, as the other black boxes start: most laws at random are unstable
+        last = coefficients.network.weights[-1], coefficients.network.biases[-1]
+        coefficients = eqx.tree_at(
+            lambda field: (field.network.weights[-1], field.network.biases[-1]),
+            coefficients,
+            tuple(SMALL * values for values in last),
         )
         return LocalLaw(box.build(), coefficients, degree)

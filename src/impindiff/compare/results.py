@@ -15,6 +15,7 @@ from impindiff.cases.configuration import load_settings
 from impindiff.compare.methods import methods_of
 from impindiff.compare.request import Request, Row, folder_of, rows_of
 from impindiff.compare.runner import FAILURE, MEASURED, STEPS, comparison_times, is_done
+from impindiff.compare.studies import STUDIES
 
 RESULTS = "results.json"
 # What the command says of numbers that have left the range of numbers.
@@ -47,6 +48,7 @@ def collect(request: Request, out: Path) -> dict[str, Any]:
         "case": request.case,
         "command": request.command(),
         "study": request.study,
+        "study_summary": None if request.study is None else STUDIES[request.study].summary,
         "quick": request.quick,
         "budget_seconds": request.budget,
         "seeds": list(range(request.seeds)),

@@ -52,7 +52,9 @@ def comparison_page(folder: Path) -> Page:
     curves = _training_curves(results, folder)
     pictures = figures_in(folder / "figures")
     sections = [
-        Section("errors", "Errors of the forecast", [error_table(results)]),
+        Section(
+            "errors", "Errors of the forecast", [error_table(results)] if results.has_errors else []
+        ),
         Section("figures", "Figures", [Gallery(pictures)] if pictures else []),
         Section("cost", "Cost", [cost_table(results)]),
         Section("training", "Training", [Gallery(curves)] if curves else []),

@@ -41,6 +41,7 @@ class Numbers(_Content):
     - `seconds_per_step`, `compile_seconds`, `training_seconds`: seconds.
     - `temporary_mb`, `peak_rss_mb`: memory of a training step, and of the process, in MB.
     - `steps`, `parameters`, `observations`, `final_loss`: of training.
+    - `largest_step`: the largest stable time step, where that is what was asked.
     """
 
     error_percent: dict[str, float | None] = Field(default_factory=dict)
@@ -53,6 +54,7 @@ class Numbers(_Content):
     parameters: float | None = None
     observations: float | None = None
     final_loss: float | None = None
+    largest_step: float | None = None
 
 
 class MethodRun(Numbers):
@@ -89,16 +91,26 @@ class Method(_Content):
 
 
 class Comparison(_Content):
-    """The whole file."""
+    """The whole file; `study_summary` is what the study of a quantity shows, if it is one."""
 
     case: str
     command: str
+    study_summary: str | None = None
     budget_seconds: float | None = None
     seeds: list[int]
     times: Times
     machine: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
     methods: list[Method] = Field(min_length=1)
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether forecasts were made, or tried: a study may measure something else."""
+        return any(
+            run.status != "ok" or any(e is not None for e in run.error_percent.values())
+            for method in self.methods
+            for run in method.runs
+        )
 
 
 def read_comparison(folder: Path) -> Comparison:

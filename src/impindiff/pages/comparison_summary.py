@@ -2,7 +2,7 @@
 
 from impindiff.pages.comparison_results import Comparison, Method
 from impindiff.pages.numbers import number, percent
-from impindiff.pages.words import listed
+from impindiff.pages.words import capitalised, listed
 
 
 def best_method(results: Comparison) -> Method | None:
@@ -13,6 +13,9 @@ def best_method(results: Comparison) -> Method | None:
 
 def summary(results: Comparison) -> str:
     """Which method is best, by what factor before the best of another kind, and which blew up."""
+    study = [] if results.study_summary is None else [capitalised(results.study_summary)]
+    if study and not results.has_errors:
+        return f"{study[0]}."
     horizon = f"t = {results.times.horizon:g}"
     best = best_method(results)
     if best is None:
@@ -32,7 +35,7 @@ def summary(results: Comparison) -> str:
     ]
     if blown:
         parts.append(f"{listed(blown)} blew up")
-    return "; ".join(parts) + "."
+    return ". ".join([*study, "; ".join(parts)]) + "."
 
 
 def _factor(best: Method, other: Method) -> str:

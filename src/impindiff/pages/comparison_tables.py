@@ -15,6 +15,7 @@ _COST: dict[str, tuple[str, _Show]] = {
     "training_seconds": ("training", duration),
     "temporary_mb": ("temporary memory", memory),
     "peak_rss_mb": ("peak memory", memory),
+    "largest_step": ("largest stable step", number),
     "parameters": ("parameters", count),
     "observations": ("observations", count),
     "final_loss": ("final loss", number),
