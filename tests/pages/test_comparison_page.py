@@ -89,6 +89,24 @@ def test_no_winner_where_none_reached_the_horizon(tmp_path):
     assert text.startswith("No method reached the horizon, t = 0.2, with every seed;")
 
 
+def test_a_study_says_what_it_is_and_shows_errors_only_where_there_are_some(tmp_path):
+    content = copy.deepcopy(results())
+    content["study_summary"] = "memory against iterations"
+    with_errors = page(tmp_path / "errors", content)
+    assert summary(with_errors).startswith("Memory against iterations. At the horizon")
+    assert "Errors of the forecast" in with_errors
+    for method in content["methods"]:
+        method["failures"] = 0
+        numbers = [*method["runs"], *([method["mean"]] if method.get("mean") else [])]
+        for of in numbers:
+            of["error_percent"] = dict.fromkeys(of["error_percent"])
+        for run in method["runs"]:
+            run |= {"status": "ok", "message": None}
+    without = page(tmp_path / "none", content)
+    assert summary(without) == "Memory against iterations."
+    assert "Errors of the forecast" not in without
+
+
 def test_one_seed_has_no_spread(tmp_path):
     content = results()
     content["seeds"] = [0]

@@ -203,7 +203,8 @@ def _black_boxes(case: str) -> list[Method]:
             "black box",
             "the same field network and implicit steps, but any local law in place of the known "
             "one: du/dt is a polynomial of the neighbours whose coefficients the network gives",
-            "the case's own settings; learning rates of 1e-3 and 3e-3 tried on the steady velocity",
+            "the case's own settings; learning rates of 1e-3, 3e-3, 1e-2 tried on another steady "
+            "velocity",
             {
                 "method": {"name": "local_law", "degree": degree},
                 "training": {"learning_rate": 3e-3},
