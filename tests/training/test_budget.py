@@ -4,6 +4,7 @@ import importlib
 import math
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,6 +47,16 @@ def test_temporary_memory_is_that_of_the_program():
         assert found is not None
         # neither argument nor result, of n numbers each
         assert 1.0 <= found / (8 * n**2 / 1e6) < 5.0
+
+
+def test_an_error_of_the_running_program_is_one_line_of_what_happened():
+    def step(x):
+        return eqx.error_if(x, x > 1, "a linear solver received\nnon-finite input\n\nand more")
+
+    compiled = compile_step(step, jnp.asarray(1.0))
+    assert compiled.advance(jnp.asarray(1.0)) == 1.0
+    with pytest.raises(ipd.SolverError, match=r"^a linear solver received non-finite input$"):
+        compiled.advance(jnp.asarray(2.0))
 
 
 def test_the_pace_is_a_median_without_the_first():

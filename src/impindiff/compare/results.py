@@ -19,7 +19,7 @@ from impindiff.compare.studies import STUDIES
 
 RESULTS = "results.json"
 # What the command says of numbers that have left the range of numbers.
-_NOT_FINITE = ("NaN or infinite", "not finite", "the loss is inf", "the loss is nan")
+_NOT_FINITE = ("NaN or infinite", "not finite", "non-finite", "the loss is inf", "the loss is nan")
 # In percent: a forecast that far off is on its way to infinity.
 _BLOWN_UP = 1000.0
 _NUMBERS = (

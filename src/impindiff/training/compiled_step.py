@@ -1,5 +1,6 @@
 """The training step as a compiled program, and what it costs."""
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,11 +8,15 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 
+from impindiff.errors import SolverError
+
 
 class CompiledStep(NamedTuple):
     """A training step, compiled ahead of time.
 
-    - `advance`: takes what it was compiled for, (state, static, loss, optimizer).
+    - `advance`: takes what it was compiled for, (state, static, loss, optimizer). Raises
+      `SolverError` for an error that arises while the program runs, such as those of other
+      libraries' linear solvers.
     - `compile_seconds`: tracing and compilation; less where a cache on disk holds the program.
     - `temporary_mb`: what XLA allocates beside arguments and results; None where it does not tell.
     """
@@ -29,7 +34,20 @@ def compile_step(step: Callable[..., Any], *arguments: Any) -> CompiledStep:
     seconds = time.perf_counter() - start
     analysis = program.compiled.memory_analysis()
     temporary = None if analysis is None else analysis.temp_size_in_bytes / 1e6
-    return CompiledStep(program, seconds, temporary)
+
+    def advance(*arguments: Any) -> Any:
+        try:
+            return jax.block_until_ready(program(*arguments))
+        except jax.errors.JaxRuntimeError as error:
+            raise SolverError(_reason(str(error))) from error
+
+    return CompiledStep(advance, seconds, temporary)
+
+
+def _reason(text: str) -> str:
+    """What an error of a running program says, without the traceback that is part of its text."""
+    found = re.search(r"EquinoxRuntimeError: (.+?)\n\n", text, re.DOTALL)
+    return " ".join((found[1] if found else text.splitlines()[0]).split())
 
 
 def seconds_per_step(compiled: CompiledStep, *arguments: Any, repeats: int = 3) -> float:
@@ -37,6 +55,6 @@ def seconds_per_step(compiled: CompiledStep, *arguments: Any, repeats: int = 3) 
     taken = []
     for _ in range(1 + repeats):
         start = time.perf_counter()
-        jax.block_until_ready(jax.tree.leaves(compiled.advance(*arguments)))
+        compiled.advance(*arguments)
         taken.append(time.perf_counter() - start)
     return sorted(taken[1:])[repeats // 2]
