@@ -39,7 +39,8 @@ def _explicit_fails(name: str) -> bool:
 def stability_figure() -> str:
     return (
         f"blow-ups, as shipped: {_blow_ups_of('steady')}; ten times the diffusivity: "
-        f"{_blow_ups_of('stiff')}; velocity that changes: {_blow_ups_of('dynamic')}"
+        f"{_blow_ups_of('stiff')}; velocity that changes: {_blow_ups_of('dynamic')}; Burgers: "
+        f"{_blow_ups_of('burgers')}"
     )
 
 

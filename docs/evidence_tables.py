@@ -1,5 +1,6 @@
 """The tables and figures of docs/evidence.md."""
 
+from textwrap import shorten
 from typing import Any
 
 from stored import STORED, command_of, load
@@ -38,7 +39,7 @@ def compared(name: str, title: str) -> str:
             f"| {row['title']} | {step(row)} | {' | '.join(errors)} | {failed} | {pace(mean)} "
             f"| {memory(mean)} | {number(mean['parameters'])} |"
         )
-        messages = {run["message"] for run in row["runs"] if run["message"]}
+        messages = {shorten(run["message"], 200) for run in row["runs"] if run["message"]}
         reasons += [f"- {row['title']}: {message}." for message in sorted(messages)]
     lines += ["", *reasons] if reasons else []
     return "\n".join([*lines, "", *_figures(name, title)])
