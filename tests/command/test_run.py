@@ -165,7 +165,7 @@ def test_a_forecast_warns_of_extrapolation_in_time(finished, tmp_path, monkeypat
 def test_what_cannot_be_forecast_is_refused_before_anything_is_computed(
     finished, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(workflow, "rollout", None)
+    monkeypatch.setattr(workflow, "_forecast", None)
     out, film = tmp_path / "f.nc", tmp_path / "f.gif"
     for arguments, message in (
         ({"sample": 4}, r"--sample: there is no sample 4; they go from 0 to 3"),
