@@ -211,7 +211,7 @@ def cost_verdict() -> str:
         return HOLDS
     lost = ", ".join(f"{name} ({number(1 / r)} times)" for name, r in faster if r <= 1)
     return (
-        f"{FAILS if not won else PARTLY + ', '.join(won) + '; '}"
+        f"{FAILS if not won else '**holds only for** ' + ', '.join(won) + '; '}"
         f"{': ' if not won else ''}RK4 at its stable step is faster on {lost}, and more accurate "
         "in time; implicit steps pay where stability, not accuracy, limits the step"
     )

@@ -25,7 +25,8 @@ HEAD = """# Evidence
 What the method claims, how each claim was tested, and what came out, whichever way. This page is
 written by `python docs/make_evidence.py --table` from stored results; no number in it is typed. The
 command beside each table redoes it, resumable with `--resume`; `impindiff report DIR` makes a page
-of it with every training curve, and with how each method was tuned.
+of it with every training curve, and with how each method was tuned. More studies, not run for this
+page: `--study` pareto, sensors and noise.
 
 All methods see the same data, the same observations and the same seconds of training (compilation
 not counted). Errors are relative L1 norms over held-out samples, in percent: the mean over seeds,

@@ -18,9 +18,6 @@ _COMMANDS = {
     "memory_iterations": f"{_STEADY} --study memory_iterations",
     "memory_steps": f"{_STEADY} --study memory_steps",
     "stability": f"{_STEADY} --study stability",
-    "pareto": f"{_STEADY} --study pareto --quick --budget 8",
-    "sensors": f"{_STEADY} --study sensors --quick --budget 8",
-    "noise": f"{_STEADY} --study noise --quick --budget 8",
 }
 COMPARISONS = {
     "steady": "Advection-diffusion, steady velocity",
@@ -30,9 +27,6 @@ COMPARISONS = {
     "infiltration": "Chemical vapor infiltration, unknown diffusivity of the pores",
 }
 STUDIES = {
-    "pareto": "Error against cost",
-    "sensors": "Error against the number of sensors",
-    "noise": "Error against noise",
     "memory_iterations": "Memory against iterations of the solver",
     "memory_steps": "Memory against time steps",
     "stability": "Largest stable step against the size of the grid",
