@@ -21,8 +21,8 @@ def drawn(monkeypatch) -> dict[str, Any]:
     def errors(methods, marks, path):
         found[path.name] = (methods, marks)
 
-    def study(methods, x_label, y_label, path, *, log_x=True):
-        found[path.name] = (methods, x_label, y_label, log_x)
+    def study(methods, x_label, y_label, path):
+        found[path.name] = (methods, x_label, y_label)
 
     monkeypatch.setattr(report, "plot_method_errors", errors)
     monkeypatch.setattr(report, "plot_study", study)
@@ -76,7 +76,7 @@ def test_error_against_cost_is_cheapest_first_and_leaves_out_what_has_none(drawn
         for i, mean in enumerate(means)
     ]
     draw(results(rows, "pareto"), tmp_path)
-    (points,), x_label, _, _ = drawn["pareto.png"]
+    (points,), x_label, _ = drawn["pareto.png"]
     assert points.title == "neural operator, kept whole"
     assert x_label == "seconds of training"
     np.testing.assert_array_equal(points.x, [10, 20])
@@ -90,20 +90,20 @@ def test_a_study_is_along_its_quantity_a_line_for_each_seed(drawn, tmp_path):
         row("implicit", "hybrid, 32 sensors", [run(horizon=1.0), run(horizon=1.5)], 32),
     ]
     draw(results(rows, "sensors"), tmp_path)
-    (fno, hybrid), x_label, y_label, log_x = drawn["sensors.png"]
+    (fno, hybrid), x_label, y_label = drawn["sensors.png"]
     assert isinstance(fno, Points)
     assert (fno.title, hybrid.title) == ("operator", "hybrid")
     np.testing.assert_array_equal(fno.x, [32, 512])
     # what has blown up is no error, however finite, and nor is what failed
     np.testing.assert_array_equal(fno.y, [[np.nan, 2], [np.nan, 3]])
     np.testing.assert_array_equal(hybrid.y, [[1], [1.5]])
-    assert (x_label, log_x) == ("sensors", True)
+    assert x_label == "sensors"
     assert "error" in y_label
 
 
 def test_a_measured_study_shows_what_was_measured_however_large(drawn, tmp_path):
     rows = [row("unrolled", "naive, 5 iterations", [run(temporary_mb=4000.0)], 5)]
     draw(results(rows, "memory_iterations"), tmp_path)
-    (points,), _, y_label, _ = drawn["memory_iterations.png"]
+    (points,), _, y_label = drawn["memory_iterations.png"]
     np.testing.assert_array_equal(points.y, [[4000]])
     assert "memory" in y_label

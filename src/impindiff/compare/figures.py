@@ -43,7 +43,7 @@ def draw(results: dict[str, Any], out: Path) -> None:
         report.plot_study(points, "seconds of training", study.y_label, path)
         return
     points = [_at_x(titles[name], of, study.measure) for name, of in by_method.items()]
-    report.plot_study(points, study.x_label, study.y_label, path, log_x=study.log_x)
+    report.plot_study(points, study.x_label, study.y_label, path)
 
 
 def _along_time(row: dict[str, Any], out: Path) -> Points | None:

@@ -62,7 +62,8 @@ def _hybrids(case: str) -> list[Method]:
     infiltration = case not in _BOX_CASES
     no_explicit = (
         "the gas has no inertia (an algebraic component), which explicit steps cannot advance; "
-        "with its physical inertia they would need about 1e9 steps a part"
+        "with its physical inertia they would need billions of steps a part "
+        "(benchmarks/infiltration.py)"
         if infiltration
         else None
     )
@@ -87,7 +88,7 @@ def _hybrids(case: str) -> list[Method]:
             {"gradient": {"name": "unrolled"}, "solver": _fewest_iterations(case)},
             None,
             "least squares differentiates forwards, where no iterate is stored either way, and the "
-            "unrolled program had not taken its first step after six minutes"
+            "unrolled program had not taken its first step when it was stopped after 296 s"
             if infiltration
             else None,
         ),

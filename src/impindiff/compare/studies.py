@@ -17,7 +17,7 @@ class Point(NamedTuple):
 class Study(NamedTuple):
     """A comparison along one quantity.
 
-    - `key`: its name in paths; `x_label`: on the figure; `log_x`: whether its axis is logarithmic.
+    - `key`: its name in paths; `x_label`: on the figure.
     - `methods`: compared unless told otherwise.
     - `points`: where on the axis, for a method.
     - `against_cost`: draw the error against seconds of training in place of x.
@@ -30,7 +30,6 @@ class Study(NamedTuple):
     x_label: str
     methods: tuple[str, ...]
     points: Callable[[Method], list[Point]]
-    log_x: bool = True
     against_cost: bool = False
     measure: Literal["temporary_mb", "largest_step"] | None = None
     y_label: str = "held-out relative L1 error at the horizon (%)"

@@ -33,14 +33,12 @@ def plot_method_errors(
     save(method_errors_figure(methods, marks, time_label), path)
 
 
-def plot_study(
-    methods: Sequence[Points], x_label: str, y_label: str, path: Path, *, log_x: bool = True
-) -> None:
+def plot_study(methods: Sequence[Points], x_label: str, y_label: str, path: Path) -> None:
     """Write `study_figure` as PNG.
 
     **Raises:** `InputError` if it cannot be written there.
     """
-    save(study_figure(methods, x_label, y_label, log_x=log_x), path)
+    save(study_figure(methods, x_label, y_label), path)
 
 
 def method_errors_figure(
@@ -75,10 +73,8 @@ def method_errors_figure(
     return figure
 
 
-def study_figure(
-    methods: Sequence[Points], x_label: str, y_label: str, *, log_x: bool = True
-) -> Figure:
-    """A quantity of each method against another, both axes logarithmic unless told otherwise.
+def study_figure(methods: Sequence[Points], x_label: str, y_label: str) -> Figure:
+    """A quantity of each method against another, both axes logarithmic.
 
     **Arguments:**
 
@@ -88,12 +84,10 @@ def study_figure(
     with styled():
         figure = Figure(figsize=(8.6, 5.2), layout="constrained")
         ax = figure.subplots()
-        if log_x:
-            ax.set_xscale("log")
+        ax.set_xscale("log")
         _draw(ax, methods)
         ax.set(xlabel=x_label, ylabel=y_label, yscale="log")
-        if log_x:
-            readable_log(ax.xaxis)
+        readable_log(ax.xaxis)
         _finish(figure, ax)
     return figure
 
