@@ -83,19 +83,8 @@ class LocalLawInPlace(WithoutLatent):
                 f"method.name: local_law needs a state that is observed, which {self.name} has "
                 "not; it is for advection_diffusion_steady, advection_diffusion_dynamic and burgers"
             )
-        box, field, degree = settings.grid, settings.field, settings.method.degree
-        coefficients = ConditionalField(
-            LocalLaw.components(len(box.cells), degree),
-            box.lower,
-            box.upper,
-            periodic=settings.periodic(),
-            width=field.width,
-            depth=field.depth,
-            omega_first=field.omega_first,
-            omega=field.omega,
-            **self.conditioning(settings),
-            key=key,
-        )
+        grid, degree = settings.grid.build(), settings.method.degree
+        coefficients = self.network(settings, LocalLaw.components(grid.ndim, degree), key)
         # nearly persistence, as the other black boxes start: most laws at random are unstable
         last = coefficients.network.weights[-1], coefficients.network.biases[-1]
         coefficients = eqx.tree_at(
@@ -103,4 +92,4 @@ class LocalLawInPlace(WithoutLatent):
             coefficients,
             tuple(SMALL * values for values in last),
         )
-        return LocalLaw(box.build(), coefficients, degree)
+        return LocalLaw(grid, coefficients, degree)

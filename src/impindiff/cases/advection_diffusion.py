@@ -20,7 +20,6 @@ from impindiff.cases.settings import (
     ObservationSettings,
     TrainingSettings,
 )
-from impindiff.fields import ConditionalField
 from impindiff.grid import Grid
 from impindiff.observations import Trajectories
 from impindiff.operators import advection_diffusion
@@ -137,21 +136,12 @@ class AdvectionDiffusionCase(BoxCase[S]):
 
     def model(self, settings: S, key: PRNGKeyArray) -> AdvectionDiffusion:
         """Velocity: a SIREN, periodic where the domain is."""
-        box, field, physics = settings.grid, settings.field, settings.physics
-        velocity = ConditionalField(
-            2,
-            box.lower,
-            box.upper,
-            periodic=settings.periodic(),
-            width=field.width,
-            depth=field.depth,
-            omega_first=field.omega_first,
-            omega=field.omega,
-            **self.conditioning(settings),
-            key=key,
-        )
+        physics = settings.physics
         return AdvectionDiffusion(
-            box.build(), velocity, physics.diffusivity, physics.advection_scheme
+            settings.grid.build(),
+            self.network(settings, 2, key),
+            physics.diffusivity,
+            physics.advection_scheme,
         )
 
     def latent_fields(

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, PRNGKeyArray
 from pydantic import Field, model_validator
 
 from impindiff.cases.case import Case, Data
@@ -20,6 +20,7 @@ from impindiff.cases.settings import (
     Seed,
 )
 from impindiff.errors import InputError
+from impindiff.fields import ConditionalField
 from impindiff.grid import Grid, Neumann, Periodic
 from impindiff.observations import Sensors, Trajectories, add_noise, provenance
 from impindiff.rollout import rollout
@@ -112,6 +113,22 @@ class BoxCase(Case[B]):
         """How the field depends on time, as `ConditionalField` takes it; by default not at all."""
         del settings
         return {}
+
+    def network(self, settings: Any, components: int, key: PRNGKeyArray) -> ConditionalField:
+        """The fresh network of `settings.field`: a SIREN, periodic where the domain is."""
+        box, field = settings.grid, settings.field
+        return ConditionalField(
+            components,
+            box.lower,
+            box.upper,
+            periodic=settings.periodic(),
+            width=field.width,
+            depth=field.depth,
+            omega_first=field.omega_first,
+            omega=field.omega,
+            **self.conditioning(settings),
+            key=key,
+        )
 
     def loss(self, settings: B, data: Data) -> TrajectoryLoss:
         """See `Case.loss`."""

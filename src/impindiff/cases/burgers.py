@@ -20,7 +20,7 @@ from impindiff.cases.settings import (
     StepperSettings,
     TrainingSettings,
 )
-from impindiff.fields import BoundedField, ConditionalField
+from impindiff.fields import BoundedField
 from impindiff.grid import Grid
 from impindiff.observations import Trajectories
 from impindiff.operators import convection, diffusion
@@ -150,20 +150,9 @@ class BurgersCase(BoxCase[BurgersSettings]):
 
     def model(self, settings: BurgersSettings, key: PRNGKeyArray) -> Burgers:
         """Diffusivity: a bounded SIREN, periodic where the domain is."""
-        box, field, physics = settings.grid, settings.field, settings.physics
-        network = ConditionalField(
-            1,
-            box.lower,
-            box.upper,
-            periodic=settings.periodic(),
-            width=field.width,
-            depth=field.depth,
-            omega_first=field.omega_first,
-            omega=field.omega,
-            key=key,
-        )
-        diffusivity = BoundedField(network, *physics.diffusivity_bounds)
-        return Burgers(box.build(), diffusivity, physics.convection_scheme)
+        physics = settings.physics
+        diffusivity = BoundedField(self.network(settings, 1, key), *physics.diffusivity_bounds)
+        return Burgers(settings.grid.build(), diffusivity, physics.convection_scheme)
 
     def latent_fields(
         self, model: HybridModel, times: Float[np.ndarray, " times"]
