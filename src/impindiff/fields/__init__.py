@@ -8,6 +8,7 @@ from impindiff.fields.closures import (
     percolation_law,
 )
 from impindiff.fields.conditional import ConditionalField
+from impindiff.fields.parameter import Parameter
 from impindiff.fields.siren import Siren
 from impindiff.fields.time_basis import TimeBasis
 
@@ -15,6 +16,7 @@ __all__ = [
     "BoundedField",
     "ConditionalField",
     "MonotoneClosure",
+    "Parameter",
     "PercolatingClosure",
     "PositiveClosure",
     "Siren",

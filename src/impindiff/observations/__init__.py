@@ -13,6 +13,7 @@ from impindiff.observations.noise import add_noise
 from impindiff.observations.points import SpaceTimePoints, random_points
 from impindiff.observations.probes import Probes
 from impindiff.observations.provenance import provenance
+from impindiff.observations.scattered import PointTable, ScatteredPoints
 from impindiff.observations.sensors import Sensors
 from impindiff.observations.solution_file import Solution1D, read_solution
 from impindiff.observations.trajectories import Trajectories
@@ -27,7 +28,9 @@ __all__ = [
     "Measurements",
     "MeasuringOperator",
     "PartAverage",
+    "PointTable",
     "Probes",
+    "ScatteredPoints",
     "Sensors",
     "Solution1D",
     "SpaceTimePoints",

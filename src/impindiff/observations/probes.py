@@ -1,6 +1,5 @@
 """Fixed probes, such as thermocouples: a field at places between the cell centres."""
 
-import itertools
 import math
 
 import equinox as eqx
@@ -9,6 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from impindiff.errors import InputError
 from impindiff.observations.checks import leading_axes
+from impindiff.observations.interpolation import linear_in_space
 
 # Positions computed from bounds may leave the part by rounding alone.
 _OUTSIDE = 1e-9
@@ -72,7 +72,7 @@ class Probes(eqx.Module):
             )
         self.cells = tuple(cells)
         self.positions = positions
-        self._neighbours, self._weights = _corners(scaled, self.cells)
+        self._neighbours, self._weights = linear_in_space(scaled, self.cells)
 
     @property
     def count(self) -> int:
@@ -84,24 +84,6 @@ class Probes(eqx.Module):
         leading = leading_axes("probes", self.cells, u.shape)
         near = u.reshape(*leading, math.prod(self.cells))[..., self._neighbours]
         return (near * self._weights.astype(u.dtype)).sum(axis=-1)
-
-
-def _corners(
-    scaled: Float[np.ndarray, "probe dimension"], cells: tuple[int, ...]
-) -> tuple[Int[np.ndarray, "probe corner"], Float[np.ndarray, "probe corner"]]:
-    """The cells around each probe, as indices into the flat grid, and their weights."""
-    last = np.asarray(cells) - 1
-    # In cells from the first centre; clipping is the constant continuation.
-    where = np.clip(scaled * np.asarray(cells) - 0.5, 0, last)
-    left = np.minimum(where.astype(int), np.maximum(last - 1, 0))
-    part = where - left
-    neighbours, weights = [], []
-    for corner in itertools.product((0, 1), repeat=len(cells)):
-        # An axis of one cell has no right neighbour; its weight there is 0.
-        index = np.minimum(left + corner, last)
-        neighbours.append(np.ravel_multi_index(tuple(index.T), cells))
-        weights.append(np.prod(np.where(corner, part, 1 - part), axis=1))
-    return np.stack(neighbours, axis=1).astype(np.int32), np.stack(weights, axis=1)
 
 
 def _point(position: Float[np.ndarray, " dimension"]) -> str:

@@ -1,0 +1,60 @@
+"""Weights of interpolation: in space on cell centres, in time between states."""
+
+import itertools
+
+import numpy as np
+from jaxtyping import Float, Int
+
+_NODES = 4  # of cubic interpolation
+
+
+def linear_in_space(
+    scaled: Float[np.ndarray, "point dimension"],
+    cells: tuple[int, ...],
+    periodic: tuple[bool, ...] | None = None,
+) -> tuple[Int[np.ndarray, "point corner"], Float[np.ndarray, "point corner"]]:
+    """The cells around each point, as indices into the flat grid, and their multilinear weights.
+
+    Beyond the outermost centres, half a cell from a wall, a field is continued as a constant; along
+    a periodic axis its last cell and its first are neighbours.
+
+    - `scaled`: positions, 0 on the lower and 1 on the upper end of each axis.
+    - `periodic`: which axes are; none by default.
+    """
+    last = np.asarray(cells) - 1
+    closes = np.asarray(periodic or (False,) * len(cells))
+    # in cells from the first centre; clipping is the constant continuation
+    where = scaled * np.asarray(cells) - 0.5
+    where = np.where(closes, where, np.clip(where, 0, last))
+    # an axis of one cell, or the last cell, has no right neighbour; its weight there is 0
+    left = np.where(closes, np.floor(where), np.minimum(where.astype(int), np.maximum(last - 1, 0)))
+    left = left.astype(int)
+    part = where - left
+    neighbours, weights = [], []
+    for corner in itertools.product((0, 1), repeat=len(cells)):
+        beside = left + corner
+        index = np.where(closes, np.mod(beside, np.asarray(cells)), np.minimum(beside, last))
+        neighbours.append(np.ravel_multi_index(tuple(index.T), cells))
+        weights.append(np.prod(np.where(corner, part, 1 - part), axis=1))
+    return np.stack(neighbours, axis=1).astype(np.int32), np.stack(weights, axis=1)
+
+
+def cubic_in_time(
+    times: Float[np.ndarray, " node"], at: Float[np.ndarray, " point"]
+) -> tuple[Int[np.ndarray, "point near"], Float[np.ndarray, "point near"]]:
+    """The times around each point, as indices, and their weights (Lagrange's polynomials).
+
+    Of degree 3, through the two times on either side, or the nearest four at an end; of a lower
+    degree where there are fewer times. Exact at the times themselves.
+
+    - `times`: increasing.
+    - `at`: between the first and the last of them.
+    """
+    count = min(_NODES, len(times))
+    first = np.searchsorted(times, at, side="right") - 1 - (count - 1) // 2
+    near = np.clip(first, 0, len(times) - count)[:, None] + np.arange(count)
+    nodes = times[near]
+    weights = np.ones(nodes.shape)
+    for i, j in itertools.permutations(range(count), 2):
+        weights[:, i] *= (at - nodes[:, j]) / (nodes[:, i] - nodes[:, j])
+    return near.astype(np.int32), weights
