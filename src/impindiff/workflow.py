@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
@@ -28,19 +27,10 @@ from impindiff.observations import (
 )
 from impindiff.rollout import depends_on_time
 from impindiff.run_figures import draw_figures, draw_findings, middle_sample
-from impindiff.run_metrics import (
-    as_floats,
-    identified_numbers,
-    peak_memory_mb,
-    run_metrics,
-)
+from impindiff.run_metrics import identified_numbers, peak_memory_mb, run_metrics
+from impindiff.run_training import forecast_times, train
 from impindiff.steppers import HybridModel
-from impindiff.training import (
-    LevenbergMarquardt,
-    Progress,
-    fit,
-    steps_within,
-)
+from impindiff.training import Progress
 
 
 def prepare(case: Case, settings: CaseSettings) -> tuple[Data, Any]:
@@ -56,7 +46,7 @@ def prepare(case: Case, settings: CaseSettings) -> tuple[Data, Any]:
         trajectories, settings = case.read(settings, path)
         held_out = list(settings.data.held_out)
     training, held_out = trajectories.split(held_out)
-    _forecast_times(trajectories, settings)
+    forecast_times(trajectories, settings)
     return Data(trajectories, training, held_out), settings
 
 
@@ -82,37 +72,7 @@ def run_case(
     say("data: " + (f"{settings.data.path}" if settings.data.path else "solving for the reference"))
     case = with_method(case, settings)
     data, settings = prepare(case, settings)
-    loss = case.loss(settings, data)
-    model = case.model(settings, jax.random.key(settings.seed))
-    optimizer = settings.training.build()
-    if isinstance(optimizer, LevenbergMarquardt):
-        optimizer.check(eqx.filter(model, eqx.is_inexact_array))
-    compiled = None
-    if settings.training.seconds is not None:
-        seconds, planned = settings.training.seconds, settings.training.steps
-        say(f"measuring how many training steps fit into {seconds:g} s")
-        steps, compiled = steps_within(seconds, model, loss, optimizer, planned)
-        settings = settings.with_steps(steps)
-        if steps < planned:  # the learning rate's schedule is another
-            optimizer, compiled = settings.training.build(), None
-
-    run_directory.write_configuration(folder, settings)
-    if settings.data.path is None:
-        data.trajectories.to_netcdf(folder / run_directory.DATA)
-    fitted = fit(
-        model,
-        loss,
-        optimizer,
-        folder,
-        steps=settings.training.steps,
-        log_every=settings.training.log_every,
-        save_every=settings.training.save_every,
-        resume=resume,
-        evaluate=_held_out_error(case, settings, data) if data.held_out else None,
-        identified=(lambda m: as_floats(case.identified(m))) if case.identified(model) else None,
-        show=show,
-        compiled=compiled,
-    )
+    settings, loss, fitted = train(case, settings, data, folder, resume=resume, say=say, show=show)
     run_directory.write_model(folder, fitted.model)
     say("forecast, metrics and figures")
     forecast = _forecast_of_data(case, settings, data, fitted.model)
@@ -231,37 +191,6 @@ def extrapolation(model: eqx.Module, latent: str, horizon: float, until: float) 
     )
 
 
-def _forecast_times(
-    trajectories: Trajectories, settings: CaseSettings
-) -> Float[np.ndarray, " times"]:
-    until = settings.forecast.until
-    times = trajectories.times
-    if until is None:
-        return times
-    if not times[0] < until <= times[-1] * (1 + 1e-9):
-        raise InputError(
-            f"forecast.until: {until:g} is outside the data, which go from {times[0]:g} to "
-            f"{times[-1]:g}; for a longer forecast use 'impindiff forecast' on the finished run"
-        )
-    return times[times <= until * (1 + 1e-9)]
-
-
-def _held_out_error(
-    case: Case, settings: CaseSettings, data: Data
-) -> Callable[[eqx.Module], float | None]:
-    times = _forecast_times(data.trajectories, settings)
-    fields = data.trajectories.field[data.held_out]
-    last = fields[:, len(times) - 1]
-
-    def error(model: eqx.Module) -> float | None:
-        ends = times[[0, -1]]
-        found, _ = case.forecast(settings, model, data.trajectories, data.held_out, ends)
-        percent = relative_l1_percent(found[-1], last, space_axes=last.ndim - 1).mean()
-        return float(percent) if np.isfinite(percent) else None
-
-    return error
-
-
 def _forecast(
     case: Case,
     settings: CaseSettings,
@@ -294,6 +223,6 @@ def _forecast_of_data(
     case: Case, settings: CaseSettings, data: Data, model: eqx.Module
 ) -> xr.Dataset:
     trajectories = data.trajectories
-    times = _forecast_times(trajectories, settings)
+    times = forecast_times(trajectories, settings)
     truth = trajectories.field[:, : len(times)]
     return _forecast(case, settings, trajectories, model, times, truth, data.held_out)

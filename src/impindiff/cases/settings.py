@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from impindiff.cases.configuration import StrictModel
 from impindiff.cases.method_settings import HybridSettings, MethodSettings
+from impindiff.cases.training_settings import TrainingSettings
 from impindiff.implicit import (
     Anderson,
     BiCGStab,
@@ -38,7 +39,6 @@ from impindiff.steppers import (
     KenCarp4,
     TridiagonalPreconditioner,
 )
-from impindiff.training import LevenbergMarquardt, Optimizer, adam, lbfgs, muon
 
 Positive = Annotated[float, Field(gt=0)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -253,50 +253,6 @@ class StepperSettings(StrictModel):
         if self.adaptive is None:
             return f"{self.name}, dt = {self.dt:g}"
         return f"{self.name}, adaptive steps, rtol = {self.adaptive.rtol:g}"
-
-
-class TrainingSettings(StrictModel):
-    """Optimisation."""
-
-    optimizer: Literal["adam", "muon", "lbfgs", "levenberg_marquardt"] = Field(
-        default="adam",
-        description="adam; muon, for networks; or of second order: lbfgs, and levenberg_marquardt "
-        "for few parameters",
-    )
-    steps: PositiveInt = Field(
-        description="number of gradient steps; levenberg_marquardt ends earlier once converged"
-    )
-    damping: Positive = Field(
-        default=1e-3, description="of levenberg_marquardt's first trial; larger is more careful"
-    )
-    loss_tolerance: NonNegative = Field(
-        default=0.0,
-        description="levenberg_marquardt ends once it lowers the loss by less than this part",
-    )
-    learning_rate: Positive = Field(default=1e-3, description="of adam and muon, at the start")
-    schedule: Literal["cosine", "exponential", "constant"] = Field(
-        default="cosine", description="cosine and exponential end at a hundredth of learning_rate"
-    )
-    weight_decay: NonNegative = Field(
-        default=0.0, description="of adam, decoupled from the gradient (AdamW)"
-    )
-    seconds: Positive | None = Field(
-        default=None,
-        description="what training may take, compilation not counted: steps are then cut to what "
-        "fits, as measured at the start; null: all steps",
-    )
-    log_every: PositiveInt = Field(default=25, description="steps between lines of history.jsonl")
-    save_every: PositiveInt = Field(default=100, description="steps between saved training states")
-
-    def build(self) -> Optimizer:
-        """The optimiser."""
-        if self.optimizer == "lbfgs":
-            return lbfgs()
-        if self.optimizer == "levenberg_marquardt":
-            return LevenbergMarquardt(self.damping, loss_tolerance=self.loss_tolerance)
-        if self.optimizer == "muon":
-            return muon(self.schedule, self.learning_rate, self.steps)
-        return adam(self.schedule, self.learning_rate, self.steps, self.weight_decay)
 
 
 class ForecastSettings(StrictModel):

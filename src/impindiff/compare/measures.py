@@ -12,6 +12,7 @@ from impindiff.cases.settings import CaseSettings
 from impindiff.compare.step_search import Truth, largest_stable_step
 from impindiff.errors import InputError
 from impindiff.observations import Trajectories
+from impindiff.run_training import training_options
 from impindiff.training import compile_training_step
 from impindiff.workflow import prepare
 
@@ -22,7 +23,8 @@ def temporary_memory(case: Case, settings: CaseSettings) -> dict[str, Any]:
     case = with_method(case, settings)
     data, settings = prepare(case, settings)
     model = case.model(settings, jax.random.key(settings.seed))
-    step = compile_training_step(model, case.loss(settings, data), settings.training.build())
+    loss, options = training_options(settings, model, case.loss(settings, data))
+    step = compile_training_step(model, loss, settings.training.build(), **options)
     return {"temporary_mb": step.temporary_mb, "compile_seconds": step.compile_seconds}
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from impindiff.report.style import readable_log, save, styled
 
-_LOSS, _HELD_OUT = "#1f4e79", "#c55a11"
+_LOSS, _VALIDATION, _HELD_OUT = "#1f4e79", "#2e8b57", "#c55a11"
 
 
 def plot_error_vs_time(
@@ -76,19 +76,26 @@ def error_vs_time_figure(
 def history_figure(
     records: Sequence[Mapping[str, Any]], loss: str = "loss", held_out: str = "held_out_percent"
 ) -> Figure:
-    """Training loss and, where it was logged, the held-out error, against the step.
+    """Training loss and, where they were logged, validation loss and held-out error, by step.
 
     **Arguments:**
 
-    - `records`: the lines of `history.jsonl`; each has `step`.
+    - `records`: the lines of `history.jsonl`; each has `step`. The smallest `validation_loss` is
+      marked.
     - `loss`, `held_out`: the keys to show; records without a key, or with null, are passed over.
     """
     with styled():
         figure = Figure(figsize=(7.0, 4.2), layout="constrained")
         left = figure.subplots()
-        left.plot(*_column(records, loss), color=_LOSS)
+        left.plot(*_column(records, loss), color=_LOSS, label="training")
+        steps, losses = _column(records, "validation_loss")
+        if len(steps):
+            left.plot(steps, losses, color=_VALIDATION, linestyle="--", label="validation")
+            least = np.argmin(losses)
+            left.plot(steps[least], losses[least], "o", color=_VALIDATION, label="smallest")
+            left.legend(frameon=False)
         left.set(xlabel="training step", yscale="log")
-        left.set_ylabel("training loss", color=_LOSS)
+        left.set_ylabel("loss" if len(steps) else "training loss", color=_LOSS)
         left.tick_params(axis="y", colors=_LOSS, which="both")
         steps, percents = _column(records, held_out)
         if len(steps):

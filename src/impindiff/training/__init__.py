@@ -3,12 +3,10 @@
 from impindiff.training.compiled_step import CompiledStep
 from impindiff.training.fit import (
     Fitted,
-    Optimizer,
     Progress,
-    Totals,
-    TrainingError,
     compile_training_step,
     fit,
+    room_for_training,
     steps_within,
 )
 from impindiff.training.history import History
@@ -19,8 +17,13 @@ from impindiff.training.levenberg_marquardt import (
 )
 from impindiff.training.loss import TrajectoryLoss
 from impindiff.training.optimizers import adam, lbfgs, learning_rate_schedule, muon
+from impindiff.training.parts import at_rates, partition
 from impindiff.training.penalty import GaussianPrior, SlowChange
+from impindiff.training.resources import TrainingError, require_room
+from impindiff.training.split import depends_on, split
+from impindiff.training.state import Optimizer, Totals
 from impindiff.training.store import TrainingStore
+from impindiff.training.tensorboard import TensorBoard
 from impindiff.training.uncertainty import FlatParameters, flat_parameters, standard_errors
 
 __all__ = [
@@ -34,19 +37,26 @@ __all__ = [
     "Optimizer",
     "Progress",
     "SlowChange",
+    "TensorBoard",
     "Totals",
     "TrainingError",
     "TrainingStore",
     "TrajectoryLoss",
     "adam",
+    "at_rates",
     "compile_training_step",
     "covariance",
+    "depends_on",
     "fit",
     "flat_parameters",
     "identifiability",
     "lbfgs",
     "learning_rate_schedule",
     "muon",
+    "partition",
+    "require_room",
+    "room_for_training",
+    "split",
     "standard_errors",
     "steps_within",
 ]
