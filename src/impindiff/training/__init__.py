@@ -1,14 +1,15 @@
 """Training: loss, optimiser, loop, history, training state."""
 
 from impindiff.training.compiled_step import CompiledStep
+from impindiff.training.curriculum import shortened
+from impindiff.training.ensemble import Ensemble, ensemble_forecast, fit_ensemble
 from impindiff.training.fit import (
-    Fitted,
-    Progress,
     compile_training_step,
     fit,
     room_for_training,
     steps_within,
 )
+from impindiff.training.fitted import Fitted, Progress
 from impindiff.training.history import History
 from impindiff.training.identifiability import Identifiability, identifiability
 from impindiff.training.levenberg_marquardt import (
@@ -28,6 +29,7 @@ from impindiff.training.uncertainty import FlatParameters, flat_parameters, stan
 
 __all__ = [
     "CompiledStep",
+    "Ensemble",
     "Fitted",
     "FlatParameters",
     "GaussianPrior",
@@ -47,7 +49,9 @@ __all__ = [
     "compile_training_step",
     "covariance",
     "depends_on",
+    "ensemble_forecast",
     "fit",
+    "fit_ensemble",
     "flat_parameters",
     "identifiability",
     "lbfgs",
@@ -56,6 +60,7 @@ __all__ = [
     "partition",
     "require_room",
     "room_for_training",
+    "shortened",
     "split",
     "standard_errors",
     "steps_within",

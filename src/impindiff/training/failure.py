@@ -4,11 +4,28 @@ import numpy as np
 
 from impindiff.rollout import describe_failure, leaf_names
 from impindiff.training.resources import TrainingError
-from impindiff.training.state import StepReport, TrainingState
+from impindiff.training.state import StepReport, TrainingState, member
 
 
-def require_success(step: int, state: TrainingState, report: StepReport) -> None:
-    """Raise `TrainingError` for a solve that failed, and a loss or gradient that is not finite."""
+def require_success(
+    step: int, state: TrainingState, report: StepReport, members: int | None = None
+) -> None:
+    """Raise `TrainingError` for a solve that failed, and a loss or gradient that is not finite.
+
+    - `members`: of an ensemble, along the leading axis; the error names the first that failed.
+    """
+    if members is None:
+        _require_success(step, state, report)
+        return
+    for i in range(members):
+        one, of_one = member(state, i), member(report, i)
+        try:
+            _require_success(step, one, of_one)
+        except TrainingError as error:
+            raise TrainingError(f"member {i}: {error}") from None
+
+
+def _require_success(step: int, state: TrainingState, report: StepReport) -> None:
     result = report.rollout
     failure = describe_failure(result.stats, result.step_times, leaf_names(result.u))
     if failure is not None:

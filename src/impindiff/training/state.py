@@ -1,5 +1,6 @@
 """The training state, and what training steps and their loop hand to each other."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -126,6 +127,7 @@ class Job(eqx.Module):
     """What is the same at every training step.
 
     - `static`: what of the model is not trained.
+    - `own`: of an ensemble, what is not trained and yet each member's own; None otherwise.
     - `validation`: the loss at observations held back, computed from the rollout of `loss`.
     - `patience`: steps without a smaller loss after which training ends; None: never.
     - `keep_best`: keep the parameters of the smallest loss.
@@ -139,10 +141,15 @@ class Job(eqx.Module):
     patience: int | None = eqx.field(static=True, default=None)
     keep_best: bool = eqx.field(static=True, default=False)
     watching: bool = eqx.field(static=True, default=True)
+    own: Any = None
 
     def model(self, parameters: PyTree[Any]) -> Any:
         """The model with these parameters."""
-        return eqx.combine(parameters, self.static)
+        return eqx.combine(parameters, self.fixed())
+
+    def fixed(self) -> Any:
+        """All of the model that is not trained."""
+        return self.static if self.own is None else eqx.combine(self.own, self.static)
 
     def start(self, parameters: PyTree[Any]) -> TrainingState:
         """The state before the first step, of the types that a step returns.
@@ -154,7 +161,7 @@ class Job(eqx.Module):
         watched = self.patience is not None or self.keep_best
         state = TrainingState(
             parameters=parameters,
-            optimizer=optimizer.start(parameters, self.loss, self.static)
+            optimizer=optimizer.start(parameters, self.loss, self.fixed())
             if isinstance(optimizer, LevenbergMarquardt)
             else optimizer.init(parameters),
             step=jnp.zeros((), jnp.int32),
@@ -166,3 +173,21 @@ class Job(eqx.Module):
             best=Best.none(parameters if self.keep_best else None) if watched else None,
         )
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), state)
+
+    def start_all(self, parameters: PyTree[Any]) -> TrainingState:
+        """As `start`, for the stacked parameters of an ensemble."""
+        return over_members(lambda parameters, job: job.start(parameters), parameters, self)
+
+
+def member(stacked: PyTree[Any], i: int) -> Any:
+    """That of member i of an ensemble, of arrays along the leading axis."""
+    return jax.tree.map(lambda leaf: leaf[i] if eqx.is_array(leaf) else leaf, stacked)
+
+
+def over_members(function: Any, stacked: PyTree[Any], job: Job) -> Any:
+    """`function(stacked, job)` of each member of an ensemble, along the leading axis."""
+
+    def of_member(one, own):
+        return function(one, dataclasses.replace(job, own=own))
+
+    return eqx.filter_vmap(of_member, in_axes=eqx.if_array(0))(stacked, job.own)

@@ -6,7 +6,7 @@ import optax
 from jaxtyping import Array, PyTree
 
 from impindiff.training.levenberg_marquardt import LevenbergMarquardt
-from impindiff.training.state import Best, Job, StepReport, TrainingState
+from impindiff.training.state import Best, Job, StepReport, TrainingState, over_members
 
 
 def training_step(state: TrainingState, job: Job) -> tuple[TrainingState, StepReport]:
@@ -47,10 +47,20 @@ def training_step(state: TrainingState, job: Job) -> tuple[TrainingState, StepRe
     return new, StepReport(result, adjoint_residual, norm, jnp.asarray(True))
 
 
+def ensemble_step(state: TrainingState, job: Job) -> tuple[TrainingState, StepReport]:
+    """`training_step` of each member, along the leading axis; one that has finished stays."""
+
+    def step(state: TrainingState, job: Job) -> tuple[TrainingState, StepReport]:
+        new, report = training_step(state, job)
+        return jax.tree.map(lambda a, b: jnp.where(state.finished, a, b), state, new), report
+
+    return over_members(step, state, job)
+
+
 def _least_squares_step(
     state: TrainingState, job: Job, optimizer: LevenbergMarquardt
 ) -> tuple[TrainingState, StepReport]:
-    trial = optimizer.advance(state.optimizer, job.static, job.loss)
+    trial = optimizer.advance(state.optimizer, job.fixed(), job.loss)
     # forward mode: there is no adjoint solve
     no_adjoint = jnp.zeros_like(trial.rollout.stats.residual)
     point = trial.point
