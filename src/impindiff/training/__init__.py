@@ -17,10 +17,12 @@ from impindiff.training.levenberg_marquardt import (
     covariance,
 )
 from impindiff.training.loss import TrajectoryLoss
+from impindiff.training.multiple_shooting import MultipleShooting, WithNodes, multiple_shooting
 from impindiff.training.optimizers import adam, lbfgs, learning_rate_schedule, muon
 from impindiff.training.parts import at_rates, partition
 from impindiff.training.penalty import GaussianPrior, SlowChange
 from impindiff.training.resources import TrainingError, require_room
+from impindiff.training.restarts import Restarts, fit_restarts
 from impindiff.training.split import depends_on, split
 from impindiff.training.state import Optimizer, Totals
 from impindiff.training.store import TrainingStore
@@ -36,14 +38,17 @@ __all__ = [
     "History",
     "Identifiability",
     "LevenbergMarquardt",
+    "MultipleShooting",
     "Optimizer",
     "Progress",
+    "Restarts",
     "SlowChange",
     "TensorBoard",
     "Totals",
     "TrainingError",
     "TrainingStore",
     "TrajectoryLoss",
+    "WithNodes",
     "adam",
     "at_rates",
     "compile_training_step",
@@ -52,10 +57,12 @@ __all__ = [
     "ensemble_forecast",
     "fit",
     "fit_ensemble",
+    "fit_restarts",
     "flat_parameters",
     "identifiability",
     "lbfgs",
     "learning_rate_schedule",
+    "multiple_shooting",
     "muon",
     "partition",
     "require_room",

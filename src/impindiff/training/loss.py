@@ -74,6 +74,10 @@ class TrajectoryLoss(eqx.Module):
         """How many values weigh more than nothing; not to be asked inside `jax.jit`."""
         return self.values.size if self.weights is None else int(np.count_nonzero(self.weights))
 
+    def number_of_residuals(self, model: Any) -> int:
+        """The length of the misfit."""
+        return eqx.filter_eval_shape(lambda m: self.misfit(m, None)[0], model).size
+
     def residuals_that_count(self, residuals: int) -> Bool[np.ndarray, " residuals"]:
         """Which of so many entries of the misfit weigh; not to be asked inside `jax.jit`."""
         counts = np.ones(residuals, bool)
