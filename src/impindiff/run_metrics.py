@@ -9,12 +9,13 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import numpy as np
 import xarray as xr
 
 from impindiff.cases import Case, Data
 from impindiff.cases.settings import CaseSettings
 from impindiff.observations import Trajectories, relative_l1_percent
-from impindiff.training import Fitted, TrajectoryLoss, partition, standard_errors
+from impindiff.training import Ensemble, Fitted, TrajectoryLoss, partition, standard_errors
 
 
 def run_metrics(
@@ -81,6 +82,8 @@ def run_metrics(
 
 def number_of_parameters(model: eqx.Module, frozen: Sequence[str] = ()) -> int:
     """How many numbers are trained."""
+    if isinstance(model, Ensemble):
+        return number_of_parameters(model.stacked, frozen)
     return sum(leaf.size for leaf in jax.tree.leaves(partition(model, frozen)[0]))
 
 
@@ -109,13 +112,19 @@ def latent_errors(case: Case, data: Trajectories, model: eqx.Module) -> dict[str
 def identified_numbers(
     case: Case, settings: CaseSettings, fitted: Fitted, loss: TrajectoryLoss
 ) -> dict[str, dict[str, float]]:
-    """Value, standard error and, where it is known, truth of each number that was found."""
+    """Value, standard error and, where it is known, truth of each number that was found.
+
+    Of an ensemble mean and standard deviation over the members.
+    """
     values = case.identified(fitted.model)
     if not values:
         return {}
-    errors = standard_errors(
-        case.identified, fitted.model, loss, fitted.linearization, fitted.frozen
-    )
+    if isinstance(fitted.model, Ensemble):
+        each = [case.identified(member) for member in fitted.model.members]
+        errors = {name: np.std([of[name] for of in each], ddof=1) for name in values}
+    else:
+        known = fitted.linearization
+        errors = standard_errors(case.identified, fitted.model, loss, known, fitted.frozen)
     truths = case.truths(settings)
     return {
         name: {"value": float(value), "standard_error": float(errors[name])}

@@ -12,10 +12,10 @@ import xarray as xr
 from jaxtyping import Float
 
 from impindiff import report, run_directory
-from impindiff.baselines import with_method
 from impindiff.cases import Case, Data
 from impindiff.cases.configuration import merged
 from impindiff.cases.settings import CaseSettings
+from impindiff.ensembles import EnsembleCase, as_configured
 from impindiff.errors import InputError, SolverError
 from impindiff.observations import (
     Trajectories,
@@ -30,7 +30,7 @@ from impindiff.run_figures import draw_figures, draw_findings, middle_sample
 from impindiff.run_metrics import identified_numbers, peak_memory_mb, run_metrics
 from impindiff.run_training import forecast_times, train
 from impindiff.steppers import HybridModel
-from impindiff.training import Progress
+from impindiff.training import Ensemble, Progress
 
 
 def prepare(case: Case, settings: CaseSettings) -> tuple[Data, Any]:
@@ -70,15 +70,17 @@ def run_case(
     start = time.perf_counter()
     run_directory.set_precision(settings)
     say("data: " + (f"{settings.data.path}" if settings.data.path else "solving for the reference"))
-    case = with_method(case, settings)
+    case = as_configured(case, settings)
     data, settings = prepare(case, settings)
-    settings, loss, fitted = train(case, settings, data, folder, resume=resume, say=say, show=show)
+    trained = train(case, settings, data, folder, resume=resume, say=say, show=show)
+    settings, loss, fitted = trained.settings, trained.loss, trained.fitted
     run_directory.write_model(folder, fitted.model)
     say("forecast, metrics and figures")
     forecast = _forecast_of_data(case, settings, data, fitted.model)
     with written_whole(folder / "forecast.nc") as partial:
         forecast.to_netcdf(partial, engine="h5netcdf")
     metrics = run_metrics(case, settings, data, fitted, loss, forecast)
+    metrics["train"] |= trained.choices
     metrics["identified"] = identified_numbers(case, settings, fitted, loss)
     findings = case.findings(settings, data, fitted, loss)
     metrics = merged(metrics, findings.metrics)
@@ -181,6 +183,8 @@ def extrapolation(model: eqx.Module, latent: str, horizon: float, until: float) 
 
     - `latent`: what the latent field is called.
     """
+    if isinstance(model, Ensemble):
+        model = model.members[0]
     if until <= horizon * (1 + 1e-9) or not isinstance(model, HybridModel):
         return None
     if not depends_on_time(model, jnp.asarray(horizon)):
@@ -200,7 +204,12 @@ def _forecast(
     truth: Float[np.ndarray, "sample time *space"] | None,
     held_out: list[int],
 ) -> xr.Dataset:
-    found, failure = case.forecast(settings, model, data, range(len(data.field)), times)
+    every, spread = range(len(data.field)), None
+    if isinstance(case, EnsembleCase) and isinstance(model, Ensemble):
+        each, failure = case.forecasts(settings, model, data, every, times)
+        found, spread = each.mean(axis=0), np.moveaxis(each.std(axis=0, ddof=1), 0, 1)
+    else:
+        found, failure = case.forecast(settings, model, data, every, times)
     if failure is not None and not settings.forecast.keep_failed:
         raise SolverError(failure)
     return forecast_dataset(
@@ -216,6 +225,7 @@ def _forecast(
             settings.model_dump(mode="json"),
         ),
         variable_attrs=data.variable_attrs,
+        spread=spread,
     )
 
 

@@ -11,15 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
 from matplotlib.image import imread
 from running import CASE, impindiff, settings
 
+import impindiff as ipd
 from impindiff import run_directory, workflow
 from impindiff.cases import get_case
 from impindiff.cases.configuration import load_settings, merged
+from impindiff.ensembles import as_configured
 from impindiff.errors import InputError
+from impindiff.run_metrics import identified_numbers
+from impindiff.training import Fitted, Totals, TrajectoryLoss, partition
 from impindiff.training.history import read
 from impindiff.workflow import run_case
 
@@ -86,11 +92,14 @@ def test_a_part_that_there_is_not_is_refused_before_anything_is_written(tmp_path
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("option", [{"clip": 1.0}, {"warmup": 2}, {"rates": {"velocity": 0.5}}])
+@pytest.mark.parametrize(
+    "option",
+    [{"clip": 1.0}, {"warmup": 2}, {"rates": {"velocity": 0.5}}, {"horizon": [[2, 0.5]]}],
+)
 @pytest.mark.parametrize("optimizer", ["lbfgs", "levenberg_marquardt"])
 def test_what_a_second_order_method_cannot_use_is_refused(option, optimizer):
     line = refusal({"optimizer": optimizer, **option})
-    assert line.startswith(f"training: {next(iter(option))} is of adam and muon; {optimizer}")
+    assert line.startswith(f"training: {next(iter(option))} is for adam and muon; {optimizer}")
 
 
 def test_numbers_out_of_range_are_refused():
@@ -98,6 +107,103 @@ def test_numbers_out_of_range_are_refused():
     assert refusal({"validation": 1.0}).startswith("training.validation: ")
     assert refusal({"patience": 0}).startswith("training.patience: ")
     assert refusal({"rates": {"velocity": 0.0}}).startswith("training.rates.velocity: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"restarts": 2, "ensemble": 2, "restart_steps": 2}, "restarts and ensemble do not go"),
+        ({"horizon": [[2, 0.5]], "shooting": {}}, "shooting and horizon do not go together"),
+        ({"horizon": [[4, 0.5]]}, "horizon of 4 steps must be shorter than all 4"),
+        ({"restarts": 2}, "restart_steps of 50 must be fewer than all 4"),
+        ({"horizon": [[2, 1.5]]}, "training.horizon.0.1: "),
+        ({"shooting": {"segments": 1}}, "training.shooting.segments: "),
+    ],
+)
+def test_what_does_not_go_together_is_refused(options, line):
+    assert line in refusal(options)
+
+
+def test_a_black_box_is_not_cut_into_segments():
+    given = {"training": {"shooting": {}}, "method": {"name": "fno"}}
+    with pytest.raises(InputError, match=r"training\.shooting: .* method\.name is fno"):
+        load_settings(get_case(CASE).settings, merged(SMALL, given))
+
+
+def test_an_ensemble_is_the_runs_of_its_seeds_with_their_spread(tmp_path):
+    """From training to the longer forecast of the folder read back."""
+    metrics = run(tmp_path / "all", {"ensemble": 2})
+    found = run_directory.read(tmp_path / "all")
+    ends = []
+    for seed, member in enumerate(found.model.members):
+        alone = tmp_path / str(seed)
+        case = get_case(CASE)
+        run_case(case, load_settings(case.settings, merged(SMALL, {"seed": seed})), alone)
+        one = run_directory.read(alone).model
+        pair = [jax.tree.leaves(partition(m)[0]) for m in (one, member)]
+        for a, b in zip(*pair, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9)
+        with xr.open_dataset(alone / "forecast.nc", engine="h5netcdf") as forecast:
+            ends.append(forecast["phi_forecast"].to_numpy())
+    with xr.open_dataset(tmp_path / "all" / "forecast.nc", engine="h5netcdf") as forecast:
+        mean, spread = forecast["phi_forecast"].to_numpy(), forecast["phi_spread"].to_numpy()
+    np.testing.assert_allclose(mean, np.mean(ends, axis=0), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(spread, np.std(ends, axis=0, ddof=1), rtol=1e-4, atol=1e-9)
+    assert spread.max() > 0
+    trained = metrics["train"]["ensemble"]
+    assert trained["members"] == 2
+    assert np.mean(trained["final_losses"]) == pytest.approx(metrics["train"]["final_loss"])
+    assert "phi_spread" in workflow.forecast_run(tmp_path / "all", 0.3).dataset
+
+
+def test_numbers_of_an_ensemble_are_mean_and_deviation_over_members():
+    case = get_case("burgers_public")
+    given = load_settings(case.settings, {"training": {"ensemble": 3}})
+    ensemble = as_configured(case, given).model(given, jax.random.key(0))
+    scaled = jax.tree.map(lambda x: x * jnp.array([1.0, 1.1, 1.2]), ensemble)
+    fitted = Fitted(
+        model=scaled, steps=1, seconds=1.0, compile_seconds=1.0, seconds_per_step=1.0,
+        temporary_mb=None, final_loss=1.0, totals=Totals.zero(),
+    )  # fmt: skip
+    each = [case.identified(member) for member in scaled.members]
+    nothing = TrajectoryLoss(jnp.zeros((1, 2)), (0.0, 1.0), jnp.zeros(2), jnp.ravel, ipd.RK4(), 1.0)
+    found = identified_numbers(as_configured(case, given), given, fitted, nothing)
+    for name in each[0]:
+        values = [float(one[name]) for one in each]
+        assert found[name]["value"] == pytest.approx(np.mean(values))
+        assert found[name]["standard_error"] == pytest.approx(np.std(values, ddof=1))
+
+
+def test_the_best_of_several_starts_goes_on(tmp_path, without_figures):
+    said = []
+    metrics = run(tmp_path / "all", {"restarts": 3, "restart_steps": 2}, say=said.append)
+    starts = metrics["train"]["restarts"]
+    assert starts["chosen"] == int(np.argmin(starts["losses"]))
+    case = get_case(CASE)
+    given = merged(SMALL, {"seed": starts["chosen"]})
+    alone = run_case(case, load_settings(case.settings, given), tmp_path / "one")
+    assert metrics["train"]["final_loss"] == alone["train"]["final_loss"]
+    models = [(tmp_path / of / "model.eqx").read_bytes() for of in ("all", "one")]
+    assert models[0] == models[1]
+    assert sum(line.startswith("start ") for line in said) == 3
+
+
+def test_a_horizon_and_segments_train_the_case_s_own_model(tmp_path, without_figures):
+    losses, counts = [], []
+    for name, asked in {
+        "plain": {},
+        "horizon": {"horizon": [[2, 0.25]]},
+        "shooting": {"shooting": {"segments": 3}, "freeze": ["velocity.network.weights[0]"]},
+    }.items():
+        given = {"optimizer": "adam"} | asked
+        train = run(tmp_path / name, given, "advection_diffusion_dynamic")["train"]
+        assert len(read(tmp_path / name / "history.jsonl")) == 4
+        model = run_directory.read(tmp_path / name).model
+        assert type(model).__name__ == "AdvectionDiffusion"
+        losses.append(train["final_loss"])
+        counts.append(train["parameters"])
+    assert len(set(losses)) == 3
+    assert counts[0] == counts[1] > counts[2]
 
 
 def test_event_files_are_written_where_asked_for(tmp_path, without_figures):

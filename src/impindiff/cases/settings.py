@@ -290,6 +290,16 @@ class CaseSettings(StrictModel):
         return self.model_copy(update={"training": training})
 
     @model_validator(mode="after")
+    def _rolled_out(self) -> "CaseSettings":
+        for key in ("horizon", "shooting"):
+            if getattr(self.training, key) and self.method.name not in ("hybrid", "local_law"):
+                raise ValueError(
+                    f"training.{key}: is for models that are rolled out step by step, and "
+                    f"method.name is {self.method.name}; leave it out"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _differentiable(self) -> "CaseSettings":
         forward_mode = self.training.optimizer == "levenberg_marquardt"
         if forward_mode and self.gradient.checkpointing in ("binomial", "for_budget"):

@@ -11,6 +11,22 @@ from impindiff.training import LevenbergMarquardt, Optimizer, adam, at_rates, lb
 _Positive = Annotated[float, Field(gt=0)]
 _PositiveInt = Annotated[int, Field(ge=1)]
 _NonNegative = Annotated[float, Field(ge=0)]
+_Fraction = Annotated[float, Field(gt=0, lt=1)]
+_NOT_TOGETHER = (
+    ("restarts", "ensemble"),
+    ("shooting", "ensemble"),
+    ("shooting", "horizon"),
+    # the pace is that of a whole step of one training
+    ("seconds", "horizon"),
+    ("seconds", "restarts"),
+)
+
+
+class ShootingSettings(StrictModel):
+    """Segments with initial states of their own (see `MultipleShooting`)."""
+
+    segments: Annotated[int, Field(ge=2)] = Field(default=4, description="of the record")
+    weight: _Positive = Field(default=1.0, description="of the jumps between segments")
 
 
 class TrainingSettings(StrictModel):
@@ -78,13 +94,50 @@ class TrainingSettings(StrictModel):
         default={}, description="by path of a part of the model, a factor on the learning rate"
     )
 
+    horizon: tuple[tuple[_PositiveInt, _Fraction], ...] = Field(
+        default=(),
+        description="a curriculum of [steps, fraction of the observed times], such as [[100, "
+        "0.25], [100, 0.5]]; afterwards all times",
+    )
+    restarts: _PositiveInt = Field(
+        default=1, description="starts from successive seeds, of which the best goes on"
+    )
+    restart_steps: _PositiveInt = Field(default=50, description="steps of each of several starts")
+    ensemble: _PositiveInt = Field(
+        default=1, description="models from successive seeds trained at once, for the spread"
+    )
+    shooting: ShootingSettings | None = Field(
+        default=None, description="cut long records of whole fields into segments; null: do not"
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "TrainingSettings":
+        first = sum(steps for steps, _ in self.horizon)
+        if first and first >= self.steps:
+            raise ValueError(f"horizon of {first} steps must be shorter than all {self.steps}")
+        if self.restarts > 1 and self.restart_steps >= self.steps:
+            raise ValueError(
+                f"restart_steps of {self.restart_steps} must be fewer than all {self.steps}"
+            )
+        used = {
+            "horizon": bool(self.horizon),
+            "restarts": self.restarts > 1,
+            "ensemble": self.ensemble > 1,
+            "shooting": self.shooting is not None,
+            "seconds": self.seconds is not None,
+        }
+        for one, other in _NOT_TOGETHER:
+            if used[one] and used[other]:
+                raise ValueError(f"{one} and {other} do not go together; leave one of them out")
+        return self
+
     @model_validator(mode="after")
     def _fits_the_optimizer(self) -> "TrainingSettings":
         second_order = self.optimizer in ("lbfgs", "levenberg_marquardt")
-        for key in ("clip", "warmup", "rates"):
+        for key in ("clip", "warmup", "rates", "horizon"):
             if second_order and getattr(self, key):
                 raise ValueError(
-                    f"{key} is of adam and muon; {self.optimizer} finds its own step, leave it out"
+                    f"{key} is for adam and muon; {self.optimizer} finds its own step, leave it out"
                 )
         if self.warmup >= self.steps:
             raise ValueError(f"warmup of {self.warmup} steps must be shorter than all {self.steps}")
@@ -105,7 +158,9 @@ class TrainingSettings(StrictModel):
                 self.schedule, self.learning_rate, self.steps, self.weight_decay, warmup
             )
         if self.rates:
-            optimizer = at_rates(optimizer, self.rates)
+            within = "model." if self.shooting is not None else ""
+            rates = {within + path: factor for path, factor in self.rates.items()}
+            optimizer = at_rates(optimizer, rates)
         if self.clip is not None:
             optimizer = optax.chain(optax.clip_by_global_norm(self.clip), optimizer)
         return optimizer

@@ -18,12 +18,13 @@ def plot_error_vs_time(
     observation_times: Sequence[float],
     path: Path,
     time_label: str = "time",
+    spreads: Mapping[str, Float[np.ndarray, " t"]] | None = None,
 ) -> None:
     """Write `error_vs_time_figure` as PNG.
 
     **Raises:** `InputError` if it cannot be written there.
     """
-    save(error_vs_time_figure(series, observation_times, time_label), path)
+    save(error_vs_time_figure(series, observation_times, time_label, spreads), path)
 
 
 def plot_history(
@@ -43,6 +44,7 @@ def error_vs_time_figure(
     series: Mapping[str, tuple[Float[np.ndarray, " t"], Float[np.ndarray, " t"]]],
     observation_times: Sequence[float],
     time_label: str = "time",
+    spreads: Mapping[str, Float[np.ndarray, " t"]] | None = None,
 ) -> Figure:
     """Relative L1 errors in percent against time, with the window that training saw shaded.
 
@@ -52,13 +54,25 @@ def error_vs_time_figure(
       state has, cannot stand on a logarithmic axis and is left out.
     - `observation_times`: marked on the axis; the window reaches to the last.
     - `time_label`: with its unit, if it has one.
+    - `spreads`: of an ensemble, by the label of its series, the standard deviation over its members
+      in the same percentages, dotted: where it is far below the error, the members are wrong alike.
     """
     with styled():
         figure = Figure(figsize=(7.0, 4.2), layout="constrained")
         ax = figure.subplots()
         for name, (times, percents) in series.items():
             shown = np.isfinite(percents) & (percents > 0)
-            ax.plot(times[shown], percents[shown], marker="o", markersize=3.5, label=name)
+            (line,) = ax.plot(times[shown], percents[shown], marker="o", markersize=3.5, label=name)
+            spread = (spreads or {}).get(name)
+            if spread is not None:
+                there = np.isfinite(spread) & (spread > 0)
+                ax.plot(
+                    times[there],
+                    spread[there],
+                    color=line.get_color(),
+                    linestyle=":",
+                    label=f"spread, {name}",
+                )
         if observation_times:
             last = max(observation_times)
             start = min((float(times[0]) for times, _ in series.values()), default=0.0)
