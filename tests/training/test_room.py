@@ -3,6 +3,7 @@
 import collections
 import errno
 import shutil
+from pathlib import Path
 
 import jax.numpy as jnp
 import optax
@@ -11,7 +12,7 @@ import pytest
 from noisy_decay import train
 
 import impindiff as ipd
-from impindiff.training import TrainingError, TrainingStore, require_room
+from impindiff.training import History, TrainingError, TrainingStore, require_room
 
 Usage = collections.namedtuple("Usage", "total used free")
 
@@ -64,6 +65,17 @@ def test_a_disk_that_becomes_full_leaves_the_state_before_which_resumes(
     resumed = train(tmp_path / "cut", optax.sgd(0.1), 20, resume=True, show=seen.append)
     assert seen[0].step == 6
     assert float(resumed.model.rate) == float(whole.model.rate)
+
+
+def test_a_history_that_cannot_grow_says_so(tmp_path, monkeypatch):
+    history = History(tmp_path / "history.jsonl")
+
+    def full(self, mode):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(TrainingError, match=r"history\.jsonl: the disk is full; make room"):
+        history.append({"step": 1})
 
 
 def test_other_errors_of_saving_are_not_taken_for_a_full_disk(tmp_path, monkeypatch):

@@ -12,6 +12,8 @@ def require_success(
 ) -> None:
     """Raise `TrainingError` for a solve that failed, and a loss or gradient that is not finite.
 
+    A trial that was rejected may fail, for the state before is kept, if that has a finite loss.
+
     - `members`: of an ensemble, along the leading axis; the error names the first that failed.
     """
     if members is None:
@@ -26,6 +28,8 @@ def require_success(
 
 
 def _require_success(step: int, state: TrainingState, report: StepReport) -> None:
+    if not bool(report.taken) and np.isfinite(float(state.loss)):
+        return
     result = report.rollout
     failure = describe_failure(result.stats, result.step_times, leaf_names(result.u))
     if failure is not None:

@@ -100,7 +100,7 @@ def fit(
         held_out = None
         try:
             for step in range(first + 1, steps + 1):
-                if bool(jnp.all(state.finished)):
+                if bool(np.all(state.finished)):
                     break
                 stage = next(i for i, (last, _) in enumerate(plan) if step <= last)
                 job = plan[stage][1]
@@ -116,13 +116,11 @@ def fit(
                     halving = dataclasses.replace(job.loss, halving=True)
                     candidate, report = with_halving(state, dataclasses.replace(job, loss=halving))
                 durations.append(time.perf_counter() - begun)
-                if bool(jnp.any(report.taken)) or not bool(jnp.all(jnp.isfinite(candidate.loss))):
-                    require_success(step, candidate, report, members)
+                require_success(step, candidate, report, members)
                 seconds = time.perf_counter() - start
-                state = eqx.tree_at(
-                    lambda s: s.seconds, candidate, jnp.full_like(state.seconds, seconds)
-                )
-                if step % log_every == 0 or step in (1, steps) or bool(jnp.all(state.finished)):
+                filled = jnp.full(state.seconds.shape, seconds, state.seconds.dtype)
+                state = eqx.tree_at(lambda s: s.seconds, candidate, filled)
+                if step % log_every == 0 or step in (1, steps) or bool(np.all(state.finished)):
                     current = job.model(state.parameters)
                     if evaluate is not None:
                         held_out = evaluate(current)
@@ -133,9 +131,8 @@ def fit(
                     log(line)
                 if step % save_every == 0:
                     store.save(step, state)
-                show(
-                    Progress(step, float(jnp.mean(state.loss)), held_out, number(state.validation))
-                )
+                mean = float(np.mean(state.loss))
+                show(Progress(step, mean, held_out, number(state.validation)))
         finally:
             reached = int(np.max(state.step))
             if reached > first:

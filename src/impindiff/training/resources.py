@@ -1,5 +1,6 @@
 """Memory and room on disk: looked at before they are needed."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -8,6 +9,8 @@ import jax
 from jaxtyping import PyTree
 
 from impindiff.errors import ImpindiffError, InputError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class TrainingError(ImpindiffError, RuntimeError):
@@ -49,6 +52,14 @@ def require_room(folder: Path, needed: int, purpose: str) -> None:
             f"{folder}: the {purpose} need {megabytes(needed)}, and {megabytes(free)} are free on "
             "its disk; make room or name another folder"
         )
+
+
+def is_full_disk(error: Exception) -> bool:
+    """Whether that is why something could not be written.
+
+    Orbax's writers give the operating system's error as text in a ValueError.
+    """
+    return getattr(error, "errno", None) in _FULL or "No space left" in str(error)
 
 
 def size_in_bytes(tree: PyTree) -> int:

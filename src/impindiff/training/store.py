@@ -1,6 +1,5 @@
 """The training state on disk: saved whole, restored to the bit."""
 
-import errno
 import logging
 import shutil
 from pathlib import Path
@@ -10,10 +9,9 @@ import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from impindiff.errors import InputError
-from impindiff.training.resources import TrainingError, megabytes, size_in_bytes
+from impindiff.training.resources import TrainingError, is_full_disk, megabytes, size_in_bytes
 
 STATES_KEPT = 2
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class TrainingStore:
@@ -42,9 +40,7 @@ class TrainingStore:
         try:
             self._manager.save(step, args=ocp.args.StandardSave(state))
         except (OSError, ValueError) as error:
-            # Orbax's writers give the operating system's error as text in a ValueError
-            full = getattr(error, "errno", None) in _FULL or "No space left" in str(error)
-            if not full:
+            if not is_full_disk(error):
                 raise
             for partial in self._folder.glob("*.orbax-checkpoint-tmp*"):
                 shutil.rmtree(partial, ignore_errors=True)
