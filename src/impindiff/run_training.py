@@ -36,6 +36,8 @@ from impindiff.training import (
     steps_within,
 )
 
+_FIGURES = 2_000_000
+
 
 class Plan(NamedTuple):
     """What is to be trained, and how.
@@ -225,9 +227,9 @@ def _nothing(record: dict[str, Any]) -> None:
 
 
 def _results_size(data: Data) -> int:
-    """About the bytes of data.nc and of forecast.nc, in which forecast and truth are."""
+    """About the bytes of data.nc, forecast.nc (forecast, truth, spread) and figures."""
     latent = sum(field.nbytes for field in data.trajectories.latent.values())
-    return 3 * data.trajectories.field.nbytes + latent
+    return 4 * data.trajectories.field.nbytes + latent + _FIGURES
 
 
 def _held_out_error(

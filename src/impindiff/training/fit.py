@@ -26,6 +26,8 @@ from impindiff.training.step import ensemble_step, training_step
 from impindiff.training.store import STATES_KEPT, TrainingStore
 
 M = TypeVar("M", bound=eqx.Module)
+# bytes of the small files that Orbax writes with a state
+_AROUND_A_STATE = 100_000
 
 
 def fit(
@@ -181,7 +183,7 @@ def room_for_training(
 
 def _room(state: TrainingState) -> int:
     # the next state is written before the oldest goes
-    return (STATES_KEPT + 1) * size_in_bytes(state)
+    return (STATES_KEPT + 1) * (size_in_bytes(state) + _AROUND_A_STATE)
 
 
 def _step(members: int | None) -> Callable[[TrainingState, Job], tuple[TrainingState, StepReport]]:

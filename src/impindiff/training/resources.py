@@ -49,8 +49,8 @@ def require_room(folder: Path, needed: int, purpose: str) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise InputError(
-            f"{folder}: the {purpose} need {megabytes(needed)}, and {megabytes(free)} are free on "
-            "its disk; make room or name another folder"
+            f"{folder}: the {purpose} need {readable_size(needed)}, and {readable_size(free)} are "
+            "free on its disk; make room or name another folder"
         )
 
 
@@ -67,6 +67,9 @@ def size_in_bytes(tree: PyTree) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def megabytes(count: int) -> str:
+def readable_size(count: int) -> str:
     """Bytes as a person reads them."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(count, 1e5) / 1e6:.1f} MB"
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 1e3:.0f} kB"

@@ -9,7 +9,7 @@ import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from impindiff.errors import InputError
-from impindiff.training.resources import TrainingError, is_full_disk, megabytes, size_in_bytes
+from impindiff.training.resources import TrainingError, is_full_disk, readable_size, size_in_bytes
 
 STATES_KEPT = 2
 
@@ -48,7 +48,7 @@ class TrainingStore:
             kept = "none was saved before" if saved is None else f"that of step {saved} is intact"
             raise TrainingError(
                 f"{self._folder}: the disk is full, the training state of step {step} "
-                f"({megabytes(size_in_bytes(state))}) cannot be saved; {kept}; make room and "
+                f"({readable_size(size_in_bytes(state))}) cannot be saved; {kept}; make room and "
                 "continue with --resume"
             ) from None
 
