@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,8 @@ def as_configured(case: Case, settings: Any) -> Case:
     case = with_method(case, settings)
     if settings.training.ensemble == 1:
         return case
-    return type(f"EnsembleOf{type(case).__name__}", (EnsembleCase, type(case)), {})()
+    parents, members = (EnsembleCase, type(case)), {"of_one": case}
+    return type(f"EnsembleOf{type(case).__name__}", parents, members)()
 
 
 class EnsembleCase(Case):
@@ -32,14 +33,18 @@ class EnsembleCase(Case):
 
     Forecast, latent fields and numbers are means over the members; of one member alone they are its
     own.
+
+    - `of_one`: the case of one member.
     """
+
+    of_one: ClassVar[Case]
 
     def model(self, settings: Any, key: PRNGKeyArray) -> Ensemble:
         """What the case's model would be for the seed of the settings and those after it."""
         del key
         seeds = range(settings.seed, settings.seed + settings.training.ensemble)
-        of_one = super().model
-        return Ensemble.of([of_one(settings, jax.random.key(seed)) for seed in seeds])
+        keys = [jax.random.key(seed) for seed in seeds]
+        return Ensemble.of([self.of_one.model(settings, key) for key in keys])
 
     def forecasts(
         self,
@@ -52,7 +57,7 @@ class EnsembleCase(Case):
         """As `forecast`, of each member."""
         found, failures = [], []
         for i, member in enumerate(model.members):
-            field, failure = super().forecast(settings, member, trajectories, samples, times)
+            field, failure = self.of_one.forecast(settings, member, trajectories, samples, times)
             found.append(field)
             failures += [] if failure is None else [f"member {i}: {failure}"]
         return np.stack(found), failures[0] if failures else None
@@ -67,7 +72,7 @@ class EnsembleCase(Case):
     ) -> tuple[Float[np.ndarray, "time sample *space"], str | None]:
         """See `Case.forecast`."""
         if not isinstance(model, Ensemble):
-            return super().forecast(settings, model, trajectories, samples, times)
+            return self.of_one.forecast(settings, model, trajectories, samples, times)
         found, failure = self.forecasts(settings, model, trajectories, samples, times)
         return found.mean(axis=0), failure
 
@@ -76,21 +81,19 @@ class EnsembleCase(Case):
     ) -> dict[str, Float[np.ndarray, "..."]]:
         """See `Case.latent_fields`."""
         if not isinstance(model, Ensemble):
-            return super().latent_fields(model, times)
-        of_one = super().latent_fields
-        each = [of_one(member, times) for member in model.members]
+            return self.of_one.latent_fields(model, times)
+        each = [self.of_one.latent_fields(member, times) for member in model.members]
         return {name: np.mean([of[name] for of in each], axis=0) for name in each[0]}
 
     def identified(self, model: Any) -> dict[str, Float[Array, ""]]:
         """See `Case.identified`."""
         if not isinstance(model, Ensemble):
-            return super().identified(model)
-        of_one = super().identified
-        each = [of_one(member) for member in model.members]
+            return self.of_one.identified(model)
+        each = [self.of_one.identified(member) for member in model.members]
         return {name: jnp.mean(jnp.stack([of[name] for of in each])) for name in each[0]}
 
     def findings(self, settings: Any, data: Data, fitted: Fitted, loss: TrajectoryLoss) -> Findings:
         """See `Case.findings`: of the member with the smallest final loss."""
         member = int(np.argmin(fitted.member_losses or (0.0,)))
         one = dataclasses.replace(fitted, model=fitted.model.members[member])
-        return super().findings(settings, data, one, loss)
+        return self.of_one.findings(settings, data, one, loss)

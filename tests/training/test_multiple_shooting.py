@@ -136,3 +136,11 @@ def test_a_long_oscillating_record_is_fitted_where_one_rollout_is_lost(tmp_path)
 def test_more_segments_than_times_are_refused():
     with pytest.raises(ipd.InputError, match=r"segments: 5 segments of 4 observed times"):
         multiple_shooting(decay_loss(), decay(), 5)
+
+
+def test_a_few_sensors_are_no_start_for_segments():
+    few = decay_loss(observe=lambda u: u[..., 0], values=decay_loss().values[..., 0])
+    with pytest.raises(ipd.InputError, match="8 values are seen of 24 numbers in the states"):
+        multiple_shooting(few, decay(), 2)
+    start = jnp.ones((2, 3))
+    assert multiple_shooting(few, decay(), 2, nodes=[start])[1].nodes == (start,)

@@ -117,7 +117,8 @@ def multiple_shooting(
     - `nodes`: to start from, one for each segment but the first; by default `states_near` the
       observations, which suits whole fields, and not a few sensors.
 
-    **Raises:** `InputError` for more segments than observed times.
+    **Raises:** `InputError` for more segments than observed times, and, without `nodes`, where less
+    than half of the state is measured.
     """
     count = len(loss.times) - 1
     if segments > count:
@@ -128,6 +129,14 @@ def multiple_shooting(
     starts = tuple(int(i) for i in np.round(np.linspace(0, count, segments + 1))[1:-1])
     if nodes is None:
         states = states_near(loss, model)
+        numbers = sum(leaf.size for leaf in jax.tree.leaves(states))
+        seen = loss.number_of_observations()
+        if starts and 2 * seen < numbers:
+            raise InputError(
+                f"training.shooting: {seen} values are seen of {numbers} numbers in the states; "
+                "segments start from what was measured, so it is for records of whole fields; give "
+                "their first states (nodes) or try training.horizon"
+            )
         nodes = [jax.tree.map(lambda x: x[start - 1], states) for start in starts]  # noqa: B023
     example = jax.tree.leaves(nodes[0]) if nodes else []
     sizes = [np.sqrt(np.mean(np.asarray(leaf) ** 2)) for leaf in example]
