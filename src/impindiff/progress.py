@@ -26,7 +26,7 @@ def training_progress(console: Console, steps: int) -> Iterator[Callable[[Progre
         def line(progress: Progress) -> None:
             if progress.step % every == 0 or progress.step == steps:
                 console.print(
-                    f"step {progress.step}/{steps}  loss {progress.loss:.3e}" + _held_out(progress),
+                    f"step {progress.step}/{steps}  loss {progress.loss:.3e}" + _errors(progress),
                     highlight=False,
                 )
 
@@ -49,11 +49,13 @@ def training_progress(console: Console, steps: int) -> Iterator[Callable[[Progre
             bar.update(
                 task,
                 completed=progress.step,
-                description=f"loss {progress.loss:.3e}{_held_out(progress)}",
+                description=f"loss {progress.loss:.3e}{_errors(progress)}",
             )
 
         yield advance
 
 
-def _held_out(progress: Progress) -> str:
-    return "" if progress.held_out is None else f"  held-out {progress.held_out:.3f} %"
+def _errors(progress: Progress) -> str:
+    validation, held_out = progress.validation, progress.held_out
+    text = "" if validation is None else f"  validation {validation:.3e}"
+    return text + ("" if held_out is None else f"  held-out {held_out:.3f} %")

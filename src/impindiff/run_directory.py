@@ -9,10 +9,10 @@ import equinox as eqx
 import jax
 from pydantic import ConfigDict
 
-from impindiff.baselines import with_method
 from impindiff.cases import Case, dump_yaml, get_case, load_configuration
 from impindiff.cases.configuration import StrictModel
 from impindiff.cases.settings import CaseSettings
+from impindiff.ensembles import as_configured
 from impindiff.errors import InputError
 from impindiff.observations import Trajectories, written_whole
 
@@ -138,7 +138,7 @@ def read(folder: Path) -> Run:
     Raises `InputError` if it is not a run or was not trained to the end.
     """
     case, settings = read_configuration(folder)
-    case = with_method(case, settings)
+    case = as_configured(case, settings)
     set_precision(settings)
     path = folder / MODEL
     if not path.is_file():

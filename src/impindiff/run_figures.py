@@ -12,7 +12,13 @@ from impindiff import report
 from impindiff.cases import Case, Data
 from impindiff.cases.settings import CaseSettings
 from impindiff.findings import Findings
-from impindiff.observations import Sensors, SpaceTimePoints, Trajectories, relative_l1_percent
+from impindiff.observations import (
+    SPREAD_SUFFIX,
+    Sensors,
+    SpaceTimePoints,
+    Trajectories,
+    relative_l1_percent,
+)
 from impindiff.training.history import read as read_history
 
 
@@ -34,7 +40,7 @@ def draw_figures(
     figures.mkdir(exist_ok=True)
     trajectories = data.trajectories
     sets = {"train": data.training} | ({"held_out": data.held_out} if data.held_out else {})
-    errors = {}
+    errors, spreads = {}, {}
     for name, indices in sets.items():
         sample = middle_sample(indices)
         if isinstance(observe, SpaceTimePoints):
@@ -49,8 +55,18 @@ def draw_figures(
         )
         label = f"{name.replace('_', ' ')} (mean of {len(indices)})"
         errors[label] = (forecast["time"].to_numpy(), percent.mean(axis=0))
+        spread = f"{trajectories.variable}{SPREAD_SUFFIX}"
+        if spread in chosen:
+            truth = chosen[f"{trajectories.variable}_truth"].to_numpy()
+            relative = relative_l1_percent(
+                truth + chosen[spread].to_numpy(), truth, space_axes=len(trajectories.cells)
+            )
+            spreads[label] = relative.mean(axis=0)
     report.plot_error_vs_time(
-        errors, list(case.observed_times(settings)), figures / "error_vs_time.png"
+        errors,
+        list(case.observed_times(settings)),
+        figures / "error_vs_time.png",
+        spreads=spreads,
     )
     found = case.latent_fields(model, trajectories.times)
     if found and len(trajectories.cells) == 2:

@@ -3,18 +3,19 @@
 import platform
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 import equinox as eqx
 import jax
+import numpy as np
 import xarray as xr
 
 from impindiff.cases import Case, Data
 from impindiff.cases.settings import CaseSettings
 from impindiff.observations import Trajectories, relative_l1_percent
-from impindiff.training import Fitted, TrajectoryLoss, standard_errors
+from impindiff.training import Ensemble, Fitted, TrajectoryLoss, partition, standard_errors
 
 
 def run_metrics(
@@ -57,8 +58,11 @@ def run_metrics(
             "compile_seconds": fitted.compile_seconds,
             "seconds_per_step": fitted.seconds_per_step,
             "temporary_mb": fitted.temporary_mb,
-            "parameters": number_of_parameters(fitted.model),
-            "observations": loss.values.size,
+            "parameters": number_of_parameters(fitted.model, fitted.frozen),
+            "observations": loss.number_of_observations(),
+            "validation_loss": fitted.validation_loss,
+            "best_step": fitted.best_step,
+            "stopped_early": fitted.stopped_early,
         },
         "solver": {
             "iterations_mean": float(totals.iterations / totals.solves),
@@ -76,9 +80,11 @@ def run_metrics(
     }
 
 
-def number_of_parameters(model: eqx.Module) -> int:
+def number_of_parameters(model: eqx.Module, frozen: Sequence[str] = ()) -> int:
     """How many numbers are trained."""
-    return sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array)))
+    if isinstance(model, Ensemble):
+        return number_of_parameters(model.stacked, frozen)
+    return sum(leaf.size for leaf in jax.tree.leaves(partition(model, frozen)[0]))
 
 
 def latent_errors(case: Case, data: Trajectories, model: eqx.Module) -> dict[str, Any]:
@@ -106,11 +112,19 @@ def latent_errors(case: Case, data: Trajectories, model: eqx.Module) -> dict[str
 def identified_numbers(
     case: Case, settings: CaseSettings, fitted: Fitted, loss: TrajectoryLoss
 ) -> dict[str, dict[str, float]]:
-    """Value, standard error and, where it is known, truth of each number that was found."""
+    """Value, standard error and, where it is known, truth of each number that was found.
+
+    Of an ensemble mean and standard deviation over the members.
+    """
     values = case.identified(fitted.model)
     if not values:
         return {}
-    errors = standard_errors(case.identified, fitted.model, loss, fitted.linearization)
+    if isinstance(fitted.model, Ensemble):
+        each = [case.identified(member) for member in fitted.model.members]
+        errors = {name: np.std([of[name] for of in each], ddof=1) for name in values}
+    else:
+        known = fitted.linearization
+        errors = standard_errors(case.identified, fitted.model, loss, known, fitted.frozen)
     truths = case.truths(settings)
     return {
         name: {"value": float(value), "standard_error": float(errors[name])}

@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
 from impindiff import report, run_directory
-from impindiff.baselines import with_method
 from impindiff.cases import Case, Data
 from impindiff.cases.configuration import merged
 from impindiff.cases.settings import CaseSettings
+from impindiff.ensembles import EnsembleCase, as_configured
 from impindiff.errors import InputError, SolverError
 from impindiff.observations import (
     Trajectories,
@@ -28,19 +27,10 @@ from impindiff.observations import (
 )
 from impindiff.rollout import depends_on_time
 from impindiff.run_figures import draw_figures, draw_findings, middle_sample
-from impindiff.run_metrics import (
-    as_floats,
-    identified_numbers,
-    peak_memory_mb,
-    run_metrics,
-)
+from impindiff.run_metrics import identified_numbers, peak_memory_mb, run_metrics
+from impindiff.run_training import forecast_times, train
 from impindiff.steppers import HybridModel
-from impindiff.training import (
-    LevenbergMarquardt,
-    Progress,
-    fit,
-    steps_within,
-)
+from impindiff.training import Ensemble, Progress
 
 
 def prepare(case: Case, settings: CaseSettings) -> tuple[Data, Any]:
@@ -56,7 +46,7 @@ def prepare(case: Case, settings: CaseSettings) -> tuple[Data, Any]:
         trajectories, settings = case.read(settings, path)
         held_out = list(settings.data.held_out)
     training, held_out = trajectories.split(held_out)
-    _forecast_times(trajectories, settings)
+    forecast_times(trajectories, settings)
     return Data(trajectories, training, held_out), settings
 
 
@@ -80,45 +70,17 @@ def run_case(
     start = time.perf_counter()
     run_directory.set_precision(settings)
     say("data: " + (f"{settings.data.path}" if settings.data.path else "solving for the reference"))
-    case = with_method(case, settings)
+    case = as_configured(case, settings)
     data, settings = prepare(case, settings)
-    loss = case.loss(settings, data)
-    model = case.model(settings, jax.random.key(settings.seed))
-    optimizer = settings.training.build()
-    if isinstance(optimizer, LevenbergMarquardt):
-        optimizer.check(eqx.filter(model, eqx.is_inexact_array))
-    compiled = None
-    if settings.training.seconds is not None:
-        seconds, planned = settings.training.seconds, settings.training.steps
-        say(f"measuring how many training steps fit into {seconds:g} s")
-        steps, compiled = steps_within(seconds, model, loss, optimizer, planned)
-        settings = settings.with_steps(steps)
-        if steps < planned:  # the learning rate's schedule is another
-            optimizer, compiled = settings.training.build(), None
-
-    run_directory.write_configuration(folder, settings)
-    if settings.data.path is None:
-        data.trajectories.to_netcdf(folder / run_directory.DATA)
-    fitted = fit(
-        model,
-        loss,
-        optimizer,
-        folder,
-        steps=settings.training.steps,
-        log_every=settings.training.log_every,
-        save_every=settings.training.save_every,
-        resume=resume,
-        evaluate=_held_out_error(case, settings, data) if data.held_out else None,
-        identified=(lambda m: as_floats(case.identified(m))) if case.identified(model) else None,
-        show=show,
-        compiled=compiled,
-    )
+    trained = train(case, settings, data, folder, resume=resume, say=say, show=show)
+    settings, loss, fitted = trained.settings, trained.loss, trained.fitted
     run_directory.write_model(folder, fitted.model)
     say("forecast, metrics and figures")
     forecast = _forecast_of_data(case, settings, data, fitted.model)
     with written_whole(folder / "forecast.nc") as partial:
         forecast.to_netcdf(partial, engine="h5netcdf")
     metrics = run_metrics(case, settings, data, fitted, loss, forecast)
+    metrics["train"] |= trained.choices
     metrics["identified"] = identified_numbers(case, settings, fitted, loss)
     findings = case.findings(settings, data, fitted, loss)
     metrics = merged(metrics, findings.metrics)
@@ -221,6 +183,8 @@ def extrapolation(model: eqx.Module, latent: str, horizon: float, until: float) 
 
     - `latent`: what the latent field is called.
     """
+    if isinstance(model, Ensemble):
+        model = model.members[0]
     if until <= horizon * (1 + 1e-9) or not isinstance(model, HybridModel):
         return None
     if not depends_on_time(model, jnp.asarray(horizon)):
@@ -229,37 +193,6 @@ def extrapolation(model: eqx.Module, latent: str, horizon: float, until: float) 
         f"the {latent} depends on time and is extrapolated: trained until t = {horizon:g}, "
         f"forecast until t = {until:g}; the training misfit does not bound the error beyond"
     )
-
-
-def _forecast_times(
-    trajectories: Trajectories, settings: CaseSettings
-) -> Float[np.ndarray, " times"]:
-    until = settings.forecast.until
-    times = trajectories.times
-    if until is None:
-        return times
-    if not times[0] < until <= times[-1] * (1 + 1e-9):
-        raise InputError(
-            f"forecast.until: {until:g} is outside the data, which go from {times[0]:g} to "
-            f"{times[-1]:g}; for a longer forecast use 'impindiff forecast' on the finished run"
-        )
-    return times[times <= until * (1 + 1e-9)]
-
-
-def _held_out_error(
-    case: Case, settings: CaseSettings, data: Data
-) -> Callable[[eqx.Module], float | None]:
-    times = _forecast_times(data.trajectories, settings)
-    fields = data.trajectories.field[data.held_out]
-    last = fields[:, len(times) - 1]
-
-    def error(model: eqx.Module) -> float | None:
-        ends = times[[0, -1]]
-        found, _ = case.forecast(settings, model, data.trajectories, data.held_out, ends)
-        percent = relative_l1_percent(found[-1], last, space_axes=last.ndim - 1).mean()
-        return float(percent) if np.isfinite(percent) else None
-
-    return error
 
 
 def _forecast(
@@ -271,7 +204,12 @@ def _forecast(
     truth: Float[np.ndarray, "sample time *space"] | None,
     held_out: list[int],
 ) -> xr.Dataset:
-    found, failure = case.forecast(settings, model, data, range(len(data.field)), times)
+    every, spread = range(len(data.field)), None
+    if isinstance(case, EnsembleCase) and isinstance(model, Ensemble):
+        each, failure = case.forecasts(settings, model, data, every, times)
+        found, spread = each.mean(axis=0), np.moveaxis(each.std(axis=0, ddof=1), 0, 1)
+    else:
+        found, failure = case.forecast(settings, model, data, every, times)
     if failure is not None and not settings.forecast.keep_failed:
         raise SolverError(failure)
     return forecast_dataset(
@@ -287,6 +225,7 @@ def _forecast(
             settings.model_dump(mode="json"),
         ),
         variable_attrs=data.variable_attrs,
+        spread=spread,
     )
 
 
@@ -294,6 +233,6 @@ def _forecast_of_data(
     case: Case, settings: CaseSettings, data: Data, model: eqx.Module
 ) -> xr.Dataset:
     trajectories = data.trajectories
-    times = _forecast_times(trajectories, settings)
+    times = forecast_times(trajectories, settings)
     truth = trajectories.field[:, : len(times)]
     return _forecast(case, settings, trajectories, model, times, truth, data.held_out)

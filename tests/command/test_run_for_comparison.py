@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 from running import CASE
 
-from impindiff import run_directory, workflow
+from impindiff import run_directory, run_training, workflow
 from impindiff.cases import get_case
 from impindiff.cases.configuration import load_settings, merged
 from impindiff.errors import SolverError
@@ -41,8 +41,10 @@ def planned(folder: Path) -> Any:
 def test_a_budget_becomes_a_number_of_steps_which_a_resumed_run_keeps(tmp_path, monkeypatch):
     """The learning rate's schedule is that of the planned steps, as if they had been asked for."""
     asked = {"training": {"steps": 50, "seconds": 1.0, "schedule": "cosine"}}
-    measure = workflow.steps_within
-    monkeypatch.setattr(workflow, "steps_within", lambda *given: (4, measure(*given)[1]))
+    measure = run_training.steps_within
+    monkeypatch.setattr(
+        run_training, "steps_within", lambda *given, **o: (4, measure(*given, **o)[1])
+    )
 
     def interrupt(progress):
         if progress.step == 2:

@@ -221,3 +221,19 @@ def test_impossible_input_ends_with_exit_code_2_and_one_line(tmp_path):
     assert len(done.stderr.strip().splitlines()) == 1
     assert "physics.eps0" in done.stderr
     assert not out.exists()
+
+
+def test_an_ensemble_tells_what_its_best_member_found(closure, tmp_path):
+    """The law starts alike for every seed, so the members are the same, and each the run alone."""
+    impindiff("run", CLOSURE, *settings(CLOSURE, training__ensemble=2), "--out", tmp_path / "run")
+    all_of, one = (
+        json.loads((folder / "metrics.json").read_text()) for folder in (tmp_path / "run", closure)
+    )
+    losses = all_of["train"]["ensemble"]["final_losses"]
+    assert losses == pytest.approx([one["train"]["final_loss"]] * 2, rel=1e-6)
+    number = all_of["identified"]["percolation_threshold"]
+    expected = one["identified"]["percolation_threshold"]["value"]
+    assert number["value"] == pytest.approx(expected, rel=1e-6)
+    assert number["standard_error"] < 1e-9
+    found = all_of["latent"]["relative_l2_percent"]["diffusivity"]
+    assert found == pytest.approx(one["latent"]["relative_l2_percent"]["diffusivity"], rel=1e-5)

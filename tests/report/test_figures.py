@@ -211,3 +211,24 @@ def test_every_figure_is_written_whole(tmp_path):
         check_picture(tmp_path / name)
     with pytest.raises(InputError, match="there is no folder"):
         plot_history(history(), tmp_path / "absent" / "f.png")
+
+
+def test_the_spread_of_an_ensemble_is_dotted_in_the_colour_of_its_error():
+    spread = 0.1 * np.linspace(0.0, 0.2, 21)
+    (ax,) = error_vs_time_figure(errors(), [0.05], spreads={"training": spread}).axes
+    lines = {str(line.get_label()): line for line in ax.lines}
+    dotted = lines["spread, training"]
+    assert dotted.get_linestyle() == ":"
+    assert dotted.get_color() == lines["training"].get_color()
+    np.testing.assert_allclose(np.asarray(dotted.get_ydata()), spread[1:])
+    assert "spread, held out" not in lines
+
+
+def test_a_validation_loss_is_drawn_with_its_smallest_value():
+    records = [{"step": i, "loss": 1.0 / i, "validation_loss": 1 + (i - 3) ** 2} for i in (1, 3, 9)]
+    (ax,) = history_figure(records).axes
+    lines = {str(line.get_label()): line for line in ax.lines}
+    np.testing.assert_allclose(np.asarray(lines["validation"].get_ydata()), [5, 1, 37])
+    assert np.asarray(lines["smallest"].get_xdata()) == [3]
+    (plain,) = history_figure([{"step": 1, "loss": 1.0}]).axes
+    assert plain.get_ylabel() == "training loss"

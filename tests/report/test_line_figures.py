@@ -246,3 +246,15 @@ def test_every_figure_is_written_whole(tmp_path):
         check_picture(tmp_path / name)
     with pytest.raises(InputError, match="there is no folder"):
         plot_profiles(forecast(), 0, tmp_path / "absent" / "f.png", "u")
+
+
+def test_an_ensemble_s_profiles_have_a_band_of_two_deviations():
+    dataset = forecast()
+    spread = 0.05 * np.ones(dataset["u_forecast"].shape)
+    dataset["u_spread"] = (dataset["u_forecast"].dims, spread)
+    ax = profiles_figure(dataset, 1, "u").axes[0]
+    (band,) = [found for found in ax.collections if "deviations" in str(found.get_label())]
+    outline = np.asarray(band.get_paths()[0].vertices)
+    _, middle = curve(ax, "forecast")
+    assert outline[:, 1].max() == pytest.approx(middle.max() + 0.1)
+    assert outline[:, 1].min() == pytest.approx(middle.min() - 0.1)

@@ -14,7 +14,7 @@ import impindiff as ipd
 from impindiff.observations import Sensors
 from impindiff.training import TrainingError, TrajectoryLoss, adam, fit, steps_within
 from impindiff.training.compiled_step import compile_step, seconds_per_step
-from impindiff.training.fit import require_memory
+from impindiff.training.resources import require_memory
 
 
 class Decay(ipd.HybridModel):

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from impindiff.cases.configuration import StrictModel
 from impindiff.cases.method_settings import HybridSettings, MethodSettings
+from impindiff.cases.training_settings import TrainingSettings
 from impindiff.implicit import (
     Anderson,
     BiCGStab,
@@ -38,7 +39,6 @@ from impindiff.steppers import (
     KenCarp4,
     TridiagonalPreconditioner,
 )
-from impindiff.training import LevenbergMarquardt, Optimizer, adam, lbfgs, muon
 
 Positive = Annotated[float, Field(gt=0)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -255,50 +255,6 @@ class StepperSettings(StrictModel):
         return f"{self.name}, adaptive steps, rtol = {self.adaptive.rtol:g}"
 
 
-class TrainingSettings(StrictModel):
-    """Optimisation."""
-
-    optimizer: Literal["adam", "muon", "lbfgs", "levenberg_marquardt"] = Field(
-        default="adam",
-        description="adam; muon, for networks; or of second order: lbfgs, and levenberg_marquardt "
-        "for few parameters",
-    )
-    steps: PositiveInt = Field(
-        description="number of gradient steps; levenberg_marquardt ends earlier once converged"
-    )
-    damping: Positive = Field(
-        default=1e-3, description="of levenberg_marquardt's first trial; larger is more careful"
-    )
-    loss_tolerance: NonNegative = Field(
-        default=0.0,
-        description="levenberg_marquardt ends once it lowers the loss by less than this part",
-    )
-    learning_rate: Positive = Field(default=1e-3, description="of adam and muon, at the start")
-    schedule: Literal["cosine", "exponential", "constant"] = Field(
-        default="cosine", description="cosine and exponential end at a hundredth of learning_rate"
-    )
-    weight_decay: NonNegative = Field(
-        default=0.0, description="of adam, decoupled from the gradient (AdamW)"
-    )
-    seconds: Positive | None = Field(
-        default=None,
-        description="what training may take, compilation not counted: steps are then cut to what "
-        "fits, as measured at the start; null: all steps",
-    )
-    log_every: PositiveInt = Field(default=25, description="steps between lines of history.jsonl")
-    save_every: PositiveInt = Field(default=100, description="steps between saved training states")
-
-    def build(self) -> Optimizer:
-        """The optimiser."""
-        if self.optimizer == "lbfgs":
-            return lbfgs()
-        if self.optimizer == "levenberg_marquardt":
-            return LevenbergMarquardt(self.damping, loss_tolerance=self.loss_tolerance)
-        if self.optimizer == "muon":
-            return muon(self.schedule, self.learning_rate, self.steps)
-        return adam(self.schedule, self.learning_rate, self.steps, self.weight_decay)
-
-
 class ForecastSettings(StrictModel):
     """What is forecast once trained."""
 
@@ -332,6 +288,16 @@ class CaseSettings(StrictModel):
         """The same with so many training steps, whatever seconds they take."""
         training = self.training.model_copy(update={"steps": steps, "seconds": None})
         return self.model_copy(update={"training": training})
+
+    @model_validator(mode="after")
+    def _rolled_out(self) -> "CaseSettings":
+        for key in ("horizon", "shooting"):
+            if getattr(self.training, key) and self.method.name not in ("hybrid", "local_law"):
+                raise ValueError(
+                    f"training.{key}: is for models that are rolled out step by step, and "
+                    f"method.name is {self.method.name}; leave it out"
+                )
+        return self
 
     @model_validator(mode="after")
     def _differentiable(self) -> "CaseSettings":

@@ -2,16 +2,16 @@
 
 from typing import Any
 
-import jax
 import numpy as np
 
 from impindiff import run_directory
-from impindiff.baselines import with_method
 from impindiff.cases import Case
 from impindiff.cases.settings import CaseSettings
 from impindiff.compare.step_search import Truth, largest_stable_step
+from impindiff.ensembles import as_configured
 from impindiff.errors import InputError
 from impindiff.observations import Trajectories
+from impindiff.run_training import plan_training
 from impindiff.training import compile_training_step
 from impindiff.workflow import prepare
 
@@ -19,10 +19,10 @@ from impindiff.workflow import prepare
 def temporary_memory(case: Case, settings: CaseSettings) -> dict[str, Any]:
     """Of a training step, as XLA tells it of the compiled program, which is not run."""
     run_directory.set_precision(settings)
-    case = with_method(case, settings)
+    case = as_configured(case, settings)
     data, settings = prepare(case, settings)
-    model = case.model(settings, jax.random.key(settings.seed))
-    step = compile_training_step(model, case.loss(settings, data), settings.training.build())
+    plan = plan_training(case, settings, data)
+    step = compile_training_step(plan.models[0], plan.loss, plan.optimizer, **plan.options)
     return {"temporary_mb": step.temporary_mb, "compile_seconds": step.compile_seconds}
 
 

@@ -4,6 +4,7 @@ from impindiff.observations.averages import BlockAverages, PartAverage
 from impindiff.observations.forecast import (
     FORECAST_SUFFIX,
     HELD_OUT,
+    SPREAD_SUFFIX,
     TRUTH_SUFFIX,
     forecast_dataset,
 )
@@ -22,6 +23,7 @@ from impindiff.observations.whole_file import require_writable, written_whole
 __all__ = [
     "FORECAST_SUFFIX",
     "HELD_OUT",
+    "SPREAD_SUFFIX",
     "TRUTH_SUFFIX",
     "BlockAverages",
     "Measurement",

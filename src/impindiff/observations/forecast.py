@@ -11,6 +11,7 @@ from impindiff.observations.layout import Attributes, coordinate_variables, desc
 
 FORECAST_SUFFIX = "_forecast"
 TRUTH_SUFFIX = "_truth"
+SPREAD_SUFFIX = "_spread"
 HELD_OUT = "held_out"
 
 
@@ -23,12 +24,16 @@ def forecast_dataset(
     variable: str = "phi",
     attrs: Mapping[str, Any] | None = None,
     variable_attrs: Attributes | None = None,
+    spread: Float[np.ndarray, "sample time *space"] | None = None,
 ) -> xr.Dataset:
-    """Variables `phi_forecast` and, if known, `phi_truth`, on (`sample`, `time`, space).
+    """Variables `phi_forecast` and, where known, `phi_truth` and `phi_spread`.
+
+    On (`sample`, `time`, space).
 
     **Arguments:**
 
     - `forecast`, `truth`: the fields.
+    - `spread`: standard deviation of the forecast over the members of an ensemble.
     - `times`, `coordinates`: as of `Trajectories`.
     - `held_out`: which samples training never saw; it becomes a coordinate along `sample`.
     - `variable`: the name before `_forecast` and `_truth`.
@@ -37,7 +42,8 @@ def forecast_dataset(
     """
     given = variable_attrs or {}
     dimensions = ("sample", "time", *coordinates)
-    fields = {FORECAST_SUFFIX: forecast} | ({} if truth is None else {TRUTH_SUFFIX: truth})
+    given_fields = {FORECAST_SUFFIX: forecast, TRUTH_SUFFIX: truth, SPREAD_SUFFIX: spread}
+    fields = {suffix: field for suffix, field in given_fields.items() if field is not None}
     own = described(variable, variable, given)
     return xr.Dataset(
         {variable + suffix: (dimensions, values, own) for suffix, values in fields.items()},

@@ -125,6 +125,8 @@ def _training(metrics: Mapping[str, Any]) -> Table:
         ("time of compilation", train.get("compile_seconds"), duration),
         ("time in all", metrics.get("seconds_total"), duration),
         ("final loss", train.get("final_loss"), number),
+        ("validation loss", train.get("validation_loss"), number),
+        ("step of the best weights, which are kept", train.get("best_step"), count),
         ("numbers that are trained", train.get("parameters"), count),
         ("values observed", train.get("observations"), count),
         ("temporary memory of a step", train.get("temporary_mb"), memory),

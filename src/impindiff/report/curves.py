@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from impindiff.report.style import readable_log, save, styled
 
-_LOSS, _HELD_OUT = "#1f4e79", "#c55a11"
+_LOSS, _VALIDATION, _HELD_OUT = "#1f4e79", "#2e8b57", "#c55a11"
 
 
 def plot_error_vs_time(
@@ -18,12 +18,13 @@ def plot_error_vs_time(
     observation_times: Sequence[float],
     path: Path,
     time_label: str = "time",
+    spreads: Mapping[str, Float[np.ndarray, " t"]] | None = None,
 ) -> None:
     """Write `error_vs_time_figure` as PNG.
 
     **Raises:** `InputError` if it cannot be written there.
     """
-    save(error_vs_time_figure(series, observation_times, time_label), path)
+    save(error_vs_time_figure(series, observation_times, time_label, spreads), path)
 
 
 def plot_history(
@@ -43,6 +44,7 @@ def error_vs_time_figure(
     series: Mapping[str, tuple[Float[np.ndarray, " t"], Float[np.ndarray, " t"]]],
     observation_times: Sequence[float],
     time_label: str = "time",
+    spreads: Mapping[str, Float[np.ndarray, " t"]] | None = None,
 ) -> Figure:
     """Relative L1 errors in percent against time, with the window that training saw shaded.
 
@@ -52,13 +54,25 @@ def error_vs_time_figure(
       state has, cannot stand on a logarithmic axis and is left out.
     - `observation_times`: marked on the axis; the window reaches to the last.
     - `time_label`: with its unit, if it has one.
+    - `spreads`: of an ensemble, by the label of its series, the standard deviation over its members
+      in the same percentages, dotted: where it is far below the error, the members are wrong alike.
     """
     with styled():
         figure = Figure(figsize=(7.0, 4.2), layout="constrained")
         ax = figure.subplots()
         for name, (times, percents) in series.items():
             shown = np.isfinite(percents) & (percents > 0)
-            ax.plot(times[shown], percents[shown], marker="o", markersize=3.5, label=name)
+            (line,) = ax.plot(times[shown], percents[shown], marker="o", markersize=3.5, label=name)
+            spread = (spreads or {}).get(name)
+            if spread is not None:
+                there = np.isfinite(spread) & (spread > 0)
+                ax.plot(
+                    times[there],
+                    spread[there],
+                    color=line.get_color(),
+                    linestyle=":",
+                    label=f"spread, {name}",
+                )
         if observation_times:
             last = max(observation_times)
             start = min((float(times[0]) for times, _ in series.values()), default=0.0)
@@ -76,19 +90,26 @@ def error_vs_time_figure(
 def history_figure(
     records: Sequence[Mapping[str, Any]], loss: str = "loss", held_out: str = "held_out_percent"
 ) -> Figure:
-    """Training loss and, where it was logged, the held-out error, against the step.
+    """Training loss and, where they were logged, validation loss and held-out error, by step.
 
     **Arguments:**
 
-    - `records`: the lines of `history.jsonl`; each has `step`.
+    - `records`: the lines of `history.jsonl`; each has `step`. The smallest `validation_loss` is
+      marked.
     - `loss`, `held_out`: the keys to show; records without a key, or with null, are passed over.
     """
     with styled():
         figure = Figure(figsize=(7.0, 4.2), layout="constrained")
         left = figure.subplots()
-        left.plot(*_column(records, loss), color=_LOSS)
+        left.plot(*_column(records, loss), color=_LOSS, label="training")
+        steps, losses = _column(records, "validation_loss")
+        if len(steps):
+            left.plot(steps, losses, color=_VALIDATION, linestyle="--", label="validation")
+            least = np.argmin(losses)
+            left.plot(steps[least], losses[least], "o", color=_VALIDATION, label="smallest")
+            left.legend(frameon=False)
         left.set(xlabel="training step", yscale="log")
-        left.set_ylabel("training loss", color=_LOSS)
+        left.set_ylabel("loss" if len(steps) else "training loss", color=_LOSS)
         left.tick_params(axis="y", colors=_LOSS, which="both")
         steps, percents = _column(records, held_out)
         if len(steps):

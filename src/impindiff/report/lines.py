@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from impindiff.errors import InputError
 from impindiff.observations import (
     FORECAST_SUFFIX,
+    SPREAD_SUFFIX,
     TRUTH_SUFFIX,
     relative_l1_percent,
 )
@@ -92,6 +93,7 @@ def profiles_figure(
     """Truth (black) and forecast (dashed) along x, the error below, at up to four times.
 
     The times are spread evenly and end with the last. Without a truth only the forecast is drawn.
+    An ensemble's forecast has a band of two standard deviations of its members.
     Values that are not finite are gaps.
 
     **Arguments:**
@@ -131,6 +133,18 @@ def profiles_figure(
                 axes[1, column].axhline(0.0, color="0.75", linewidth=0.8)
                 axes[1, column].plot(centres, error, color=MODEL_COLOUR, linewidth=1.2)
             model = found.to_numpy()[column]
+            if variable + SPREAD_SUFFIX in forecast:
+                chosen = forecast[variable + SPREAD_SUFFIX].isel(sample=sample, time=shown[column])
+                two = 2 * chosen.to_numpy()
+                ax.fill_between(
+                    centres,
+                    model - two,
+                    model + two,
+                    color=MODEL_COLOUR,
+                    alpha=0.2,
+                    linewidth=0,
+                    label="± 2 standard deviations of the members",
+                )
             ax.plot(
                 centres, model, color=MODEL_COLOUR, linestyle="--", linewidth=2.0, label="forecast"
             )

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from impindiff.training.resources import TrainingError, is_full_disk
+
 
 class History:
     """Appends records to `history.jsonl`; on resuming drops those past the restored step."""
@@ -17,9 +19,16 @@ class History:
         os.replace(partial, path)
 
     def append(self, record: dict[str, Any]) -> None:
-        """Write one record, at once."""
-        with self._path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        """Write one record, at once. Raises `TrainingError` if the disk is full."""
+        try:
+            with self._path.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            if not is_full_disk(error):
+                raise
+            raise TrainingError(
+                f"{self._path}: the disk is full; make room and continue with --resume"
+            ) from None
 
 
 def read(path: Path) -> list[dict[str, Any]]:

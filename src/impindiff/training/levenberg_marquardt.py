@@ -81,13 +81,11 @@ class LevenbergMarquardt(eqx.Module):
                 "has a penalty; try lbfgs or adam, or leave the penalty out"
             )
         flat, _ = ravel_pytree(parameters)
-        observations = loss.values.size
-        if loss.prior is not None:
-            observations += loss.prior(eqx.combine(parameters, static)).size
+        residuals = loss.number_of_residuals(eqx.combine(parameters, static))
         return Point(
             parameters=parameters,
-            misfit=jnp.zeros(observations, flat.dtype),
-            jacobian=jnp.zeros((observations, flat.size), flat.dtype),
+            misfit=jnp.zeros(residuals, flat.dtype),
+            jacobian=jnp.zeros((residuals, flat.size), flat.dtype),
             loss=jnp.asarray(jnp.inf, flat.dtype),
             damping=jnp.asarray(self.damping, flat.dtype),
         )

@@ -6,8 +6,18 @@ import optax.contrib
 _FINAL_FACTOR = 0.01
 
 
-def learning_rate_schedule(name: str, learning_rate: float, steps: int) -> optax.Schedule:
-    """`constant`; `cosine` or `exponential`, which end at a hundredth of `learning_rate`."""
+def learning_rate_schedule(
+    name: str, learning_rate: float, steps: int, warmup: int = 0
+) -> optax.Schedule:
+    """`constant`; `cosine` or `exponential`, which end at a hundredth of `learning_rate`.
+
+    In `warmup` steps before, the rate grows linearly: (k + 1) / (warmup + 1) of `learning_rate` in
+    step k = 0, 1, ...; `steps` are all of them.
+    """
+    if warmup:
+        rising = optax.linear_schedule(learning_rate / (warmup + 1), learning_rate, warmup)
+        after = learning_rate_schedule(name, learning_rate, max(1, steps - warmup))
+        return optax.join_schedules([rising, after], [warmup])
     if name == "constant":
         return optax.constant_schedule(learning_rate)
     if name == "cosine":
@@ -16,14 +26,16 @@ def learning_rate_schedule(name: str, learning_rate: float, steps: int) -> optax
 
 
 def adam(
-    schedule: str, learning_rate: float, steps: int, weight_decay: float = 0.0
+    schedule: str, learning_rate: float, steps: int, weight_decay: float = 0.0, warmup: int = 0
 ) -> optax.GradientTransformation:
     """Adam (Kingma and Ba 2015) with the named schedule; with decay AdamW (Loshchilov 2019)."""
-    rate = learning_rate_schedule(schedule, learning_rate, steps)
+    rate = learning_rate_schedule(schedule, learning_rate, steps, warmup)
     return optax.adamw(rate, weight_decay=weight_decay) if weight_decay else optax.adam(rate)
 
 
-def muon(schedule: str, learning_rate: float, steps: int) -> optax.GradientTransformation:
+def muon(
+    schedule: str, learning_rate: float, steps: int, warmup: int = 0
+) -> optax.GradientTransformation:
     """Muon with the named schedule: momentum whose matrices are orthogonalised; Adam for the rest.
 
     Every direction in a layer's weights moves alike, also those that the loss hardly sees; fields
@@ -32,7 +44,7 @@ def muon(schedule: str, learning_rate: float, steps: int) -> optax.GradientTrans
     Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024), as
     Optax gives it.
     """
-    return optax.contrib.muon(learning_rate_schedule(schedule, learning_rate, steps))
+    return optax.contrib.muon(learning_rate_schedule(schedule, learning_rate, steps, warmup))
 
 
 def lbfgs(memory: int = 20) -> optax.GradientTransformationExtraArgs:

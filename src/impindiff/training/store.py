@@ -1,6 +1,7 @@
 """The training state on disk: saved whole, restored to the bit."""
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from impindiff.errors import InputError
+from impindiff.training.resources import TrainingError, is_full_disk, readable_size, size_in_bytes
 
-_KEPT = 2
+STATES_KEPT = 2
 
 
 class TrainingStore:
@@ -24,14 +26,31 @@ class TrainingStore:
         # Orbax reports every save at level INFO and each wait at WARNING
         logging.getLogger("absl").setLevel(logging.ERROR)
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=_KEPT, enable_async_checkpointing=False, create=True
+            max_to_keep=STATES_KEPT, enable_async_checkpointing=False, create=True
         )
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
     def save(self, step: int, state: PyTree[Any]) -> None:
-        """Store the arrays of `state` as that of `step`."""
-        if step not in self._manager.all_steps():
+        """Store the arrays of `state` as that of `step`.
+
+        Raises `TrainingError` if the disk is full; the states saved before stay as they are.
+        """
+        if step in self._manager.all_steps():
+            return
+        try:
             self._manager.save(step, args=ocp.args.StandardSave(state))
+        except (OSError, ValueError) as error:
+            if not is_full_disk(error):
+                raise
+            for partial in self._folder.glob("*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(partial, ignore_errors=True)
+            saved = self._manager.latest_step()
+            kept = "none was saved before" if saved is None else f"that of step {saved} is intact"
+            raise TrainingError(
+                f"{self._folder}: the disk is full, the training state of step {step} "
+                f"({readable_size(size_in_bytes(state))}) cannot be saved; {kept}; make room and "
+                "continue with --resume"
+            ) from None
 
     def restore(self, like: PyTree[Any]) -> PyTree[Any] | None:
         """The last state saved, in the structure of `like`; None if there is none.

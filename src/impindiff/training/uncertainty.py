@@ -1,6 +1,6 @@
 """How well numbers that were found are determined by the data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from impindiff.training.levenberg_marquardt import covariance, value_and_jacobian
 from impindiff.training.loss import TrajectoryLoss
+from impindiff.training.parts import partition, path_text
 
 Linearization = tuple[Float[Array, " m"], Float[Array, "m n"]]
 """Misfit and its Jacobian in the parameters."""
@@ -33,13 +34,13 @@ class FlatParameters(Generic[M]):
     model: Callable[[Float[Array, " n"]], M]
 
 
-def flat_parameters(model: M) -> FlatParameters[M]:
-    """See `FlatParameters`."""
-    parameters, static = eqx.partition(model, eqx.is_inexact_array)
+def flat_parameters(model: M, freeze: Sequence[str] = ()) -> FlatParameters[M]:
+    """See `FlatParameters`; the parts of the model in `freeze` are left as they are."""
+    parameters, static = partition(model, freeze)
     flat, unravel = ravel_pytree(parameters)
     names = []
     for path, leaf in jax.tree_util.tree_flatten_with_path(parameters)[0]:
-        place = jax.tree_util.keystr(path).lstrip(".")
+        place = path_text(path)
         places = [f"{place}[{i}]" for i in range(leaf.size)] if leaf.ndim else [place]
         names.extend(places)
     return FlatParameters(flat, tuple(names), lambda values: eqx.combine(unravel(values), static))
@@ -50,20 +51,27 @@ def standard_errors(
     model: M,
     loss: TrajectoryLoss,
     linearization: Linearization | None = None,
+    freeze: Sequence[str] = (),
 ) -> dict[str, Float[Array, ""]]:
     """Of each of the named `quantities` of a fitted model, by its covariance (see `covariance`).
 
     Errors of the parameters are carried over to first order: g^T C g with g = dq/dp. For models
     with few parameters: the Jacobian has a column for each. `linearization` is misfit and Jacobian
-    at the model's parameters if they are known already, as after Levenberg-Marquardt.
+    at the model's parameters if they are known already, as after Levenberg-Marquardt. The parts of
+    the model in `freeze` count as known.
     """
-    flat = flat_parameters(model)
+    flat = flat_parameters(model, freeze)
 
     @jax.jit
     def linearize(values):
         return value_and_jacobian(lambda v: loss.misfit(flat.model(v), None), values)[:2]
 
-    value, jacobian = linearize(flat.values) if linearization is None else linearization
+    if linearization is None:
+        value, jacobian = linearize(flat.values)
+        counts = loss.residuals_that_count(len(value))
+        value, jacobian = value[counts], jacobian[counts]
+    else:
+        value, jacobian = linearization
     of_parameters = covariance(jacobian, value)
     slopes = jax.jacobian(lambda values: quantities(flat.model(values)))(flat.values)
     return jax.tree.map(lambda g: jnp.sqrt(g @ of_parameters @ g), slopes)

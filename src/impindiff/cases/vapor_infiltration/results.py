@@ -132,7 +132,7 @@ def gather(
     if fitted.linearization is not None:
         told = identifiability(
             np.asarray(fitted.linearization[1]),
-            [_readable(name) for name in flat_parameters(fitted.model).names],
+            [_readable(name) for name in flat_parameters(fitted.model, fitted.frozen).names],
         )
         metrics["identifiability"] = {
             "condition_indices": told.condition_indices.tolist(),
@@ -231,7 +231,7 @@ def _standard_error(
         return None
     misfit, jacobian = fitted.linearization
     of_parameters = covariance(jacobian, misfit)
-    flat = flat_parameters(fitted.model)
+    flat = flat_parameters(fitted.model, fitted.frozen)
     slopes = jax.jacfwd(lambda values: law.of(flat.model(values), x))(flat.values)
     variance = jnp.einsum("xi,ij,xj->x", slopes, of_parameters, slopes)
     error = np.sqrt(np.asarray(variance))

@@ -1,0 +1,166 @@
+"""The section `training` of a configuration."""
+
+from typing import Annotated, Literal
+
+import optax
+from pydantic import Field, model_validator
+
+from impindiff.cases.configuration import StrictModel
+from impindiff.training import LevenbergMarquardt, Optimizer, adam, at_rates, lbfgs, muon
+
+_Positive = Annotated[float, Field(gt=0)]
+_PositiveInt = Annotated[int, Field(ge=1)]
+_NonNegative = Annotated[float, Field(ge=0)]
+_Fraction = Annotated[float, Field(gt=0, lt=1)]
+_NOT_TOGETHER = (
+    ("restarts", "ensemble"),
+    ("shooting", "ensemble"),
+    ("shooting", "horizon"),
+    # the pace is that of a whole step of one training
+    ("seconds", "horizon"),
+    ("seconds", "restarts"),
+)
+
+
+class ShootingSettings(StrictModel):
+    """Segments with initial states of their own (see `MultipleShooting`)."""
+
+    segments: Annotated[int, Field(ge=2)] = Field(default=4, description="of the record")
+    weight: _Positive = Field(default=1.0, description="of the jumps between segments")
+
+
+class TrainingSettings(StrictModel):
+    """Optimisation."""
+
+    optimizer: Literal["adam", "muon", "lbfgs", "levenberg_marquardt"] = Field(
+        default="adam",
+        description="adam; muon, for networks; or of second order: lbfgs, and levenberg_marquardt "
+        "for few parameters",
+    )
+    steps: _PositiveInt = Field(
+        description="number of gradient steps; levenberg_marquardt ends earlier once converged"
+    )
+    damping: _Positive = Field(
+        default=1e-3, description="of levenberg_marquardt's first trial; larger is more careful"
+    )
+    loss_tolerance: _NonNegative = Field(
+        default=0.0,
+        description="levenberg_marquardt ends once it lowers the loss by less than this part",
+    )
+    learning_rate: _Positive = Field(default=1e-3, description="of adam and muon, at the start")
+    schedule: Literal["cosine", "exponential", "constant"] = Field(
+        default="cosine", description="cosine and exponential end at a hundredth of learning_rate"
+    )
+    weight_decay: _NonNegative = Field(
+        default=0.0, description="of adam, decoupled from the gradient (AdamW)"
+    )
+    seconds: _Positive | None = Field(
+        default=None,
+        description="what training may take, compilation not counted: steps are then cut to what "
+        "fits, as measured at the start; null: all steps",
+    )
+    log_every: _PositiveInt = Field(default=25, description="steps between lines of history.jsonl")
+    save_every: _PositiveInt = Field(default=100, description="steps between saved training states")
+
+    tensorboard: bool = Field(
+        default=False, description="also write event files for TensorBoard into the run's folder"
+    )
+    validation: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="fraction of the observations held back, to see what is overfitted"
+    )
+    validation_by: Literal["value", "sample", "last"] = Field(
+        default="value", description="hold back values, samples, or the last times"
+    )
+    patience: _PositiveInt | None = Field(
+        default=None,
+        description="end after so many steps without a smaller validation loss, or training loss "
+        "where nothing is held back; null: never",
+    )
+    keep_best: bool | None = Field(
+        default=None,
+        description="end with the weights of that smallest loss, not the last; null: if there is "
+        "a validation",
+    )
+    clip: _Positive | None = Field(
+        default=None, description="largest norm of the gradient, of adam and muon; null: any"
+    )
+    warmup: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="steps in which adam's and muon's learning rate grows to its value"
+    )
+    freeze: tuple[str, ...] = Field(
+        default=(), description="paths of parts of the model that are not trained"
+    )
+    rates: dict[str, _Positive] = Field(
+        default={}, description="by path of a part of the model, a factor on the learning rate"
+    )
+
+    horizon: tuple[tuple[_PositiveInt, _Fraction], ...] = Field(
+        default=(),
+        description="a curriculum of [steps, fraction of the observed times], such as [[100, "
+        "0.25], [100, 0.5]]; afterwards all times",
+    )
+    restarts: _PositiveInt = Field(
+        default=1, description="starts from successive seeds, of which the best goes on"
+    )
+    restart_steps: _PositiveInt = Field(default=50, description="steps of each of several starts")
+    ensemble: _PositiveInt = Field(
+        default=1, description="models from successive seeds trained at once, for the spread"
+    )
+    shooting: ShootingSettings | None = Field(
+        default=None, description="cut long records of whole fields into segments; null: do not"
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "TrainingSettings":
+        first = sum(steps for steps, _ in self.horizon)
+        if first and first >= self.steps:
+            raise ValueError(f"horizon of {first} steps must be shorter than all {self.steps}")
+        if self.restarts > 1 and self.restart_steps >= self.steps:
+            raise ValueError(
+                f"restart_steps of {self.restart_steps} must be fewer than all {self.steps}"
+            )
+        used = {
+            "horizon": bool(self.horizon),
+            "restarts": self.restarts > 1,
+            "ensemble": self.ensemble > 1,
+            "shooting": self.shooting is not None,
+            "seconds": self.seconds is not None,
+        }
+        for one, other in _NOT_TOGETHER:
+            if used[one] and used[other]:
+                raise ValueError(f"{one} and {other} do not go together; leave one of them out")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_optimizer(self) -> "TrainingSettings":
+        second_order = self.optimizer in ("lbfgs", "levenberg_marquardt")
+        for key in ("clip", "warmup", "rates", "horizon"):
+            if second_order and getattr(self, key):
+                raise ValueError(
+                    f"{key} is for adam and muon; {self.optimizer} finds its own step, leave it out"
+                )
+        if self.warmup >= self.steps:
+            raise ValueError(f"warmup of {self.warmup} steps must be shorter than all {self.steps}")
+        return self
+
+    def build(self) -> Optimizer:
+        """The optimiser."""
+        if self.optimizer == "lbfgs":
+            return lbfgs()
+        if self.optimizer == "levenberg_marquardt":
+            return LevenbergMarquardt(self.damping, loss_tolerance=self.loss_tolerance)
+        # steps may have been cut to what fits into the seconds
+        warmup = min(self.warmup, self.steps - 1)
+        if self.optimizer == "muon":
+            optimizer = muon(self.schedule, self.learning_rate, self.steps, warmup)
+        else:
+            optimizer = adam(
+                self.schedule, self.learning_rate, self.steps, self.weight_decay, warmup
+            )
+        if self.rates:
+            within = "model." if self.shooting is not None else ""
+            rates = {within + path: factor for path, factor in self.rates.items()}
+            optimizer = at_rates(optimizer, rates)
+        if self.clip is not None:
+            optimizer = optax.chain(optax.clip_by_global_norm(self.clip), optimizer)
+        return optimizer

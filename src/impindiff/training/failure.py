@@ -1,0 +1,50 @@
+"""What to tell a person about a training step that failed."""
+
+import numpy as np
+
+from impindiff.rollout import describe_failure, leaf_names
+from impindiff.training.resources import TrainingError
+from impindiff.training.state import StepReport, TrainingState, member
+
+
+def require_success(
+    step: int, state: TrainingState, report: StepReport, members: int | None = None
+) -> None:
+    """Raise `TrainingError` for a solve that failed, and a loss or gradient that is not finite.
+
+    A trial that was rejected may fail, for the state before is kept, if that has a finite loss.
+
+    - `members`: of an ensemble, along the leading axis; the error names the first that failed.
+    """
+    if members is None:
+        _require_success(step, state, report)
+        return
+    for i in range(members):
+        one, of_one = member(state, i), member(report, i)
+        try:
+            _require_success(step, one, of_one)
+        except TrainingError as error:
+            raise TrainingError(f"member {i}: {error}") from None
+
+
+def _require_success(step: int, state: TrainingState, report: StepReport) -> None:
+    if not bool(report.taken) and np.isfinite(float(state.loss)):
+        return
+    result = report.rollout
+    failure = describe_failure(result.stats, result.step_times, leaf_names(result.u))
+    if failure is not None:
+        raise TrainingError(f"training step {step}: the rollout failed at {failure}")
+    if not np.isfinite(float(state.loss)):
+        raise TrainingError(
+            f"training step {step}: the loss is {float(state.loss)} although every solve "
+            "converged; look for a NaN in the observations"
+        )
+    if not np.isfinite(float(report.gradient_norm)):
+        residual = np.asarray(report.adjoint_residual)
+        rollout_step, sample = np.unravel_index(np.argmax(residual), residual.shape)
+        raise TrainingError(
+            f"training step {step}: the gradient is not finite; the adjoint solve of rollout step "
+            f"{rollout_step + 1} of {residual.shape[0]}, sample {sample}, left a relative residual "
+            f"of {residual.max():.3g}; try a larger gradient.max_iterations or gradient.rtol, or a "
+            "smaller step"
+        )

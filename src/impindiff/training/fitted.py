@@ -1,0 +1,128 @@
+"""What the training loop tells: after each step, in the history, and in the end."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from impindiff.training.compiled_step import CompiledStep
+from impindiff.training.levenberg_marquardt import LevenbergMarquardt
+from impindiff.training.state import Job, StepReport, Totals, TrainingState
+
+
+class Progress(NamedTuple):
+    """What a progress display is told after each step."""
+
+    step: int
+    loss: float
+    held_out: float | None
+    validation: float | None = None
+
+
+M = TypeVar("M", bound=eqx.Module)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted(Generic[M]):
+    """The trained model and what training cost.
+
+    - `seconds`: in all, with compilation and evaluation.
+    - `compile_seconds`, `temporary_mb`: see `CompiledStep`.
+    - `seconds_per_step`: median over the steps of this session, without the logging between them;
+      NaN if there was none.
+    - `final_loss`: of the last step.
+    - `linearization`: misfit and its Jacobian at the model's parameters, if the optimiser knows
+      them.
+    - `validation_loss`: of the model where the best weights are kept, else of the last step; None
+      without validation.
+    - `best_step`: how many updates the best weights had; None if they are not kept.
+    - `stopped_early`: whether patience ended it.
+    - `frozen`: the parts that were not trained.
+    - `member_losses`: of an ensemble, the final loss of each; the other losses are means,
+      `best_step` is the latest.
+    """
+
+    model: M
+    steps: int
+    seconds: float
+    compile_seconds: float
+    seconds_per_step: float
+    temporary_mb: float | None
+    final_loss: float
+    totals: Totals
+    linearization: tuple[Array, Array] | None = None
+    validation_loss: float | None = None
+    best_step: int | None = None
+    stopped_early: bool = False
+    frozen: tuple[str, ...] = ()
+    member_losses: tuple[float, ...] | None = None
+
+
+def record(state: TrainingState, report: StepReport) -> dict[str, Any]:
+    """A line of the history."""
+    validation = {} if state.validation is None else {"validation_loss": number(state.validation)}
+    of_members = {} if state.loss.ndim == 0 else {"member_losses": state.loss.tolist()}
+    return {
+        "step": int(np.max(state.step)),
+        "loss": float(np.mean(state.loss)),
+        **of_members,
+        **validation,
+        "gradient_norm": float(np.mean(report.gradient_norm)),
+        "linear_iterations_mean": float(
+            np.mean(np.asarray(report.rollout.stats.linear_iterations))
+        ),
+        "adjoint_residual_max": float(np.max(np.asarray(report.adjoint_residual))),
+        "seconds": float(np.max(state.seconds)),
+    }
+
+
+def number(value: Array | None) -> float | None:
+    """The mean over the members of an ensemble; None for what is not there or not finite."""
+    mean = math.nan if value is None else float(np.mean(value))
+    return mean if math.isfinite(mean) else None
+
+
+def fitted(
+    job: Job,
+    state: TrainingState,
+    programs: Sequence[CompiledStep],
+    durations: Sequence[float],
+    freeze: Sequence[str],
+    members: int | None,
+) -> Fitted[Any]:
+    """What training ends with, after `programs` were used."""
+    best = state.best
+    parameters, validation = state.parameters, number(state.validation)
+    best_step = None
+    if best is not None and job.keep_best and bool(jnp.all(jnp.isfinite(best.loss))):
+        parameters, best_step = best.parameters, int(np.max(best.step))
+        validation = None if job.validation is None else number(best.loss)
+    linearization = None
+    # known at the last point only
+    at_last = members is None and eqx.tree_equal(parameters, state.parameters)
+    if isinstance(job.optimizer, LevenbergMarquardt) and at_last:
+        point = state.optimizer
+        counts = job.loss.residuals_that_count(len(point.misfit))
+        linearization = (point.misfit[counts], point.jacobian[counts])
+    known = [p.temporary_mb for p in programs if p.temporary_mb is not None]
+    return Fitted(
+        model=job.model(parameters),
+        steps=int(np.max(state.step)),
+        seconds=float(np.max(state.seconds)),
+        compile_seconds=sum((program.compile_seconds for program in programs), 0.0),
+        seconds_per_step=float(np.median(durations)) if durations else math.nan,
+        temporary_mb=max(known, default=None),
+        final_loss=float(np.mean(state.loss)),
+        totals=state.totals.of_all(),
+        linearization=linearization,
+        validation_loss=validation,
+        best_step=best_step,
+        stopped_early=best is not None and bool(np.all(best.stalled)),
+        member_losses=None if members is None else tuple(np.asarray(state.loss).tolist()),
+        frozen=tuple(freeze),
+    )

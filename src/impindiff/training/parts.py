@@ -1,0 +1,93 @@
+"""Parts of a model, named by their paths: which are trained, and how fast."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import equinox as eqx
+import jax
+import optax
+from jaxtyping import PyTree
+
+from impindiff.errors import InputError
+
+M = TypeVar("M")
+_NAMED = 12
+
+
+def partition(model: M, freeze: Sequence[str] = ()) -> tuple[M, M]:
+    """(what is trained, the rest), to be put together again by `equinox.combine`.
+
+    Trained are the floating-point arrays, but for the parts in `freeze`. A part is named by its
+    path, such as "velocity" or "velocity.network.layers[0]": all that is below it belongs to it.
+
+    Raises `InputError` for a path at which the model has no floating-point array, and if nothing
+    is left to train.
+    """
+    if not freeze:
+        return eqx.partition(model, eqx.is_inexact_array)
+    require_parts("training.freeze", model, freeze)
+
+    def is_trained(path, leaf):
+        frozen = any(belongs(path_text(path), part) for part in freeze)
+        return eqx.is_inexact_array(leaf) and not frozen
+
+    parameters, static = eqx.partition(model, jax.tree_util.tree_map_with_path(is_trained, model))
+    if not jax.tree.leaves(parameters):
+        raise InputError(
+            f"training.freeze: {', '.join(freeze)} leaves nothing to train; {_has(model)}"
+        )
+    return parameters, static
+
+
+def at_rates(
+    optimizer: optax.GradientTransformation, rates: Mapping[str, float]
+) -> optax.GradientTransformationExtraArgs:
+    """`optimizer`, its updates of some parts of the model multiplied, by path (see `partition`).
+
+    For optimisers whose updates are proportional to their learning rate, such as Adam's. The
+    longest path that a parameter belongs to counts. A path at which nothing is trained is an
+    `InputError` once the optimiser sees the parameters.
+    """
+    scales: dict[Hashable, optax.GradientTransformation] = {"": optax.identity()}
+    scales |= {path: optax.scale(factor) for path, factor in rates.items()}
+
+    def labels(parameters: PyTree[Any]) -> PyTree[str]:
+        require_parts("training.rates", parameters, list(rates))
+
+        def label(path, leaf):
+            del leaf
+            matching = [part for part in rates if belongs(path_text(path), part)]
+            return max(matching, key=len, default="")
+
+        return jax.tree_util.tree_map_with_path(label, parameters)
+
+    return optax.chain(optimizer, optax.partition(scales, labels))
+
+
+def require_parts(key: str, model: Any, paths: Sequence[str]) -> None:
+    """Raise `InputError`, naming `key`, for a path at which there is no floating-point array."""
+    present = _paths(model)
+    for path in paths:
+        if not any(belongs(one, path) for one in present):
+            raise InputError(f"{key}: the model has no trained part '{path}'; {_has(model)}")
+
+
+def path_text(path: Sequence[Any]) -> str:
+    """A path of JAX's as it is written: "velocity.network.layers[0].weight"."""
+    return jax.tree_util.keystr(tuple(path)).lstrip(".")
+
+
+def belongs(path: str, part: str) -> bool:
+    """Whether `path` is that of `part` or below it."""
+    return path == part or path.startswith((f"{part}.", f"{part}["))
+
+
+def _paths(model: Any) -> list[str]:
+    leaves = jax.tree_util.tree_flatten_with_path(eqx.filter(model, eqx.is_inexact_array))[0]
+    return [path_text(path) for path, _ in leaves]
+
+
+def _has(model: Any) -> str:
+    paths = _paths(model)
+    more = f", and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    return f"it has {', '.join(paths[:_NAMED])}{more}"

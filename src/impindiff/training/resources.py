@@ -1,0 +1,75 @@
+"""Memory and room on disk: looked at before they are needed."""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import jax
+from jaxtyping import PyTree
+
+from impindiff.errors import ImpindiffError, InputError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+class TrainingError(ImpindiffError, RuntimeError):
+    """Training cannot go on: a loss or gradient is not finite, a solve failed, a disk is full."""
+
+
+def require_memory(temporary_mb: float | None) -> None:
+    """Raise `TrainingError` for a step whose temporary memory this machine does not have."""
+    try:
+        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e6
+    except (ValueError, OSError, AttributeError):  # not told on every system
+        return
+    if temporary_mb is not None and temporary_mb > available:
+        raise TrainingError(
+            f"a training step needs {temporary_mb / 1e3:.1f} GB of temporary memory, this machine "
+            f"has {available / 1e3:.1f} GB; try gradient.name=implicit_adjoint, "
+            "gradient.checkpointing=for_budget, fewer samples or a coarser grid"
+        )
+
+
+def require_room(folder: Path, needed: int, purpose: str) -> None:
+    """Make `folder` and raise `InputError` if it cannot be written to or has too little room.
+
+    - `needed`: bytes.
+    - `purpose`: what they are for, such as "training states".
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be written to ({error.strerror}); name another folder"
+        ) from None
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"{folder}: the {purpose} need {readable_size(needed)}, and {readable_size(free)} are "
+            "free on its disk; make room or name another folder"
+        )
+
+
+def is_full_disk(error: Exception) -> bool:
+    """Whether that is why something could not be written.
+
+    Orbax's writers give the operating system's error as text in a ValueError.
+    """
+    return getattr(error, "errno", None) in _FULL or "No space left" in str(error)
+
+
+def size_in_bytes(tree: PyTree) -> int:
+    """Of all arrays in it."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def readable_size(count: int) -> str:
+    """Bytes as a person reads them."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 1e3:.0f} kB"

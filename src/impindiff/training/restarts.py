@@ -1,0 +1,150 @@
+"""Several starts, of which the most promising goes on."""
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import equinox as eqx
+import jax
+
+from impindiff.errors import InputError
+from impindiff.training.compiled_step import CompiledStep
+from impindiff.training.fit import compile_training_step, fit
+from impindiff.training.fitted import Fitted
+from impindiff.training.loss import TrajectoryLoss
+from impindiff.training.resources import TrainingError
+from impindiff.training.state import Optimizer
+
+FOLDER = "restarts"
+RECORD = "restarts.json"
+_STATE, _HISTORY = "training_state", "history.jsonl"
+M = TypeVar("M", bound=eqx.Module)
+
+
+class Restarts(NamedTuple):
+    """Which start went on, and why.
+
+    - `losses`: of each start after its steps, of validation where there is one; infinite for one
+      that failed.
+    - `chosen`: index of the smallest.
+    """
+
+    losses: tuple[float, ...]
+    chosen: int
+
+
+def fit_restarts(
+    models: Sequence[M],
+    loss: TrajectoryLoss,
+    optimizer: Optimizer,
+    folder: Path,
+    *,
+    restart_steps: int,
+    steps: int,
+    resume: bool = False,
+    say: Callable[[str], object] = lambda line: None,
+    compiled: CompiledStep | None = None,
+    log: Callable[[dict[str, Any]], object] = lambda record: None,
+    **options: Any,
+) -> tuple[Fitted[M], Restarts]:
+    """Train each of `models` for a few steps, and the best of them to the end, as `fit` does.
+
+    The result is that of a `fit` of the chosen model alone, to the bit, its history included. Each
+    start has a folder in `folder`/restarts; with `resume` those that are done are not done again.
+
+    - `restart_steps`: of each; the learning rate's schedule is that of all `steps`.
+    - `say`: told how each start ended.
+    - `compiled`: the training step of the first model, if it is compiled already.
+    - `log`: told of the chosen model's steps after the choice.
+
+    Raises `TrainingError` if every start fails, else as `fit`.
+    """
+    if not 1 <= restart_steps < steps:
+        raise InputError(
+            f"training.restart_steps: {restart_steps} must be between 1 and the {steps} steps of "
+            "the training"
+        )
+    record = folder / RECORD
+    if resume and (folder / _STATE).exists():
+        told = json.loads(record.read_text())
+        known = tuple(math.inf if value is None else value for value in told["losses"])
+        chosen = Restarts(known, told["chosen"])
+    else:
+        compiled = compiled or _compiled(models[0], loss, optimizer, options)
+        losses = []
+        for i, model in enumerate(models):
+            try:
+                fitted = fit(
+                    model,
+                    loss,
+                    optimizer,
+                    folder / FOLDER / str(i),
+                    steps=restart_steps,
+                    resume=resume,
+                    compiled=compiled if _same_program(model, models[0]) else None,
+                    **options,
+                )
+            except TrainingError as error:
+                say(f"start {i + 1} of {len(models)} failed: {error}")
+                losses.append(math.inf)
+                continue
+            losses.append(
+                fitted.final_loss if fitted.validation_loss is None else fitted.validation_loss
+            )
+            say(f"start {i + 1} of {len(models)}: loss {losses[-1]:.3e}")
+        if all(math.isinf(value) for value in losses):
+            raise TrainingError(f"training.restarts: all {len(models)} starts failed")
+        chosen = Restarts(tuple(losses), losses.index(min(losses)))
+        _go_on_from(folder / FOLDER / str(chosen.chosen), folder, chosen)
+    say(f"going on with start {chosen.chosen + 1} of {len(models)}")
+    model = models[chosen.chosen]
+    fitted = fit(
+        model,
+        loss,
+        optimizer,
+        folder,
+        steps=steps,
+        resume=True,
+        compiled=compiled if _same_program(model, models[0]) else None,
+        log=log,
+        **options,
+    )
+    return fitted, chosen
+
+
+def _go_on_from(start: Path, folder: Path, chosen: Restarts) -> None:
+    """Copy what is needed to resume; the training state last, for it says that all is there."""
+    record = {
+        "losses": [value if math.isfinite(value) else None for value in chosen.losses],
+        "chosen": chosen.chosen,
+    }
+    (folder / RECORD).write_text(json.dumps(record) + "\n")
+    shutil.copyfile(start / _HISTORY, folder / _HISTORY)
+    partial = folder / f".{_STATE}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(start / _STATE, partial)
+    os.replace(partial, folder / _STATE)
+
+
+def _compiled(
+    model: eqx.Module, loss: TrajectoryLoss, optimizer: Optimizer, options: dict[str, Any]
+) -> CompiledStep | None:
+    """The step of the whole horizon, shared by all starts; None where stages come before it."""
+    if options.get("horizon"):
+        return None
+    of_step = ("validation", "patience", "keep_best", "freeze")
+    given = {name: options[name] for name in of_step if name in options}
+    return compile_training_step(model, loss, optimizer, **given)
+
+
+def _same_program(model: eqx.Module, other: eqx.Module) -> bool:
+    """Whether models differ in the numbers of their arrays only."""
+    first, second = (
+        jax.tree.map(lambda x: (x.shape, str(x.dtype)) if eqx.is_array(x) else x, one)
+        for one in (model, other)
+    )
+    return bool(eqx.tree_equal(first, second))

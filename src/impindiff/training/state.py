@@ -1,0 +1,193 @@
+"""The training state, and what training steps and their loop hand to each other."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PyTree
+
+from impindiff.rollout import Rollout
+from impindiff.training.levenberg_marquardt import LevenbergMarquardt
+from impindiff.training.loss import TrajectoryLoss
+
+Optimizer = optax.GradientTransformation | LevenbergMarquardt
+
+
+class Totals(eqx.Module):
+    """Solver statistics accumulated over all training steps."""
+
+    solves: Float[Array, "..."]
+    iterations: Float[Array, "..."]
+    linear_iterations: Float[Array, "..."]
+    failed_solves: Float[Array, "..."]
+    max_residual: Float[Array, "..."]
+    max_adjoint_residual: Float[Array, "..."]
+
+    @classmethod
+    def zero(cls) -> "Totals":
+        """Before the first step."""
+        return cls(*(jnp.zeros(()) for _ in range(6)))
+
+    def add(self, result: Rollout, adjoint_residual: Float[Array, "steps samples"]) -> "Totals":
+        """With one more rollout and its backward pass."""
+        stats = result.stats
+        return Totals(
+            self.solves + stats.converged.size,
+            self.iterations + jnp.sum(stats.iterations),
+            self.linear_iterations + jnp.sum(stats.linear_iterations),
+            self.failed_solves + jnp.sum(~stats.converged),
+            jnp.maximum(self.max_residual, jnp.max(stats.residual)),
+            jnp.maximum(self.max_adjoint_residual, jnp.max(adjoint_residual)),
+        )
+
+    def of_all(self) -> "Totals":
+        """Of all members of an ensemble together."""
+        return Totals(
+            jnp.sum(self.solves),
+            jnp.sum(self.iterations),
+            jnp.sum(self.linear_iterations),
+            jnp.sum(self.failed_solves),
+            jnp.max(self.max_residual),
+            jnp.max(self.max_adjoint_residual),
+        )
+
+
+class Best(eqx.Module):
+    """The smallest loss so far: of validation where there is one, else of training.
+
+    - `loss`: infinite before the first step.
+    - `step`: how many updates its parameters had.
+    - `parameters`: None where they are not kept.
+    - `stalled`: whether it has not become smaller for as many steps as patience lasts.
+    """
+
+    loss: Array
+    step: Array
+    parameters: PyTree[Any]
+    stalled: Array
+
+    @classmethod
+    def none(cls, parameters: PyTree[Any]) -> "Best":
+        """Before the first step."""
+        return cls(jnp.asarray(jnp.inf), jnp.zeros((), jnp.int32), parameters, jnp.zeros((), bool))
+
+    def updated(
+        self, loss: Array, step: Array, parameters: PyTree[Any], patience: int | None
+    ) -> "Best":
+        """With the loss of the parameters after `step` updates; a NaN is never the smallest."""
+        better = loss < self.loss
+        best = jnp.where(better, step, self.step)
+        return Best(
+            loss=jnp.where(better, loss, self.loss),
+            step=best,
+            parameters=None
+            if self.parameters is None
+            else jax.tree.map(
+                lambda new, old: jnp.where(better, new, old), parameters, self.parameters
+            ),
+            stalled=self.stalled if patience is None else step - best >= patience,
+        )
+
+
+class TrainingState(eqx.Module):
+    """All that the next step depends on, and what the run's metrics need; arrays only.
+
+    - `loss`, `validation`: at the parameters before the last update; after it for
+      `LevenbergMarquardt`. `validation` is None without one.
+    - `best`: None if neither patience nor the best weights need it.
+    """
+
+    parameters: PyTree[Any]
+    optimizer: PyTree[Any]
+    step: Array
+    seconds: Array
+    loss: Array
+    finished: Array
+    totals: Totals
+    validation: Array | None = None
+    best: Best | None = None
+
+
+class StepReport(NamedTuple):
+    """What a training step tells beside the next state.
+
+    `taken` is false for a trial of Levenberg-Marquardt that was rejected.
+    """
+
+    rollout: Rollout
+    adjoint_residual: Array
+    gradient_norm: Array
+    taken: Array
+
+
+class Job(eqx.Module):
+    """What is the same at every training step.
+
+    - `static`: what of the model is not trained.
+    - `own`: of an ensemble, what is not trained and yet each member's own; None otherwise.
+    - `validation`: the loss at observations held back, computed from the rollout of `loss`.
+    - `patience`: steps without a smaller loss after which training ends; None: never.
+    - `keep_best`: keep the parameters of the smallest loss.
+    - `watching`: look for the smallest loss at all; not before the last stage of a curriculum.
+    """
+
+    static: Any
+    loss: TrajectoryLoss
+    optimizer: Optimizer
+    validation: TrajectoryLoss | None = None
+    patience: int | None = eqx.field(static=True, default=None)
+    keep_best: bool = eqx.field(static=True, default=False)
+    watching: bool = eqx.field(static=True, default=True)
+    own: Any = None
+
+    def model(self, parameters: PyTree[Any]) -> Any:
+        """The model with these parameters."""
+        return eqx.combine(parameters, self.fixed())
+
+    def fixed(self) -> Any:
+        """All of the model that is not trained."""
+        return self.static if self.own is None else eqx.combine(self.own, self.static)
+
+    def start(self, parameters: PyTree[Any]) -> TrainingState:
+        """The state before the first step, of the types that a step returns.
+
+        A weakly typed scalar (a Python number made an array) would have the second step compiled
+        anew.
+        """
+        optimizer = self.optimizer
+        watched = self.patience is not None or self.keep_best
+        state = TrainingState(
+            parameters=parameters,
+            optimizer=optimizer.start(parameters, self.loss, self.fixed())
+            if isinstance(optimizer, LevenbergMarquardt)
+            else optimizer.init(parameters),
+            step=jnp.zeros((), jnp.int32),
+            seconds=jnp.zeros(()),
+            loss=jnp.asarray(jnp.inf),
+            finished=jnp.zeros((), bool),
+            totals=Totals.zero(),
+            validation=None if self.validation is None else jnp.asarray(jnp.inf),
+            best=Best.none(parameters if self.keep_best else None) if watched else None,
+        )
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), state)
+
+    def start_all(self, parameters: PyTree[Any]) -> TrainingState:
+        """As `start`, for the stacked parameters of an ensemble."""
+        return over_members(lambda parameters, job: job.start(parameters), parameters, self)
+
+
+def member(stacked: PyTree[Any], i: int) -> Any:
+    """That of member i of an ensemble, of arrays along the leading axis."""
+    return jax.tree.map(lambda leaf: leaf[i] if eqx.is_array(leaf) else leaf, stacked)
+
+
+def over_members(function: Any, stacked: PyTree[Any], job: Job) -> Any:
+    """`function(stacked, job)` of each member of an ensemble, along the leading axis."""
+
+    def of_member(one, own):
+        return function(one, dataclasses.replace(job, own=own))
+
+    return eqx.filter_vmap(of_member, in_axes=eqx.if_array(0))(stacked, job.own)

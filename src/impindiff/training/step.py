@@ -1,0 +1,97 @@
+"""One training step: a pure function of the state, to be compiled."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, PyTree
+
+from impindiff.training.levenberg_marquardt import LevenbergMarquardt
+from impindiff.training.state import Best, Job, StepReport, TrainingState, over_members
+
+
+def training_step(state: TrainingState, job: Job) -> tuple[TrainingState, StepReport]:
+    """The state after one step, and what there is to tell."""
+    if isinstance(job.optimizer, LevenbergMarquardt):
+        return _least_squares_step(state, job, job.optimizer)
+    loss, optimizer = job.loss, job.optimizer
+
+    def value(parameters, probe):
+        return loss(job.model(parameters), probe)
+
+    differentiate = jax.value_and_grad(value, argnums=(0, 1), has_aux=True)
+    (loss_value, result), (gradient, adjoint_residual) = differentiate(
+        state.parameters, loss.probe()
+    )
+    updates, optimizer_state = optax.with_extra_args_support(optimizer).update(
+        gradient,
+        state.optimizer,
+        state.parameters,
+        value=loss_value,
+        grad=gradient,
+        value_fn=lambda parameters: value(parameters, loss.probe())[0],
+    )
+    validation = None if job.validation is None else job.validation.at(result)
+    best = _best(state, job, loss_value, validation, state.step, state.parameters)
+    new = TrainingState(
+        parameters=optax.apply_updates(state.parameters, updates),
+        optimizer=optimizer_state,
+        step=state.step + 1,
+        seconds=state.seconds,
+        loss=loss_value,
+        finished=state.finished if best is None else state.finished | best.stalled,
+        totals=state.totals.add(result, adjoint_residual),
+        validation=validation,
+        best=best,
+    )
+    norm = optax.tree.norm(gradient)
+    return new, StepReport(result, adjoint_residual, norm, jnp.asarray(True))
+
+
+def ensemble_step(state: TrainingState, job: Job) -> tuple[TrainingState, StepReport]:
+    """`training_step` of each member, along the leading axis; one that has finished stays."""
+
+    def step(state: TrainingState, job: Job) -> tuple[TrainingState, StepReport]:
+        new, report = training_step(state, job)
+        return jax.tree.map(lambda a, b: jnp.where(state.finished, a, b), state, new), report
+
+    return over_members(step, state, job)
+
+
+def _least_squares_step(
+    state: TrainingState, job: Job, optimizer: LevenbergMarquardt
+) -> tuple[TrainingState, StepReport]:
+    trial = optimizer.advance(state.optimizer, job.fixed(), job.loss)
+    # forward mode: there is no adjoint solve
+    no_adjoint = jnp.zeros_like(trial.rollout.stats.residual)
+    point = trial.point
+    validation = state.validation
+    if job.validation is not None and validation is not None:
+        validation = jnp.where(trial.taken, job.validation.at(trial.rollout), validation)
+    best = _best(state, job, point.loss, validation, state.step + 1, point.parameters)
+    new = TrainingState(
+        parameters=point.parameters,
+        optimizer=point,
+        step=state.step + 1,
+        seconds=state.seconds,
+        loss=point.loss,
+        finished=trial.finished if best is None else trial.finished | best.stalled,
+        totals=state.totals.add(trial.rollout, no_adjoint),
+        validation=validation,
+        best=best,
+    )
+    return new, StepReport(trial.rollout, no_adjoint, trial.gradient_norm, trial.taken)
+
+
+def _best(
+    state: TrainingState,
+    job: Job,
+    loss: Array,
+    validation: Array | None,
+    updates: Array,
+    parameters: PyTree,
+) -> Best | None:
+    """With the loss of the parameters after so many updates."""
+    if state.best is None or not job.watching:
+        return state.best
+    watched = loss if validation is None else validation
+    return state.best.updated(watched, updates, parameters, job.patience)

@@ -1,0 +1,52 @@
+"""A model with two unknown numbers and noisy data, small enough to be trained in a second."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import impindiff as ipd
+from impindiff.observations import Sensors
+from impindiff.training import Fitted, TrajectoryLoss, fit
+
+TIMES = (0.0, 0.1, 0.2, 0.3, 0.4)
+
+
+class Decay(ipd.HybridModel):
+    """du/dt = -rate u + source on a line of cells."""
+
+    grid: ipd.Grid
+    rate: jax.Array
+    source: jax.Array
+
+    def tendency(self, t, u, latent):
+        return -self.rate * u + self.source
+
+
+def model(rate=1.0, source=0.0):
+    grid = ipd.Grid((0.0,), (1.0,), (3,))
+    return Decay(grid, jnp.asarray(rate), jnp.asarray(source))
+
+
+def loss(noise=0.05, **fields):
+    u0 = np.array([[1.0, 2.0, 3.0], [2.0, 0.5, 1.0]])
+    t = np.array(TIMES[1:])[:, None, None]
+    exact = 0.25 + (u0 - 0.25) * np.exp(-2.0 * t)
+    values = exact + noise * np.random.default_rng(0).normal(size=exact.shape)
+    given: dict[str, Any] = {
+        "u0": jnp.asarray(u0),
+        "times": TIMES,
+        "values": jnp.asarray(values),
+        "observe": Sensors((3,)),
+        "stepper": ipd.CrankNicolson(),
+        "dt": 0.05,
+    }
+    return TrajectoryLoss(**given | fields)
+
+
+def train(folder, optimizer, steps=20, of_model=None, of_loss=None, **options) -> Fitted[Any]:
+    given: dict[str, Any] = {"log_every": 1, "save_every": 5} | options
+    of_model = model() if of_model is None else of_model
+    of_loss = loss() if of_loss is None else of_loss
+    return fit(of_model, of_loss, optimizer, folder, steps=steps, **given)
