@@ -137,10 +137,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`impindiff.cases` and `impindiff.diffrax`, imported when first asked for.
+    """What is imported when first asked for, since it needs more than the library itself.
 
-    The first needs what only the command needs, the second the package Diffrax.
+    `impindiff.cases`, `impindiff.data`, `Problem` and `ProblemSettings` need what only the command
+    needs, `impindiff.diffrax` the package Diffrax.
     """
-    if name in ("cases", "diffrax"):
+    if name in ("cases", "data", "diffrax"):
         return importlib.import_module(f"impindiff.{name}")
+    if name in ("Problem", "ProblemSettings"):
+        return getattr(importlib.import_module("impindiff.problem"), name)
     raise AttributeError(f"module 'impindiff' has no attribute '{name}'")

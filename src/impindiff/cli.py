@@ -1,8 +1,9 @@
 """The command `impindiff`."""
 
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -47,7 +48,12 @@ def list_cases() -> None:
 
 @app.command()
 def run(
-    case: CaseName,
+    case: Annotated[
+        str,
+        typer.Argument(
+            metavar="CASE|FILE.py", help="one of 'impindiff list', or a problem of your own"
+        ),
+    ],
     config: ConfigFiles = None,
     overrides: Overrides = None,
     out: Annotated[
@@ -61,24 +67,39 @@ def run(
     from impindiff import run_directory
     from impindiff.cases import get_case, load_configuration
     from impindiff.errors import InputError
+    from impindiff.problem import load_problem
+    from impindiff.problem_workflow import run_problem
     from impindiff.progress import training_progress
     from impindiff.workflow import run_case
 
-    chosen = get_case(case)
-    folder = run_directory.choose(case, out, resume=resume)
-    if resume:
-        if config or overrides:
-            raise InputError(
-                "--resume: a run continues with its own configuration; leave out --config and --set"
-            )
-        found, settings = run_directory.read_configuration(folder)
-        if found is not chosen:
-            raise InputError(f"--resume: the run in {folder} is of case {found.name}, not {case}")
+    path = Path(case) if case.endswith(".py") else None
+    folder = run_directory.choose(case if path is None else path.stem, out, resume=resume)
+    if resume and (config or overrides):
+        raise InputError(
+            "--resume: a run continues with its own configuration; leave out --config and --set"
+        )
+    if path is not None:
+        if resume:
+            problem, settings = run_directory.read_problem(folder)
+        else:
+            problem = load_problem(path)
+            settings = load_configuration(problem.settings, config or [], overrides or [])
+            settings = settings.model_copy(update={"problem": path.absolute()})
+        job = partial(run_problem, problem)
     else:
-        settings = load_configuration(chosen.settings, config or [], overrides or [])
+        chosen = get_case(case)
+        if resume:
+            found, settings = run_directory.read_configuration(folder)
+            if found is not chosen:
+                raise InputError(
+                    f"--resume: the run in {folder} is of case {found.name}, not {case}"
+                )
+        else:
+            settings = load_configuration(chosen.settings, config or [], overrides or [])
+        job = partial(run_case, chosen)
     try:
         with training_progress(_out, settings.training.steps) as show:
-            metrics = run_case(chosen, settings, folder, resume=resume, say=_say, show=show)
+            metrics = job(settings, folder, resume=resume, say=_say, show=show)
     except KeyboardInterrupt:
         _error.print(
             f"interrupted; continue with: impindiff run {case} --out {folder} --resume",
@@ -86,6 +107,45 @@ def run(
         )
         raise typer.Exit(130) from None
     _summary(metrics, folder)
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="of the folder and the problem")],
+) -> None:
+    """Write a problem to start from: model, configuration, synthetic data, a test."""
+    from impindiff.new_problem import write_problem
+
+    folder = write_problem(name, Path.cwd())
+    for path in sorted(folder.iterdir()):
+        _say(str(path.relative_to(Path.cwd())))
+    _say(f"next: cd {name}, then impindiff run {name}.py --config {name}.yaml")
+
+
+@app.command()
+def schema(
+    case: Annotated[
+        str, typer.Argument(metavar="CASE|FILE.py", help="whose configuration to describe")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="F.json", help="file to write (default: the terminal)")
+    ] = None,
+) -> None:
+    """Write the JSON Schema of a configuration, with which an editor completes and checks it."""
+    import json
+
+    from impindiff.cases import get_case
+    from impindiff.observations import written_whole
+    from impindiff.problem import load_problem
+
+    owner = load_problem(Path(case)) if case.endswith(".py") else get_case(case)
+    text = json.dumps(owner.settings.model_json_schema(), indent=2)
+    if out is None:
+        _out.print(text, markup=False, highlight=False, soft_wrap=True)
+        return
+    with written_whole(out) as partial_file:
+        partial_file.write_text(text + "\n")
+    _say(f'{out}: begin a YAML file with "# yaml-language-server: $schema={out.name}" to use it')
 
 
 @app.command()
@@ -131,9 +191,19 @@ def forecast(
     ] = None,
 ) -> None:
     """Forecast further with a trained run, and store the truth beside where it can be computed."""
+    from impindiff import run_directory
     from impindiff.errors import InputError
     from impindiff.workflow import forecast_run
 
+    if run_directory.is_of_problem(run_dir):
+        from impindiff.problem_workflow import forecast_problem
+
+        if animate is not None:
+            raise InputError("--animate: is for runs of cases; leave it out, or use the figures")
+        dataset, path = forecast_problem(run_dir, until, out)
+        sizes = dataset.sizes
+        _say(f"{path}: {sizes['sample']} samples, {sizes['time']} times to {until:g}")
+        return
     if sample is not None and animate is None:
         raise InputError("--sample: chooses what --animate shows; add --animate F.gif")
     done = forecast_run(run_dir, until, out, animate=animate, sample=sample, warn=_warn)
@@ -233,6 +303,26 @@ def _summary(metrics: dict, folder: Path) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, show_header=False)
+    if "forecast" in metrics:
+        _add_errors(table, metrics)
+    for which, quantities in metrics.get("misfit", {}).items():
+        for name, found in quantities.items():
+            label = f"misfit of {name}, {which.replace('_', ' ')}, {found['values']} values"
+            deviations = f"{found['in_standard_deviations']:.2f} standard deviations"
+            table.add_row(label, f"{found['relative_percent']:.2f} %, {deviations}")
+    for name, found in metrics["identified"].items():
+        known = f"  (true value {found['truth']:.6g})" if "truth" in found else ""
+        error = f" +- {found['standard_error']:.1g}" if "standard_error" in found else ""
+        table.add_row(name, f"{found['value']:.6g}{error}{known}")
+    table.add_row("training", f"{metrics['train']['steps']} steps")
+    table.add_row("in all", f"{metrics['seconds_total']:.0f} s")
+    table.add_row("peak memory", f"{metrics['memory']['peak_rss_mb']:.0f} MB")
+    _out.print(table)
+    _say(f"figures and metrics: {folder}")
+
+
+def _add_errors(table: Any, metrics: dict) -> None:
+    """What a case knows beside the measurements: the truth."""
     for name, percent in metrics["forecast"]["relative_l1_percent"].items():
         last = metrics["forecast"]["error_vs_time"][-1][0]
         label = f"forecast error at t = {last:g}, {name.replace('_', ' ')}"
@@ -246,14 +336,6 @@ def _summary(metrics: dict, folder: Path) -> None:
         for name, percent in metrics["latent"].get(f"relative_{norm}_percent", {}).items():
             of_norm = " (L2)" if norm == "l2" else ""
             table.add_row(f"error of {name.replace('_', ' ')}{of_norm}", f"{percent:.2f} %")
-    for name, found in metrics["identified"].items():
-        known = f"  (true value {found['truth']:.6g})" if "truth" in found else ""
-        table.add_row(name, f"{found['value']:.6g} +- {found['standard_error']:.1g}{known}")
-    table.add_row("training", f"{metrics['train']['steps']} steps")
-    table.add_row("in all", f"{metrics['seconds_total']:.0f} s")
-    table.add_row("peak memory", f"{metrics['memory']['peak_rss_mb']:.0f} MB")
-    _out.print(table)
-    _say(f"figures and metrics: {folder}")
 
 
 def main() -> None:

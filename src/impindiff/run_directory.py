@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
@@ -11,21 +11,26 @@ from pydantic import ConfigDict
 
 from impindiff.cases import Case, dump_yaml, get_case, load_configuration
 from impindiff.cases.configuration import StrictModel
-from impindiff.cases.settings import CaseSettings
+from impindiff.cases.settings import RunSettings
 from impindiff.ensembles import as_configured
 from impindiff.errors import InputError
 from impindiff.observations import Trajectories, written_whole
+from impindiff.problem import Problem, load_problem
 
 CONFIGURATION = "config.yaml"
 MODEL = "model.eqx"
 DATA = "data.nc"
+PROBLEM = "problem.py"
 _DEFAULT_ROOT = Path("runs")
 
+M = TypeVar("M", bound=eqx.Module)
 
-class _CaseName(StrictModel):
+
+class _What(StrictModel):
     model_config = ConfigDict(extra="ignore")
 
-    case: str
+    case: str | None = None
+    problem: Path | None = None
 
 
 def choose(case: str, out: Path | None, *, resume: bool) -> Path:
@@ -62,7 +67,7 @@ def _numbered(case: str) -> list[Path]:
     return folders
 
 
-def write_configuration(folder: Path, settings: CaseSettings) -> None:
+def write_configuration(folder: Path, settings: RunSettings) -> None:
     """Make the folder and put the resolved configuration into it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -106,7 +111,7 @@ def write_model(folder: Path, model: eqx.Module) -> None:
         eqx.tree_serialise_leaves(partial, model)
 
 
-def set_precision(settings: CaseSettings) -> None:
+def set_precision(settings: RunSettings) -> None:
     """Give JAX the run's precision: the command's job, which the library never does on import."""
     jax.config.update("jax_enable_x64", settings.precision == "float64")
 
@@ -125,11 +130,42 @@ def read_configuration(folder: Path) -> tuple[Case, Any]:
 
     Raises `InputError` if it is not a run.
     """
+    name = _what(folder).case
+    if name is None:
+        raise InputError(
+            f"{folder}: is the run of a problem of one's own, not of a case; this works for cases"
+        )
+    case = get_case(name)
+    return case, load_configuration(case.settings, [folder / CONFIGURATION], [])
+
+
+def is_of_problem(folder: Path) -> bool:
+    """Whether the run in `folder` is of a problem of one's own, not of a case.
+
+    Raises `InputError` if it is not a run.
+    """
+    return _what(folder).problem is not None
+
+
+def read_problem(folder: Path) -> tuple[Problem, Any]:
+    """The problem, from the copy of its file that the run holds, and the settings of the run.
+
+    Raises `InputError` if it is not the run of a problem.
+    """
+    path = _what(folder).problem
+    if path is None:
+        raise InputError(f"{folder}: is not the run of a problem of one's own")
+    copy = folder / PROBLEM
+    problem = load_problem(copy if copy.is_file() else path)
+    problem.name = path.stem
+    return problem, load_configuration(problem.settings, [folder / CONFIGURATION], [])
+
+
+def _what(folder: Path) -> _What:
     path = folder / CONFIGURATION
     if not path.is_file():
         raise InputError(f"{folder}: is not the folder of a run (no {CONFIGURATION} in it)")
-    case = get_case(load_configuration(_CaseName, [path], []).case)
-    return case, load_configuration(case.settings, [path], [])
+    return load_configuration(_What, [path], [])
 
 
 def read(folder: Path) -> Run:
@@ -140,17 +176,27 @@ def read(folder: Path) -> Run:
     case, settings = read_configuration(folder)
     case = as_configured(case, settings)
     set_precision(settings)
+    like = case.model(settings, jax.random.key(0))
+    model = read_model(folder, like, case.name)
+    if settings.data.path is None:
+        return Run(case, settings, model, case.read_back(folder / DATA))
+    return Run(case, settings, model, case.read(settings, settings.data.path)[0])
+
+
+def read_model(folder: Path, like: M, name: str) -> M:
+    """The trained model of the run in `folder`, of the structure of `like`.
+
+    - `name`: what was run, as `impindiff run` takes it.
+
+    Raises `InputError` for a run that was not trained to the end, or of another model.
+    """
     path = folder / MODEL
     if not path.is_file():
         raise InputError(
             f"{folder}: has no {MODEL}, so its training has not ended; continue it with "
-            f"'impindiff run {case.name} --out {folder} --resume'"
+            f"'impindiff run {name} --out {folder} --resume'"
         )
-    like = case.model(settings, jax.random.key(0))
     try:
-        model = eqx.tree_deserialise_leaves(path, like)
+        return eqx.tree_deserialise_leaves(path, like)
     except (RuntimeError, ValueError, EOFError, OSError) as error:
         raise InputError(f"{path}: cannot be read as the model of this run ({error})") from None
-    if settings.data.path is None:
-        return Run(case, settings, model, case.read_back(folder / DATA))
-    return Run(case, settings, model, case.read(settings, settings.data.path)[0])

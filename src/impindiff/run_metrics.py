@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from impindiff.cases import Case, Data
-from impindiff.cases.settings import CaseSettings
+from impindiff.cases.settings import CaseSettings, RunSettings
 from impindiff.observations import Trajectories, relative_l1_percent
 from impindiff.training import Ensemble, Fitted, TrajectoryLoss, partition, standard_errors
 
@@ -36,7 +36,6 @@ def run_metrics(
     )
     judged = data.held_out or data.training
     at_end = {"train": data.training} | ({"held_out": data.held_out} if data.held_out else {})
-    totals = fitted.totals
     return {
         "case": case.name,
         "forecast": {
@@ -51,6 +50,14 @@ def run_metrics(
             ],
         },
         "latent": latent_errors(case, data.trajectories, fitted.model),
+        **training_metrics(settings, fitted, loss),
+    }
+
+
+def training_metrics(settings: RunSettings, fitted: Fitted, loss: TrajectoryLoss) -> dict[str, Any]:
+    """What training did and cost, and with what."""
+    totals = fitted.totals
+    return {
         "train": {
             "seconds": fitted.seconds,
             "steps": fitted.steps,

@@ -4,16 +4,16 @@ import contextlib
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from impindiff import run_directory
 from impindiff.cases import Case, Data
-from impindiff.cases.settings import CaseSettings
+from impindiff.cases.settings import CaseSettings, RunSettings
 from impindiff.errors import InputError
 from impindiff.observations import Trajectories, relative_l1_percent
 from impindiff.run_metrics import as_floats
@@ -37,6 +37,22 @@ from impindiff.training import (
 )
 
 _FIGURES = 2_000_000
+
+
+class Trainable(Protocol):
+    """What training needs of a case, or of a problem of one's own."""
+
+    def model(self, settings: Any, key: PRNGKeyArray) -> Any:
+        """What is trained, with fresh unknown parts."""
+        ...
+
+    def loss(self, settings: Any, data: Any) -> TrajectoryLoss:
+        """The misfit to what training may see of the data."""
+        ...
+
+    def identified(self, model: Any) -> dict[str, Float[Array, ""]]:
+        """The unknown numbers of a model, by name."""
+        ...
 
 
 class Plan(NamedTuple):
@@ -71,7 +87,7 @@ class Trained(NamedTuple):
     choices: dict[str, Any]
 
 
-def plan_training(case: Case, settings: CaseSettings, data: Data) -> Plan:
+def plan_training(case: Trainable, settings: RunSettings, data: Any) -> Plan:
     """The plan that the settings ask for.
 
     Raises `InputError` for settings that do not fit model or observations.
@@ -107,16 +123,23 @@ def plan_training(case: Case, settings: CaseSettings, data: Data) -> Plan:
 
 
 def train(
-    case: Case,
-    settings: CaseSettings,
-    data: Data,
+    case: Trainable,
+    settings: RunSettings,
+    data: Any,
     folder: Path,
     *,
+    results_size: int,
+    store: Callable[[Path], None],
+    evaluate: Callable[[Any], float | None] | None,
     resume: bool,
     say: Callable[[str], None],
     show: Callable[[Progress], None],
 ) -> Trained:
-    """Train the case's model on its data, in `folder`, which then holds configuration and data.
+    """Train the case's model on its data, in `folder`, which then holds the configuration.
+
+    - `results_size`: bytes that the run will write beside training states.
+    - `store`: writes into the folder what else there is to keep, before training starts.
+    - `evaluate`: the held-out error of a model in percent, for the log.
 
     Raises `InputError` before anything is written if settings do not fit the model, and for a
     folder that cannot be written to or has too little room.
@@ -129,7 +152,7 @@ def train(
         room = room_for_training(plan.models[0], plan.loss, optimizer, **plan.options)
         # each start has its states
         room *= 1 if training.restarts == 1 else 1 + training.restarts
-        require_room(folder, room + _results_size(data), "training states and results")
+        require_room(folder, room + results_size, "training states and results")
         if training.seconds is not None:
             say(f"measuring how many training steps fit into {training.seconds:g} s")
             steps, compiled = steps_within(
@@ -145,8 +168,7 @@ def train(
                 optimizer, compiled = settings.training.build(), None
 
         run_directory.write_configuration(folder, settings)
-        if settings.data.path is None:
-            data.trajectories.to_netcdf(folder / run_directory.DATA)
+        store(folder)
         options: dict[str, Any] = plan.options | {
             "steps": settings.training.steps,
             "log_every": training.log_every,
@@ -157,9 +179,8 @@ def train(
             "log": log,
             "compiled": compiled,
         }
-        if data.held_out:
-            error = _held_out_error(case, settings, data)
-            options["evaluate"] = lambda trained: error(plan.present(trained))
+        if evaluate is not None:
+            options["evaluate"] = lambda trained: evaluate(plan.present(trained))
         if case.identified(plan.present(plan.models[0])):
             options["identified"] = lambda m: as_floats(case.identified(plan.present(m)))
         choices: dict[str, Any] = {}
@@ -226,15 +247,16 @@ def _nothing(record: dict[str, Any]) -> None:
     del record
 
 
-def _results_size(data: Data) -> int:
+def results_size(data: Data) -> int:
     """About the bytes of data.nc, forecast.nc (forecast, truth, spread) and figures."""
     latent = sum(field.nbytes for field in data.trajectories.latent.values())
     return 4 * data.trajectories.field.nbytes + latent + _FIGURES
 
 
-def _held_out_error(
+def held_out_error(
     case: Case, settings: CaseSettings, data: Data
 ) -> Callable[[eqx.Module], float | None]:
+    """The error at the end of the forecast of held-out samples, in percent; None if not finite."""
     times = forecast_times(data.trajectories, settings)
     fields = data.trajectories.field[data.held_out]
     last = fields[:, len(times) - 1]

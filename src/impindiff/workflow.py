@@ -28,7 +28,7 @@ from impindiff.observations import (
 from impindiff.rollout import depends_on_time
 from impindiff.run_figures import draw_figures, draw_findings, middle_sample
 from impindiff.run_metrics import identified_numbers, peak_memory_mb, run_metrics
-from impindiff.run_training import forecast_times, train
+from impindiff.run_training import forecast_times, held_out_error, results_size, train
 from impindiff.steppers import HybridModel
 from impindiff.training import Ensemble, Progress
 
@@ -72,7 +72,18 @@ def run_case(
     say("data: " + (f"{settings.data.path}" if settings.data.path else "solving for the reference"))
     case = as_configured(case, settings)
     data, settings = prepare(case, settings)
-    trained = train(case, settings, data, folder, resume=resume, say=say, show=show)
+    trained = train(
+        case,
+        settings,
+        data,
+        folder,
+        results_size=results_size(data),
+        store=lambda folder: _store_reference(data, settings, folder),
+        evaluate=held_out_error(case, settings, data) if data.held_out else None,
+        resume=resume,
+        say=say,
+        show=show,
+    )
     settings, loss, fitted = trained.settings, trained.loss, trained.fitted
     run_directory.write_model(folder, fitted.model)
     say("forecast, metrics and figures")
@@ -92,6 +103,11 @@ def run_case(
     metrics["seconds_total"] = time.perf_counter() - start
     run_directory.write_json(folder / "metrics.json", metrics)
     return metrics
+
+
+def _store_reference(data: Data, settings: CaseSettings, folder: Path) -> None:
+    if settings.data.path is None:
+        data.trajectories.to_netcdf(folder / run_directory.DATA)
 
 
 class Forecast(NamedTuple):

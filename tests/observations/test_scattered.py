@@ -146,7 +146,7 @@ def test_errors_that_are_not_given_are_those_of_the_quantity_or_its_spread():
         ({"position": [[0.5]]}, r"1 coordinate\(s\), the model's grid has 2"),
         ({"position": np.zeros((0, 2))}, "there are none"),
         ({"time": 0.7}, "t = 0.7, outside 0 to 0.6"),
-        ({"time": -0.1}, "observations.start"),
+        ({"time": -0.1}, "the times of the states"),
     ],
 )
 def test_refuses_points_outside(change, words):

@@ -1,7 +1,7 @@
 """The sections of a configuration that every case shares."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import lineax as lx
 from pydantic import Field, model_validator
@@ -268,43 +268,48 @@ class ForecastSettings(StrictModel):
     )
 
 
-class CaseSettings(StrictModel):
-    """What every case's configuration holds."""
+class RunSettings(StrictModel):
+    """What the configuration of every run holds, of a case or of a problem of one's own."""
 
     seed: Seed = Field(default=0, description="of the network's initial weights")
     precision: Literal["float64", "float32"] = Field(
         default="float64", description="of all arithmetic"
     )
-    data: DataSettings = DataSettings()
-    method: MethodSettings = HybridSettings()
-    observations: NoiseSettings
     solver: SolverSettings = SolverSettings()
     gradient: GradientSettings = GradientSettings()
     stepper: StepperSettings = StepperSettings()
     training: TrainingSettings
-    forecast: ForecastSettings = ForecastSettings()
 
-    def with_steps(self, steps: int) -> "CaseSettings":
+    def with_steps(self, steps: int) -> Self:
         """The same with so many training steps, whatever seconds they take."""
         training = self.training.model_copy(update={"steps": steps, "seconds": None})
         return self.model_copy(update={"training": training})
 
     @model_validator(mode="after")
-    def _rolled_out(self) -> "CaseSettings":
-        for key in ("horizon", "shooting"):
-            if getattr(self.training, key) and self.method.name not in ("hybrid", "local_law"):
-                raise ValueError(
-                    f"training.{key}: is for models that are rolled out step by step, and "
-                    f"method.name is {self.method.name}; leave it out"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _differentiable(self) -> "CaseSettings":
+    def _differentiable(self) -> Self:
         forward_mode = self.training.optimizer == "levenberg_marquardt"
         if forward_mode and self.gradient.checkpointing in ("binomial", "for_budget"):
             raise ValueError(
                 "gradient.checkpointing: levenberg_marquardt differentiates forwards, which stores "
                 "nothing; leave it at store_states"
             )
+        return self
+
+
+class CaseSettings(RunSettings):
+    """What every case's configuration holds."""
+
+    data: DataSettings = DataSettings()
+    method: MethodSettings = HybridSettings()
+    observations: NoiseSettings
+    forecast: ForecastSettings = ForecastSettings()
+
+    @model_validator(mode="after")
+    def _rolled_out(self) -> Self:
+        for key in ("horizon", "shooting"):
+            if getattr(self.training, key) and self.method.name not in ("hybrid", "local_law"):
+                raise ValueError(
+                    f"training.{key}: is for models that are rolled out step by step, and "
+                    f"method.name is {self.method.name}; leave it out"
+                )
         return self

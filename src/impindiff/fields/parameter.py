@@ -65,11 +65,11 @@ class Parameter(eqx.Module):
     def __call__(self) -> Float[Array, ""]:
         """The number at present."""
         low, high, start = self.lower, self.upper, self.start
-        if low is None and high is None:
-            return start + self.scale * self.raw
-        if high is None:
+        if low is not None and high is not None:
+            at_start = math.log((start - low) / (high - start))
+            return low + (high - low) * jax.nn.sigmoid(self.raw + at_start)
+        if low is not None:
             return low + (start - low) * jnp.exp(self.raw)
-        if low is None:
+        if high is not None:
             return high - (high - start) * jnp.exp(-self.raw)
-        at_start = math.log((start - low) / (high - start))
-        return low + (high - low) * jax.nn.sigmoid(self.raw + at_start)
+        return start + self.scale * self.raw

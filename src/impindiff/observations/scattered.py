@@ -189,6 +189,5 @@ def _require_inside(table: PointTable, grid: Grid, times: Float[np.ndarray, " ti
         row = int(np.argmax(early | late))
         raise InputError(
             f"measurements: value {row + 1} of {len(table)} is at t = {table.time[row]:g}, outside "
-            f"{times[0]:g} to {times[-1]:g}; is the time of the initial state "
-            f"(observations.start) right?"
+            f"{times[0]:g} to {times[-1]:g}, the times of the states"
         )

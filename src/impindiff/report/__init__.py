@@ -1,5 +1,6 @@
 """What a person looks at: figures of fields, closures, instruments, errors and training."""
 
+from impindiff.report.agreement import agreement_figure, plot_agreement
 from impindiff.report.animation import animate_forecast, animation_path
 from impindiff.report.closure_curve import closure_figure, plot_closure
 from impindiff.report.comparison import (
@@ -39,6 +40,7 @@ from impindiff.report.training_curves import plot_training_curves, training_curv
 __all__ = [
     "Extent",
     "Points",
+    "agreement_figure",
     "animate_forecast",
     "animation_path",
     "closure_figure",
@@ -49,6 +51,7 @@ __all__ = [
     "identified_figure",
     "latent_figure",
     "method_errors_figure",
+    "plot_agreement",
     "plot_closure",
     "plot_error_vs_time",
     "plot_forecast",

@@ -1,0 +1,297 @@
+"""The main job for a problem of one's own: training, forecast, metrics, figures."""
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from impindiff import run_directory
+from impindiff.errors import InputError, SolverError
+from impindiff.observations import forecast_dataset, provenance, require_writable, written_whole
+from impindiff.observations.scattered import PointTable
+from impindiff.problem import Measured, Problem, ProblemSettings
+from impindiff.problem_figures import draw_problem
+from impindiff.rollout import describe_failure, leaf_names, rollout
+from impindiff.run_metrics import as_floats, number_of_parameters, peak_memory_mb, training_metrics
+from impindiff.run_training import train
+from impindiff.steppers import HybridModel
+from impindiff.training import Fitted, Progress, TrajectoryLoss, standard_errors
+
+# Standard errors need a derivative for each parameter: a rollout each.
+_MOST_PARAMETERS = 200
+_OUTPUTS = 50
+_LABELS = ("long_name", "units", "scaling", "standard_name")
+
+
+def run_problem(
+    problem: Problem,
+    settings: ProblemSettings,
+    folder: Path,
+    *,
+    resume: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+    show: Callable[[Progress], None] = lambda progress: None,
+) -> dict[str, Any]:
+    """Train a problem and forecast, in `folder`; returns the metrics that it also writes.
+
+    Raises as `run_case`.
+    """
+    start = time.perf_counter()
+    run_directory.set_precision(settings)
+    settings = _absolute(settings)
+    example = problem.model(settings, jax.random.key(settings.seed))
+    found = problem.measured(settings, example)
+    say(_what_was_measured(found))
+
+    def store(folder: Path) -> None:
+        copy = folder / run_directory.PROBLEM
+        if settings.problem is not None and not copy.exists():
+            shutil.copyfile(settings.problem, copy)
+
+    judged = found.held_out if len(found.held_out) else None
+    trained = train(
+        problem,
+        settings,
+        found,
+        folder,
+        results_size=_results_size(problem, settings, example, found),
+        store=store,
+        evaluate=None if judged is None else _off_by(problem, settings, found, judged),
+        resume=resume,
+        say=say,
+        show=show,
+    )
+    settings, fitted = trained.settings, trained.fitted
+    run_directory.write_model(folder, fitted.model)
+    say("forecast, metrics and figures")
+    until = _last(settings, found)
+    forecast = forecast_fields(problem, settings, fitted.model, found, until)
+    with written_whole(folder / "forecast.nc") as partial:
+        forecast.to_netcdf(partial, engine="h5netcdf")
+    sets = {"train": found.training} | ({"held_out": judged} if judged is not None else {})
+    predicted = {
+        name: predict(problem, settings, fitted.model, found, table) for name, table in sets.items()
+    }
+    metrics: dict[str, Any] = {
+        "problem": problem.name,
+        "misfit": {name: misfits(table, predicted[name]) for name, table in sets.items()},
+        **training_metrics(settings, fitted, trained.loss),
+        "identified": _numbers(problem, settings, fitted, trained.loss),
+    }
+    metrics["train"] |= trained.choices
+    draw_problem(forecast, sets, predicted, metrics["identified"], folder)
+    metrics["memory"] = {"peak_rss_mb": peak_memory_mb()}
+    metrics["seconds_total"] = time.perf_counter() - start
+    run_directory.write_json(folder / "metrics.json", metrics)
+    return metrics
+
+
+def forecast_problem(
+    folder: Path, until: float, out: Path | None = None
+) -> tuple[xr.Dataset, Path]:
+    """Forecast a trained problem to `until`, and store it; by default in its folder.
+
+    Raises `InputError` as `forecast_run`.
+    """
+    out = folder / f"forecast_until_{until:g}.nc" if out is None else out
+    problem, settings = run_directory.read_problem(folder)
+    run_directory.set_precision(settings)
+    require_writable(out)
+    like = problem.model(settings, jax.random.key(0))
+    model = run_directory.read_model(folder, like, str(settings.problem))
+    found = problem.measured(settings, model)
+    if not found.start < until < np.inf:
+        raise InputError(f"--until: {until:g} is not a time after the initial one, {found.start:g}")
+    forecast = forecast_fields(problem, settings, model, found, until)
+    with written_whole(out) as partial:
+        forecast.to_netcdf(partial, engine="h5netcdf")
+    return forecast, out
+
+
+def forecast_fields(
+    problem: Problem, settings: ProblemSettings, model: HybridModel, found: Measured, until: float
+) -> xr.Dataset:
+    """Every quantity as `NAME_forecast` on (`sample`, `time`, space), and the latent fields.
+
+    Raises `SolverError` for a step that fails.
+    """
+    every = settings.forecast.every
+    count = _OUTPUTS if every is None else max(1, round((until - found.start) / every))
+    times = np.linspace(found.start, until, count + 1)
+    states = _rolled_out(problem, settings, model, found.samples, times)
+    grid: Any = getattr(model, "grid", None)
+    coordinates = {name: grid.axis_centers(axis) for axis, name in enumerate("xyz"[: grid.ndim])}
+    attributes = {
+        str(name): {key: of.attrs[key] for key in _LABELS if key in of.attrs}
+        for name, of in found.dataset.variables.items()
+    }
+    told = provenance(
+        f"Forecast of {problem.name}",
+        settings.stepper.describe(),
+        settings.model_dump(mode="json"),
+    )
+    parts = [
+        forecast_dataset(
+            np.moveaxis(np.asarray(field), 0, 1),
+            times,
+            coordinates,
+            np.zeros(found.samples, bool),
+            variable=str(name),
+            attrs=told,
+            variable_attrs=attributes,
+        )
+        for name, field in problem.quantities(states).items()
+    ]
+    forecast = xr.merge(parts, combine_attrs="override", compat="equals", join="exact")
+    latent = jax.lax.map(lambda t: problem.latent_fields(model, t), jnp.asarray(times))
+    for name, values in latent.items():
+        values, dimensions = np.asarray(values), ("time", *coordinates)
+        if (values == values[:1]).all():  # steady
+            values, dimensions = values[0], dimensions[1:]
+        forecast[name] = (dimensions, values, {"long_name": name.replace("_", " ")})
+    return forecast
+
+
+def predict(
+    problem: Problem,
+    settings: ProblemSettings,
+    model: HybridModel,
+    found: Measured,
+    table: PointTable,
+) -> Float[np.ndarray, " point"]:
+    """What the model says of these values, in their units."""
+    times, points = problem.reading(settings, model, found, table)
+    states = _rolled_out(problem, settings, model, found.samples, times)
+    after = jax.tree.map(lambda x: x[1:], states)
+    return np.asarray(points(after)) * table.standard_deviation
+
+
+def misfits(
+    table: PointTable, predicted: Float[np.ndarray, " point"]
+) -> dict[str, dict[str, float]]:
+    """By quantity: root mean square, the same relative to the values', and over their errors."""
+    found = {}
+    for name in table.quantities:
+        own = table.quantity == name
+        off, values = predicted[own] - table.value[own], table.value[own]
+        size = float(np.sqrt(np.mean(values**2)))
+        rms = float(np.sqrt(np.mean(off**2)))
+        found[name] = {
+            "rms": rms,
+            "relative_percent": 100 * rms / size if size else float("nan"),
+            "in_standard_deviations": float(
+                np.sqrt(np.mean((off / table.standard_deviation[own]) ** 2))
+            ),
+            "values": int(own.sum()),
+        }
+    return found
+
+
+def _rolled_out(
+    problem: Problem,
+    settings: ProblemSettings,
+    model: HybridModel,
+    samples: int,
+    times: Float[np.ndarray, " time"],
+) -> Any:
+    result = rollout(
+        model,
+        problem.start(settings, model, samples),
+        times,
+        stepper=settings.stepper.build(settings.solver, settings.gradient),
+        dt=problem.step(settings),
+        throw=False,
+    )
+    failure = describe_failure(result.stats, result.step_times, leaf_names(result.u))
+    if failure is not None:
+        raise SolverError(failure)
+    return result.u
+
+
+def _off_by(
+    problem: Problem, settings: ProblemSettings, found: Measured, table: PointTable
+) -> Callable[[Any], float | None]:
+    """The relative misfit of values held back, in percent."""
+
+    def percent(model: Any) -> float | None:
+        try:
+            predicted = predict(problem, settings, model, found, table)
+        except SolverError:
+            return None
+        scaled = table.value / table.standard_deviation
+        off = predicted / table.standard_deviation - scaled
+        found_percent = 100 * float(np.linalg.norm(off) / np.linalg.norm(scaled))
+        return found_percent if np.isfinite(found_percent) else None
+
+    return percent
+
+
+def _numbers(
+    problem: Problem, settings: ProblemSettings, fitted: Fitted, loss: TrajectoryLoss
+) -> dict[str, dict[str, float]]:
+    """The unknown numbers, with standard errors where the model has few parameters."""
+    values = as_floats(problem.identified(fitted.model))
+    if not values:
+        return {}
+    errors: dict[str, Any] = {}
+    if number_of_parameters(fitted.model, fitted.frozen) <= _MOST_PARAMETERS:
+        known = fitted.linearization
+        errors = standard_errors(problem.identified, fitted.model, loss, known, fitted.frozen)
+    truths = problem.truths(settings)
+    return {
+        name: {"value": value}
+        | ({"standard_error": float(errors[name])} if name in errors else {})
+        | ({"truth": truths[name]} if name in truths else {})
+        for name, value in values.items()
+    }
+
+
+def _absolute(settings: ProblemSettings) -> ProblemSettings:
+    """With absolute paths, so that the run can be resumed and forecast from any folder."""
+    path = settings.data.path
+    if path is None:
+        return settings
+    chosen = settings.data.model_copy(update={"path": path.absolute()})
+    return settings.model_copy(update={"data": chosen})
+
+
+def _last(settings: ProblemSettings, found: Measured) -> float:
+    until = settings.forecast.until
+    if until is None:
+        return float(found.everything.time.max())
+    if not until > found.start:
+        raise InputError(
+            f"forecast.until: {until:g} is not after the initial state at {found.start:g}"
+        )
+    return until
+
+
+def _what_was_measured(found: Measured) -> str:
+    table = found.everything
+    counts = ", ".join(
+        f"{int((table.quantity == name).sum())} of {name}" for name in table.quantities
+    )
+    held_out = f"; {len(found.held_out)} held back" if len(found.held_out) else ""
+    trajectories = f", {found.samples} samples" if found.samples > 1 else ""
+    return (
+        f"data: {counts}{trajectories}, t = {table.time.min():g} to {table.time.max():g}{held_out}"
+    )
+
+
+def _results_size(
+    problem: Problem, settings: ProblemSettings, model: HybridModel, found: Measured
+) -> int:
+    """About the bytes of forecast.nc and figures."""
+    state = eqx.filter_eval_shape(lambda: problem.start(settings, model, found.samples))
+    one = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    every = settings.forecast.every
+    outputs = _OUTPUTS if every is None else (_last(settings, found) - found.start) / every
+    return int(one * (outputs + 1)) + 2_000_000
