@@ -18,6 +18,7 @@ FLOORS = {
     "diffrax": 3,
     "rollout": 3,
     "observations": 3,
+    "data": 4,
     "training": 4,
     "findings": 5,
     "cases": 6,
@@ -59,7 +60,7 @@ def test_import_leaves_jax_as_it_was_and_skips_what_only_the_command_needs():
     code = (
         "import jax; before = dict(jax.config.values); import sys; import impindiff; "
         "assert dict(jax.config.values) == before; "
-        "heavy = {'matplotlib', 'orbax', 'pydantic', 'typer', 'rich', 'xarray'}; "
+        "heavy = {'matplotlib', 'orbax', 'pydantic', 'typer', 'rich', 'xarray', 'zarr', 'pint'}; "
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     done = subprocess.run(

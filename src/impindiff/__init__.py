@@ -135,10 +135,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`impindiff.cases` and `impindiff.diffrax`, imported when first asked for.
+    """`impindiff.cases`, `impindiff.data` and `impindiff.diffrax`, imported when first asked for.
 
-    The first needs what only the command needs, the second the package Diffrax.
+    The first needs what only the command needs, the second xarray, the third the package Diffrax.
     """
-    if name in ("cases", "diffrax"):
+    if name in ("cases", "data", "diffrax"):
         return importlib.import_module(f"impindiff.{name}")
     raise AttributeError(f"module 'impindiff' has no attribute '{name}'")
