@@ -28,6 +28,7 @@ FLOORS = {
     "progress": 8,
     "run_figures": 9,
     "run_metrics": 9,
+    "inspection": 10,
     "pages": 10,
     "workflow": 10,
     "compare": 11,

@@ -8,7 +8,7 @@ from impindiff.data.description import (
 )
 from impindiff.data.forms import is_points
 from impindiff.data.read import read, read_fields, read_points
-from impindiff.data.write import write
+from impindiff.data.write import require_format, write
 
 __all__ = [
     "CoordinateDescription",
@@ -19,5 +19,6 @@ __all__ = [
     "read",
     "read_fields",
     "read_points",
+    "require_format",
     "write",
 ]

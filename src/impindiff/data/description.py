@@ -152,9 +152,8 @@ def _of_points(path: Path, format_name: str, points: xr.Dataset) -> Description:
     for name in sorted(set(names.tolist())):
         chosen = points.isel({OBSERVATION: np.flatnonzero(names == name)})
         attrs = points[VALUE].attrs
-        value = chosen[VALUE].assign_attrs(
-            {"units": attrs[unit]} if (unit := f"units_{name}") in attrs else {}
-        )
+        units = attrs.get(f"units_{name}", attrs.get("units"))
+        value = chosen[VALUE].drop_attrs().assign_attrs({} if units is None else {"units": units})
         variables[name] = _variable(value, value.to_numpy(), value.size)
     keys = (SAMPLE, TIME, QUANTITY, *space_of(points))
     repeated = int(points[list(keys)].to_dataframe().duplicated(subset=list(keys)).sum())

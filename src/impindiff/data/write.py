@@ -8,8 +8,9 @@ import xarray as xr
 
 from impindiff.data.forms import DEVIATION, QUANTITY, SAMPLE, TIME, VALUE, is_points, space_of
 from impindiff.errors import InputError
-from impindiff.observations.whole_file import written_whole
+from impindiff.observations.whole_file import require_writable, written_whole
 
+_SUFFIXES = (".nc", ".zarr", ".csv")
 _UNITS_OF = "units_"
 
 
@@ -21,12 +22,8 @@ def write(dataset: xr.Dataset, path: Path) -> None:
     **Raises:** `InputError` for another suffix, fields as CSV, and what cannot be written there.
     """
     path = Path(path)
+    require_format(path)
     suffix = path.suffix.lower()
-    if suffix not in (".nc", ".zarr", ".csv"):
-        raise InputError(
-            f"{path}: the suffix '{path.suffix}' is not known; data are written as .nc, .zarr or, "
-            f"points only, .csv"
-        )
     if suffix == ".csv" and not is_points(dataset):
         raise InputError(f"{path}: only scattered points are written as .csv; take .nc or .zarr")
     with written_whole(path) as partial:
@@ -37,6 +34,19 @@ def write(dataset: xr.Dataset, path: Path) -> None:
             dataset.to_zarr(partial, zarr_format=2, consolidated=False)
         else:
             _write_csv(dataset, partial)
+
+
+def require_format(path: Path) -> None:
+    """Refuse a path that `write` cannot write to, before work is spent on it.
+
+    **Raises:** `InputError` for a suffix that is not known, a folder that is none or read-only.
+    """
+    if path.suffix.lower() not in _SUFFIXES:
+        raise InputError(
+            f"{path}: the suffix '{path.suffix}' is not known; data are written as .nc, .zarr or, "
+            f"points only, .csv"
+        )
+    require_writable(path)
 
 
 def _write_csv(points: xr.Dataset, path: Path) -> None:
