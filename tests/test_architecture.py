@@ -31,9 +31,11 @@ FLOORS = {
     "problem_figures": 9,
     "run_figures": 9,
     "run_metrics": 9,
+    "inspection": 10,
     "run_training": 10,
     "pages": 10,
     "workflow": 11,
+    "new_problem": 10,
     "problem_workflow": 11,
     "compare": 12,
     "cli": 13,
@@ -65,7 +67,7 @@ def test_import_leaves_jax_as_it_was_and_skips_what_only_the_command_needs():
     code = (
         "import jax; before = dict(jax.config.values); import sys; import impindiff; "
         "assert dict(jax.config.values) == before; "
-        "heavy = {'matplotlib', 'orbax', 'pydantic', 'typer', 'rich', 'xarray'}; "
+        "heavy = {'matplotlib', 'orbax', 'pydantic', 'typer', 'rich', 'xarray', 'zarr', 'pint'}; "
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     done = subprocess.run(

@@ -151,23 +151,35 @@ def schema(
 @app.command()
 def data(
     case: CaseName,
-    out: Annotated[Path, typer.Option(metavar="F.nc", help="file to write")],
+    out: Annotated[Path, typer.Option(metavar="F.nc|F.zarr", help="file to write")],
     config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
-    """Write a case's reference data as NetCDF."""
+    """Write a case's reference data, as NetCDF or Zarr by the suffix."""
     from impindiff import run_directory
     from impindiff.cases import get_case, load_configuration
-    from impindiff.observations import require_writable, written_whole
+    from impindiff.data import require_format, write
 
     chosen = get_case(case)
     settings = load_configuration(chosen.settings, config or [], overrides or [])
     run_directory.set_precision(settings)
-    require_writable(out)
+    require_format(out)
     dataset = chosen.dataset(settings)
-    with written_whole(out) as partial:
-        dataset.to_netcdf(partial, engine="h5netcdf")
+    write(dataset, out)
     _say(f"{out}: {chosen.describe(settings, dataset)}")
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="file of data, or Zarr folder")],
+) -> None:
+    """Tell what a file of data holds, what may be wrong with it and which commands take it."""
+    from impindiff import data as reading
+    from impindiff.inspection import commands_for, description_tables
+
+    description = reading.inspect(file)
+    for table in description_tables(description, commands_for(description)):
+        _out.print(table, crop=False)
 
 
 @app.command()

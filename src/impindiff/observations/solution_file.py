@@ -3,20 +3,17 @@
 import csv
 import dataclasses
 import re
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadWarning
 
 from impindiff.errors import InputError
+from impindiff.observations.file_errors import listed, reading
+from impindiff.observations.matlab import matlab_arrays
 from impindiff.observations.trajectories import Trajectories
 
 _USUAL_FIELDS = ("usol", "u")
@@ -78,20 +75,8 @@ def read_solution(path: Path, variable: str | None = None) -> Solution1D:
         raise InputError(f"{path}: {error}") from None
 
 
-@contextmanager
-def _reading(format_name: str) -> Iterator[None]:
-    """Turn whatever a reader raises, nearly any type by where the file is broken, into one line."""
-    try:
-        yield
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(
-            f"cannot be read as {format_name} ({reason}); it may be cut short or of another format"
-        ) from error
-
-
 def _from_mat(path: Path, variable: str | None) -> Solution1D:
-    arrays = _hdf5_arrays(path) if h5py.is_hdf5(path) else _matlab5_arrays(path)
+    arrays = matlab_arrays(path)
     time = _name_of_time(arrays, "arrays")
     x, times = (_vector(name, arrays) for name in (_SPACE, time))
     taken = {_SPACE, time, *_PARAMETERS}
@@ -113,41 +98,17 @@ def _from_mat(path: Path, variable: str | None) -> Solution1D:
     return _solution(field, times, x, name, arrays)
 
 
-def _matlab5_arrays(path: Path) -> dict[str, np.ndarray]:
-    with _reading("a MATLAB file"), warnings.catch_warnings():
-        # An array that is broken is only warned about, and would be missing without a reason.
-        warnings.simplefilter("error", MatReadWarning)
-        found = loadmat(path)
-    return {n: a for n, a in found.items() if isinstance(a, np.ndarray) and a.dtype.kind in "fiuc"}
-
-
-def _hdf5_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of numbers of a MATLAB 7.3 file; h5py sees MATLAB's axes in reverse."""
-    arrays = {}
-    with _reading("a MATLAB 7.3 file"), h5py.File(path) as file:
-        for name, entry in file.items():
-            if not isinstance(entry, h5py.Dataset):
-                continue
-            values = np.asarray(entry[()]).T
-            if values.dtype.names == ("real", "imag"):
-                values = values["real"] + 1j * values["imag"]
-            # Text is stored as integers there; its class tells.
-            if values.dtype.kind in "fiuc" and entry.attrs.get("MATLAB_class") != b"char":
-                arrays[name] = values
-    return arrays
-
-
 def _from_netcdf(path: Path, variable: str | None) -> Solution1D:
     # Units such as "s" would otherwise turn times into dates or durations.
     with (
-        _reading("NetCDF-4"),
+        reading("NetCDF-4"),
         xr.open_dataset(path, engine="h5netcdf", decode_times=False) as opened,
     ):
         dataset = opened.load()
     time = _name_of_time(dataset.sizes, "dimensions")
     for name in (_SPACE, time):
         if name not in dataset.sizes:
-            raise InputError(f"has no dimension '{name}'; it has {_names(dataset.sizes)}")
+            raise InputError(f"has no dimension '{name}'; it has {listed(dataset.sizes)}")
         if name not in dataset.coords:
             raise InputError(f"dimension '{name}' has no coordinate; add a variable '{name}'")
     known = [str(name) for name in dataset.data_vars]
@@ -169,7 +130,7 @@ def _from_netcdf(path: Path, variable: str | None) -> Solution1D:
 
 
 def _from_csv(path: Path, variable: str | None) -> Solution1D:
-    with _reading("text in UTF-8"):
+    with reading("text in UTF-8"):
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     stated = {}
     rows = []
@@ -185,12 +146,12 @@ def _from_csv(path: Path, variable: str | None) -> Solution1D:
     delimiter = ";" if ";" in header else ","
     columns = _cells(header, delimiter)
     if len(set(columns)) != len(columns):
-        raise InputError(f"line {rows[0][0]}: a column is given twice in {_names(columns)}")
+        raise InputError(f"line {rows[0][0]}: a column is given twice in {listed(columns)}")
     time = _name_of_time(columns, "columns")
     for required in (_SPACE, time):
         if required not in columns:
             raise InputError(
-                f"line {rows[0][0]}: has no column '{required}'; it has {_names(columns)}; "
+                f"line {rows[0][0]}: has no column '{required}'; it has {listed(columns)}; "
                 f"expected a header such as 'x,t,u'"
             )
     name = _field_name(variable, columns, [c for c in columns if c not in (_SPACE, time)])
@@ -211,7 +172,7 @@ def _row(number: int, line: str, delimiter: str, columns: Sequence[str]) -> list
     if len(cells) != len(columns):
         raise InputError(
             f"line {number}: has {len(cells)} value(s); expected {len(columns)}, one for each of "
-            f"{_names(columns)}; the file may be cut short"
+            f"{listed(columns)}; the file may be cut short"
         )
     numbers = []
     for cell, column in zip(cells, columns, strict=True):
@@ -228,7 +189,7 @@ def _row(number: int, line: str, delimiter: str, columns: Sequence[str]) -> list
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
-    with _reading("CSV"):
+    with reading("CSV"):
         return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
 
 
@@ -295,7 +256,7 @@ def _field_name(variable: str | None, known: Sequence[str], candidates: Sequence
     """The name asked for, else a usual one, else the only one that can be meant."""
     if variable is not None:
         if variable not in known:
-            raise InputError(f"has no '{variable}'; it has {_names(known)}; name one of these")
+            raise InputError(f"has no '{variable}'; it has {listed(known)}; name one of these")
         return variable
     for usual in _USUAL_FIELDS:
         if usual in candidates:
@@ -303,7 +264,7 @@ def _field_name(variable: str | None, known: Sequence[str], candidates: Sequence
     if len(candidates) != 1:
         raise InputError(
             f"the field is not clear: none is called {' or '.join(_USUAL_FIELDS)}, and those that "
-            f"can be meant are {_names(candidates)} of {_names(known)}; name one as the variable"
+            f"can be meant are {listed(candidates)} of {listed(known)}; name one as the variable"
         )
     return candidates[0]
 
@@ -312,12 +273,12 @@ def _name_of_time(known: Any, what: str) -> str:
     for name in _TIMES:
         if name in known:
             return name
-    raise InputError(f"has neither 't' nor 'time' among its {what}; it has {_names(list(known))}")
+    raise InputError(f"has neither 't' nor 'time' among its {what}; it has {listed(list(known))}")
 
 
 def _vector(name: str, arrays: Mapping[str, np.ndarray]) -> Float[np.ndarray, " n"]:
     if name not in arrays:
-        raise InputError(f"has no array '{name}'; its arrays of numbers are {_names(list(arrays))}")
+        raise InputError(f"has no array '{name}'; its arrays of numbers are {listed(list(arrays))}")
     values = _real(name, arrays[name])
     if values.size != max(values.shape, default=1):
         raise InputError(f"array '{name}' has shape {values.shape}; expected (n, 1) or (1, n)")
@@ -331,7 +292,3 @@ def _real(name: str, values: np.ndarray) -> Float[np.ndarray, "..."]:
             f"{np.abs(np.imag(values)).max():g}; expected real ones: store its real part"
         )
     return np.asarray(values, dtype=np.float64)
-
-
-def _names(names: Any) -> str:
-    return "(" + ", ".join(str(name) for name in names) + ")" if len(names) else "none"

@@ -1,7 +1,7 @@
 """Trajectories of a field on a grid: the data a model is trained on, and their NetCDF layout."""
 
 import dataclasses
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from impindiff.errors import InputError
 from impindiff.observations.checks import require_even_spacing, require_finite, require_times
+from impindiff.observations.file_errors import listed
 from impindiff.observations.layout import coordinate_variables, described
 from impindiff.observations.whole_file import written_whole
 
@@ -234,7 +235,7 @@ class Trajectories:
         for name in (variable, *others, *conditions):
             if name not in dataset.data_vars:
                 raise InputError(
-                    f"has no variable '{name}'; it has {_names(dataset.data_vars)}; rename the one "
+                    f"has no variable '{name}'; it has {listed(dataset.data_vars)}; rename the one "
                     f"that you mean"
                 )
         values = _numbers(dataset, variable, dimensions)
@@ -288,15 +289,11 @@ def _numbers(
     array = dataset[name]
     if set(array.dims) != set(dimensions):
         raise InputError(
-            f"variable '{name}' has dimensions {_names(array.dims)}; expected "
-            f"{_names(dimensions)}; rename, add (expand_dims of xarray) or drop what differs"
+            f"variable '{name}' has dimensions {listed(array.dims)}; expected "
+            f"{listed(dimensions)}; rename, add (expand_dims of xarray) or drop what differs"
         )
     if array.dtype.kind not in "fiu":
         raise InputError(
             f"variable '{name}' holds {array.dtype}, not real numbers; store it as float64"
         )
     return np.ascontiguousarray(array.transpose(*dimensions).to_numpy(), dtype=np.float64)
-
-
-def _names(names: Sequence[Hashable] | Mapping[Any, Any]) -> str:
-    return "(" + ", ".join(str(name) for name in names) + ")" if len(names) else "none"

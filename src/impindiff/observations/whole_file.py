@@ -1,6 +1,7 @@
 """Files that are either whole or absent: written beside under another name, then renamed."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,17 +14,39 @@ def written_whole(path: Path) -> Iterator[Path]:
     """Give a temporary path to write to; rename it to `path` if the block succeeds, else delete it.
 
     The temporary file is in the same folder (a rename is atomic only inside one file system) and
-    keeps the suffix, from which writers infer the format.
+    keeps the suffix, from which writers infer the format. It may be made a folder, as a Zarr store
+    is; an older store of that name is then put aside and deleted once the new one stands.
 
     **Raises:** `InputError` as `require_writable`.
     """
     require_writable(path)
     partial = path.parent / f".{path.stem}.partial-{os.getpid()}{path.suffix}"
+    older = partial.with_name(f"{partial.name}.older")
     try:
         yield partial
-        os.replace(partial, path)
+        if path.is_dir():
+            path.rename(older)
+        try:
+            os.replace(partial, path)
+        except OSError:
+            if older.exists():
+                older.rename(path)
+            raise
     finally:
-        partial.unlink(missing_ok=True)
+        _remove(partial)
+        _remove(older)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def is_zarr_store(folder: Path) -> bool:
+    """Whether a folder is the top of a Zarr store, of either version."""
+    return any((folder / name).is_file() for name in ("zarr.json", ".zgroup", ".zmetadata"))
 
 
 def require_writable(path: Path) -> None:
@@ -34,7 +57,8 @@ def require_writable(path: Path) -> None:
     folder = path.parent
     if not folder.is_dir():
         raise InputError(f"{path}: cannot be written, there is no folder {folder}; make it first")
-    if path.is_dir():
+    # A Zarr store is a folder and may be written anew; any other would be lost.
+    if path.is_dir() and not (path.suffix == ".zarr" and is_zarr_store(path)):
         raise InputError(f"{path}: is a folder; give the name of a file to write")
     if not os.access(folder, os.W_OK):
         raise InputError(f"{path}: cannot be written, no permission to write in {folder}")

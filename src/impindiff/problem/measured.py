@@ -8,12 +8,12 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from impindiff.data import is_points
 from impindiff.errors import InputError
 from impindiff.grid import Grid
 from impindiff.observations import PointTable
 
 AXES = ("x", "y", "z")
-_OBSERVATION = "observation"
 
 
 class Measured(NamedTuple):
@@ -42,15 +42,15 @@ def measured(dataset: xr.Dataset, grid: Grid, settings: Any) -> Measured:
     Raises `InputError` for a dataset without values, or with none for training.
     """
     axes = AXES[: grid.ndim]
-    is_points = _OBSERVATION in dataset.dims
-    table = _of_points(dataset, axes) if is_points else _of_fields(dataset, axes)
+    scattered = is_points(dataset)
+    table = _of_points(dataset, axes) if scattered else _of_fields(dataset, axes)
     if not len(table):
         raise InputError("measurements: there are no values that are numbers; is the file empty?")
     chosen = settings.observations
     start = chosen.start
     if start is None:
-        start = min(0.0, float(table.time.min())) if is_points else float(dataset["time"][0])
-    if not is_points:
+        start = min(0.0, float(table.time.min())) if scattered else float(dataset["time"][0])
+    if not scattered:
         table = table.rows(table.time > start)
     if (table.time < start).any():
         raise InputError(
@@ -64,7 +64,7 @@ def measured(dataset: xr.Dataset, grid: Grid, settings: Any) -> Measured:
             f"observations.until: no value is at or before t = {chosen.until}; times go from "
             f"{table.time.min():g} to {table.time.max():g}"
         )
-    samples = int(table.sample.max()) + 1 if is_points else dataset.sizes.get("sample", 1)
+    samples = int(table.sample.max()) + 1 if scattered else dataset.sizes.get("sample", 1)
     return Measured(table, table.rows(~late), table.rows(late), start, samples, dataset)
 
 
@@ -75,7 +75,7 @@ def initial_fields(
 
     Raises `InputError` for scattered points, and for gaps in the first fields.
     """
-    if _OBSERVATION in dataset.dims:
+    if is_points(dataset):
         raise InputError(
             "initial_state: the measurements are scattered points, which do not tell it; write "
             "initial_state(settings, model) in the problem"
@@ -107,7 +107,7 @@ def _of_points(dataset: xr.Dataset, axes: Sequence[str]) -> PointTable:
             f"measurements: have no {', '.join(missing)}; points need time, quantity, value and "
             f"the coordinates {', '.join(axes)} of the model's grid"
         )
-    count = dataset.sizes[_OBSERVATION]
+    count = dataset.sizes["observation"]
     column = {str(name): dataset[name].to_numpy() for name in dataset.variables}
     table = PointTable(
         quantity=column["quantity"].astype(str),

@@ -1,0 +1,240 @@
+"""Fields on a grid: names and axes of a file as the form has them, and what is selected of it."""
+
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from impindiff.data.forms import FIELD_DIMENSIONS, SAMPLE, SPACE, TIME, usual_name
+from impindiff.data.units import convert, elapsed
+from impindiff.errors import InputError
+from impindiff.observations.file_errors import listed, reading
+
+Names = Sequence[str] | Mapping[str, str] | None
+
+
+class Fields(NamedTuple):
+    """The variables of a file that fit the form, unread, and why others are left out."""
+
+    dataset: xr.Dataset
+    left_out: dict[str, str]
+
+
+def named_fields(
+    raw: xr.Dataset, variables: Names = None, units: Mapping[str, str] | None = None
+) -> Fields:
+    """Name dimensions and variables as the form does; coordinates are read, all else is not.
+
+    **Raises:** `InputError` for variables, dimensions and coordinates that are missing, and for
+    times that do not increase.
+    """
+    dataset = _usual_dimensions(raw)
+    chosen = _chosen(dataset, variables)
+    kept, left_out = {}, {}
+    for name, wanted in chosen.items():
+        reason = _misfit(dataset[name])
+        if reason is None:
+            kept[name] = wanted
+        elif variables is None:
+            left_out[name] = reason
+        else:
+            raise InputError(f"variable '{name}' {reason}")
+    if not kept:
+        why = "; ".join(f"'{name}' {reason}" for name, reason in left_out.items())
+        raise InputError(
+            f"has no variable of numbers with dimensions among {listed(FIELD_DIMENSIONS)}"
+            + (f": {why}" if why else f"; its variables are {listed(dataset.variables)}")
+        )
+    dims = {d for name in kept for d in dataset[name].dims}
+    _require_dimensions(dataset, dims, kept)
+    coordinates = {}
+    for name in (d for d in FIELD_DIMENSIONS if d in dims and d in dataset.variables):
+        coordinates[name] = _coordinate(dataset, name, (units or {}).get(name))
+    if SAMPLE in dims and SAMPLE not in coordinates:
+        coordinates[SAMPLE] = xr.Variable(SAMPLE, np.arange(dataset.sizes[SAMPLE]))
+    taken = {wanted: dataset[name].variable for name, wanted in kept.items()}
+    return Fields(xr.Dataset(taken, coordinates, attrs=dataset.attrs), left_out)
+
+
+def _usual_dimensions(raw: xr.Dataset) -> xr.Dataset:
+    """t -> time, nx -> x where the only array x runs along nx, and so on."""
+    renamed: dict[Hashable, Hashable] = {}
+    for name in {*raw.variables, *raw.sizes}:
+        usual = usual_name(str(name))
+        if usual not in FIELD_DIMENSIONS:
+            continue
+        if usual in renamed.values():
+            raise InputError(f"two names stand for '{usual}' in {listed(raw.variables)}; drop one")
+        renamed[name] = usual
+    dataset = raw.rename({old: new for old, new in renamed.items() if old != new})
+    for axis in (TIME, *SPACE):
+        if axis in dataset.variables and axis not in dataset.sizes:
+            dims = dataset[axis].dims
+            if len(dims) == 1 and dims[0] not in FIELD_DIMENSIONS:
+                dataset = dataset.swap_dims({dims[0]: axis})
+    return dataset
+
+
+def _chosen(dataset: xr.Dataset, variables: Names) -> dict[str, str]:
+    """Name in the file -> name wanted."""
+    there = [str(name) for name in dataset.data_vars]
+    if variables is None:
+        return {name: name for name in there}
+    if isinstance(variables, str):
+        variables = [variables]
+    wanted = dict(variables) if isinstance(variables, Mapping) else {n: n for n in variables}
+    for name in wanted:
+        if name not in there:
+            raise InputError(f"has no variable '{name}'; it has {listed(there)}")
+    names = list(wanted.values())
+    taken = set(names) & {*FIELD_DIMENSIONS}
+    if len(set(names)) != len(names) or taken:
+        raise InputError(f"variables must get different names, none of a dimension; given {names}")
+    return wanted
+
+
+def _misfit(variable: xr.DataArray) -> str | None:
+    odd = [d for d in variable.dims if d not in FIELD_DIMENSIONS]
+    if odd:
+        return (
+            f"has dimensions {listed(variable.dims)}; expected only {listed(FIELD_DIMENSIONS)}: "
+            f"rename '{odd[0]}', or choose one entry by isel({odd[0]}=0) of xarray"
+        )
+    if variable.dtype.kind not in "fiu":
+        return f"holds {variable.dtype}, not real numbers"
+    if not variable.ndim or not variable.size:
+        return f"has shape {variable.shape}, no values along an axis"
+    return None
+
+
+def _require_dimensions(dataset: xr.Dataset, dims: set[Hashable], kept: Mapping[str, str]) -> None:
+    if TIME not in dims:
+        raise InputError(
+            f"has no dimension 'time' (or 't') in {listed(kept)}; add one, by "
+            f"expand_dims(time=[0.0]) of xarray if the field is of one time"
+        )
+    if not dims & set(SPACE):
+        raise InputError(
+            f"has no dimension of space, x, y or z, in {listed(kept)}, whose dimensions are "
+            f"{listed(sorted(map(str, dims)))}; rename those that are"
+        )
+    for name in (TIME, *SPACE):
+        if name not in dims:
+            continue
+        if name not in dataset.variables:
+            unknown = "times are" if name == TIME else "cell size is"
+            raise InputError(
+                f"dimension '{name}' has no coordinate, so its {unknown} not known; add a variable "
+                f"'{name}' with dimension '{name}'"
+            )
+        if dataset[name].dims != (name,):
+            raise InputError(
+                f"coordinate '{name}' has dimensions {listed(dataset[name].dims)}; expected "
+                f"('{name}'): only grids whose axes are straight are read, interpolate to one"
+            )
+
+
+def _coordinate(dataset: xr.Dataset, name: str, wanted: str | None) -> xr.Variable:
+    with reading("the values of a coordinate"):
+        variable = xr.Variable(name, dataset[name].to_numpy(), dataset[name].attrs)
+    if name == SAMPLE:
+        return variable
+    if name == TIME:
+        variable = elapsed(variable)
+    if variable.dtype.kind not in "fiu":
+        raise InputError(
+            f"coordinate '{name}' holds {variable.dtype}; expected numbers"
+            + (" or dates" if name == TIME else "")
+        )
+    if wanted is not None:
+        variable = convert(variable, name, wanted)
+    values = variable.to_numpy().astype(np.float64)
+    if not np.isfinite(values).all():
+        first = int(np.argmax(~np.isfinite(values)))
+        raise InputError(
+            f"coordinate '{name}' is {values[first]} at index {first}; every one must be a finite "
+            f"number: fill it in, or drop that entry"
+        )
+    if name == TIME and not (np.diff(values) > 0).all():
+        i = int(np.argmax(np.diff(values) <= 0))
+        raise InputError(
+            f"coordinate 'time' must increase, but goes from {values[i]:g} at index {i} to "
+            f"{values[i + 1]:g} at index {i + 1}; sort the snapshots and keep one per time"
+        )
+    return xr.Variable(name, values, variable.attrs)
+
+
+def selected(
+    dataset: xr.Dataset, samples: Sequence[int] | None, times: tuple[float, float] | None
+) -> xr.Dataset:
+    """The samples of these indices and the times from first to last, both included; unread.
+
+    **Raises:** `InputError` for samples that there are not, and a range without a time.
+    """
+    if samples is not None:
+        count = dataset.sizes.get(SAMPLE, 1)
+        wrong = [i for i in samples if not 0 <= i < count]
+        if wrong or not len(samples):
+            raise InputError(
+                f"there is no sample {wrong[0] if wrong else 'in an empty list'}; the {count} "
+                f"sample(s) are numbered 0 to {count - 1}"
+            )
+        if SAMPLE in dataset.sizes:
+            dataset = dataset.isel({SAMPLE: list(samples)})
+    if times is not None:
+        first, last = times
+        there = dataset[TIME].to_numpy()
+        inside = np.flatnonzero((there >= first) & (there <= last))
+        if not len(inside):
+            raise InputError(
+                f"has no time from {first:g} to {last:g}; its {len(there)} times go from "
+                f"{there[0]:g} to {there[-1]:g}"
+            )
+        dataset = dataset.isel({TIME: slice(int(inside[0]), int(inside[-1]) + 1)})
+    return dataset
+
+
+def loaded(dataset: xr.Dataset, units: Mapping[str, str] | None = None) -> xr.Dataset:
+    """All of it in memory, float64, axes in the order of the form, in the units asked for.
+
+    **Raises:** `InputError` for what does not fit into memory, infinite values and a broken file.
+    """
+    needed = 8 * sum(variable.size for variable in dataset.data_vars.values())
+    memory = _physical_memory()
+    if needed > memory / 2:
+        raise InputError(
+            f"the values asked for take {needed / 1e9:.3g} GB, more than half of the memory of "
+            f"{memory / 1e9:.3g} GB; choose some by samples=, times= or variables="
+        )
+    variables = {}
+    for name, array in dataset.data_vars.items():
+        with reading(f"values of '{name}'"):
+            values = array.to_numpy()
+        order = [d for d in FIELD_DIMENSIONS if d in array.dims]
+        plain = xr.Variable(array.dims, values, array.attrs).transpose(*order)
+        plain = xr.Variable(order, np.ascontiguousarray(plain.to_numpy(), np.float64), array.attrs)
+        if (wanted := (units or {}).get(str(name))) is not None:
+            plain = convert(plain, str(name), wanted)
+        _require_not_infinite(str(name), plain)
+        variables[name] = plain
+    return xr.Dataset(variables, dataset.coords, attrs=dataset.attrs)
+
+
+def _physical_memory() -> float:
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return float("inf")  # not to be known on this system
+
+
+def _require_not_infinite(name: str, variable: xr.Variable) -> None:
+    infinite = np.isinf(variable.to_numpy())
+    if infinite.any():
+        first = np.unravel_index(int(np.argmax(infinite)), variable.shape)
+        where = ", ".join(f"{d}={i}" for d, i in zip(variable.dims, first, strict=True))
+        raise InputError(
+            f"variable '{name}' is infinite at index {where} ({int(infinite.sum())} such values); "
+            f"write NaN where nothing was measured, or cut the file to where it is finite"
+        )

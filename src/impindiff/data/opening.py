@@ -1,0 +1,161 @@
+"""Which format a file is of, and the file opened: its arrays named, none of them read."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import xarray as xr
+
+from impindiff.data.arrays import open_hdf5_arrays, open_matlab, open_npz
+from impindiff.data.hdf5 import arrays_in
+from impindiff.data.pdebench import is_pdebench, open_pdebench
+from impindiff.data.points import look_like_points, points_from_dataset, points_from_table
+from impindiff.data.table import read_table
+from impindiff.data.the_well import is_the_well, open_the_well
+from impindiff.errors import InputError
+from impindiff.observations.file_errors import reading
+from impindiff.observations.whole_file import is_zarr_store
+
+Opener = Callable[[Path, ExitStack], xr.Dataset]
+NETCDF, ZARR, HDF5, MATLAB, NPZ, CSV = "NetCDF", "Zarr", "HDF5", "MATLAB", "NPZ", "CSV"
+SUFFIXES = {
+    ".nc": NETCDF,
+    ".nc4": NETCDF,
+    ".cdf": NETCDF,
+    ".zarr": ZARR,
+    ".h5": HDF5,
+    ".hdf5": HDF5,
+    ".mat": MATLAB,
+    ".npz": NPZ,
+    ".csv": CSV,
+    ".txt": CSV,
+}
+
+
+class Opened(NamedTuple):
+    """What a file holds: the name of its format, and its arrays, read when they are used."""
+
+    format: str
+    dataset: xr.Dataset
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Opened]:
+    """The file, open inside the block; suffix and content tell the format.
+
+    **Raises:** `InputError` starting with the path, also for one raised inside the block.
+    """
+    path = Path(path)
+    try:
+        with ExitStack() as closing:
+            name, opener = _format_of(path)
+            with reading(name):
+                dataset = opener(path, closing)
+            yield Opened(name, dataset)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error.__cause__
+
+
+def _format_of(path: Path) -> tuple[str, Opener]:
+    with reading("a file or folder"):
+        exists, folder = path.exists(), path.is_dir()
+    if not exists:
+        raise InputError("there is no such file")
+    if folder:
+        if not is_zarr_store(path):
+            raise InputError(
+                "is a folder and no Zarr store (it has no zarr.json); give the path of a file"
+            )
+        return "Zarr", _open_zarr
+    if not path.is_file():
+        raise InputError("is neither a file nor a folder; give the path of a file")
+    with reading("a file"), path.open("rb") as file:
+        start = file.read(256)
+    if not start:
+        raise InputError("is empty (0 bytes); copy or write it again")
+    expected = SUFFIXES.get(path.suffix.lower())
+    if h5py.is_hdf5(path):
+        return _hdf5_format(path, start, expected)
+    found = _content(start)
+    if found is None and expected is None:
+        raise InputError(
+            f"the suffix '{path.suffix}' is not known and the content is not either; data are read "
+            f"from {', '.join(SUFFIXES)}"
+        )
+    binary = {"NetCDF-3": (NETCDF, _open_netcdf3), MATLAB: (MATLAB, open_matlab)}
+    binary[NPZ] = (NPZ, open_npz)
+    if found is not None:
+        family, opener = binary[found]
+        if expected not in (None, family):
+            raise InputError(
+                f"has the suffix '{path.suffix}', but its content is {found}; rename it to end in "
+                f"{_suffix_of(family)}"
+            )
+        return found, opener
+    if expected == CSV:
+        return CSV, _open_csv
+    raise InputError(
+        f"cannot be read as {expected}, which the suffix '{path.suffix}' stands for: it does not "
+        f"start like one; it may be cut short, not fully downloaded or of another format"
+    )
+
+
+def _content(start: bytes) -> str | None:
+    if start[:4] in (b"CDF\x01", b"CDF\x02", b"CDF\x05"):
+        return "NetCDF-3"
+    if start.startswith(b"MATLAB 5.0"):
+        return MATLAB
+    return NPZ if start.startswith(b"PK\x03\x04") else None
+
+
+def _suffix_of(family: str) -> str:
+    return next(suffix for suffix, name in SUFFIXES.items() if name == family)
+
+
+def _hdf5_format(path: Path, start: bytes, expected: str | None) -> tuple[str, Opener]:
+    """The layouts of HDF5: the suffix is believed for MATLAB only, the content for all others."""
+    if expected == MATLAB or start.startswith(b"MATLAB 7.3"):
+        return "MATLAB 7.3", open_matlab
+    if expected not in (None, NETCDF, HDF5):
+        raise InputError(
+            f"has the suffix '{path.suffix}', but its content is HDF5; rename it to end in .h5 or "
+            f".nc"
+        )
+    with reading("HDF5"), h5py.File(path) as file:
+        if is_the_well(file):
+            return "HDF5 of The Well", open_the_well
+        if is_pdebench(file):
+            return "HDF5 of PDEBench", open_pdebench
+        scales = any(entry.is_scale for entry in arrays_in(file).values())
+        if expected == NETCDF or scales or "_NCProperties" in file.attrs:
+            return "NetCDF-4", _open_netcdf4
+    return "HDF5", open_hdf5_arrays
+
+
+def _open_netcdf4(path: Path, closing: ExitStack) -> xr.Dataset:
+    return _open_with_xarray(path, closing, "h5netcdf")
+
+
+def _open_netcdf3(path: Path, closing: ExitStack) -> xr.Dataset:
+    return _open_with_xarray(path, closing, "scipy")
+
+
+def _open_zarr(path: Path, closing: ExitStack) -> xr.Dataset:
+    return _open_with_xarray(path, closing, "zarr")
+
+
+def _open_with_xarray(path: Path, closing: ExitStack, engine: str) -> xr.Dataset:
+    # Units such as "s" would otherwise turn times into dates or durations.
+    options = {"consolidated": False} if engine == "zarr" else None
+    dataset = xr.open_dataset(
+        path, engine=engine, decode_times=False, cache=False, backend_kwargs=options
+    )
+    closing.callback(dataset.close)
+    return points_from_dataset(dataset) if look_like_points(dataset) else dataset
+
+
+def _open_csv(path: Path, closing: ExitStack) -> xr.Dataset:
+    del closing
+    return points_from_table(read_table(path))

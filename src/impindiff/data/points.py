@@ -1,0 +1,222 @@
+"""Scattered observations, made from columns of a table or from arrays of equal length."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from impindiff.data.forms import (
+    DEVIATION,
+    OBSERVATION,
+    QUANTITY,
+    SAMPLE,
+    SPACE,
+    TIME,
+    VALUE,
+    usual_name,
+)
+from impindiff.data.hdf5 import text
+from impindiff.data.table import Table
+from impindiff.data.units import elapsed
+from impindiff.errors import InputError
+from impindiff.observations.file_errors import listed
+
+DROPPED = "dropped_rows"
+_OF_QUANTITY = f"_{DEVIATION}"
+_LONG_NAMES = {
+    TIME: "time of the observation",
+    VALUE: "measured value",
+    QUANTITY: "what was measured",
+    DEVIATION: "standard deviation of the measurement's error",
+    SAMPLE: "index of the trajectory",
+}
+
+
+def points_from_table(table: Table, attrs: Mapping[str, Any] | None = None) -> xr.Dataset:
+    """The points that a table holds, in either of its forms.
+
+    - Long: columns `value` and perhaps `quantity` (else it is called `value`), and
+      `standard_deviation`.
+    - Wide: each further column is a quantity, `NAME_standard_deviation` its standard deviation.
+
+    Both have `time`, `x` (and `y`, `z`) and perhaps `sample`. Rows without a value are dropped and
+    counted, in the attribute `dropped_rows`.
+
+    **Raises:** `InputError` for columns that are missing and values that are not finite.
+    """
+    columns = table.columns
+    space = [axis for axis in SPACE if axis in columns]
+    for required in (TIME, "x"):
+        if required not in columns:
+            raise InputError(
+                f"has no column '{required}'; it has {listed(columns)}; expected a header such as "
+                f"'time,x,y,quantity,value,standard_deviation'"
+            )
+    if not len(columns[TIME]):
+        raise InputError("has a header but no row; expected one for each observation")
+    times = elapsed(xr.Variable(OBSERVATION, columns[TIME], _unit(table, TIME)))
+    known = {TIME: times.to_numpy(), SAMPLE: _samples(table)}
+    known |= {axis: np.asarray(columns[axis], dtype=np.float64) for axis in space}
+    long = VALUE in columns
+    parts = [
+        _measured(table, known, VALUE if long else str(names[0]), names, values, deviations)
+        for names, values, deviations in _quantities(table, space)
+    ]
+    if not sum(len(part[VALUE]) for part in parts):
+        raise InputError("has no value in any row: all are empty or NaN")
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    before = (attrs or {}).get(DROPPED, 0)
+    dropped = len(parts) * len(columns[TIME]) - len(joined[VALUE])
+    dropped += int(before) if isinstance(before, int | np.integer) else 0
+    described = {name: _LONG_NAMES.get(name, f"position along {name}") for name in joined}
+    units = {name: _unit(table, name) for name in joined} | {TIME: dict(times.attrs)}
+    units[VALUE] = _units_of_values(table, joined[QUANTITY])
+    return xr.Dataset(
+        {
+            name: (OBSERVATION, values, {"long_name": described[name], **units[name]})
+            for name, values in joined.items()
+        },
+        attrs={**(attrs or {}), "featureType": "point", DROPPED: dropped},
+    )
+
+
+def look_like_points(dataset: xr.Dataset) -> bool:
+    """Whether a dataset as it is in a file has its times and positions along one dimension."""
+    if str(dataset.attrs.get("featureType", "")).lower() == "point":
+        return True
+    dims = {usual_name(str(n)): v.dims for n, v in dataset.variables.items()}
+    return len(dims.get(TIME, ())) == 1 and dims[TIME] == dims.get("x")
+
+
+def points_from_dataset(dataset: xr.Dataset) -> xr.Dataset:
+    """`points_from_table` for the variables of a NetCDF or Zarr file."""
+    variables = {usual_name(str(n)): v for n, v in dataset.variables.items()}
+    for required in (TIME, "x"):
+        if required not in variables or variables[required].ndim != 1:
+            raise InputError(
+                f"has scattered points but no variable '{required}' with one dimension; it has "
+                f"{listed(dataset.variables)}"
+            )
+    dims = variables[TIME].dims
+    columns, units = {}, {}
+    for name, variable in variables.items():
+        if variable.dims != dims or name == dims[0]:
+            continue
+        values = variable.to_numpy()
+        is_text = values.dtype.kind in "OSUT"
+        if is_text != (name == QUANTITY) or values.dtype.kind in "cV":
+            raise InputError(
+                f"variable '{name}' holds {values.dtype}; expected "
+                f"{'text' if name == QUANTITY else 'real numbers'}"
+            )
+        if is_text:
+            columns[name] = np.array([text(v) for v in values], dtype=object)
+        else:
+            columns[name] = values if values.dtype.kind in "fMm" else values.astype(np.float64)
+        units |= {name: str(variable.attrs["units"])} if "units" in variable.attrs else {}
+    of_values = variables[VALUE].attrs if VALUE in variables else {}
+    prefix = "units_"
+    units |= {n.removeprefix(prefix): str(u) for n, u in of_values.items() if n.startswith(prefix)}
+    start = variables[TIME].attrs.get("start")
+    points = points_from_table(Table(columns, units), dataset.attrs)
+    if start is not None:
+        points[TIME].attrs.setdefault("start", start)
+    return points
+
+
+def _unit(table: Table, name: str) -> dict[str, Any]:
+    return {"units": table.units[name]} if name in table.units else {}
+
+
+def _units_of_values(table: Table, quantities: np.ndarray) -> dict[str, str]:
+    """`units` if there is one quantity, `units_NAME` of each if there are several."""
+    names = sorted(set(quantities.tolist()))
+    if len(names) == 1:
+        unit = table.units.get(VALUE, table.units.get(names[0]))
+        return {} if unit is None else {"units": unit}
+    shared = {"units": table.units[VALUE]} if VALUE in table.units else {}
+    return shared | {f"units_{n}": table.units[n] for n in names if n in table.units}
+
+
+def _samples(table: Table) -> np.ndarray:
+    given = table.columns.get(SAMPLE)
+    if given is None:
+        return np.zeros(len(table.columns[TIME]), dtype=np.int64)
+    with np.errstate(invalid="ignore"):
+        wrong = ~((given >= 0) & (given < 2**31) & (given == np.floor(given)))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise InputError(
+            f"{table.place(row)}, column '{SAMPLE}': {given[row]:g} is not the index of a sample; "
+            f"write whole numbers from 0 on"
+        )
+    return given.astype(np.int64)
+
+
+def _quantities(
+    table: Table, space: list[str]
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+    """Names, values and standard deviations, each of all rows."""
+    columns, rows = table.columns, len(table.columns[TIME])
+    if VALUE in columns:
+        names = columns.get(QUANTITY, np.full(rows, VALUE, dtype=object))
+        extra = set(columns) - {TIME, *space, SAMPLE, VALUE, QUANTITY, DEVIATION}
+        if extra:
+            raise InputError(
+                f"has a column '{VALUE}' and also {listed(sorted(extra))}; expected either "
+                f"'quantity,value' or one column a quantity"
+            )
+        return [(names, columns[VALUE], columns.get(DEVIATION))]
+    if QUANTITY in columns or DEVIATION in columns:
+        only = QUANTITY if QUANTITY in columns else DEVIATION
+        raise InputError(f"has a column '{only}' but none '{VALUE}'; it has {listed(columns)}")
+    others = [name for name in columns if name not in (TIME, *space, SAMPLE)]
+    measured = [
+        name
+        for name in others
+        if not (name.endswith(_OF_QUANTITY) and name.removesuffix(_OF_QUANTITY) in columns)
+    ]
+    if not measured:
+        raise InputError(f"has no quantity beside {listed(columns)}; add a column 'value'")
+    return [
+        (np.full(rows, name, dtype=object), columns[name], columns.get(name + _OF_QUANTITY))
+        for name in measured
+    ]
+
+
+def _measured(
+    table: Table,
+    known: Mapping[str, np.ndarray],
+    column: str,
+    names: np.ndarray,
+    values: np.ndarray,
+    deviations: np.ndarray | None,
+) -> dict[str, np.ndarray]:
+    """One quantity's observations, or all of a long table; those without a value left out."""
+    kept = ~np.isnan(values)
+    _require(table, column, values, kept & np.isinf(values), "a finite number")
+    for axis, where in known.items():
+        _require(table, axis, where, kept & ~np.isfinite(where), "a finite number")
+    if deviations is None:
+        deviations = np.full(len(values), np.nan)
+    unusable = kept & ~np.isnan(deviations) & ~((deviations > 0) & np.isfinite(deviations))
+    _require(table, DEVIATION, deviations, unusable, "positive and finite, or empty")
+    unnamed = kept & np.array([not str(name).strip() for name in names], dtype=bool)
+    _require(table, QUANTITY, names, unnamed, "the name of what was measured")
+    return {
+        **{name: where[kept] for name, where in known.items() if name != SAMPLE},
+        VALUE: values[kept].astype(np.float64),
+        QUANTITY: np.array([str(name) for name in names[kept]], dtype=object),
+        DEVIATION: deviations[kept].astype(np.float64),
+        SAMPLE: known[SAMPLE][kept],
+    }
+
+
+def _require(table: Table, name: str, values: np.ndarray, wrong: np.ndarray, expected: str) -> None:
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise InputError(
+            f"{table.place(row)}, column '{name}': '{values[row]}' given, expected {expected} "
+            f"({int(wrong.sum())} such row(s))"
+        )

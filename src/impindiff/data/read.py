@@ -1,0 +1,108 @@
+"""Read a file of any known format into one of the two forms."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import xarray as xr
+
+from impindiff.data.fields import Names, loaded, named_fields, selected
+from impindiff.data.forms import is_points
+from impindiff.data.opening import opened
+from impindiff.errors import InputError
+
+
+def read(
+    path: Path,
+    variables: Names = None,
+    *,
+    samples: Sequence[int] | None = None,
+    times: tuple[float, float] | None = None,
+    units: Mapping[str, str] | None = None,
+) -> xr.Dataset:
+    """Fields or points, whichever the file holds; `is_points` tells which was read.
+
+    The selection is of fields only; see `read_fields` and `read_points`.
+
+    **Raises:** `InputError`, one line that names the file.
+    """
+    with opened(path) as source:
+        if not is_points(source.dataset):
+            return _fields(source.dataset, variables, samples, times, units)
+        if (variables, samples, times, units) != (None, None, None, None):
+            raise InputError(
+                "holds scattered points, which are read whole; leave out variables, samples, "
+                "times and units, and choose afterwards"
+            )
+        return source.dataset.load()
+
+
+def read_fields(
+    path: Path,
+    variables: Names = None,
+    *,
+    samples: Sequence[int] | None = None,
+    times: tuple[float, float] | None = None,
+    units: Mapping[str, str] | None = None,
+) -> xr.Dataset:
+    """Fields on a grid, in memory; of the file no more is read than is asked for.
+
+    Suffix and content tell the format: NetCDF (4 and 3), Zarr, HDF5 in the layouts of PDEBench and
+    of The Well or with plain arrays, MATLAB (any version) and .npz. Dates become seconds since the
+    first time. The file is closed afterwards.
+
+    **Arguments:**
+
+    - `path`: the file, or the folder of a Zarr store.
+    - `variables`: names to read, or {name in the file: name wanted}; by default all that fit.
+    - `samples`: indices of those to read, in the order wanted.
+    - `times`: first and last, both included, in the unit of the result.
+    - `units`: {variable or coordinate: unit wanted}; what the file has in another unit of the same
+      kind is converted, and what states no unit is taken to be in it.
+
+    **Returns:** dimensions `sample` (if the file has it), `time` and `x` (`y`, `z`) with
+    coordinates; float64, NaN where nothing was measured.
+
+    **Raises:** `InputError`, one line that names the file, for one that is missing, broken or of
+    another layout, for times that do not increase, and for more than fits into memory.
+    """
+    with opened(path) as source:
+        if is_points(source.dataset):
+            raise InputError(
+                "holds scattered points, not fields on a grid; read it with read_points"
+            )
+        return _fields(source.dataset, variables, samples, times, units)
+
+
+def read_points(path: Path) -> xr.Dataset:
+    """Scattered observations from a table or from a NetCDF or Zarr file.
+
+    A table (.csv; commas, semicolons or tabs) has a header with `time`, `x` (`y`, `z`), perhaps
+    `sample`, and either `quantity` and `value` (and `standard_deviation`), or a column a quantity.
+    Units stand in the header, `time [s]`. Rows without a value are dropped; the attribute
+    `dropped_rows` counts them.
+
+    **Returns:** dimension `observation`; variables `time`, `x` (`y`, `z`), `value`, `quantity`,
+    `standard_deviation` (NaN where not given) and `sample` (0 where not given).
+
+    **Raises:** `InputError`, one line that names the file, and for a table line and column.
+    """
+    with opened(path) as source:
+        if not is_points(source.dataset):
+            raise InputError(
+                "holds fields on a grid, not scattered points; read it with read_fields"
+            )
+        return source.dataset.load()
+
+
+def _fields(
+    raw: xr.Dataset,
+    variables: Names,
+    samples: Sequence[int] | None,
+    times: tuple[float, float] | None,
+    units: Mapping[str, str] | None,
+) -> xr.Dataset:
+    fields = named_fields(raw, variables, units).dataset
+    for name in units or {}:
+        if name not in fields.variables:
+            raise InputError(f"units: there is no '{name}' among {list(fields.variables)}")
+    return loaded(selected(fields, samples, times), units)

@@ -1,0 +1,125 @@
+"""A text file of columns: a header, then a row a line."""
+
+import csv
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+
+from impindiff.data.forms import QUANTITY, usual_name
+from impindiff.errors import InputError
+from impindiff.observations.file_errors import listed, reading
+
+_WITH_UNIT = re.compile(r"(?P<name>[^\[\]]+?)\s*\[(?P<unit>[^\[\]]*)\]")
+_COMMENTED_UNIT = re.compile(r"#\s*units of (?P<name>.+?):\s*(?P<unit>.+)")
+_NOT_GIVEN = ("", "nan", "na", "n/a", "null", "none")
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Columns of equal length, by name.
+
+    **Arguments:**
+
+    - `columns`: float64, datetime64 or, of `quantity` only, text.
+    - `units`: those that are stated, by column or quantity.
+    - `lines`: the line of the file that each row is on; of arrays, from 1 on.
+    """
+
+    columns: dict[str, np.ndarray]
+    units: dict[str, str] = dataclasses.field(default_factory=dict)
+    lines: np.ndarray | None = None
+
+    def place(self, row: int) -> str:
+        """Where a row is, in words."""
+        return f"row {row}" if self.lines is None else f"line {int(self.lines[row])}"
+
+
+def read_table(path: Path) -> Table:
+    """Read text separated by commas, semicolons or tabs, with or without quotes.
+
+    The first line that is no comment (`#`) is the header; `time [s]` in it is the column `time` in
+    seconds, and `# units of dye: mg/l` says the same of a quantity. Empty cells, NaN and NA become
+    NaN. Dates are taken in the column of times, as ISO 8601 writes them.
+
+    **Raises:** `InputError` naming line and column.
+    """
+    with reading("text in UTF-8"):
+        text = path.read_text(encoding="utf-8-sig")
+    if not text.strip():
+        raise InputError("is empty; expected a header such as 'time,x,y,quantity,value' and rows")
+    header, units, rows, lines = _rows(text)
+    columns = {}
+    for position, name in enumerate(header):
+        cells = [row[position].strip() for row in rows]
+        columns[name] = _column(name, cells, lines)
+    return Table(columns, units, np.array(lines, dtype=int))
+
+
+def _rows(text: str) -> tuple[list[str], dict[str, str], list[list[str]], list[int]]:
+    units, kept, numbers = {}, [], []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.lstrip().startswith("#"):
+            if found := _COMMENTED_UNIT.fullmatch(line.strip()):
+                units[found["name"]] = found["unit"]
+        elif line.strip():
+            kept.append(line)
+            numbers.append(number)
+    if not kept:
+        raise InputError("has comments only; expected a header such as 'time,x,value' and rows")
+    delimiter = next((mark for mark in ";\t" if mark in kept[0]), ",")
+    with reading("CSV"):
+        cells = list(csv.reader(kept, delimiter=delimiter, strict=True))
+    if len(cells) != len(kept):
+        raise InputError("has a cell in quotes that spans lines; keep each row on one line")
+    header = []
+    for column in cells[0]:
+        with_unit = _WITH_UNIT.fullmatch(column.strip())
+        header.append(usual_name(with_unit["name"] if with_unit else column.strip()))
+        if with_unit and with_unit["unit"].strip():
+            units[header[-1]] = with_unit["unit"].strip()
+    if len(set(header)) != len(header):
+        twice = next(name for name in header if header.count(name) > 1)
+        raise InputError(f"line {numbers[0]}: column '{twice}' is given twice; rename or drop one")
+    if "" in header:
+        raise InputError(
+            f"line {numbers[0]}: column {header.index('') + 1} of the header has no name"
+        )
+    for row, number in zip(cells[1:], numbers[1:], strict=True):
+        if len(row) != len(header):
+            raise InputError(
+                f"line {number}: has {len(row)} value(s); expected {len(header)}, one for each of "
+                f"{listed(header)}; the file may be cut short"
+            )
+    return header, units, cells[1:], numbers[1:]
+
+
+def _column(name: str, cells: list[str], lines: list[int]) -> np.ndarray:
+    if name == QUANTITY:
+        return np.array(cells, dtype=object)
+    numbers = np.full(len(cells), np.nan)
+    for i, cell in enumerate(cells):
+        if cell.lower() in _NOT_GIVEN:
+            continue
+        try:
+            numbers[i] = float(cell)
+        except ValueError:
+            dates = _dates(name, cells)
+            if dates is not None:
+                return dates
+            raise InputError(
+                f"line {lines[i]}, column '{name}': '{cell:.40}' is not a number; write it with a "
+                f"decimal point, such as 0.5 or 5e-1, or leave the cell empty"
+            ) from None
+    return numbers
+
+
+def _dates(name: str, cells: list[str]) -> np.ndarray | None:
+    if name != "time":
+        return None
+    try:
+        # NumPy knows no zones; Z, for UTC, changes no difference.
+        return np.array([cell.removesuffix("Z") for cell in cells], dtype="datetime64[us]")
+    except ValueError:
+        return None

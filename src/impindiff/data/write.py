@@ -1,0 +1,69 @@
+"""Write a dataset whole or not at all, in the format that the suffix names."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from impindiff.data.forms import DEVIATION, QUANTITY, SAMPLE, TIME, VALUE, is_points, space_of
+from impindiff.errors import InputError
+from impindiff.observations.whole_file import require_writable, written_whole
+
+_SUFFIXES = (".nc", ".zarr", ".csv")
+_UNITS_OF = "units_"
+
+
+def write(dataset: xr.Dataset, path: Path) -> None:
+    """Write fields or points as `.nc` (NetCDF-4) or `.zarr`, points also as `.csv`.
+
+    `read` gives an equal dataset back. The file appears under its name only when it is whole.
+
+    **Raises:** `InputError` for another suffix, fields as CSV, and what cannot be written there.
+    """
+    path = Path(path)
+    require_format(path)
+    suffix = path.suffix.lower()
+    if suffix == ".csv" and not is_points(dataset):
+        raise InputError(f"{path}: only scattered points are written as .csv; take .nc or .zarr")
+    with written_whole(path) as partial:
+        if suffix == ".nc":
+            dataset.to_netcdf(partial, engine="h5netcdf")
+        elif suffix == ".zarr":
+            # Version 2: the current one has no specification of text.
+            dataset.to_zarr(partial, zarr_format=2, consolidated=False)
+        else:
+            _write_csv(dataset, partial)
+
+
+def require_format(path: Path) -> None:
+    """Refuse a path that `write` cannot write to, before work is spent on it.
+
+    **Raises:** `InputError` for a suffix that is not known, a folder that is none or read-only.
+    """
+    if path.suffix.lower() not in _SUFFIXES:
+        raise InputError(
+            f"{path}: the suffix '{path.suffix}' is not known; data are written as .nc, .zarr or, "
+            f"points only, .csv"
+        )
+    require_writable(path)
+
+
+def _write_csv(points: xr.Dataset, path: Path) -> None:
+    names = [TIME, *space_of(points), SAMPLE, QUANTITY, VALUE, DEVIATION]
+    units = {name: points[name].attrs.get("units") for name in names}
+    columns = [points[name].to_numpy() for name in names]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for key, unit in points[VALUE].attrs.items():
+            if key.startswith(_UNITS_OF):
+                file.write(f"# units of {key.removeprefix(_UNITS_OF)}: {unit}\n")
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([f"{n} [{units[n]}]" if units[n] else n for n in names])
+        for row in zip(*columns, strict=True):
+            writer.writerow([_cell(value) for value in row])
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float | np.floating):
+        return "" if np.isnan(value) else repr(float(value))
+    return str(value)

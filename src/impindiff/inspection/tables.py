@@ -1,0 +1,75 @@
+"""A description of a file as tables for a terminal."""
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from impindiff.data import Description, VariableDescription
+from impindiff.inspection.commands import Taker
+
+_LONGEST_ATTRIBUTE = 200
+
+
+def description_tables(
+    description: Description, takers: Sequence[Taker]
+) -> Iterator[RenderableType]:
+    """One table a subject, without those that would be empty."""
+    sizes = ", ".join(f"{name} {size}" for name, size in description.dimensions.items())
+    yield Text(f"{description.path}: {description.format}, {description.kind}")
+    yield Text(sizes, style="dim")
+    yield _coordinates(description)
+    yield _variables(description)
+    if any(v.looked_at < v.size for v in description.variables.values()):
+        yield Text("* range and missing values of some snapshots", style="dim")
+    if description.attributes:
+        shown = {n: v[:_LONGEST_ATTRIBUTE] for n, v in description.attributes.items()}
+        yield _table(["attribute", "value"], [[n, v] for n, v in shown.items()])
+    if description.problems:
+        yield _table(["what may be wrong"], [[problem] for problem in description.problems])
+    yield Text("commands that take it", style="bold")
+    for taker in takers:
+        # One line each, however narrow the terminal: a command that is broken cannot be copied.
+        yield Text(taker.command, no_wrap=True, overflow="ignore")
+        yield Text(f"  {taker.purpose}", style="dim")
+
+
+def _coordinates(description: Description) -> Table:
+    points = description.kind == "points"
+    columns = ["coordinate", "lowest" if points else "first", "highest" if points else "last"]
+    rows = []
+    for name, found in description.coordinates.items():
+        spacing = "uneven" if found.spacing is None else f"{found.spacing:.6g}"
+        row = [name, f"{found.first:.6g}", f"{found.last:.6g}"]
+        rows.append([*row, *([] if points else [spacing]), found.units or ""])
+    return _table([*columns, *([] if points else ["spacing"]), "units"], rows)
+
+
+def _variables(description: Description) -> Table:
+    columns = ["variable", "dimensions", "lowest", "highest", "missing", "units", "long name"]
+    rows = []
+    for name, found in description.variables.items():
+        sizes = ", ".join(f"{dim} {size}" for dim, size in found.dimensions.items())
+        bounds = ["-" if v is None else f"{v:.6g}" for v in (found.lowest, found.highest)]
+        rows.append(
+            [name, sizes, *bounds, _missing(found), found.units or "", found.long_name or ""]
+        )
+    return _table(columns, rows)
+
+
+def _missing(found: VariableDescription) -> str:
+    star = "*" if found.looked_at < found.size else ""
+    if not found.missing:
+        return f"0{star}"
+    return f"{100 * found.missing / found.looked_at:.3g} %{star}"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        # As text: what a file says may look like the console's own markup.
+        table.add_row(*map(Text, row))
+    return table

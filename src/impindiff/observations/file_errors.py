@@ -1,0 +1,29 @@
+"""What libraries raise on broken files, and lists of names, as one line for people."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from impindiff.errors import InputError
+
+
+@contextmanager
+def reading(format_name: str) -> Iterator[None]:
+    """Turn whatever a reader raises, nearly any type by where the file is broken, into one line.
+
+    **Raises:** `InputError`; one raised inside passes as it is.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"cannot be read as {format_name} ({reason}); it may be cut short or of another format"
+        ) from error
+
+
+def listed(names: Any) -> str:
+    """`(a, b)`, or `none`."""
+    return "(" + ", ".join(str(name) for name in names) + ")" if len(names) else "none"
