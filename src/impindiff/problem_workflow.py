@@ -49,6 +49,7 @@ def run_problem(
     settings = _absolute(settings)
     example = problem.model(settings, jax.random.key(settings.seed))
     found = problem.measured(settings, example)
+    until = _last(settings, found)
     say(_what_was_measured(found))
 
     def store(folder: Path) -> None:
@@ -72,7 +73,6 @@ def run_problem(
     settings, fitted = trained.settings, trained.fitted
     run_directory.write_model(folder, fitted.model)
     say("forecast, metrics and figures")
-    until = _last(settings, found)
     forecast = forecast_fields(problem, settings, fitted.model, found, until)
     with written_whole(folder / "forecast.nc") as partial:
         forecast.to_netcdf(partial, engine="h5netcdf")

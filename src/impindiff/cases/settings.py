@@ -1,7 +1,7 @@
 """The sections of a configuration that every case shares."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, TypeVar
 
 import lineax as lx
 from pydantic import Field, model_validator
@@ -44,6 +44,7 @@ Positive = Annotated[float, Field(gt=0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0)]
+R = TypeVar("R", bound="RunSettings")
 
 
 class DataSettings(StrictModel):
@@ -280,13 +281,13 @@ class RunSettings(StrictModel):
     stepper: StepperSettings = StepperSettings()
     training: TrainingSettings
 
-    def with_steps(self, steps: int) -> Self:
+    def with_steps(self: R, steps: int) -> R:
         """The same with so many training steps, whatever seconds they take."""
         training = self.training.model_copy(update={"steps": steps, "seconds": None})
         return self.model_copy(update={"training": training})
 
     @model_validator(mode="after")
-    def _differentiable(self) -> Self:
+    def _differentiable(self: R) -> R:
         forward_mode = self.training.optimizer == "levenberg_marquardt"
         if forward_mode and self.gradient.checkpointing in ("binomial", "for_budget"):
             raise ValueError(
@@ -305,7 +306,7 @@ class CaseSettings(RunSettings):
     forecast: ForecastSettings = ForecastSettings()
 
     @model_validator(mode="after")
-    def _rolled_out(self) -> Self:
+    def _rolled_out(self) -> "CaseSettings":
         for key in ("horizon", "shooting"):
             if getattr(self.training, key) and self.method.name not in ("hybrid", "local_law"):
                 raise ValueError(

@@ -50,7 +50,11 @@ def require_format(path: Path) -> None:
 
 
 def _write_csv(points: xr.Dataset, path: Path) -> None:
-    names = [TIME, *space_of(points), SAMPLE, QUANTITY, VALUE, DEVIATION]
+    needed = [TIME, *space_of(points), QUANTITY, VALUE]
+    for name in needed:
+        if name not in points:
+            raise InputError(f"points have no variable '{name}'; expected {', '.join(needed)}")
+    names = [name for name in (*needed, DEVIATION, SAMPLE) if name in points]
     units = {name: points[name].attrs.get("units") for name in names}
     columns = [points[name].to_numpy() for name in names]
     with path.open("w", encoding="utf-8", newline="") as file:

@@ -3,12 +3,11 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import xarray as xr
 
 from impindiff import run_directory
-from impindiff.cases import Case
 from impindiff.errors import InputError
 from impindiff.pages.blocks import Block, Code, Film, Folded, Gallery, Page, Prose, Section
 from impindiff.pages.numbers import duration, memory, percent
@@ -28,38 +27,79 @@ def run_page(folder: Path) -> Page:
 
     **Raises:** `InputError` for a folder that is not a run, or one that has not ended.
     """
-    case, settings = run_directory.read_configuration(folder)
-    metrics = _read_metrics(folder, case)
+    what = _of_problem(folder) if run_directory.is_of_problem(folder) else _of_case(folder)
+    metrics = _read_metrics(folder, what)
     forecast = folder / _FORECAST
-    film_of = _film(forecast, case, settings) if forecast.is_file() else []
+    film_of = _film(forecast, what.horizon) if forecast.is_file() else []
     pictures = figures_in(folder / "figures")
     sections = [
         Section("results", "Results", [run_tables(metrics)]),
         Section("forecast", "Forecast in motion", film_of),
         Section("figures", "Figures", [Gallery(pictures)] if pictures else []),
-        Section("reproduce", "How to reproduce", _reproduction(folder, case, settings, metrics)),
+        Section("reproduce", "How to reproduce", _reproduction(folder, what, metrics)),
     ]
     return Page(
-        title=capitalised(case.summary),
-        kind=f"Run of {case.name}",
-        summary=_summary(case, metrics),
+        title=capitalised(what.title),
+        kind=f"Run of {what.name}",
+        summary=_summary(what, metrics),
         tiles=_tiles(metrics),
         sections=[section for section in sections if section.blocks],
         footer=footer(),
     )
 
 
-def _read_metrics(folder: Path, case: Case) -> dict[str, Any]:
+class _What(NamedTuple):
+    """What was run: a case, or a problem of one's own.
+
+    - `command`: the name that `impindiff run` takes.
+    - `infers`: what is found, in words; None if nobody has said it.
+    - `horizon`: the last time that training saw, if it is one.
+    - `source`: the file of a problem, as it was run.
+    """
+
+    name: str
+    title: str
+    command: str
+    infers: str | None
+    horizon: float | None
+    data: Path | None
+    source: Path | None = None
+
+
+def _of_case(folder: Path) -> _What:
+    case, settings = run_directory.read_configuration(folder)
+    horizon = max(case.observed_times(settings), default=None)
+    return _What(case.name, case.summary, case.name, case.infers, horizon, settings.data.path)
+
+
+def _of_problem(folder: Path) -> _What:
+    problem, settings = run_directory.read_problem(folder)
+    source = folder / run_directory.PROBLEM
+    return _What(
+        problem.name,
+        problem.summary,
+        f"{problem.name}.py",
+        None,
+        settings.observations.until,
+        settings.data.path,
+        source if source.is_file() else None,
+    )
+
+
+def _read_metrics(folder: Path, what: _What) -> dict[str, Any]:
     path = folder / METRICS
     if not path.is_file():
         raise InputError(
             f"{folder}: has no {METRICS}, so this run has not ended; continue it with "
-            f"'impindiff run {case.name} --out {folder} --resume'"
+            f"'impindiff run {what.command} --out {folder} --resume'"
         )
     try:
         metrics = json.loads(path.read_text())
         # every other part may be missing, and is then not on the page
-        metrics["forecast"]["relative_l1_percent"]["train"]
+        if what.source is None:
+            metrics["forecast"]["relative_l1_percent"]["train"]
+        else:
+            metrics["misfit"]["train"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: is not the metrics of a run ({type(error).__name__}: {error}); "
@@ -68,11 +108,13 @@ def _read_metrics(folder: Path, case: Case) -> dict[str, Any]:
     return metrics
 
 
-def _summary(case: Case, metrics: Mapping[str, Any]) -> str:
-    text = f"This run infers {case.infers}"
-    errors = metrics["forecast"]["relative_l1_percent"]
+def _summary(what: _What, metrics: Mapping[str, Any]) -> str:
+    text = "This run trains a problem of one's own"
+    if what.infers is not None:
+        text = f"This run infers {what.infers}"
+    errors = metrics.get("forecast", {}).get("relative_l1_percent", {})
     which = "held_out" if "held_out" in errors else "train"
-    if errors[which] is not None:
+    if errors.get(which) is not None:
         text += (
             f"; its forecast of the {humanised(which).replace(' ', '-')} samples is off by "
             f"{percent(errors[which])} {last_time(metrics['forecast'])} (relative L1 norm)"
@@ -85,9 +127,14 @@ def _summary(case: Case, metrics: Mapping[str, Any]) -> str:
 
 
 def _tiles(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    errors = metrics["forecast"]["relative_l1_percent"]
+    errors = metrics.get("forecast", {}).get("relative_l1_percent", {})
     tiles = [
         (f"forecast error, {humanised(name)}", percent(value)) for name, value in errors.items()
+    ]
+    tiles += [
+        (f"misfit of {name}, {humanised(which)}", percent(found["relative_percent"]))
+        for which, quantities in metrics.get("misfit", {}).items()
+        for name, found in quantities.items()
     ]
     for norm in ("l1", "l2"):
         found = metrics.get("latent", {}).get(f"relative_{norm}_percent", {})
@@ -99,26 +146,27 @@ def _tiles(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     return tiles
 
 
-def _film(path: Path, case: Case, settings: Any) -> list[Block]:
+def _film(path: Path, horizon: float | None) -> list[Block]:
     try:
         forecast = xr.load_dataset(path, engine="h5netcdf")
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path}: cannot be read as NetCDF ({error}); remove it for a page without animation"
         ) from None
-    picture = film(forecast, max(case.observed_times(settings), default=None))
+    picture = film(forecast, horizon)
     return [] if picture is None else [Film(picture)]
 
 
-def _reproduction(
-    folder: Path, case: Case, settings: Any, metrics: Mapping[str, Any]
-) -> list[Block]:
+def _reproduction(folder: Path, what: _What, metrics: Mapping[str, Any]) -> list[Block]:
     configuration = (folder / run_directory.CONFIGURATION).read_text()
     blocks: list[Block] = [
         Prose("Save the configuration below as config.yaml, with the versions below, and run:"),
-        Code(f"impindiff run {case.name} --config config.yaml", "command"),
+        Code(f"impindiff run {what.command} --config config.yaml", "command"),
     ]
-    if settings.data.path is not None:
-        blocks.append(Prose(f"The data are measurements, read from {settings.data.path}."))
+    if what.data is not None:
+        blocks.append(Prose(f"The data are measurements, read from {what.data}."))
+    if what.source is not None:
+        text = what.source.read_text().rstrip()
+        blocks.append(Folded(f"Problem, {what.command}", [Code(text, what.command)]))
     blocks.append(Folded("Configuration", [Code(configuration.rstrip(), "config.yaml")]))
     return [*blocks, facts_tables(metrics.get("versions"), metrics.get("machine"))]

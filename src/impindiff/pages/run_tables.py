@@ -16,7 +16,9 @@ _SHOWN = (
     "latent",
     "machine",
     "memory",
+    "misfit",
     "precision",
+    "problem",
     "seconds_total",
     "seed",
     "solver",
@@ -28,14 +30,15 @@ _SHOWN = (
 def run_tables(metrics: Mapping[str, Any]) -> Tables:
     """Those for which the metrics have something to show."""
     tables = [
-        _forecast(metrics["forecast"]),
+        _forecast(metrics["forecast"]) if "forecast" in metrics else None,
+        _misfit(metrics.get("misfit", {})),
         _latent(metrics.get("latent", {})),
         _identified(metrics.get("identified", {})),
         _solver(metrics.get("solver", {}), metrics.get("gradient", {})),
         _training(metrics),
         _others(metrics),
     ]
-    return Tables([table for table in tables if table.rows])
+    return Tables([table for table in tables if table is not None and table.rows])
 
 
 def last_time(forecast: Mapping[str, Any]) -> str:
@@ -68,6 +71,28 @@ def _forecast(forecast: Mapping[str, Any]) -> Table:
         ["", *map(humanised, sets)],
         rows,
         note="Means over samples, relative to the norm of the truth.",
+    )
+
+
+def _misfit(misfit: Mapping[str, Any]) -> Table:
+    rows = [
+        Row(
+            f"{name}, {humanised(which)}",
+            [
+                number(found["rms"]),
+                percent(found["relative_percent"]),
+                number(found["in_standard_deviations"]),
+                count(found["values"]),
+            ],
+        )
+        for which, quantities in misfit.items()
+        for name, found in quantities.items()
+    ]
+    return Table(
+        "Misfit to the measurements",
+        ["", "root mean square", "relative", "in standard deviations", "values"],
+        rows,
+        note="About 1 standard deviation is what errors of the stated size explain.",
     )
 
 

@@ -37,7 +37,9 @@ def load_problem(path: Path) -> Problem:
         raise InputError(f"{path}: {error}") from error
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in where if frame.filename == str(path)]
+        lines = [
+            frame.lineno for frame in where if Path(frame.filename).resolve() == path.resolve()
+        ]
         line = getattr(error, "lineno", None) or (lines[-1] if lines else 1)
         reason = " ".join(str(error).split())
         raise InputError(f"{path}, line {line}: {type(error).__name__}: {reason}") from error

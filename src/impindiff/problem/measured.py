@@ -1,7 +1,7 @@
 """From a dataset of measurements to what training sees, and what the forecast is judged by."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,7 +86,10 @@ def initial_fields(
     fields = {}
     for name in names or [str(name) for name in first.data_vars]:
         field = first[name].transpose("sample", *axes)
-        found = field.interp(places, kwargs={"fill_value": "extrapolate"}).to_numpy()
+        # interpolating to the same places would spread gaps to their neighbours
+        if not _same_places(field, places):
+            field = field.interp(places, kwargs={"fill_value": "extrapolate"})
+        found = field.to_numpy()
         if not np.isfinite(found).all():
             raise InputError(
                 f"initial_state: '{name}' has {int(np.isnan(found).sum())} gaps at the first time; "
@@ -94,6 +97,13 @@ def initial_fields(
             )
         fields[name] = found
     return fields
+
+
+def _same_places(field: xr.DataArray, places: Mapping[str, Float[np.ndarray, " _"]]) -> bool:
+    return all(
+        field.sizes[name] == len(centres) and np.allclose(field[name], centres)
+        for name, centres in places.items()
+    )
 
 
 def _with_samples(dataset: xr.Dataset) -> xr.Dataset:
@@ -125,6 +135,8 @@ def _of_fields(dataset: xr.Dataset, axes: Sequence[str]) -> PointTable:
     dimensions = ("sample", "time", *axes)
     parts = []
     for name, field in dataset.data_vars.items():
+        if "time" not in field.dims:  # a steady map, or a condition
+            continue
         if set(field.dims) != set(dimensions):
             raise InputError(
                 f"measurements: variable '{name}' has dimensions ({', '.join(map(str, field.dims))}"

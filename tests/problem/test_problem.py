@@ -1,0 +1,199 @@
+"""Problems of one's own: what is worked out from a model, a state and measurements."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray as xr
+
+import impindiff as ipd
+from impindiff.problem import ProblemSettings
+from impindiff.problem.measured import initial_fields, measured
+from impindiff.problem.problem import output_times
+from impindiff.problem_workflow import misfits, predict, run_problem
+
+GRID = ipd.Grid((0.0,), (1.0,), (8,))
+RATE = 2.0
+
+
+class Decay(ipd.HybridModel):
+    grid: ipd.Grid
+    rate: ipd.Parameter
+    amplitude: ipd.Parameter
+
+    def latent(self, t):
+        return {"sink": jnp.full(self.grid.cells, self.rate())}
+
+    def tendency(self, t, u, latent):
+        return {"c": -latent["sink"] * u["c"]}
+
+
+class DecayProblem(ipd.Problem):
+    """What decays at an unknown rate from an unknown amplitude."""
+
+    dataset: Any = None
+
+    def model(self, settings, key):
+        return Decay(GRID, ipd.Parameter(1.0, lower=0.0), ipd.Parameter(0.7, lower=0.0))
+
+    def initial_state(self, settings, model):
+        return {"c": model.amplitude() * jnp.ones(GRID.cells)}
+
+    def measurements(self, settings):
+        return self.dataset
+
+
+def points(count=60, seed=0, first=0.0):
+    rng = np.random.default_rng(seed)
+    time = np.sort(rng.uniform(first, 1.0, count))
+    columns = {
+        "time": time,
+        "x": rng.uniform(0.0, 1.0, count),
+        "quantity": np.full(count, "c"),
+        "value": np.exp(-RATE * time),
+        "standard_deviation": np.full(count, 0.01),
+    }
+    return xr.Dataset({name: ("observation", values) for name, values in columns.items()})
+
+
+def problem(dataset):
+    found = DecayProblem()
+    found.dataset, found.name = dataset, "decay"
+    return found
+
+
+def settings(**changes):
+    values: dict[str, Any] = {
+        "stepper": {"name": "kencarp4", "dt": 0.05},
+        "training": {"optimizer": "levenberg_marquardt", "steps": 20},
+        "observations": {"until": 0.7},
+        "truth": {"rate": RATE},
+    }
+    return ProblemSettings.model_validate(values | changes)
+
+
+def test_finds_rate_and_amplitude_and_judges_by_later_values(tmp_path):
+    lines = []
+    metrics = run_problem(problem(points()), settings(), tmp_path / "run", say=lines.append)
+    assert metrics["identified"]["rate"]["value"] == pytest.approx(RATE, rel=1e-4)
+    assert metrics["identified"]["rate"]["truth"] == RATE
+    assert metrics["identified"]["amplitude"]["value"] == pytest.approx(1.0, rel=1e-4)
+    assert metrics["identified"]["rate"]["standard_error"] < 1e-3
+    train, held_out = (metrics["misfit"][name]["c"] for name in ("train", "held_out"))
+    assert train["values"] + held_out["values"] == 60
+    assert 0 < held_out["values"] < 30
+    assert held_out["relative_percent"] < 0.1
+    assert held_out["in_standard_deviations"] < 0.1
+    assert lines[0] == f"data: 60 of c, t = {points()['time'].min():g} to " + (
+        f"{points()['time'].max():g}; {held_out['values']} held back"
+    )
+    figures = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}
+    assert figures == {"forecast", "latent", "agreement", "history", "identified"}
+    forecast = xr.load_dataset(tmp_path / "run" / "forecast.nc", engine="h5netcdf")
+    exact = np.exp(-RATE * forecast["time"].to_numpy())
+    np.testing.assert_allclose(forecast["c_forecast"][0, :, 3], exact, rtol=2e-4)
+    np.testing.assert_allclose(forecast["sink"], RATE, rtol=1e-4)
+
+
+def test_fields_are_values_at_every_cell_and_gaps_are_left_out():
+    time, x = np.array([0.0, 0.1, 0.2]), GRID.axis_centers(0)
+    field = (
+        np.exp(-RATE * time)[None, :, None] * np.ones((2, 3, 8)) * np.array([1, 2])[:, None, None]
+    )
+    field[1, 2, 3:5] = np.nan
+    dataset = xr.Dataset(
+        {"c": (("sample", "time", "x"), field), "map": (("x",), x)}, {"time": time, "x": x}
+    )
+    found = measured(dataset, GRID, settings())
+    assert len(found.training) == 2 * 2 * 8 - 2
+    assert (found.start, found.samples) == (0.0, 2)
+    assert found.training.quantities == ("c",)
+    first = initial_fields(dataset, GRID, ["c"])["c"]
+    np.testing.assert_allclose(first, field[:, 0])
+    finer = ipd.Grid((0.0,), (1.0,), (16,))
+    assert initial_fields(dataset, finer, ["c"])["c"].shape == (2, 16)
+    dataset["c"][0, 0, 2] = np.nan
+    with pytest.raises(ipd.InputError, match="'c' has 1 gaps at the first time"):
+        initial_fields(dataset, GRID, ["c"])
+
+
+def test_the_model_at_the_truth_predicts_the_values():
+    own, chosen = problem(points()), settings()
+    model = Decay(GRID, ipd.Parameter(RATE), ipd.Parameter(1.0))
+    found = own.measured(chosen, model)
+    predicted = predict(own, chosen, model, found, found.everything)
+    np.testing.assert_allclose(predicted, found.everything.value, rtol=2e-5)
+    assert misfits(found.everything, predicted)["c"]["relative_percent"] < 2e-3
+
+
+def test_the_gradient_reaches_the_initial_state():
+    own, chosen = problem(points(20)), settings()
+    model = own.model(chosen, jax.random.key(0))
+    loss = own.loss(chosen, own.measured(chosen, model))
+
+    def value(rate, amplitude):
+        moved = eqx.tree_at(
+            lambda m: (m.rate.raw, m.amplitude.raw),
+            model,
+            (jnp.asarray(rate), jnp.asarray(amplitude)),
+        )
+        return loss(moved, loss.probe())[0]
+
+    slopes = jax.grad(value, argnums=(0, 1))(0.0, 0.0)
+    h = 1e-5
+    expected = [
+        (value(h, 0.0) - value(-h, 0.0)) / (2 * h),
+        (value(0.0, h) - value(0.0, -h)) / (2 * h),
+    ]
+    np.testing.assert_allclose(slopes, expected, rtol=1e-6)
+
+
+def test_steps_land_on_few_times_and_are_interpolated_for_many():
+    few = output_times(0.0, np.array([0.5, 1.0, 0.5]), 0.1)
+    np.testing.assert_allclose(few, [0.0, 0.5, 1.0])
+    with_first = output_times(0.0, np.array([0.0, 0.5, 1.0]), 0.1)
+    assert len(with_first) == 4
+    many = output_times(0.0, np.linspace(0.01, 1.0, 50), 0.1)
+    np.testing.assert_allclose(many[2:], np.arange(1, 11) / 10)
+    assert 0 < many[1] < 0.01
+    with pytest.raises(ipd.InputError, match="not after the initial state at t = 2"):
+        output_times(2.0, np.array([1.0]), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "changes", "words"),
+    [
+        (points().drop_vars("x"), {}, "have no x; points need time, quantity, value"),
+        (points().assign(value=points()["value"] * np.nan), {}, "no values that are numbers"),
+        (points(), {"observations": {"until": -1.0}}, "no value is at or before t = -1"),
+        (points(), {"observations": {"start": 0.5}}, "before the initial state at t = 0.5"),
+        (points(first=0.1), {"forecast": {"until": -0.5}}, "forecast.until: -0.5 is not after"),
+    ],
+)
+def test_refuses_measurements_that_do_not_fit(tmp_path, dataset, changes, words):
+    with pytest.raises(ipd.InputError, match=words):
+        run_problem(problem(dataset), settings(**changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_names_are_those_of_the_model():
+    class Two(ipd.HybridModel):
+        grid: ipd.Grid
+        rates: list[ipd.Parameter]
+
+        def latent(self, t):
+            return jnp.zeros((1, 8)), {"law": jnp.zeros((3, 8))}, jnp.zeros(8)
+
+        def tendency(self, t, u, latent):
+            return u
+
+    model = Two(GRID, [ipd.Parameter(1.0), ipd.Parameter(2.0)])
+    own = problem(None)
+    assert set(own.identified(model)) == {"rates.0", "rates.1"}
+    names = set(own.latent_fields(model, jnp.zeros(())))
+    assert names == {"0_x", "1_law_0", "1_law_1", "1_law_2", "2"}
+    assert own.summary == "What decays at an unknown rate from an unknown amplitude"
+    assert own.quantities(jnp.ones(3)).keys() == {"u"}
