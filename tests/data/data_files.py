@@ -23,7 +23,10 @@ time [s],x [m],y [m],quantity,value [mg/l],standard_deviation
 def fields() -> xr.Dataset:
     dims = ("sample", "time", "x", "y")
     return xr.Dataset(
-        {"u": (dims, U, {"units": "m/s", "long_name": "speed"}), "v": (dims, V)},
+        {
+            "u": (dims, U.copy(), {"units": "m/s", "long_name": "speed"}),
+            "v": (dims, V.copy()),
+        },
         {
             "sample": [0, 1],
             "time": ("time", T, {"units": "s"}),

@@ -64,7 +64,8 @@ def load_settings(model: type[M], given: Mapping[str, Any]) -> M:
         # Of the strict modes, the JSON one takes a list for a tuple and text for a path.
         return model.model_validate_json(json.dumps(given), strict=True)
     except ValidationError as error:
-        raise InputError(first_problem(model, given, error)) from None
+        # A key that is not known may hold anything, line breaks as well.
+        raise InputError(" ".join(first_problem(model, given, error).split())) from None
 
 
 def dump_yaml(config: StrictModel) -> str:
@@ -118,16 +119,17 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _parse_override(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
+    shown = " ".join(text.split())
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise InputError(
-            f"--set {text}: expected KEY=VALUE with dots in KEY, for example train.steps=500"
+            f"--set {shown}: expected KEY=VALUE with dots in KEY, for example train.steps=500"
         )
     try:
         nested: Any = parse_yaml(value)
     except yaml.YAMLError as error:
         raise InputError(
-            f"--set {text}: {key} has a value that is not valid YAML ({what_is_wrong(error)}); "
+            f"--set {shown:.80}: {key.strip()} has a value that is not valid YAML ({what_is_wrong(error)}); "
             f"text with special characters needs quotes"
         ) from None
     for part in reversed(parts):

@@ -59,9 +59,12 @@ def parse_yaml(text: str) -> Any:
     """The value that a YAML text stands for.
 
     **Raises:** `yaml.YAMLError` for text that is not YAML, aliases, and keys that are not
-    text or are given twice.
+    text or are given twice, and for text nested too deeply to read.
     """
-    return yaml.load(text, Loader=_Loader)
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
 
 
 def what_is_wrong(error: yaml.YAMLError) -> str:

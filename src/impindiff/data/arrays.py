@@ -22,7 +22,8 @@ from impindiff.observations.matlab import matlab_arrays, matlab_numbers
 
 def open_npz(path: Path, closing: ExitStack) -> xr.Dataset:
     """NumPy's .npz: arrays `time` (or `t`), `x` (`y`, `z`) and the quantities."""
-    archive = closing.enter_context(np.load(path, allow_pickle=False))
+    # NumPy leaves a file that it opens itself open when it finds it broken.
+    archive = np.load(closing.enter_context(path.open("rb")), allow_pickle=False)
     return _named({name: _in_memory(archive[name]) for name in archive.files})
 
 

@@ -82,7 +82,7 @@ class Description:
     problems: list[str]
 
 
-def inspect(path: Path) -> Description:
+def inspect(path: str | Path) -> Description:
     """Describe a file that `read` takes: what is in it, and what may be wrong with it.
 
     Of a variable with more than about two million values, range and missing values are of some

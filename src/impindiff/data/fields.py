@@ -1,6 +1,5 @@
 """Fields on a grid: names and axes of a file as the form has them, and what is selected of it."""
 
-import os
 from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -8,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from impindiff.data.forms import FIELD_DIMENSIONS, SAMPLE, SPACE, TIME, usual_name
+from impindiff.data.memory import require_memory
 from impindiff.data.units import convert, elapsed
 from impindiff.errors import InputError
 from impindiff.observations.file_errors import listed, reading
@@ -202,12 +202,7 @@ def loaded(dataset: xr.Dataset, units: Mapping[str, str] | None = None) -> xr.Da
     **Raises:** `InputError` for what does not fit into memory, infinite values and a broken file.
     """
     needed = 8 * sum(variable.size for variable in dataset.data_vars.values())
-    memory = _physical_memory()
-    if needed > memory / 2:
-        raise InputError(
-            f"the values asked for take {needed / 1e9:.3g} GB, more than half of the memory of "
-            f"{memory / 1e9:.3g} GB; choose some by samples=, times= or variables="
-        )
+    require_memory("the values asked for", needed, "choose some by samples=, times= or variables=")
     variables = {}
     for name, array in dataset.data_vars.items():
         with reading(f"values of '{name}'"):
@@ -220,13 +215,6 @@ def loaded(dataset: xr.Dataset, units: Mapping[str, str] | None = None) -> xr.Da
         _require_not_infinite(str(name), plain)
         variables[name] = plain
     return xr.Dataset(variables, dataset.coords, attrs=dataset.attrs)
-
-
-def _physical_memory() -> float:
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):
-        return float("inf")  # not to be known on this system
 
 
 def _require_not_infinite(name: str, variable: xr.Variable) -> None:

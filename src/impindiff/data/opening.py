@@ -3,13 +3,16 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
+import h5netcdf
 import h5py
 import xarray as xr
+from xarray.backends import H5NetCDFStore
 
 from impindiff.data.arrays import open_hdf5_arrays, open_matlab, open_npz
 from impindiff.data.hdf5 import arrays_in
+from impindiff.data.memory import require_memory
 from impindiff.data.pdebench import is_pdebench, open_pdebench
 from impindiff.data.points import look_like_points, points_from_dataset, points_from_table
 from impindiff.data.table import read_table
@@ -42,7 +45,7 @@ class Opened(NamedTuple):
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Opened]:
+def opened(path: str | Path) -> Iterator[Opened]:
     """The file, open inside the block; suffix and content tell the format.
 
     **Raises:** `InputError` starting with the path, also for one raised inside the block.
@@ -55,7 +58,8 @@ def opened(path: Path) -> Iterator[Opened]:
                 dataset = opener(path, closing)
             yield Opened(name, dataset)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error.__cause__
+        # What a file calls its variables or units may hold anything, line breaks as well.
+        raise InputError(f"{path}: {' '.join(str(error).split())}") from error.__cause__
 
 
 def _format_of(path: Path) -> tuple[str, Opener]:
@@ -135,22 +139,31 @@ def _hdf5_format(path: Path, start: bytes, expected: str | None) -> tuple[str, O
 
 
 def _open_netcdf4(path: Path, closing: ExitStack) -> xr.Dataset:
-    return _open_with_xarray(path, closing, "h5netcdf")
+    # What h5netcdf and xarray open themselves stays open when the file turns out to be broken.
+    hdf5 = closing.enter_context(h5py.File(path))
+    file = closing.enter_context(h5netcdf.File(hdf5, "r", decode_vlen_strings=True))
+    return _open_with_xarray(H5NetCDFStore(file), closing, "store")
 
 
 def _open_netcdf3(path: Path, closing: ExitStack) -> xr.Dataset:
-    return _open_with_xarray(path, closing, "scipy")
+    # From an open file SciPy reads all of it; from a path it maps the file, and a file that is cut
+    # short then ends the process.
+    whole = "all values of a file in the classic format of NetCDF, which are read at once,"
+    require_memory(whole, path.stat().st_size, "convert it by nccopy -k nc4")
+    return _open_with_xarray(closing.enter_context(path.open("rb")), closing, "scipy")
 
 
 def _open_zarr(path: Path, closing: ExitStack) -> xr.Dataset:
     return _open_with_xarray(path, closing, "zarr")
 
 
-def _open_with_xarray(path: Path, closing: ExitStack, engine: str) -> xr.Dataset:
+def _open_with_xarray(
+    source: Path | BinaryIO | H5NetCDFStore, closing: ExitStack, engine: str
+) -> xr.Dataset:
     # Units such as "s" would otherwise turn times into dates or durations.
     options = {"consolidated": False} if engine == "zarr" else None
     dataset = xr.open_dataset(
-        path, engine=engine, decode_times=False, cache=False, backend_kwargs=options
+        source, engine=engine, decode_times=False, cache=False, backend_kwargs=options
     )
     closing.callback(dataset.close)
     return points_from_dataset(dataset) if look_like_points(dataset) else dataset

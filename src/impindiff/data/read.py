@@ -12,7 +12,7 @@ from impindiff.errors import InputError
 
 
 def read(
-    path: Path,
+    path: str | Path,
     variables: Names = None,
     *,
     samples: Sequence[int] | None = None,
@@ -37,7 +37,7 @@ def read(
 
 
 def read_fields(
-    path: Path,
+    path: str | Path,
     variables: Names = None,
     *,
     samples: Sequence[int] | None = None,
@@ -73,7 +73,7 @@ def read_fields(
         return _fields(source.dataset, variables, samples, times, units)
 
 
-def read_points(path: Path) -> xr.Dataset:
+def read_points(path: str | Path) -> xr.Dataset:
     """Scattered observations from a table or from a NetCDF or Zarr file.
 
     A table (.csv; commas, semicolons or tabs) has a header with `time`, `x` (`y`, `z`), perhaps

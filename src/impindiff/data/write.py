@@ -14,7 +14,7 @@ _SUFFIXES = (".nc", ".zarr", ".csv")
 _UNITS_OF = "units_"
 
 
-def write(dataset: xr.Dataset, path: Path) -> None:
+def write(dataset: xr.Dataset, path: str | Path) -> None:
     """Write fields or points as `.nc` (NetCDF-4) or `.zarr`, points also as `.csv`.
 
     `read` gives an equal dataset back. The file appears under its name only when it is whole.
