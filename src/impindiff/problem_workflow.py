@@ -219,17 +219,16 @@ def _rolled_out(
 def _off_by(
     problem: Problem, settings: ProblemSettings, found: Measured, table: PointTable
 ) -> Callable[[Any], float | None]:
-    """The relative misfit of values held back, in percent."""
+    """The relative L1 misfit of values held back, in percent."""
 
     def percent(model: Any) -> float | None:
         try:
             predicted = predict(problem, settings, model, found, table)
         except SolverError:
             return None
-        scaled = table.value / table.standard_deviation
-        off = predicted / table.standard_deviation - scaled
-        found_percent = 100 * float(np.linalg.norm(off) / np.linalg.norm(scaled))
-        return found_percent if np.isfinite(found_percent) else None
+        off = np.abs((predicted - table.value) / table.standard_deviation).sum()
+        relative = 100 * float(off / np.abs(table.value / table.standard_deviation).sum())
+        return relative if np.isfinite(relative) else None
 
     return percent
 

@@ -1,6 +1,8 @@
 """A problem of one's own from its template to the report, by the command."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from running import impindiff
@@ -40,6 +42,18 @@ def test_runs_forecasts_and_reports(folder):
     assert "class Plume(ipd.HybridModel)" in page
     again = impindiff("run", "plume.py", "--out", "runs/plume", "--resume", cwd=folder)
     assert "figures and metrics" in again.stdout
+
+
+def test_its_own_test_passes(folder):
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_plume.py"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_run_keeps_the_file_that_it_was_made_with(folder):
