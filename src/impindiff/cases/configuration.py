@@ -129,8 +129,8 @@ def _parse_override(text: str) -> dict[str, Any]:
         nested: Any = parse_yaml(value)
     except yaml.YAMLError as error:
         raise InputError(
-            f"--set {shown:.80}: {key.strip()} has a value that is not valid YAML ({what_is_wrong(error)}); "
-            f"text with special characters needs quotes"
+            f"--set {shown}: {' '.join(key.split())} has a value that is not valid YAML "
+            f"({what_is_wrong(error)}); text with special characters needs quotes"
         ) from None
     for part in reversed(parts):
         nested = {part: nested}

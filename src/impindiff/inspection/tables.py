@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -17,7 +17,7 @@ def description_tables(
 ) -> Iterator[RenderableType]:
     """One table a subject, without those that would be empty."""
     sizes = ", ".join(f"{name} {size}" for name, size in description.dimensions.items())
-    yield Text(f"{description.path}: {description.format}, {description.kind}")
+    yield _unbroken(f"{description.path}: {description.format}, {description.kind}")
     yield Text(sizes, style="dim")
     yield _coordinates(description)
     yield _variables(description)
@@ -30,9 +30,14 @@ def description_tables(
         yield _table(["what may be wrong"], [[problem] for problem in description.problems])
     yield Text("commands that take it", style="bold")
     for taker in takers:
-        # One line each, however narrow the terminal: a command that is broken cannot be copied.
-        yield Text(taker.command, no_wrap=True, overflow="ignore")
+        yield _unbroken(taker.command)
         yield Text(f"  {taker.purpose}", style="dim")
+
+
+def _unbroken(line: str) -> RenderableType:
+    """One line, however narrow the terminal: a command that is broken cannot be copied."""
+    # A console joins bare texts to a new one, which wraps.
+    return Group(Text(line, no_wrap=True, overflow="ignore"))
 
 
 def _coordinates(description: Description) -> Table:
