@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CASE ?= demo
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint types validate benchmarks evidence clean
+.PHONY: demo test lint types docs dist validate benchmarks evidence clean
 
 # CASE=smoke is the same job in about a minute; see examples/ for others.
 demo: $(VENV)/.core
@@ -20,6 +20,14 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/pyright
+
+# The site, in site/: warnings and broken links are errors.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
+# Wheel and sdist, in dist/.
+dist: $(VENV)/.dev
+	$(BIN)/python -m build --outdir dist .
 
 validate: $(VENV)/.core
 	$(BIN)/python validation/operators.py
@@ -56,5 +64,9 @@ $(VENV)/.dev: $(VENV)/.test
 	$(PIP) -e '.[dev]'
 	@touch $@
 
+$(VENV)/.docs: $(VENV)/.core
+	$(PIP) -e '.[docs]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache
+	rm -rf $(VENV) site dist .pytest_cache .ruff_cache

@@ -1,0 +1,67 @@
+"""The pages of docs/: their commands are those of the program, their Python is tested code."""
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer
+
+import impindiff as ipd
+from impindiff.cli import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+COMMAND = typer.main.get_command(app)
+
+
+def console_lines(page: Path) -> list[str]:
+    blocks = re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.removeprefix("$ ") for line in lines if line.split("#")[0].strip()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_commands_are_known_with_their_options(page):
+    for line in console_lines(page):
+        program, *arguments = shlex.split(line, comments=True)
+        if program != "impindiff":
+            continue
+        assert arguments, line
+        command = COMMAND.commands[arguments[0]]  # pyright: ignore[reportAttributeAccessIssue]
+        # raises for an option or a value that there is not
+        command.make_context(arguments[0], arguments[1:], resilient_parsing=False)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_make_targets_scripts_and_extras_are_there(page):
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for line in console_lines(page):
+        program, *arguments = shlex.split(line, comments=True)
+        if program == "make":
+            assert arguments[0] in targets, line
+        elif program == "python":
+            assert (ROOT / arguments[0]).is_file(), line
+    for extra in re.findall(r"impindiff\[(\w+)\]", page.read_text()):
+        assert extra in project["optional-dependencies"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_names_of_the_library_exist(page):
+    for name in re.findall(r"`ipd\.(\w+)", page.read_text()):
+        assert hasattr(ipd, name), name
+
+
+def test_the_page_on_models_shows_the_example_that_is_tested():
+    page = (ROOT / "docs" / "write_a_model.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    example = (ROOT / "examples" / "reaction_diffusion" / "gray_scott.py").read_text()
+    code = re.sub(r'^ *"""(?:.|\n)*?"""\n', "", example, flags=re.M)
+    assert "".join(block.split()) == "".join(code.split())
+
+
+def test_pages_with_python_are_those_whose_python_is_run():
+    tested = {"README.md", "training.md", "write_a_model.md"}
+    assert {page.name for page in PAGES if "```python" in page.read_text()} == tested
