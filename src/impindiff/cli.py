@@ -72,12 +72,14 @@ def run(
     from impindiff.workflow import run_case
 
     path = Path(case) if case.endswith(".py") else None
+    chosen = None if path is not None else get_case(case)
     folder = run_directory.choose(case if path is None else path.stem, out, resume=resume)
     if resume and (config or overrides):
         raise InputError(
             "--resume: a run continues with its own configuration; leave out --config and --set"
         )
-    if path is not None:
+    if chosen is None:
+        assert path is not None
         if resume:
             problem, settings = run_directory.read_problem(folder)
         else:
@@ -86,7 +88,6 @@ def run(
             settings = settings.model_copy(update={"problem": path.absolute()})
         job = partial(run_problem, problem)
     else:
-        chosen = get_case(case)
         if resume:
             found, settings = run_directory.read_configuration(folder)
             if found is not chosen:
@@ -206,6 +207,8 @@ def forecast(
     from impindiff.errors import InputError
     from impindiff.workflow import forecast_run
 
+    if sample is not None and animate is None:
+        raise InputError("--sample: chooses what --animate shows; add --animate F.gif")
     if run_directory.is_of_problem(run_dir):
         from impindiff.problem_workflow import forecast_problem
 
@@ -215,8 +218,7 @@ def forecast(
         sizes = dataset.sizes
         _say(f"{path}: {sizes['sample']} samples, {sizes['time']} times to {until:g}")
         return
-    if sample is not None and animate is None:
-        raise InputError("--sample: chooses what --animate shows; add --animate F.gif")
+
     done = forecast_run(run_dir, until, out, animate=animate, sample=sample, warn=_warn)
     sizes = done.dataset.sizes
     line = f"{done.path}: {sizes['sample']} samples, {sizes['time']} times to {until:g}"
