@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import data_files as made
+import h5netcdf
 import h5py
 import numpy as np
 import pytest
@@ -76,6 +77,17 @@ def test_dimensions_and_coordinates(tmp_path):
     refused(written(tmp_path, without), "coordinate 'x' is nan at index 4")
     curved = given.drop_vars("x").assign(x=(("x", "y"), np.ones((5, 4))))
     refused(written(tmp_path, curved), "coordinate 'x' has dimensions (x, y)", "straight")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate dimension names")
+def test_a_dimension_given_twice(tmp_path):
+    path = tmp_path / "f.nc"
+    with h5netcdf.File(path, "w") as file:
+        file.dimensions = {"time": 3, "x": 5}
+        file.create_variable("time", ("time",), data=made.T)
+        file.create_variable("x", ("x",), data=made.X)
+        file.create_variable("u", ("time", "x", "x"), data=np.ones((3, 5, 5)))
+    refused(path, "'u' has dimensions (time, x, x), one of them twice")
 
 
 def test_variables_and_selections(tmp_path):

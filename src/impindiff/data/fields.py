@@ -60,6 +60,12 @@ def named_fields(
 
 def _usual_dimensions(raw: xr.Dataset) -> xr.Dataset:
     """t -> time, nx -> x where the only array x runs along nx, and so on."""
+    for name, variable in raw.variables.items():
+        if len(set(variable.dims)) < variable.ndim:
+            raise InputError(
+                f"variable '{name}' has dimensions {listed(variable.dims)}, one of them twice; "
+                f"give each axis a dimension of its own"
+            )
     renamed: dict[Hashable, Hashable] = {}
     for name in {*raw.variables, *raw.sizes}:
         usual = usual_name(str(name))

@@ -1,6 +1,6 @@
 """What is in an HDF5 file; arrays as xarray variables that read what is selected, when asked."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 import h5py
@@ -15,7 +15,7 @@ from impindiff.observations.file_errors import listed
 
 def arrays_in(group: h5py.Group) -> dict[str, h5py.Dataset]:
     """The arrays of a group by name, unread."""
-    return {name: entry for name, entry in group.items() if isinstance(entry, h5py.Dataset)}
+    return {name: entry for name, entry in _named(group) if isinstance(entry, h5py.Dataset)}
 
 
 def array_at(group: h5py.Group, path: str) -> h5py.Dataset:
@@ -28,7 +28,14 @@ def array_at(group: h5py.Group, path: str) -> h5py.Dataset:
 
 def groups_in(group: h5py.Group) -> dict[str, h5py.Group]:
     """The groups of a group by name."""
-    return {name: entry for name, entry in group.items() if isinstance(entry, h5py.Group)}
+    return {name: entry for name, entry in _named(group) if isinstance(entry, h5py.Group)}
+
+
+def _named(group: h5py.Group) -> Iterator[tuple[str, Any]]:
+    for name in group:
+        # h5py hands over a name that is no text, of a broken file, as bytes.
+        if isinstance(name, str):
+            yield name, group[name]
 
 
 def text(value: Any) -> str:

@@ -10,6 +10,7 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadWarning
 
 from impindiff.observations.file_errors import reading
+from impindiff.observations.matlab5 import numeric_arrays
 
 
 def matlab_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -23,8 +24,15 @@ def matlab_arrays(path: Path) -> dict[str, np.ndarray]:
     with reading("a MATLAB file"), warnings.catch_warnings():
         # An array that is broken is only warned about, and would be missing without a reason.
         warnings.simplefilter("error", MatReadWarning)
-        found = loadmat(path)
+        found = loadmat(path, variable_names=_names(path))
     return {n: a for n, a in found.items() if isinstance(a, np.ndarray) and a.dtype.kind in "fiuc"}
+
+
+def _names(path: Path) -> list[str] | None:
+    with path.open("rb") as file:
+        start = file.read(4)
+    # The text of a header has no zero; MATLAB 4 begins with numbers, and SciPy checks its tags.
+    return None if 0 in start else numeric_arrays(path)
 
 
 def matlab_numbers(file: h5py.File) -> dict[str, h5py.Dataset]:
