@@ -16,6 +16,7 @@ FLOORS = {
     "operators": 2,
     "steppers": 2,
     "diffrax": 3,
+    "preconditioners": 3,
     "rollout": 3,
     "observations": 3,
     "data": 4,

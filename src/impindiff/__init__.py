@@ -35,7 +35,6 @@ from impindiff.implicit import (
 )
 from impindiff.operators import (
     Elliptic,
-    MultigridPreconditioner,
     advection,
     advection_diffusion,
     convection,
@@ -44,6 +43,7 @@ from impindiff.operators import (
     gradient,
     multigrid,
 )
+from impindiff.preconditioners import FastDiagonalization, Jacobi, Multigrid
 from impindiff.rollout import (
     AdaptiveStep,
     Binomial,
@@ -68,7 +68,6 @@ from impindiff.steppers import (
     PerSample,
     Split,
     StageEquation,
-    TridiagonalPreconditioner,
     VectorField,
 )
 
@@ -86,6 +85,7 @@ __all__ = [
     "CrankNicolson",
     "Dirichlet",
     "Elliptic",
+    "FastDiagonalization",
     "ForBudget",
     "ForwardEuler",
     "Grid",
@@ -93,12 +93,13 @@ __all__ = [
     "ImpindiffError",
     "ImplicitAdjoint",
     "InputError",
+    "Jacobi",
     "JacobianFree",
     "KenCarp3",
     "KenCarp4",
     "MemoryEstimate",
     "MonotoneClosure",
-    "MultigridPreconditioner",
+    "Multigrid",
     "Neumann",
     "NewtonKrylov",
     "Outcome",
@@ -118,7 +119,6 @@ __all__ = [
     "Status",
     "StoreStates",
     "TimeBasis",
-    "TridiagonalPreconditioner",
     "Unrolled",
     "VectorField",
     "advection",

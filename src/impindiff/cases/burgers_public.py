@@ -141,7 +141,7 @@ class PublicSettings(CaseSettings):
     grid: LineSettings = LineSettings()
     # frozen, so a narrower type is sound
     observations: PointSettings = PointSettings()  # pyright: ignore[reportIncompatibleVariableOverride]
-    solver: SolverSettings = SolverSettings(preconditioner="tridiagonal")
+    solver: SolverSettings = SolverSettings(preconditioner="multigrid")
     stepper: StepperSettings = StepperSettings(dt=0.005, first_guess="extrapolated")
     training: TrainingSettings = TrainingSettings(
         optimizer="levenberg_marquardt", steps=40, log_every=1, save_every=5

@@ -18,6 +18,7 @@ from impindiff.implicit import (
     Picard,
     Unrolled,
 )
+from impindiff.preconditioners import FastDiagonalization, Jacobi, Multigrid
 from impindiff.rollout import (
     AbstractCheckpointing,
     AdaptiveStep,
@@ -37,7 +38,6 @@ from impindiff.steppers import (
     ImplicitStepper,
     KenCarp3,
     KenCarp4,
-    TridiagonalPreconditioner,
 )
 
 Positive = Annotated[float, Field(gt=0)]
@@ -45,6 +45,13 @@ PositiveInt = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0)]
 R = TypeVar("R", bound="RunSettings")
+
+_PRECONDITIONERS = {
+    "none": None,
+    "jacobi": Jacobi(),
+    "fast_diagonalization": FastDiagonalization(),
+    "multigrid": Multigrid(),
+}
 
 
 class DataSettings(StrictModel):
@@ -111,8 +118,9 @@ class SolverSettings(StrictModel):
     )
     krylov: Literal["bicgstab", "gmres"] = Field(default="bicgstab", description="linear solver")
     max_krylov_iterations: PositiveInt = Field(default=200, description="per linear solve")
-    preconditioner: Literal["none", "tridiagonal"] = Field(
-        default="none", description="tridiagonal: exact in one space dimension"
+    preconditioner: Literal["none", "jacobi", "fast_diagonalization", "multigrid"] = Field(
+        default="none",
+        description="of each linear solve and its adjoint; multigrid is exact in one dimension",
     )
 
     def build(self) -> NewtonKrylov | Picard | Anderson:
@@ -127,13 +135,12 @@ class SolverSettings(StrictModel):
             if self.krylov == "bicgstab"
             else lx.GMRES(rtol=1e-6, atol=1e-6, max_steps=steps)
         )
-        preconditioner = TridiagonalPreconditioner() if self.preconditioner != "none" else None
         return NewtonKrylov(
             self.rtol,
             self.atol,
             self.max_iterations,
             linear_solver,
-            preconditioner,
+            _PRECONDITIONERS[self.preconditioner],
             line_search=self.line_search,
         )
 

@@ -8,16 +8,17 @@ from impindiff.operators.divergence import divergence
 from impindiff.operators.elliptic import Elliptic
 from impindiff.operators.gradient import gradient
 from impindiff.operators.multigrid import multigrid
-from impindiff.operators.multigrid_preconditioner import MultigridPreconditioner
+from impindiff.operators.star import colouring, star_of
 
 __all__ = [
     "Elliptic",
-    "MultigridPreconditioner",
     "advection",
     "advection_diffusion",
+    "colouring",
     "convection",
     "diffusion",
     "divergence",
     "gradient",
     "multigrid",
+    "star_of",
 ]

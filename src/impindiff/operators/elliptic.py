@@ -1,4 +1,4 @@
-"""Reaction minus diffusion, kept as conductances: what a multigrid cycle needs of an operator."""
+"""Reaction, diffusion and drift, kept as fluxes: what a multigrid cycle needs of an operator."""
 
 import dataclasses
 from collections.abc import Collection, Sequence
@@ -21,25 +21,28 @@ _INSIDE_AT_MOST = 2.0
 
 
 class Elliptic(eqx.Module):
-    r"""$A u = r u - \nabla \cdot (D \nabla u)$ with homogeneous boundary conditions.
+    r"""$A u = r u - \nabla \cdot (D \nabla u) + \nabla \cdot (v u)$, boundary values 0.
 
-    The matrix of an implicit step of diffusion and decay, or of a quasi-steady balance: symmetric,
-    and for D, r >= 0 (a, b >= 0 in Robin sides) an M-matrix. It is one sample's, without batch
-    axes; `jax.vmap` what uses it over several.
+    The matrix of an implicit step of diffusion, advection and decay, or of a quasi-steady balance:
+    what leaves a cell for the next one is k (u - u_next) + w (u + u_next). Without drift w it is
+    symmetric; for r >= 0 and k >= |w| it is an M-matrix. It is one sample's, without batch axes;
+    `jax.vmap` what uses it over several.
 
-    - `faces`: per axis the conductances between the cells beside each face, D / h^2; on a wall that
-      between the cell and the wall's value, 2 D / h^2 for Dirichlet, D / h^2 2 a h / (2 b + a h)
-      for Robin, 0 for Neumann.
+    - `faces`: per axis the conductances k between the cells beside each face, D / h^2; on a wall
+      that between the cell and the wall's value, 2 D / h^2 for Dirichlet,
+      D / h^2 2 a h / (2 b + a h) for Robin, 0 for Neumann.
     - `reaction`: r in each cell.
     - `spacing`: cell width per axis; `periodic`: which axes close on themselves.
+    - `drift`: w in the same places, v / (2 h) for a velocity v; None where there is none.
 
-    Built by `Elliptic.of`.
+    Built by `Elliptic.of`, or from any matrix of that pattern by `star_of`.
     """
 
     faces: tuple[Faces, ...]
     reaction: Float[Array, "*cells"]
     spacing: tuple[float, ...] = eqx.field(static=True)
     periodic: tuple[bool, ...] = eqx.field(static=True)
+    drift: tuple[Faces, ...] | None = None
 
     @classmethod
     def of(
@@ -92,27 +95,47 @@ class Elliptic(eqx.Module):
         """Of the fields it applies to."""
         return self.reaction.shape
 
+    def outflows(self, axis: int) -> tuple[Faces, Faces]:
+        """What a unit in the cell below a face sends up through it, and one above sends down."""
+        if self.drift is None:
+            return self.faces[axis], self.faces[axis]
+        up = jax.tree.map(jnp.add, self.faces[axis], self.drift[axis])
+        return up, jax.tree.map(jnp.subtract, self.faces[axis], self.drift[axis])
+
     def __call__(self, u: Float[Array, "*cells"]) -> Float[Array, "*cells"]:
         """A u."""
         total = self.reaction * u
-        for axis, (inner, lower, upper) in enumerate(self.faces):
+        for axis, conductance in enumerate(self.faces):
             below, above = neighbours(u, axis)
             first, last = layer(u, axis, 0), layer(u, axis, -1)
-            beyond_lower, beyond_upper = (last, first) if self.periodic[axis] else (0.0, 0.0)
-            fluxes = Faces(
-                inner * (below - above),
-                lower * (beyond_lower - first),
-                upper * (last - beyond_upper),
-            )
+            nothing = jnp.zeros_like(first)
+            beyond = (last, first) if self.periodic[axis] else (nothing, nothing)
+            below, above = Faces(below, beyond[0], last), Faces(above, first, beyond[1])
+            fluxes = jax.tree.map(lambda k, a, b: k * (a - b), conductance, below, above)
+            if self.drift is not None:
+                carried = jax.tree.map(lambda w, a, b: w * (a + b), self.drift[axis], below, above)
+                fluxes = jax.tree.map(jnp.add, fluxes, carried)
             total += difference(fluxes, axis, 1.0)
         return total
 
     def main_diagonal(self) -> Float[Array, "*cells"]:
-        """The entries A_ii: reaction and all conductances of a cell."""
+        """The entries A_ii: reaction and all that leaves a cell."""
         total = self.reaction
-        for axis, (inner, lower, upper) in enumerate(self.faces):
-            total += jnp.concatenate([inner, upper], axis) + jnp.concatenate([lower, inner], axis)
+        for axis in range(len(self.faces)):
+            up, down = self.outflows(axis)
+            total += jnp.concatenate([up.inner, up.upper], axis)
+            total += jnp.concatenate([down.lower, down.inner], axis)
         return total
+
+    def transposed(self) -> "Elliptic":
+        """A^T: the drift turned round, with what that does to the diagonal added to r."""
+        if self.drift is None:
+            return self
+        reaction, turned = self.reaction, []
+        for axis, drift in enumerate(self.drift):
+            reaction = reaction + difference(drift, axis, 0.5)
+            turned.append(jax.tree.map(jnp.negative, drift))
+        return dataclasses.replace(self, reaction=reaction, drift=tuple(turned))
 
     def coarsened(self, axes: Collection[int]) -> "Elliptic":
         """The operator between aggregates of two cells along each of `axes`.
@@ -124,18 +147,27 @@ class Elliptic(eqx.Module):
         The conductance between two aggregates is that of resistances in series: from the first's
         centre to the face, across it, to the second's centre; parallel faces are summed before.
         The outer two count at most twice the middle one, lest an aggregate whose cells are parted
-        by a closed face be cut off from its neighbours.
+        by a closed face be cut off from its neighbours. The drift between two aggregates is that
+        through the faces between them, and the conductance at least as large: upwind, on every
+        grid, which is what keeps the operator an M-matrix.
         """
-        faces = []
+        faces, drifts = [], []
         for axis, conductances in enumerate(self.faces):
             parallel = [other for other in axes if other != axis]
             summed = Faces(*(sum_over_pairs(c, parallel) for c in conductances))
-            faces.append(_in_series(summed, axis, self.periodic[axis]) if axis in axes else summed)
+            joined = _in_series(summed, axis, self.periodic[axis]) if axis in axes else summed
+            if self.drift is not None:
+                drift = Faces(*(sum_over_pairs(w, parallel) for w in self.drift[axis]))
+                drift = _between_aggregates(drift, axis, self.periodic[axis], axis in axes)
+                joined = jax.tree.map(lambda k, w: jnp.maximum(k, jnp.abs(w)), joined, drift)
+                drifts.append(drift)
+            faces.append(joined)
         return Elliptic(
             faces=tuple(faces),
             reaction=sum_over_pairs(self.reaction, axes),
             spacing=tuple(h * (2 if i in axes else 1) for i, h in enumerate(self.spacing)),
             periodic=self.periodic,
+            drift=tuple(drifts) if drifts else None,
         )
 
 
@@ -175,6 +207,16 @@ def _in_series(faces: Faces, axis: int, periodic: bool) -> Faces:
     # A single aggregate has no neighbour, and would only lose by being coupled to itself.
     wrap = _total(lower, last, first) if cells > 2 else jnp.zeros_like(lower)
     return Faces(between, wrap, wrap)
+
+
+def _between_aggregates(faces: Faces, axis: int, periodic: bool, coarsened: bool) -> Faces:
+    """Of what is carried through faces, that between aggregates."""
+    if not coarsened:
+        return faces
+    if periodic and faces.inner.shape[axis] + 1 <= 2:
+        # A single aggregate: what leaves it enters it.
+        faces = jax.tree.map(jnp.zeros_like, faces)
+    return faces._replace(inner=_every_second(faces.inner, 1, axis))
 
 
 def _every_second(x: Array, start: int, axis: int) -> Array:

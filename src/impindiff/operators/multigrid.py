@@ -1,15 +1,16 @@
-"""Geometric multigrid for symmetric elliptic operators, as a preconditioner.
+"""Geometric multigrid for elliptic operators, with or without drift, as a preconditioner.
 
 Beside the textbook: coarse operators are not rediscretised, they are aggregates' conductances in
 series (`Elliptic.coarsened`), which follows coefficients that jump; the transfer is piecewise
 constant, which needs no boundary cases and keeps the cycle symmetric; the smoother is a Chebyshev
 polynomial of Jacobi's iteration, which needs no ordering of the cells and no estimate, since an
-M-matrix scaled by its diagonal has its spectrum in (0, 2].
+M-matrix scaled by its diagonal has its spectrum in (0, 2]. With drift the spectrum is a disc around
+1, and the smoother Jacobi's iteration, damped.
 """
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
@@ -17,10 +18,12 @@ from jaxtyping import Array, Float
 
 from impindiff.operators.aggregates import copy_to_pairs, sum_over_pairs
 from impindiff.operators.elliptic import Elliptic
-from impindiff.operators.faces import layer, neighbours
+from impindiff.operators.faces import check_choice, layer, neighbours
 
 # The part of the spectrum of D^{-1} A that smoothing is to damp: what coarse grids cannot see.
 _SMOOTHED = (0.4, 2.0)
+# Of Jacobi's iteration where there is drift.
+_DAMPING = 0.8
 # Axes this much wider than the finest are coarsened with it: after that they are the finest.
 _AS_FINE = math.sqrt(2.0)
 
@@ -47,13 +50,13 @@ class _Level(NamedTuple):
 
 
 def multigrid(
-    operator: Elliptic, *, cycles: int = 1, smoothing: int = 3
+    operator: Elliptic, *, cycles: int = 1, smoothing: int = 3, shape: Literal["V", "W"] = "V"
 ) -> Callable[[Field], Field]:
-    """A linear map close to A^{-1}: V-cycles from zero; in one dimension between walls exact.
+    """A linear map close to A^{-1}: cycles from zero; in one dimension between walls exact.
 
-    The map is symmetric, as A is, and is told so to JAX: `jax.linear_transpose` returns the map
-    itself, and adjoint solves cost what forward ones do. It is positive definite too, so that
-    conjugate gradients may use it. Differentiated in `operator`, it is taken for A^{-1}.
+    `jax.linear_transpose` of the map gives that of A^T, so that adjoint solves cost what forward
+    ones do; without drift the map is symmetric, as A is, and positive definite, so that conjugate
+    gradients may use it. Differentiated in `operator`, it is taken for A^{-1}.
 
     With a Krylov method around it the number of iterations hardly depends on the number of cells,
     nor on the contrast of a D that varies in layers, fronts or blocks of several cells. Where D
@@ -65,8 +68,10 @@ def multigrid(
 
     - `operator`: A. It must not be singular: where D or the boundary conditions hold no level
       (Neumann or periodic all around), r > 0 has to.
-    - `cycles`: V-cycles, each for what the last one left.
+    - `cycles`: cycles, each for what the last one left.
     - `smoothing`: Jacobi sweeps before and after each coarse-grid correction.
+    - `shape`: "V" visits each coarser grid once, "W" twice, which costs little on a machine with
+      one level of memory and is of use where a coarse grid is a poor image of the fine one.
 
     **Returns** the map b -> x of fields of the operator's shape and precision. What depends on the
     operator alone, the coarse operators down to a single cell, is computed once, here.
@@ -75,10 +80,24 @@ def multigrid(
     multigrid for interface problems", J. Comput. Phys. 79 (1988); Adams et al., "Parallel multigrid
     smoothing: polynomial versus Gauss-Seidel", J. Comput. Phys. 188 (2003).
     """
+    check_choice("shape", shape, ("V", "W"))
+    solve = _cycles(operator, cycles, smoothing, shape)
+    if operator.drift is None:
+        return lambda b: lax.custom_linear_solve(operator, b, solve, symmetric=True)
+    transposed = _cycles(operator.transposed(), cycles, smoothing, shape)
+    return lambda b: lax.custom_linear_solve(operator, b, solve, transposed)
+
+
+def _cycles(
+    operator: Elliptic, cycles: int, smoothing: int, shape: str
+) -> Callable[[Any, Field], Field]:
     if len(operator.shape) == 1 and not operator.periodic[0]:
         approximate = _tridiagonal_inverse(operator)
     else:
-        approximate = _v_cycle(operator, _chebyshev(smoothing, *_SMOOTHED))
+        weights = _chebyshev(smoothing, *_SMOOTHED)
+        if operator.drift is not None:
+            weights = [_DAMPING] * smoothing
+        approximate = _cycle(operator, weights, 1 if shape == "V" else 2)
 
     def solve(_, b: Field) -> Field:
         x = approximate(b)
@@ -86,30 +105,41 @@ def multigrid(
             x += approximate(b - operator(x))
         return x
 
-    return lambda b: lax.custom_linear_solve(operator, b, solve, symmetric=True)
+    return solve
 
 
 def _tridiagonal_inverse(operator: Elliptic) -> Callable[[Field], Field]:
-    (inner, _, _), middle = operator.faces[0], operator.main_diagonal()
-    none = jnp.zeros(1, inner.dtype)
-    lower, upper = jnp.concatenate([none, -inner]), jnp.concatenate([-inner, none])
+    (up, down), middle = operator.outflows(0), operator.main_diagonal()
+    none = jnp.zeros(1, middle.dtype)
+    lower = jnp.concatenate([none, -up.inner])
+    upper = jnp.concatenate([-down.inner, none])
     return lambda b: lax.linalg.tridiagonal_solve(lower, middle, upper, b[:, None])[:, 0]
 
 
-def _v_cycle(operator: Elliptic, weights: list[float]) -> Callable[[Field], Field]:
+def _cycle(operator: Elliptic, weights: list[float], visits: int) -> Callable[[Field], Field]:
     """x = cycle(b), with the same sweeps before and after the correction, which is symmetric."""
     if operator.reaction.size == 1:
         # down to here: no dense solve, whose library calls can block each other inside XLA
         return lambda b: b / operator.main_diagonal()
     axes = _finest_axes(operator)
     level = _level(operator)
-    coarse = _v_cycle(operator.coarsened(axes), weights)
+    coarser = operator.coarsened(axes)
+    coarse = _cycle(coarser, weights, visits)
+
+    def correction(b: Field) -> Field:
+        if visits == 1 or coarser.reaction.size == 1:
+            return coarse(b)
+
+        def visit(x: Field, _: None) -> tuple[Field, None]:
+            return x + coarse(b - coarser(x)), None
+
+        return lax.scan(visit, jnp.zeros_like(b), length=visits)[0]
 
     def cycle(b: Field) -> Field:
         scaled = b / level.diagonal
         x = _sweeps(level, scaled, weights[0] * scaled, weights[1:])
         left = level.diagonal * _defect(level, scaled, x)
-        x += copy_to_pairs(coarse(sum_over_pairs(left, axes)), axes, x.shape)
+        x += copy_to_pairs(correction(sum_over_pairs(left, axes)), axes, x.shape)
         return _sweeps(level, scaled, x, weights)
 
     return cycle
@@ -124,12 +154,13 @@ def _finest_axes(operator: Elliptic) -> tuple[int, ...]:
 def _level(operator: Elliptic) -> _Level:
     diagonal = operator.main_diagonal()
     couplings = []
-    for axis, (inner, lower, upper) in enumerate(operator.faces):
+    for axis in range(len(operator.faces)):
+        up, down = operator.outflows(axis)
         below, above = neighbours(diagonal, axis)
         wrap = None
         if operator.periodic[axis]:
-            wrap = (lower / layer(diagonal, axis, 0), upper / layer(diagonal, axis, -1))
-        couplings.append(_Couplings(inner / above, inner / below, wrap))
+            wrap = (up.lower / layer(diagonal, axis, 0), down.upper / layer(diagonal, axis, -1))
+        couplings.append(_Couplings(up.inner / above, down.inner / below, wrap))
     return _Level(diagonal, tuple(couplings))
 
 

@@ -1,10 +1,9 @@
 """Time steppers, implicit and explicit, behind one protocol; and the model they advance."""
 
 from impindiff.steppers.explicit import RK4, ForwardEuler
-from impindiff.steppers.implicit import ImplicitStepper, StageEquation
+from impindiff.steppers.implicit import ImplicitStepper, StageEquation, stage_residual
 from impindiff.steppers.model import HybridModel, PerSample, Split, VectorField
 from impindiff.steppers.one_stage import BDF2, BackwardEuler, CrankNicolson
-from impindiff.steppers.preconditioners import TridiagonalPreconditioner
 from impindiff.steppers.runge_kutta import SDIRK2, KenCarp3, KenCarp4
 from impindiff.steppers.stepper import AbstractStepper, Step
 
@@ -24,6 +23,6 @@ __all__ = [
     "Split",
     "StageEquation",
     "Step",
-    "TridiagonalPreconditioner",
     "VectorField",
+    "stage_residual",
 ]

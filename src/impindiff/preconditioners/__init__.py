@@ -1,0 +1,7 @@
+"""Preconditioners of a step's equation, found from the model; and which of them to take."""
+
+from impindiff.preconditioners.fast_diagonalization import FastDiagonalization
+from impindiff.preconditioners.jacobi import Jacobi
+from impindiff.preconditioners.multigrid import Multigrid
+
+__all__ = ["FastDiagonalization", "Jacobi", "Multigrid"]

@@ -1,0 +1,67 @@
+"""The components of a state, and the matrix of each: what preconditioners are made of.
+
+Nothing is asked of the model but its tendency: the matrix of the step's equation is read off
+products with its Jacobian, which are few since a cell is coupled with its neighbours only. Where
+that does not hold (a limiter, a stencil of five cells a side), a preconditioner may be made for
+another model, whose matrix is near: `simplify`.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+from jaxtyping import Array, Float, PyTree
+
+from impindiff.errors import InputError
+from impindiff.grid import Grid, Periodic
+from impindiff.implicit.linear import LinearMap
+from impindiff.operators import Elliptic, star_of
+from impindiff.steppers import HybridModel, StageEquation, stage_residual
+
+Simplify = Callable[[HybridModel], HybridModel]
+Field = Float[Array, "*cells"]
+
+
+def grid_of(stage: StageEquation, user: str) -> Grid:
+    """The model's grid. Raises `InputError`, naming the preconditioner, if it has none."""
+    grid = getattr(stage.model, "grid", None)
+    if not isinstance(grid, Grid):
+        raise InputError(
+            f"{user}: {type(stage.model).__name__} has no grid; give the model a field `grid`, an "
+            "impindiff.Grid, so that the axes of its state are known."
+        )
+    return grid
+
+
+def periodic_axes(grid: Grid) -> tuple[bool, ...]:
+    """Which axes close on themselves."""
+    return tuple(isinstance(lower, Periodic) for lower, _ in grid.boundary)
+
+
+def simplified(stage: StageEquation, simplify: Simplify | None) -> StageEquation:
+    """The equation of the model that the preconditioner is made for."""
+    return stage if simplify is None else dataclasses.replace(stage, model=simplify(stage.model))
+
+
+def component_matrix(z: PyTree, stage: StageEquation, index: int, grid: Grid) -> Elliptic:
+    """The part of dF/dz that couples the leaf of that index, a field on the grid, with itself."""
+    leaves, structure = jax.tree.flatten(z)
+
+    def own_rows(leaf: Field) -> Field:
+        moved = [leaf if i == index else other for i, other in enumerate(leaves)]
+        rows = stage_residual(jax.tree.unflatten(structure, moved), stage)
+        return jax.tree.leaves(rows)[index]
+
+    _, matvec = jax.linearize(own_rows, leaves[index])
+    return star_of(matvec, leaves[index], periodic_axes(grid), grid.spacing)
+
+
+def by_component(z: PyTree, inverses: list[LinearMap | None]) -> LinearMap:
+    """The block-diagonal map: each component by its own inverse, or left alone."""
+    structure = jax.tree.structure(z)
+
+    def inverse(v: PyTree) -> PyTree:
+        blocks = zip(inverses, jax.tree.leaves(v), strict=True)
+        return jax.tree.unflatten(structure, [x if f is None else f(x) for f, x in blocks])
+
+    return inverse

@@ -1,0 +1,169 @@
+"""The constant-coefficient part of a step's matrix, inverted by transforms along the axes."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.scipy.fft import dct, idct
+from jaxtyping import Array, Float, PyTree
+
+from impindiff.grid import Dirichlet, Grid, Neumann, Robin
+from impindiff.grid.boundary import Boundary, is_concrete
+from impindiff.implicit.linear import LinearMap
+from impindiff.operators import Elliptic
+from impindiff.preconditioners.components import (
+    Simplify,
+    by_component,
+    component_matrix,
+    grid_of,
+    periodic_axes,
+    simplified,
+)
+from impindiff.steppers import StageEquation
+
+Field = Float[Array, "*cells"]
+
+
+class FastDiagonalization(eqx.Module):
+    """The exact inverse of r - sum_i D_i d^2/dx_i^2, with r and D_i the means of what the step has.
+
+    One Krylov iteration a solve where the step's matrix has constant coefficients and no drift, few
+    where they vary by a small factor; many where they jump, or advection dominates: then take
+    `Multigrid`. The transforms along an axis follow the grid's boundary conditions: FFT (periodic),
+    DCT-II (Neumann on both sides), DST-II (Dirichlet on both), and for others, Robin included, the
+    eigenvectors themselves, n x n for the n cells of that axis.
+
+    - `simplify`: makes, of the model, the one to precondition.
+
+    The means are taken over entries read off the Jacobian by some 2 ndim + 1 products a component.
+    The map is its own transpose. Raises `InputError` for a model without `grid`. Components that
+    are not fields on it are left alone.
+
+    Source: Lynch, Rice and Thomas, "Direct solution of partial difference equations by tensor
+    product methods", Numer. Math. 6 (1964); Swarztrauber, "The methods of cyclic reduction, Fourier
+    analysis and the FACR algorithm", SIAM Review 19 (1977).
+    """
+
+    simplify: Simplify | None = None
+
+    def __call__(self, z: PyTree, stage: StageEquation) -> LinearMap:
+        """The linear map v -> (dF/dz)^{-1} v at z, about; see `NewtonKrylov`."""
+        stage = simplified(stage, self.simplify)
+        grid = grid_of(stage, "FastDiagonalization")
+        axes = [_axis(grid, axis) for axis in range(grid.ndim)]
+        inverses = [
+            _inverse(component_matrix(z, stage, i, grid), grid, axes)
+            if leaf.shape == grid.cells
+            else None
+            for i, leaf in enumerate(jax.tree.leaves(z))
+        ]
+        return by_component(z, inverses)
+
+
+class _Axis(NamedTuple):
+    """-h^2 d^2/dx^2 along an axis: its eigenvalues, and the map to its eigenvectors and back.
+
+    Both maps are None along a periodic axis: those axes are transformed together.
+    """
+
+    eigenvalues: Float[np.ndarray, " cells"]
+    forward: Callable[[Array], Array] | None = None
+    backward: Callable[[Array], Array] | None = None
+
+
+def _inverse(matrix: Elliptic, grid: Grid, axes: list[_Axis]) -> LinearMap:
+    dtype = matrix.reaction.dtype
+    reaction = jnp.mean(matrix.reaction)
+    conductances = [jnp.mean(k.inner) for k in matrix.faces]
+    closed = [axis for axis, kind in enumerate(axes) if kind.forward is None]
+    halved = closed[-1] if closed else None
+    spectrum = reaction
+    for axis, (k, kind) in enumerate(zip(conductances, axes, strict=True)):
+        n = grid.cells[axis]
+        values = kind.eigenvalues[: n // 2 + 1] if axis == halved else kind.eigenvalues
+        along = [1] * grid.ndim
+        along[axis] = -1
+        spectrum = spectrum + k * jnp.asarray(values, dtype).reshape(along)
+    spectrum = jnp.where(spectrum == 0, 1.0, spectrum)
+
+    def transformed(x: Field, divide: Callable[[Array], Array]) -> Field:
+        for kind in axes:
+            x = x if kind.forward is None else kind.forward(x)
+        if closed:
+            x = jnp.fft.irfftn(
+                divide(jnp.fft.rfftn(x, axes=closed)),
+                s=[grid.cells[i] for i in closed],
+                axes=closed,
+            )
+        else:
+            x = divide(x)
+        for kind in axes:
+            x = x if kind.backward is None else kind.backward(x)
+        return x.astype(dtype)
+
+    def apply(v: Field) -> Field:
+        return transformed(v, lambda x: x * spectrum)
+
+    def solve(_, v: Field) -> Field:
+        return transformed(v, lambda x: x / spectrum)
+
+    # told to JAX, so that the transposed solve does not transpose the transforms
+    return lambda v: lax.custom_linear_solve(apply, v, solve, symmetric=True)
+
+
+def _axis(grid: Grid, axis: int) -> _Axis:
+    n, (lower, upper) = grid.cells[axis], grid.boundary[axis]
+    wave = np.arange(n)
+    if periodic_axes(grid)[axis]:
+        return _Axis(2 - 2 * np.cos(2 * np.pi * wave / n))
+    if isinstance(lower, Neumann) and isinstance(upper, Neumann):
+        return _Axis(2 - 2 * np.cos(np.pi * wave / n), *_cosines(axis))
+    if isinstance(lower, Dirichlet) and isinstance(upper, Dirichlet):
+        return _Axis(2 - 2 * np.cos(np.pi * (wave + 1) / n), *_sines(axis, n, grid.ndim))
+    matrix = 2.0 * np.eye(n) - np.eye(n, k=1) - np.eye(n, k=-1)
+    matrix[0, 0] = 1 + _wall(lower, grid.spacing[axis])
+    matrix[-1, -1] = 1 + _wall(upper, grid.spacing[axis])
+    values, vectors = np.linalg.eigh(matrix)
+
+    def along(x: Array, m: np.ndarray) -> Array:
+        return jnp.moveaxis(jnp.tensordot(x, jnp.asarray(m, x.dtype), (axis, 0)), -1, axis)
+
+    return _Axis(values, lambda x: along(x, vectors), lambda x: along(x, vectors.T))
+
+
+def _cosines(axis: int) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+    return (
+        lambda x: dct(x, axis=axis, norm="ortho"),
+        lambda x: idct(x, axis=axis, norm="ortho"),
+    )
+
+
+def _sines(
+    axis: int, n: int, ndim: int
+) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+    """DST-II by DCT-II: every other sign turned before, the order after."""
+    shape = [1] * ndim
+    shape[axis] = n
+    signs = np.where(np.arange(n) % 2, -1.0, 1.0).reshape(shape)
+    forward, backward = _cosines(axis)
+    return (
+        lambda x: jnp.flip(forward(x * jnp.asarray(signs, x.dtype)), axis),
+        lambda x: backward(jnp.flip(x, axis)) * jnp.asarray(signs, x.dtype),
+    )
+
+
+def _wall(side: Boundary, h: float) -> float:
+    """The conductance of a wall, in that between two cells; one not known yet counts as closed."""
+    if isinstance(side, Dirichlet):
+        return 2.0
+    if isinstance(side, Neumann):
+        return 0.0
+    assert isinstance(side, Robin)
+    if not (is_concrete(side.a) and is_concrete(side.b)):
+        return 0.0
+    a, b = (float(np.mean(np.asarray(x))) for x in (side.a, side.b))
+    return 2 * a * h / (2 * b + a * h)

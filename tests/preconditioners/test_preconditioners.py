@@ -1,0 +1,223 @@
+"""Preconditioners found from the model: few iterations, the same states and gradients."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import impindiff as ipd
+from helpers import relative_difference
+from impindiff.steppers import stage_residual
+
+PERIODIC, CLOSED, HELD = ipd.Periodic(), ipd.Neumann(), ipd.Dirichlet(0.3)
+WALLS = ((HELD, CLOSED), CLOSED)
+
+
+class Transport(ipd.HybridModel):
+    """Nonlinear diffusion and advection of one component."""
+
+    grid: ipd.Grid
+    k: jax.Array
+    speed: float = 0.0
+    scheme: str = eqx.field(static=True, default="upwind")
+
+    def tendency(self, t, u, latent):
+        D = self.k * (1 + 0.2 * u**2)
+        velocity = [self.speed] * self.grid.ndim
+        carried = ipd.advection(u, velocity, self.grid, self.scheme)
+        return ipd.diffusion(u, D, self.grid) + carried
+
+
+def square(cells, boundary=WALLS):
+    return ipd.Grid((0.0, 0.0), (1.0, 1.0), cells, boundary)
+
+
+def bump(grid):
+    x = grid.centers
+    return jnp.exp(-sum((x_i - 0.4) ** 2 for x_i in x) / 0.05)
+
+
+def run(model, u0, preconditioner, stepper: type = ipd.CrankNicolson, **gradient):
+    """Final state, Krylov and Newton iterations, gradient in k."""
+
+    def loss(k):
+        moved = eqx.tree_at(lambda m: m.k, model, k)
+        result = ipd.rollout(
+            moved,
+            u0,
+            [0.0, 0.05, 0.1],
+            stepper=stepper(
+                solver=ipd.NewtonKrylov(rtol=1e-11, preconditioner=preconditioner),
+                gradient=ipd.ImplicitAdjoint(rtol=1e-10, **gradient),
+            ),
+            throw=False,
+        )
+        last = jax.tree.map(lambda x: x[-1], result.u)
+        size = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(last))
+        return size, (last, result.stats.linear_iterations.sum(), result.stats.iterations.sum())
+
+    (_, found), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(model.k)
+    return *found, gradient
+
+
+@pytest.mark.parametrize(
+    ("grid", "speed", "preconditioner", "at_most"),
+    [
+        (square((21, 16)), 0.0, ipd.Multigrid(), 0.25),
+        (square((16, 16), (PERIODIC, PERIODIC)), 5.0, ipd.Multigrid(shape="W"), 0.25),
+        (square((24, 20)), 0.0, ipd.FastDiagonalization(), 0.35),
+        (square((24, 20)), 0.0, ipd.Jacobi(), 1.0),
+    ],
+)
+def test_fewer_iterations_and_the_same_result_and_gradient(grid, speed, preconditioner, at_most):
+    model, u0 = Transport(grid, jnp.asarray(2.0), speed), bump(grid)
+    u, many, newton, gradient = run(model, u0, None)
+    found, few, newton_too, gradient_too = run(model, u0, preconditioner)
+    assert few <= at_most * many
+    assert newton_too == newton
+    assert relative_difference(found, u) < 1e-8
+    np.testing.assert_allclose(gradient_too, gradient, rtol=1e-7)
+
+
+def test_exact_in_one_dimension_forward_and_adjoint():
+    grid = ipd.Grid((0.0,), (1.0,), (50,), ((HELD, CLOSED),))
+    model, u0 = Transport(grid, jnp.asarray(0.2), 1.0, "central"), bump(grid)
+    u, many, _, gradient = run(model, u0, None)
+    found, linear, newton, one_adjoint_iteration = run(model, u0, ipd.Multigrid(), max_iterations=1)
+    assert linear == newton
+    assert many > 10 * linear
+    assert relative_difference(found, u) < 1e-8
+    np.testing.assert_allclose(one_adjoint_iteration, gradient, rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "boundary",
+    [
+        (PERIODIC, PERIODIC),
+        (PERIODIC, CLOSED),
+        (HELD, CLOSED),
+        ((HELD, CLOSED), (ipd.Robin(1.0, 0.2), HELD)),
+    ],
+)
+def test_fast_diagonalization_is_exact_for_constant_coefficients(boundary):
+    grid = square((10, 7), boundary)
+
+    class Heat(ipd.HybridModel):
+        grid: ipd.Grid
+
+        def tendency(self, t, u, latent):
+            return ipd.diffusion(u, (0.3, 1.7), self.grid) - 0.5 * u
+
+    stage = ipd.StageEquation(Heat(grid), jnp.asarray(0.0), jnp.asarray(0.1), None, bump(grid))
+    v = jnp.asarray(np.random.default_rng(0).normal(size=grid.cells))
+
+    @jax.jit
+    def there_and_back(v):
+        _, jacobian = jax.linearize(lambda z: stage_residual(z, stage), v)
+        inverse = ipd.FastDiagonalization()(v, stage)
+        (transposed,) = jax.linear_transpose(inverse, v)(v)
+        return inverse(jacobian(v)), transposed, inverse(v)
+
+    again, transposed, once = there_and_back(v)
+    np.testing.assert_allclose(again, v, atol=1e-11)
+    np.testing.assert_allclose(transposed, once, atol=1e-12)
+
+
+def upwind_form(model):
+    return Transport(model.grid, model.k, model.speed, "upwind")
+
+
+def test_simplify_preconditions_a_limited_scheme_by_upwind():
+    grid = square((16, 16))
+    model = Transport(grid, jnp.asarray(0.5), 3.0, "van_leer")
+    upwind = ipd.Multigrid(simplify=upwind_form)
+    u, many, _, gradient = run(model, bump(grid), None)
+    found, few, _, gradient_too = run(model, bump(grid), upwind)
+    assert few < 0.5 * many
+    assert relative_difference(found, u) < 1e-8
+    np.testing.assert_allclose(gradient_too, gradient, rtol=1e-7)
+
+
+class Reacting(ipd.HybridModel):
+    """Two components that react with each other much faster than a step; one diffuses."""
+
+    grid: ipd.Grid
+    k: jax.Array
+    rate: float = 1e4
+
+    def tendency(self, t, u, latent):
+        exchange = self.rate * (u["a"] - 2 * u["b"])
+        return {"a": ipd.diffusion(u["a"], self.k, self.grid) - exchange, "b": exchange}
+
+
+def test_blocks_for_components_that_react_in_a_cell():
+    grid = square((8, 8))
+    model = Reacting(grid, jnp.asarray(1e-3))
+    u0 = {"a": bump(grid), "b": 0 * bump(grid)}
+    u, many, _, gradient = run(model, u0, ipd.Jacobi(), ipd.BackwardEuler)
+    found, few, _, gradient_too = run(model, u0, ipd.Jacobi(blocks=True), ipd.BackwardEuler)
+    assert few < many
+    assert relative_difference(found["b"], u["b"]) < 1e-8
+    np.testing.assert_allclose(gradient_too, gradient, rtol=1e-6)
+
+
+class Driven(ipd.HybridModel):
+    """A quasi-steady potential whose source is the density that it carries."""
+
+    grid: ipd.Grid
+    k: jax.Array
+
+    def mass(self):
+        return {"density": 1.0, "potential": 0.0}
+
+    def tendency(self, t, u, latent):
+        n, c = u["density"], u["potential"]
+        return {
+            "density": ipd.diffusion(n, self.k, self.grid),
+            # of the other sign than the density's: its inverse too
+            "potential": c - 10 * n - ipd.diffusion(c, 1.0, self.grid),
+        }
+
+
+@pytest.mark.parametrize("coupling", ["diagonal", "lower"])
+def test_systems_with_constraints_by_component_or_in_their_order(coupling):
+    grid = square((8, 8), (PERIODIC, CLOSED))
+    model = Driven(grid, jnp.asarray(2.0))
+    u0 = {"density": bump(grid), "potential": 0 * bump(grid)}
+    u, many, _, gradient = run(model, u0, None, ipd.BackwardEuler, max_iterations=2000)
+    found, few, _, gradient_too = run(
+        model, u0, ipd.Multigrid(coupling=coupling), ipd.BackwardEuler
+    )
+    assert few < (0.1 if coupling == "lower" else 0.2) * many
+    assert relative_difference(found["potential"], u["potential"]) < 1e-7
+    np.testing.assert_allclose(gradient_too, gradient, rtol=1e-6)
+
+
+def test_given_operators_and_components_left_alone():
+    grid = square((12, 8))
+    model = Reacting(grid, jnp.asarray(2.0), rate=1.0)
+    u0 = {"a": bump(grid), "b": 0 * bump(grid)}
+    given = ipd.Multigrid(
+        lambda z, stage: {
+            "a": ipd.Elliptic.of(stage.weight * stage.model.k, 1.0, grid),
+            "b": None,
+        }
+    )
+    u, many, _, gradient = run(model, u0, None)
+    found, few, _, gradient_too = run(model, u0, given)
+    assert few < 0.3 * many
+    assert relative_difference(found["a"], u["a"]) < 1e-8
+    np.testing.assert_allclose(gradient_too, gradient, rtol=1e-6)
+
+
+def test_what_does_not_fit_is_refused():
+    wrong = ipd.Multigrid(lambda z, stage: ipd.Elliptic.of(1.0, 1.0, square((4, 4))))
+    stage = ipd.StageEquation(
+        ipd.VectorField(lambda t, u, args: -u), jnp.asarray(0.0), jnp.asarray(0.1), None, None
+    )
+    with pytest.raises(ipd.InputError, match=r"shape \(4, 4\) is given .*\(2, 4, 4\)"):
+        wrong(jnp.ones((2, 4, 4)), stage)
+    for preconditioner in (ipd.Multigrid(), ipd.Jacobi(), ipd.FastDiagonalization()):
+        with pytest.raises(ipd.InputError, match="VectorField has no grid"):
+            preconditioner(jnp.ones((4, 4)), stage)
