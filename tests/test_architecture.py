@@ -20,6 +20,7 @@ FLOORS = {
     "rollout": 3,
     "observations": 3,
     "data": 4,
+    "advice": 4,
     "training": 4,
     "findings": 5,
     "cases": 6,

@@ -7,6 +7,7 @@ the state with implicit steps and train through their adjoint. See the README fo
 import importlib
 from typing import Any
 
+from impindiff.advice import explain
 from impindiff.errors import ImpindiffError, InputError, SolverError
 from impindiff.fields import (
     BoundedField,
@@ -127,6 +128,7 @@ __all__ = [
     "diffusion",
     "divergence",
     "estimate_memory",
+    "explain",
     "fixed_point",
     "gradient",
     "multigrid",

@@ -6,7 +6,7 @@ With F(z, args) = 0, the implicit function theorem gives dz = -(dF/dz)^{-1} (dF/
 """
 
 import abc
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -15,7 +15,8 @@ import lineax as lx
 from jaxtyping import Array, Float, PyTree
 
 from impindiff.implicit.bicgstab import BiCGStab
-from impindiff.implicit.linear import LinearMap, Preconditioner, refined_solve
+from impindiff.implicit.linear import LinearMap, LowerPrecision, Preconditioner, refined_solve
+from impindiff.implicit.precision import InPrecisions, linearised, lowered
 from impindiff.implicit.pytree import (
     result_dtype,
     rms_norm,
@@ -100,9 +101,16 @@ class _AtTheRoot(AbstractGradient):
 
     @abc.abstractmethod
     def apply_inverse(
-        self, linear_map: LinearMap, b: PyTree, preconditioner: LinearMap | None
+        self,
+        linear_map: LinearMap,
+        b: PyTree,
+        preconditioner: LinearMap | None,
+        lower: LowerPrecision | None,
     ) -> tuple[PyTree, Float[Array, ""]]:
-        """(B b, ||b - A B b|| / ||b||) for A = `linear_map`, dF/dz or its transpose."""
+        """(B b, ||b - A B b|| / ||b||) for A = `linear_map`, dF/dz or its transpose.
+
+        With `lower`, A in a lower precision, the preconditioner is in that precision too.
+        """
 
 
 class ImplicitAdjoint(_AtTheRoot):
@@ -120,8 +128,11 @@ class ImplicitAdjoint(_AtTheRoot):
     - `linear_solver`: a Lineax solver for the adjoint; default the same kind as the forward one.
     - `preconditioner`: as in `NewtonKrylov`, approximating the inverse of dF/dz; its transpose is
       taken here. Default: the solver's own.
+    - `first_guess`: "zero", or "cotangent", dL/dz itself, which is taken where it leaves a smaller
+      residual. Of a short time step it is near the solution, and near the last step's adjoint.
 
-    An adjoint solve that does not reach `rtol` gives NaN, never a silently wrong gradient.
+    The Krylov method works in the forward solver's `krylov_precision`. An adjoint solve that does
+    not reach `rtol` gives NaN, never a silently wrong gradient.
     Pass a scalar `probe` to `root` to learn the relative residual: it is returned as the
     "gradient" with respect to the probe.
 
@@ -133,6 +144,7 @@ class ImplicitAdjoint(_AtTheRoot):
     max_iterations: int = 200
     linear_solver: lx.AbstractLinearSolver | None = None
     preconditioner: Preconditioner | None = None
+    first_guess: Literal["zero", "cotangent"] = "zero"
 
     def completed(self, solver: AbstractRootSolver) -> "ImplicitAdjoint":
         """See `_AtTheRoot.completed`."""
@@ -152,16 +164,24 @@ class ImplicitAdjoint(_AtTheRoot):
             max_iterations=self.max_iterations,
             linear_solver=linear_solver,
             preconditioner=preconditioner,
+            first_guess=self.first_guess,
         )
 
     def apply_inverse(
-        self, linear_map: LinearMap, b: PyTree, preconditioner: LinearMap | None
+        self,
+        linear_map: LinearMap,
+        b: PyTree,
+        preconditioner: LinearMap | None,
+        lower: LowerPrecision | None,
     ) -> tuple[PyTree, Float[Array, ""]]:
         """See `_AtTheRoot.apply_inverse`; NaN where the solve fails."""
         eps = float(jnp.finfo(result_dtype(b)).eps)
         rtol = max(1e-8, 50 * eps) if self.rtol is None else self.rtol
         linear_solver = self.linear_solver or BiCGStab()
-        solution = refined_solve(linear_map, b, linear_solver, rtol, preconditioner)
+        start = b if self.first_guess == "cotangent" else None
+        solution = refined_solve(
+            linear_map, b, linear_solver, rtol, preconditioner, lower=lower, start=start
+        )
         nan = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), solution.value)
         return tree_where(solution.converged, solution.value, nan), solution.residual
 
@@ -196,9 +216,14 @@ class JacobianFree(_AtTheRoot):
         return JacobianFree(terms=self.terms, preconditioner=preconditioner)
 
     def apply_inverse(
-        self, linear_map: LinearMap, b: PyTree, preconditioner: LinearMap | None
+        self,
+        linear_map: LinearMap,
+        b: PyTree,
+        preconditioner: LinearMap | None,
+        lower: LowerPrecision | None,
     ) -> tuple[PyTree, Float[Array, ""]]:
-        """See `_AtTheRoot.apply_inverse`."""
+        """See `_AtTheRoot.apply_inverse`; no solve is done, in whichever precision."""
+        del lower
         precondition = preconditioner or (lambda v: v)
 
         def add_term(_, carry):
@@ -239,9 +264,6 @@ def _root_of_jvp(primals, tangents, *, rule: ImplicitAdjoint | JacobianFree):
         _, out = eqx.filter_jvp(of_parameters, (primal,), (tangent,))
         return jax.tree.map(lambda leaf, dot: jnp.zeros_like(leaf) if dot is None else -dot, z, out)
 
-    def function(z):
-        return residual(z, args)
-
     # Unknown and right-hand side carry one scalar more, which the system leaves alone. In the
     # transposed solve it is free to bring the relative residual out, as the cotangent of `probe`.
     scalar = jnp.zeros((), result_dtype(z))
@@ -254,27 +276,25 @@ def _root_of_jvp(primals, tangents, *, rule: ImplicitAdjoint | JacobianFree):
 
     def matvec(augmented):
         v, extra = one_unit(augmented)
-        return one_unit((jax.jvp(function, (z,), (v,))[1], extra))
-
-    def solve_with(linear_map, b, transpose_preconditioner):
-        inverse = None
-        if rule.preconditioner is not None:
-            inverse = rule.preconditioner(z, args)
-            if transpose_preconditioner:
-                transposed = jax.linear_transpose(inverse, z)
-                inverse = lambda v: transposed(v)[0]  # noqa: E731
-        return rule.apply_inverse(linear_map, b, inverse)
+        return one_unit((jax.jvp(lambda z: residual(z, args), (z,), (v,))[1], extra))
 
     # Both solves linearise F once and iterate on that, instead of on `matvec`, which would
     # evaluate F's nonlinear parts anew in every product.
+    def solve_with(b, *, transpose):
+        lower = None
+        linear_map, inverse = linearised(
+            residual, z, args, rule.preconditioner, transpose=transpose
+        )
+        if isinstance(residual, InPrecisions) and isinstance(rule, ImplicitAdjoint):
+            lower, inverse = lowered(residual, z, args, rule.preconditioner, transpose=transpose)
+        return rule.apply_inverse(linear_map, b, inverse, lower)
+
     def solve(_, augmented):
-        _, jacobian = jax.linearize(function, z)
-        value, _ = solve_with(jacobian, augmented[0], transpose_preconditioner=False)
+        value, _ = solve_with(augmented[0], transpose=False)
         return value, augmented[1]
 
     def transposed_solve(_, augmented):
-        _, pullback = jax.vjp(function, z)
-        return solve_with(lambda w: pullback(w)[0], augmented[0], transpose_preconditioner=True)
+        return solve_with(augmented[0], transpose=True)
 
     z_dot, _ = jax.lax.custom_linear_solve(matvec, b, solve, transposed_solve)
     return z, z_dot

@@ -8,6 +8,7 @@ by the true residual, evaluated anew after each update.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -18,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from impindiff.implicit.affine import is_affine
 from impindiff.implicit.bicgstab import BiCGStab
 from impindiff.implicit.linear import Preconditioner, krylov_solve
+from impindiff.implicit.precision import InPrecisions, lowered
 from impindiff.implicit.pytree import (
     all_finite,
     axpy,
@@ -67,6 +69,10 @@ class NewtonKrylov(AbstractRootSolver):
       `max_steps` is kept; its tolerances are replaced by those each iteration needs.
     - `preconditioner`: `preconditioner(z, args)` returns a linear map v -> M v with M close to
       (dF/dz)^{-1}; the adjoint solve uses its transpose.
+    - `krylov_precision`: "float32" has the linear solves of a float64 problem, forward and adjoint,
+      and their preconditioners done in float32: half the memory traffic. Residuals and tolerances
+      stay in float64; what a solve in float32 leaves, the next Newton iteration (or refinement of
+      the adjoint) takes up, so that linear problems take two or three. Not under `Unrolled`.
     - `damping`: the step length s_k tried first, in (0, 1].
     - `line_search`: shorten steps until ||F|| decreases (Armijo's condition, lengths from a
       quadratic model of ||F||^2); costs nothing where the first length is taken. Under `Unrolled`
@@ -86,6 +92,7 @@ class NewtonKrylov(AbstractRootSolver):
     preconditioner: Preconditioner | None = None
     damping: float = 1.0
     line_search: bool = True
+    krylov_precision: Literal["float32"] | None = None
 
     def solve(
         self,
@@ -121,15 +128,15 @@ class NewtonKrylov(AbstractRootSolver):
             else:
                 ratio = jnp.where(first, 1.0, size / it.previous_size)
                 forcing = jnp.maximum(exact, jnp.minimum(_EW_MAX, _EW_GAMMA * ratio**2))
-            inverse = None if self.preconditioner is None else self.preconditioner(it.z, args)
-            update, steps, solved = krylov_solve(
-                jacobian,
-                value,
-                self.linear_solver,
-                jnp.minimum(forcing, 0.5),
-                inverse,
-                unrolled=unrolled,
-            )
+            forcing = jnp.minimum(forcing, 0.5)
+            if isinstance(residual, InPrecisions) and not unrolled:
+                lower, inverse = lowered(residual, it.z, args, self.preconditioner)
+                update, steps, solved = lower.solve(value, self.linear_solver, forcing, inverse)
+            else:
+                inverse = None if self.preconditioner is None else self.preconditioner(it.z, args)
+                update, steps, solved = krylov_solve(
+                    jacobian, value, self.linear_solver, forcing, inverse, unrolled=unrolled
+                )
             # an update with a NaN (breakdown) is not taken: the state stays what it was
             usable = all_finite(update)
             update = tree_where(usable, update, jax.tree.map(jnp.zeros_like, update))

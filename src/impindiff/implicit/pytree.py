@@ -2,8 +2,10 @@
 
 import functools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Inexact, Int, PyTree
 
 from impindiff.errors import InputError
@@ -66,6 +68,21 @@ def tree_where(condition: Bool[Array, ""], a: PyTree, b: PyTree) -> PyTree:
 def result_dtype(tree: PyTree[Inexact[Array, "..."]]) -> jnp.dtype:
     """The precision in which scalars that belong to `tree` are kept."""
     return jnp.result_type(*(leaf.dtype for leaf in jax.tree.leaves(tree)))
+
+
+def tree_cast(tree: PyTree, dtype: DTypeLike) -> PyTree:
+    """The tree with its floating-point arrays in that precision; all else as it is."""
+
+    def cast(leaf):
+        floating = eqx.is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating)
+        return jnp.asarray(leaf, dtype) if floating else leaf
+
+    return jax.tree.map(cast, tree)
+
+
+def tree_cast_like(tree: PyTree[Array], like: PyTree[Array]) -> PyTree[Array]:
+    """Each leaf in the precision of its counterpart."""
+    return jax.tree.map(lambda leaf, other: jnp.asarray(leaf, other.dtype), tree, like)
 
 
 def require_floating(tree: PyTree[Array], name: str) -> None:

@@ -14,7 +14,8 @@ from impindiff.implicit.anderson import Anderson
 from impindiff.implicit.gradient import AbstractGradient, ImplicitAdjoint
 from impindiff.implicit.newton_krylov import NewtonKrylov
 from impindiff.implicit.optimistix_solver import adapted
-from impindiff.implicit.pytree import require_floating, tree_subtract
+from impindiff.implicit.precision import InPrecisions
+from impindiff.implicit.pytree import require_floating, result_dtype, tree_subtract
 from impindiff.implicit.solver import AbstractRootSolver, Residual
 from impindiff.implicit.status import Status
 
@@ -65,6 +66,9 @@ def root(
         eqx.filter_eval_shape(converted, z0, args),
         "residual(z0, args)",
     )
+    lower = getattr(solver, "krylov_precision", None)
+    if lower is not None and jnp.dtype(lower) != result_dtype(z0):
+        converted = InPrecisions.of(residual, converted, z0, args, lower)
     if guess is not None:
         guess = jax.tree.map(jnp.asarray, guess)
         _check_like(jax.eval_shape(lambda: z0), jax.eval_shape(lambda: guess), "guess")

@@ -1,0 +1,246 @@
+"""`explain`: the equation of a step in numbers, the preconditioners tried on it, and a choice."""
+
+import dataclasses
+import html
+import statistics
+import time
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from impindiff.advice.component import Component, describe
+from impindiff.advice.stage import first_stage, one_sample
+from impindiff.errors import InputError
+from impindiff.implicit import BiCGStab, NewtonKrylov
+from impindiff.implicit.linear import Preconditioner, refined_solve
+from impindiff.implicit.precision import linearised
+from impindiff.implicit.pytree import rms_norm
+from impindiff.preconditioners import FastDiagonalization, Jacobi, Multigrid
+from impindiff.steppers import (
+    AbstractStepper,
+    HybridModel,
+    ImplicitStepper,
+    StageEquation,
+    stage_residual,
+)
+
+_REPEATS = 3
+# A choice has to be this much faster than a simpler one.
+_WORTH_IT = 0.9
+# Where no step is given: so many times the largest of an explicit method.
+_EXPLICIT_STEPS = 100.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A preconditioner, and what the step's linear solve costs with it.
+
+    `iterations` (and `adjoint`, of the transposed solve) are None where the solve failed;
+    `seconds`, of the forward solve with all that the preconditioner needs, is a median.
+    """
+
+    name: str
+    preconditioner: Preconditioner | None
+    iterations: int | None
+    adjoint: int | None
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """What `explain` found; printed, it is a page.
+
+    - `components`: the matrix of each component of the state, in numbers.
+    - `candidates`: what was tried.
+    - `choice`: the candidate taken.
+    - `stepper`: the given one with that preconditioner.
+    """
+
+    title: str
+    components: tuple[Component, ...]
+    candidates: tuple[Candidate, ...]
+    choice: Candidate
+    why: str
+    stepper: ImplicitStepper
+
+    def __str__(self) -> str:
+        """The page."""
+        lines = [self.title]
+        for component in self.components:
+            lines += component.lines()
+        lines.append(f"{'preconditioner':<32}{'iterations':>11}{'adjoint':>9}{'seconds':>10}")
+        for c in self.candidates:
+            counts = ["failed" if n is None else str(n) for n in (c.iterations, c.adjoint)]
+            mark = "  <- taken" if c is self.choice else ""
+            lines.append(f"{c.name:<32}{counts[0]:>11}{counts[1]:>9}{c.seconds:>10.2g}{mark}")
+        return "\n".join([*lines, self.why])
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+
+def explain(
+    stepper: AbstractStepper,
+    model: HybridModel,
+    u0: PyTree | None = None,
+    dt: float | None = None,
+    *,
+    t: float = 0.0,
+) -> Explanation:
+    """Look at the linear system of a step, try the preconditioners on it, and choose one.
+
+        found = ipd.explain(ipd.CrankNicolson(), model, u0, dt=0.01)
+        print(found)
+        result = ipd.rollout(model, u0, times, stepper=found.stepper)
+
+    The system is that of the first Newton iteration of the first stage of the step from (t, u0).
+    Each candidate solves it, forward and transposed, to the solver's tolerance, and is timed, here
+    and now: on another machine, or with another dt, the choice may be another. The fastest is
+    taken, a simpler one if it is nearly as fast.
+
+    **Arguments**
+
+    - `stepper`: an implicit one, with `NewtonKrylov` as its solver.
+    - `model`: with a `grid`.
+    - `u0`: the state; of a batch the first sample is looked at. Default: one field of zeros.
+    - `dt`: the step, in the model's unit of time. Default: 100 times the largest that forward Euler
+      could take.
+    - `t`: its time.
+
+    Raises `InputError` for an explicit stepper, a solver that takes no preconditioner, and a model
+    without grid.
+    """
+    u = one_sample(model, u0)
+    now = jnp.asarray(t, jnp.result_type(float))
+    if dt is None:
+        unit = first_stage(stepper, model, u, now, jnp.ones_like(now))
+        step = _EXPLICIT_STEPS * largest_explicit_step(u, unit)
+    else:
+        step = dt
+    stage = first_stage(stepper, model, u, now, jnp.asarray(step, now.dtype))
+    assert isinstance(stepper, ImplicitStepper)
+    solver = stepper.solver
+    if not isinstance(solver, NewtonKrylov):
+        raise InputError(
+            f"explain: {type(solver).__name__} takes no preconditioner; expected NewtonKrylov"
+        )
+    components = describe(u, stage)
+    candidates = tuple(
+        _tried(name, preconditioner, solver, u, stage)
+        for name, preconditioner in _candidates(len(components), solver.preconditioner)
+    )
+    choice = _chosen(candidates)
+    title = (
+        f"{type(stepper).__name__} on {type(model).__name__}, one step of {float(step):.3g} from "
+        f"t = {t:g}" + ("" if dt else " (no dt given: 100 times forward Euler's largest)")
+    )
+    better = eqx.tree_at(
+        lambda s: s.solver.preconditioner,
+        stepper,
+        choice.preconditioner,
+        is_leaf=lambda x: x is None,
+    )
+    why = _reason(choice, candidates, components)
+    return Explanation(title, components, candidates, choice, why, better)
+
+
+def largest_explicit_step(u: PyTree, stage: StageEquation) -> float:
+    """1 / max A_ii of the tendency's own matrix A = -df/dz, from a stage of a step of 1."""
+    rates = [c.largest_rate / float(stage.weight) for c in describe(u, stage)]
+    fastest = max(rates, default=0.0)
+    return 1.0 / fastest if fastest > 0 else 1.0
+
+
+def _candidates(
+    components: int, own: Preconditioner | None
+) -> list[tuple[str, Preconditioner | None]]:
+    several = components > 1
+    found: list[tuple[str, Preconditioner | None]] = [
+        ("none", None),
+        ("Jacobi(blocks=True)" if several else "Jacobi()", Jacobi(blocks=several)),
+        ("FastDiagonalization()", FastDiagonalization()),
+        ("Multigrid()", Multigrid()),
+    ]
+    if several:
+        found.append(("Multigrid(coupling='lower')", Multigrid(coupling="lower")))
+    known = (type(None), Jacobi, FastDiagonalization, Multigrid)
+    if own is not None and not isinstance(own, known):
+        found.append((f"the solver's own, {type(own).__name__}", own))
+    return found
+
+
+def _tried(
+    name: str,
+    preconditioner: Preconditioner | None,
+    solver: NewtonKrylov,
+    u: PyTree,
+    stage: StageEquation,
+) -> Candidate:
+    rtol = 1e-8 if solver.rtol is None else solver.rtol
+    # one's own number of Krylov steps says what one would wait for
+    krylov = solver.linear_solver if isinstance(solver.linear_solver, BiCGStab) else BiCGStab()
+    b = stage_residual(u, stage)
+    if not float(rms_norm(b)) > 0:
+        rng = np.random.default_rng(0)
+        b = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), b)
+
+    def solve(transpose: bool):
+        @eqx.filter_jit
+        def run(u, stage, b):
+            matvec, inverse = linearised(
+                stage_residual, u, stage, preconditioner, transpose=transpose
+            )
+            found = refined_solve(matvec, b, krylov, rtol, inverse)
+            return found.iterations, found.converged
+
+        return run
+
+    def counted(transpose: bool) -> tuple[int | None, float]:
+        run = solve(transpose)
+        iterations, converged = run(u, stage, b)
+        taken = []
+        for _ in range(_REPEATS):
+            start = time.perf_counter()
+            jax.block_until_ready(run(u, stage, b))
+            taken.append(time.perf_counter() - start)
+        return int(iterations) if converged else None, statistics.median(taken)
+
+    iterations, seconds = counted(False)
+    adjoint, _ = counted(True)
+    return Candidate(name, preconditioner, iterations, adjoint, seconds)
+
+
+def _chosen(candidates: tuple[Candidate, ...]) -> Candidate:
+    solved = [c for c in candidates if c.iterations is not None and c.adjoint is not None]
+    best = (solved or list(candidates))[0]
+    for candidate in solved[1:]:
+        if candidate.seconds < _WORTH_IT * best.seconds:
+            best = candidate
+    return best
+
+
+def _reason(
+    choice: Candidate, candidates: tuple[Candidate, ...], components: tuple[Component, ...]
+) -> str:
+    if choice.iterations is None or choice.adjoint is None:
+        return (
+            "None of them solves this system: a smaller dt, or a preconditioner of your own (see "
+            "NewtonKrylov), made perhaps for a simpler model (`simplify`)."
+        )
+    plain = candidates[0]
+    stiffest = max((c.exchange for c in components), default=0.0)
+    if choice is plain:
+        return (
+            f"Without: a cell exchanges {stiffest:.2g} of its content a step with a neighbour, and "
+            f"{plain.iterations} iterations cost less than a preconditioner that saves them. It is "
+            "needed once dt, or the number of cells, is larger."
+        )
+    if plain.iterations is None:
+        return f"{choice.name}: without a preconditioner the solve fails."
+    return (
+        f"{choice.name}: {plain.seconds / choice.seconds:.1f} x faster than without, where a cell "
+        f"exchanges {stiffest:.2g} of its content a step with a neighbour."
+    )
