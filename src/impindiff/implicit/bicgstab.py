@@ -20,7 +20,12 @@ from impindiff.implicit.unrolled import bounded_loop
 
 
 def _dot(a: PyTree, b: PyTree) -> Float[Array, ""]:
-    return jax.tree.reduce(jnp.add, jax.tree.map(jnp.vdot, a, b))
+    def of_leaf(x: Array, y: Array) -> Array:
+        # over all axes as they are: flattened, a field spread over devices would be gathered
+        axes = tuple(range(x.ndim))
+        return jax.lax.dot_general(x, y, ((axes, axes), ((), ())))
+
+    return jax.tree.reduce(jnp.add, jax.tree.map(of_leaf, a, b))
 
 
 def _ratio(a: Float[Array, ""], b: Float[Array, ""]) -> Float[Array, ""]:

@@ -1,0 +1,42 @@
+"""What a compiled program sends between devices."""
+
+import re
+from typing import Any, NamedTuple
+
+_KINDS = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter|collective-broadcast"
+_CALL = re.compile(rf"= (.+?) ({_KINDS})(?:-start)?\(")
+_ARRAY = re.compile(r"\b([a-z]+)(\d+)?\[([\d,]*)\]")
+
+
+class Collective(NamedTuple):
+    """An exchange: its kind, the entries of the largest array in it, and where it stands so often.
+
+    How often it is run is another matter: most stand in loops.
+    """
+
+    kind: str
+    entries: int
+    places: int
+
+
+def collectives(compiled: Any) -> list[Collective]:
+    """The exchanges of `jax.jit(f).lower(...).compile()`, largest first.
+
+    Halo exchanges are `collective-permute` of layers; sums over devices `all-reduce`. An
+    `all-gather` or `all-to-all` of as many entries as a device's part of a field would mean that
+    the field travels.
+    """
+    found: dict[tuple[str, int], int] = {}
+    for result, kind in _CALL.findall(compiled.as_text()):
+        sizes = [_entries(dimensions) for _, _, dimensions in _ARRAY.findall(result)]
+        key = (kind, max(sizes, default=1))
+        found[key] = found.get(key, 0) + 1
+    listed = [Collective(kind, entries, places) for (kind, entries), places in found.items()]
+    return sorted(listed, key=lambda c: (-c.entries, c.kind))
+
+
+def _entries(dimensions: str) -> int:
+    size = 1
+    for n in filter(None, dimensions.split(",")):
+        size *= int(n)
+    return size

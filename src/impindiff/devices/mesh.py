@@ -1,0 +1,125 @@
+"""Placement of a batch, and of the cells of a grid, on devices: JAX's own sharding, with names."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+
+from impindiff.errors import InputError
+from impindiff.grid import Grid
+
+_BATCH, _SPACE = "batch", ("x", "y", "z")
+
+
+class Mesh:
+    """Devices in a grid: some share out a batch, some the cells along an axis of space.
+
+        mesh = ipd.Mesh(batch=2, x=4)  # eight devices
+        with mesh:
+            u0 = mesh.place(u0, grid)  # (samples, *cells)
+            model = mesh.replicate(model)
+            value, gradient = jax.jit(jax.value_and_grad(loss))(model, u0)
+
+    Nothing else changes: the compiler splits every program by where its inputs are. Samples do not
+    talk to each other; along an axis of space neighbouring devices exchange the layer of cells at
+    their common face in each product with an operator or its transpose, and dot products and norms
+    are summed over all. The `with` block is needed while programs are traced: operators then take
+    the form that moves layers only. Loss and gradient are those of one device to the tolerance of
+    the solves, the order of summation being another.
+
+    - `batch`, `x`, `y`, `z`: numbers of devices; what is left out is 1.
+    - `devices`: which; by default the first of all, those of other processes included.
+
+    Raises `InputError` for more devices than there are.
+    """
+
+    def __init__(
+        self,
+        *,
+        batch: int = 1,
+        x: int = 1,
+        y: int = 1,
+        z: int = 1,
+        devices: Sequence[jax.Device] | None = None,
+    ):
+        self.shape = {_BATCH: batch, "x": x, "y": y, "z": z}
+        given = jax.devices() if devices is None else list(devices)
+        count = math.prod(self.shape.values())
+        if min(self.shape.values()) < 1 or count > len(given):
+            asked = ", ".join(f"{name}={n}" for name, n in self.shape.items() if n != 1)
+            raise InputError(
+                f"Mesh: {asked or 'batch=1'} needs {count} devices, there are {len(given)}; give "
+                "fewer, or on a CPU set XLA_FLAGS=--xla_force_host_platform_device_count=N "
+                "(the command: --devices N)"
+            )
+        self.jax_mesh = jax.sharding.Mesh(
+            np.asarray(given[:count]).reshape(tuple(self.shape.values())),
+            tuple(self.shape),
+            axis_types=(AxisType.Auto,) * 4,
+        )
+        self._entered: list[Any] = []
+
+    def __enter__(self) -> "Mesh":
+        context = jax.set_mesh(self.jax_mesh)
+        context.__enter__()
+        self._entered.append(context)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._entered.pop().__exit__(*error)
+
+    def sharding(self, shape: tuple[int, ...], grid: Grid) -> NamedSharding:
+        """How an array is placed: by cells if its trailing axes are the grid's, else whole.
+
+        The axis before the cells is the batch's, if there is one and it can be shared out evenly;
+        further leading axes are not.
+
+        Raises `InputError` for a number of cells that cannot be shared out evenly.
+        """
+        leading = len(shape) - grid.ndim
+        if leading < 0 or shape[leading:] != grid.cells:
+            return NamedSharding(self.jax_mesh, PartitionSpec())
+        names: list[str | None] = [None] * leading
+        if leading and shape[leading - 1] % self.shape[_BATCH] == 0:
+            names[leading - 1] = _BATCH
+        for name, n in zip(_SPACE, grid.cells, strict=False):
+            if n % self.shape[name]:
+                raise InputError(
+                    f"Mesh: {n} cells along {name} cannot be shared out evenly over "
+                    f"{self.shape[name]} devices; take a number that divides them"
+                )
+            names.append(name)
+        return NamedSharding(self.jax_mesh, PartitionSpec(*names))
+
+    def place(self, tree: PyTree[Any], grid: Grid) -> PyTree[Any]:
+        """Fields, (*batch, *cells), on the devices; other arrays of the tree on each of them.
+
+        Of every array the part that belongs on a process's own devices is asked for by slices, and
+        no more: what reads a file when it is indexed is read in part by each.
+        """
+
+        def put(leaf: Any) -> Any:
+            if not hasattr(leaf, "shape"):
+                return leaf
+            where = self.sharding(tuple(leaf.shape), grid)
+            if isinstance(leaf, jax.core.Tracer):
+                return jax.lax.with_sharding_constraint(leaf, where)
+            return jax.make_array_from_callback(
+                tuple(leaf.shape), where, lambda index: np.asarray(leaf[index])
+            )
+
+        return jax.tree.map(put, tree)
+
+    def replicate(self, tree: PyTree[Any]) -> PyTree[Any]:
+        """All arrays of the tree on every device, such as a model's parameters."""
+        whole = NamedSharding(self.jax_mesh, PartitionSpec())
+        return jax.tree.map(lambda x: jax.device_put(x, whole) if eqx.is_array(x) else x, tree)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={n}" for name, n in self.shape.items() if n != 1)
+        return f"Mesh({shown})"
