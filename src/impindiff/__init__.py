@@ -8,6 +8,7 @@ import importlib
 from typing import Any
 
 from impindiff.advice import explain
+from impindiff.devices import Mesh, collectives, distributed
 from impindiff.errors import ImpindiffError, InputError, SolverError
 from impindiff.fields import (
     BoundedField,
@@ -99,6 +100,7 @@ __all__ = [
     "KenCarp3",
     "KenCarp4",
     "MemoryEstimate",
+    "Mesh",
     "MonotoneClosure",
     "Multigrid",
     "Neumann",
@@ -124,8 +126,10 @@ __all__ = [
     "VectorField",
     "advection",
     "advection_diffusion",
+    "collectives",
     "convection",
     "diffusion",
+    "distributed",
     "divergence",
     "estimate_memory",
     "explain",

@@ -61,10 +61,17 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="continue the run in the folder, to the bit")
     ] = False,
+    devices: Annotated[
+        str,
+        typer.Option(
+            metavar="N|AXES", help="train on N devices along x, or as in batch=2,x=4 (default: 1)"
+        ),
+    ] = "1",
 ) -> None:
     """Make or read data, train, forecast, and write metrics and figures."""
     from impindiff import run_directory
     from impindiff.cases import get_case, load_configuration
+    from impindiff.devices import mesh_of
     from impindiff.errors import InputError
     from impindiff.problem import load_problem
     from impindiff.problem_workflow import run_problem
@@ -98,8 +105,9 @@ def run(
             settings = load_configuration(chosen.settings, config or [], overrides or [])
         job = partial(run_case, chosen)
     try:
+        mesh = mesh_of(devices)
         with training_progress(_out, settings.training.steps) as show:
-            metrics = job(settings, folder, resume=resume, say=_say, show=show)
+            metrics = job(settings, folder, resume=resume, mesh=mesh, say=_say, show=show)
     except KeyboardInterrupt:
         _error.print(
             f"interrupted; continue with: impindiff run {case} --out {folder} --resume",
@@ -302,6 +310,26 @@ def write_report(
     from impindiff import pages
 
     _out.print(str(pages.write_report(folder, out)), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command("launch", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def launch_processes(
+    context: typer.Context,
+    processes: Annotated[
+        int, typer.Option(metavar="N", min=1, help="how many processes on this machine")
+    ],
+) -> None:
+    """Run a Python script in several processes that work on one problem: launch ... SCRIPT.py.
+
+    The script calls impindiff.distributed() first.
+    """
+    from impindiff.errors import InputError
+    from impindiff.launch import launch
+
+    if not context.args or not Path(context.args[0]).is_file():
+        given = context.args[0] if context.args else "nothing"
+        raise InputError(f"launch: expected a Python script that is there, got {given}")
+    launch(processes, context.args)
 
 
 def _say(line: str) -> None:

@@ -14,6 +14,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from impindiff import run_directory
+from impindiff.devices import Mesh
 from impindiff.errors import InputError, SolverError
 from impindiff.observations import forecast_dataset, provenance, require_writable, written_whole
 from impindiff.observations.scattered import PointTable
@@ -37,6 +38,7 @@ def run_problem(
     folder: Path,
     *,
     resume: bool = False,
+    mesh: Mesh | None = None,
     say: Callable[[str], None] = lambda line: None,
     show: Callable[[Progress], None] = lambda progress: None,
 ) -> dict[str, Any]:
@@ -67,6 +69,7 @@ def run_problem(
         store=store,
         evaluate=None if judged is None else _off_by(problem, settings, found, judged),
         resume=resume,
+        mesh=mesh,
         say=say,
         show=show,
     )

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from impindiff import run_directory
 from impindiff.cases import Case, Data
 from impindiff.cases.settings import CaseSettings, RunSettings
+from impindiff.devices import Mesh, on_one_device
 from impindiff.errors import InputError
 from impindiff.observations import Trajectories, relative_l1_percent
 from impindiff.run_metrics import as_floats
@@ -133,6 +134,7 @@ def train(
     store: Callable[[Path], None],
     evaluate: Callable[[Any], float | None] | None,
     resume: bool,
+    mesh: Mesh | None,
     say: Callable[[str], None],
     show: Callable[[Progress], None],
 ) -> Trained:
@@ -141,6 +143,7 @@ def train(
     - `results_size`: bytes that the run will write beside training states.
     - `store`: writes into the folder what else there is to keep, before training starts.
     - `evaluate`: the held-out error of a model in percent, for the log.
+    - `mesh`: the devices to train on; None: one.
 
     Raises `InputError` before anything is written if settings do not fit the model, and for a
     folder that cannot be written to or has too little room.
@@ -149,6 +152,8 @@ def train(
     plan = plan_training(case, settings, data)
     optimizer, compiled = plan.optimizer, None
     with contextlib.ExitStack() as stack:
+        if mesh is not None:
+            stack.enter_context(mesh)
         log = stack.enter_context(TensorBoard(folder)) if training.tensorboard else _nothing
         room = room_for_training(plan.models[0], plan.loss, optimizer, **plan.options)
         # each start has its states
@@ -198,6 +203,12 @@ def train(
             choices["restarts"] = {"losses": list(starts.losses), "chosen": starts.chosen}
         else:
             fitted = fit(plan.models[0], plan.loss, optimizer, folder, **options)
+    if mesh is not None:
+        fitted = dataclasses.replace(
+            fitted,
+            model=on_one_device(fitted.model),
+            linearization=on_one_device(fitted.linearization),
+        )
     if fitted.stopped_early:
         say(f"training ended early, after {fitted.steps} steps: {training.patience} without gain")
     if fitted.member_losses is not None:

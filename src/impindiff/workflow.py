@@ -15,6 +15,7 @@ from impindiff import report, run_directory
 from impindiff.cases import Case, Data
 from impindiff.cases.configuration import merged
 from impindiff.cases.settings import CaseSettings
+from impindiff.devices import Mesh
 from impindiff.ensembles import EnsembleCase, as_configured
 from impindiff.errors import InputError, SolverError
 from impindiff.observations import (
@@ -56,11 +57,13 @@ def run_case(
     folder: Path,
     *,
     resume: bool = False,
+    mesh: Mesh | None = None,
     say: Callable[[str], None] = lambda line: None,
     show: Callable[[Progress], None] = lambda progress: None,
 ) -> dict[str, Any]:
     """Run a case from data to figures in `folder`; returns the metrics that it also writes.
 
+    - `mesh`: the devices to train on; None: one.
     - `say`: told what happens, a line at a time.
     - `show`: told about each training step.
 
@@ -81,6 +84,7 @@ def run_case(
         store=lambda folder: _store_reference(data, settings, folder),
         evaluate=held_out_error(case, settings, data) if data.held_out else None,
         resume=resume,
+        mesh=mesh,
         say=say,
         show=show,
     )

@@ -7,6 +7,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
+from jax.core import Tracer
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
@@ -14,6 +15,18 @@ from impindiff.errors import InputError
 from impindiff.grid import Grid
 
 _BATCH, _SPACE = "batch", ("x", "y", "z")
+_ACTIVE: list["Mesh"] = []
+
+
+def active_mesh() -> "Mesh | None":
+    """That of the innermost `with` block, if there is one."""
+    return _ACTIVE[-1] if _ACTIVE else None
+
+
+def on_one_device(tree: PyTree[Any]) -> PyTree[Any]:
+    """Arrays that every device has, on the first of them alone."""
+    first = jax.devices()[0]
+    return jax.tree.map(lambda x: jax.device_put(x, first) if eqx.is_array(x) else x, tree)
 
 
 class Mesh:
@@ -25,7 +38,8 @@ class Mesh:
             model = mesh.replicate(model)
             value, gradient = jax.jit(jax.value_and_grad(loss))(model, u0)
 
-    Nothing else changes: the compiler splits every program by where its inputs are. Samples do not
+    `fit` places what it trains, and the data, by itself inside the block. Nothing else changes: the
+    compiler splits every program by where its inputs are. Samples do not
     talk to each other; along an axis of space neighbouring devices exchange the layer of cells at
     their common face in each product with an operator or its transpose, and dot products and norms
     are summed over all. The `with` block is needed while programs are traced: operators then take
@@ -45,17 +59,16 @@ class Mesh:
         x: int = 1,
         y: int = 1,
         z: int = 1,
-        devices: Sequence[jax.Device] | None = None,
+        devices: Sequence[Any] | None = None,
     ):
         self.shape = {_BATCH: batch, "x": x, "y": y, "z": z}
         given = jax.devices() if devices is None else list(devices)
         count = math.prod(self.shape.values())
         if min(self.shape.values()) < 1 or count > len(given):
-            asked = ", ".join(f"{name}={n}" for name, n in self.shape.items() if n != 1)
             raise InputError(
-                f"Mesh: {asked or 'batch=1'} needs {count} devices, there are {len(given)}; give "
-                "fewer, or on a CPU set XLA_FLAGS=--xla_force_host_platform_device_count=N "
-                "(the command: --devices N)"
+                f"{self!r} needs {count} devices, there are {len(given)}; give 1 or more an axis "
+                "and not more in all, or on a CPU set jax.config.update('jax_num_cpu_devices', N) "
+                "first (the command: --devices N)"
             )
         self.jax_mesh = jax.sharding.Mesh(
             np.asarray(given[:count]).reshape(tuple(self.shape.values())),
@@ -68,9 +81,11 @@ class Mesh:
         context = jax.set_mesh(self.jax_mesh)
         context.__enter__()
         self._entered.append(context)
+        _ACTIVE.append(self)
         return self
 
     def __exit__(self, *error: Any) -> None:
+        _ACTIVE.pop()
         self._entered.pop().__exit__(*error)
 
     def sharding(self, shape: tuple[int, ...], grid: Grid) -> NamedSharding:
@@ -107,7 +122,7 @@ class Mesh:
             if not hasattr(leaf, "shape"):
                 return leaf
             where = self.sharding(tuple(leaf.shape), grid)
-            if isinstance(leaf, jax.core.Tracer):
+            if isinstance(leaf, Tracer):
                 return jax.lax.with_sharding_constraint(leaf, where)
             return jax.make_array_from_callback(
                 tuple(leaf.shape), where, lambda index: np.asarray(leaf[index])

@@ -16,8 +16,8 @@ def sum_over_pairs(u: Float[Array, "..."], axes: Collection[int]) -> Float[Array
         n = u.shape[axis]
         if n % 2:
             u = jnp.pad(u, [(0, int(i == axis)) for i in range(u.ndim)])
-        pairs = u.reshape(*u.shape[:axis], -1, 2, *u.shape[axis + 1 :])
-        u = pairs.sum(axis + 1)
+        pairs = (*u.shape[:axis], u.shape[axis] // 2, 2, *u.shape[axis + 1 :])
+        u = u.reshape(pairs).sum(axis + 1)
     return u
 
 

@@ -11,6 +11,9 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from impindiff.devices import active_mesh
+from impindiff.errors import InputError
+from impindiff.grid import Grid
 from impindiff.rollout import can_be_halved
 from impindiff.training.compiled_step import CompiledStep, compile_step, seconds_per_step
 from impindiff.training.curriculum import stages
@@ -99,7 +102,7 @@ def fit(
         programs = [None] * len(curriculum) + [compiled]
         with_halving = eqx.filter_jit(_step(members))
         durations: list[float] = []
-        held_out = None
+        held_out, mesh = None, active_mesh()
         try:
             for step in range(first + 1, steps + 1):
                 if bool(np.all(state.finished)):
@@ -119,6 +122,8 @@ def fit(
                     candidate, report = with_halving(state, dataclasses.replace(job, loss=halving))
                 durations.append(time.perf_counter() - begun)
                 require_success(step, candidate, report, members)
+                if mesh is not None:
+                    candidate = mesh.replicate(candidate)
                 seconds = time.perf_counter() - start
                 filled = jnp.full(state.seconds.shape, seconds, state.seconds.dtype)
                 state = eqx.tree_at(lambda s: s.seconds, candidate, filled)
@@ -206,4 +211,14 @@ def _start(
     # what is frozen may differ between members
     own, static = (None, static) if members is None else eqx.partition(static, eqx.is_inexact_array)
     job = Job(static, loss, optimizer, validation, patience, keep_best, own=own)
-    return job, job.start(parameters) if members is None else job.start_all(parameters)
+    state = job.start(parameters) if members is None else job.start_all(parameters)
+    mesh = active_mesh()
+    if mesh is None:
+        return job, state
+    grid = getattr(model, "grid", None)
+    if not isinstance(grid, Grid) or members is not None:
+        raise InputError(
+            "fit: only a single model with a field `grid` is spread over devices; leave out "
+            "ensembles and multiple shooting, or train without a mesh (--devices)"
+        )
+    return mesh.place(job, grid), mesh.replicate(state)

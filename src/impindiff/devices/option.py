@@ -1,0 +1,38 @@
+"""The command's `--devices`."""
+
+import math
+from typing import Any
+
+import jax
+
+from impindiff.devices.mesh import Mesh
+from impindiff.errors import InputError
+
+
+def mesh_of(text: str) -> Mesh | None:
+    """The mesh that `--devices` asks for: a number, along x, or numbers by axis; none for 1.
+
+    On a CPU there are then as many devices as it takes, which share its cores. It has to be asked
+    for before JAX computes anything.
+
+    Raises `InputError` for a text that is neither.
+    """
+    try:
+        axes: dict[str, Any] = {"x": int(text)} if text.isdecimal() else _axes(text)
+    except ValueError:
+        axes = {}
+    if not axes or min(axes.values()) < 1 or not set(axes) <= {"batch", "x", "y", "z"}:
+        raise InputError(
+            f"--devices: expected a number, or numbers by axis as in batch=2,x=4, got '{text}'"
+        )
+    count = math.prod(axes.values())
+    if count == 1:
+        return None
+    # without effect where there are accelerators
+    jax.config.update("jax_num_cpu_devices", count)
+    return Mesh(**axes)
+
+
+def _axes(text: str) -> dict[str, int]:
+    pairs = (part.split("=") for part in text.split(","))
+    return {name.strip(): int(number) for name, number in pairs}
