@@ -21,7 +21,9 @@ from impindiff.operators.faces import (
     flux_divergence,
     given_field,
     layer,
+    lower_faces,
     neighbours,
+    upper_faces,
 )
 
 _SCHEMES = ("upwind", "central", "van_leer")
@@ -158,8 +160,7 @@ def _upwind(v: Array, below: Array, above: Array) -> Array:
 def _limited_difference(beside: Beside, along: int) -> Array:
     """Van Leer's slope times the spacing, in each cell."""
     inner, lower, upper = jax.tree.map(jnp.subtract, beside.above, beside.below)
-    a = jnp.concatenate([lower, inner], axis=along)
-    b = jnp.concatenate([inner, upper], axis=along)
+    a, b = lower_faces(inner, lower, along), upper_faces(inner, upper, along)
     # Two `where`s, so that neither the value nor its derivatives meet 0/0 where the field is flat.
     # Above the smallest normal number, 1 / (a + b)^2 in the derivative cannot overflow either.
     same_sign = a * b > np.finfo(a.dtype).tiny

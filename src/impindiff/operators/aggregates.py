@@ -16,10 +16,8 @@ def sum_over_pairs(u: Float[Array, "..."], axes: Collection[int]) -> Float[Array
         n = u.shape[axis]
         if n % 2:
             u = jnp.pad(u, [(0, int(i == axis)) for i in range(u.ndim)])
-        first, second = (
-            lax.slice_in_dim(u, start, n + n % 2, stride=2, axis=axis) for start in (0, 1)
-        )
-        u = first + second
+        pairs = u.reshape(*u.shape[:axis], -1, 2, *u.shape[axis + 1 :])
+        u = pairs.sum(axis + 1)
     return u
 
 

@@ -14,7 +14,15 @@ from impindiff.grid import BoundaryLike, Grid, Periodic, ghosts_of_layers
 from impindiff.grid.boundary import Boundaries, Wall
 from impindiff.operators.aggregates import sum_over_pairs
 from impindiff.operators.diffusion import face_coefficients
-from impindiff.operators.faces import Faces, difference, given_field, layer, neighbours
+from impindiff.operators.faces import (
+    Faces,
+    difference,
+    given_field,
+    layer,
+    lower_faces,
+    neighbours,
+    upper_faces,
+)
 
 # How much of the resistance inside an aggregate counts, in resistances of the face it adds to.
 _INSIDE_AT_MOST = 2.0
@@ -123,8 +131,8 @@ class Elliptic(eqx.Module):
         total = self.reaction
         for axis in range(len(self.faces)):
             up, down = self.outflows(axis)
-            total += jnp.concatenate([up.inner, up.upper], axis)
-            total += jnp.concatenate([down.lower, down.inner], axis)
+            total += upper_faces(up.inner, up.upper, axis)
+            total += lower_faces(down.inner, down.lower, axis)
         return total
 
     def transposed(self) -> "Elliptic":

@@ -68,11 +68,41 @@ def face_means(beside: Beside) -> Faces:
     return jax.tree.map(arithmetic_mean, *beside)
 
 
+def lower_faces(inner: Array, lower: Array, along: int) -> Array:
+    """[lower, inner]: the value on the lower face of each cell of an axis."""
+    if _concatenates(inner):
+        return jnp.concatenate([lower, inner], along)
+    return _padded(inner, along, 1, 0) + _padded(lower, along, 0, inner.shape[along])
+
+
+def upper_faces(inner: Array, upper: Array, along: int) -> Array:
+    """[inner, upper]: the value on the upper face of each cell of an axis."""
+    if _concatenates(inner):
+        return jnp.concatenate([inner, upper], along)
+    return _padded(inner, along, 0, 1) + _padded(upper, along, inner.shape[along], 0)
+
+
+def _concatenates(x: Array) -> bool:
+    """Whether to join faces by concatenation, rather than pad both and add.
+
+    Of an axis that is spread over devices, padding moves one layer of cells to the next device,
+    where a concatenation moves all of the field. On one device padding is faster in float64 (1.3 x
+    at 512 x 512), and slower in float32 on grids that fit into the cache (XLA on a CPU).
+    """
+    spread = not jax.sharding.get_abstract_mesh().empty
+    return x.dtype.itemsize < 8 and not spread
+
+
+def _padded(x: Array, along: int, before: int, after: int) -> Array:
+    widths = [(0, 0, 0)] * x.ndim
+    widths[along] = (before, after, 0)
+    return lax.pad(x, jnp.zeros((), x.dtype), widths)
+
+
 def difference(faces: Faces, along: int, spacing: float) -> Array:
     """(upper face - lower face) / spacing in each cell: what makes a flux form conservative."""
     inner, lower, upper = faces
-    above = jnp.concatenate([inner, upper], axis=along)
-    below = jnp.concatenate([lower, inner], axis=along)
+    above, below = upper_faces(inner, upper, along), lower_faces(inner, lower, along)
     return (above - below) * (1.0 / spacing)
 
 

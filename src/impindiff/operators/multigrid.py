@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from impindiff.operators.aggregates import copy_to_pairs, sum_over_pairs
 from impindiff.operators.elliptic import Elliptic
-from impindiff.operators.faces import check_choice, layer, neighbours
+from impindiff.operators.faces import check_choice, layer, lower_faces, neighbours, upper_faces
 
 # The part of the spectrum of D^{-1} A that smoothing is to damp: what coarse grids cannot see.
 _SMOOTHED = (0.4, 2.0)
@@ -184,8 +184,8 @@ def _defect(level: _Level, scaled: Field, x: Field) -> Field:
             at_first = at_last = jnp.zeros_like(first)
         else:
             at_first, at_last = wrap[0] * last, wrap[1] * first
-        total += jnp.concatenate([at_first, from_below * below], axis)
-        total += jnp.concatenate([from_above * above, at_last], axis)
+        total += lower_faces(from_below * below, at_first, axis)
+        total += upper_faces(from_above * above, at_last, axis)
     return total
 
 

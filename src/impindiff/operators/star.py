@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from impindiff.operators.elliptic import Elliptic
-from impindiff.operators.faces import Faces, layer
+from impindiff.operators.faces import Faces, layer, lower_faces, upper_faces
 
 Field = Float[Array, "*cells"]
 
@@ -25,13 +25,17 @@ class Colouring(NamedTuple):
     labels: tuple[Int[np.ndarray, " cells"], ...]
     colours: int
 
-    def of_cells(self) -> Int[Array, "*cells"]:
-        """The colours, as a sum of short arrays that XLA fuses into what uses it."""
+    def of_cells(self, axis: int = 0, step: int = 0) -> Int[Array, "*cells"]:
+        """The colours of the cells `step` further along an axis, round the seam.
+
+        A sum of short arrays, which XLA fuses into what uses it.
+        """
         total = jnp.zeros((), jnp.int32)
-        for axis, labels in enumerate(self.labels):
+        for i, labels in enumerate(self.labels):
             along = [1] * len(self.labels)
-            along[axis] = -1
-            total = total + jnp.asarray(labels, jnp.int32).reshape(along)
+            along[i] = -1
+            shifted = np.roll(labels, -step) if i == axis else labels
+            total = total + jnp.asarray(shifted, jnp.int32).reshape(along)
         return total % self.colours
 
 
@@ -105,7 +109,7 @@ def star_of(
     colour = plan.of_cells()
     offsets = [(axis, step) for axis in range(len(cells)) for step in (-1, 1)]
     # the colour of the neighbour in that direction, whose column the entry is in
-    of_column = [jnp.roll(colour, -step, axis) for axis, step in offsets]
+    of_column = [plan.of_cells(axis, step) for axis, step in offsets]
 
     def probe(entries: tuple[Field, ...], c: Array) -> tuple[tuple[Field, ...], None]:
         product = matvec(jnp.asarray(colour == c, dtype))
@@ -124,8 +128,8 @@ def star_of(
         wrap_down = -layer(from_above, axis, -1) if seam[axis] else none
         up = Faces(-lax.slice_in_dim(from_below, 1, n, axis=axis), wrap_up, wrap_up)
         down = Faces(-lax.slice_in_dim(from_above, 0, n - 1, axis=axis), wrap_down, wrap_down)
-        reaction -= jnp.concatenate([up.inner, up.upper], axis)
-        reaction -= jnp.concatenate([down.lower, down.inner], axis)
+        reaction -= upper_faces(up.inner, up.upper, axis)
+        reaction -= lower_faces(down.inner, down.lower, axis)
         faces.append(jax.tree.map(lambda p, q: 0.5 * (p + q), up, down))
         drifts.append(jax.tree.map(lambda p, q: 0.5 * (p - q), up, down))
     for axis, n in enumerate(cells):
