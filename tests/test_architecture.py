@@ -10,6 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "impindiff"
 FLOORS = {
     "errors": 0,
+    "html_tables": 0,
     "grid": 1,
     "implicit": 1,
     "fields": 1,
@@ -29,6 +30,7 @@ FLOORS = {
     "report": 7,
     "problem": 7,
     "ensembles": 8,
+    "opened_run": 8,
     "progress": 8,
     "run_directory": 9,
     "problem_figures": 9,

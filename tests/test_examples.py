@@ -1,10 +1,6 @@
 """The scripts that a user would start from run, and what they print is true."""
 
-import json
 import runpy
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import equinox as eqx
@@ -47,17 +43,3 @@ def test_the_gas_of_quasi_steady_obeys_its_equation_and_so_does_the_gradient(cap
     slope = float(jnp.sum(names["gradient"].diffusivity.log_slopes))
     assert float(above - below) / (2 * h) == pytest.approx(slope, rel=1e-5)
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(names["gradient"]))
-
-
-def test_both_rates_of_gray_scott_are_found_from_scattered_values(tmp_path):
-    example = tmp_path / "reaction_diffusion"
-    shutil.copytree(EXAMPLES / "reaction_diffusion", example)
-    assert len((example / "gray_scott.py").read_text().splitlines()) <= 60
-    subprocess.run([sys.executable, "make_data.py"], cwd=example, check=True, timeout=300)
-    assert len((example / "measurements.csv").read_text().splitlines()) == 501
-    command = ["-m", "impindiff", "run", "gray_scott.py", "--config", "gray_scott.yaml"]
-    subprocess.run([sys.executable, *command], cwd=example, check=True, timeout=300)
-    metrics = json.loads((example / "runs" / "gray_scott" / "metrics.json").read_text())
-    for found in metrics["identified"].values():
-        assert found["value"] == pytest.approx(found["truth"], rel=0.01)
-    assert set(metrics["identified"]) == {"feed", "kill"}

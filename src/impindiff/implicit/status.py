@@ -3,7 +3,10 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
+
+from impindiff.html_tables import html_table
 
 
 class Outcome(eqx.Enumeration):
@@ -82,3 +85,18 @@ class Status(eqx.Module):
             outcome=jax.tree.map(there, self.outcome),
             halvings=total(self.halvings),
         )
+
+    def rows(self) -> list[tuple[str, str]]:
+        """What a table for people says: totals over all solves."""
+        converged = np.asarray(self.converged)
+        return [
+            ("solves", str(converged.size)),
+            ("converged", f"{int(converged.sum())} of {converged.size}"),
+            ("iterations", str(int(np.sum(self.iterations)))),
+            ("linear iterations", str(int(np.sum(self.linear_iterations)))),
+            ("largest residual", f"{float(np.max(self.residual)):.3g}"),
+            ("halvings of a step", str(int(np.sum(self.halvings)))),
+        ]
+
+    def _repr_html_(self) -> str:
+        return html_table("Status", self.rows())

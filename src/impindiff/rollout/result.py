@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from impindiff.errors import SolverError
+from impindiff.html_tables import html_table
 from impindiff.implicit import Outcome, Status
 from impindiff.rollout.checkpointing import AbstractCheckpointing
 
@@ -41,6 +42,17 @@ class Rollout(eqx.Module):
         message = describe_failure(self.stats, self.step_times, leaf_names(self.u))
         if message is not None:
             raise SolverError(message)
+
+    def _repr_html_(self) -> str:
+        times = np.asarray(self.times)
+        leaves = zip(leaf_names(self.u), jax.tree.leaves(self.u), strict=True)
+        rows = [(f"u{name.removeprefix('u')}", f"{x.shape} {x.dtype}") for name, x in leaves]
+        span = f"{times.size}, t = {times[0]:.6g} to {times[-1]:.6g}"
+        failure = describe_failure(self.stats, self.step_times, leaf_names(self.u))
+        return html_table(
+            "Rollout",
+            [*rows, ("times", span), *self.stats.rows(), ("failure", failure or "none")],
+        )
 
 
 def leaf_names(tree: PyTree[Any]) -> list[str]:

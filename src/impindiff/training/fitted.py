@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from impindiff.html_tables import html_table
 from impindiff.training.compiled_step import CompiledStep
 from impindiff.training.levenberg_marquardt import LevenbergMarquardt
 from impindiff.training.state import Job, StepReport, Totals, TrainingState
@@ -61,6 +62,24 @@ class Fitted(Generic[M]):
     stopped_early: bool = False
     frozen: tuple[str, ...] = ()
     member_losses: tuple[float, ...] | None = None
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[str, object]] = [
+            ("model", type(self.model).__name__),
+            ("steps", self.steps),
+            ("final loss", f"{self.final_loss:.6g}"),
+            ("seconds", f"{self.seconds:.1f}, of which compilation {self.compile_seconds:.1f}"),
+            ("seconds a step", f"{self.seconds_per_step:.3g}"),
+        ]
+        if self.validation_loss is not None:
+            rows.append(("validation loss", f"{self.validation_loss:.6g}"))
+        if self.best_step is not None:
+            rows.append(("best weights after step", self.best_step))
+        if self.member_losses is not None:
+            rows.append(
+                ("losses of the members", ", ".join(f"{x:.4g}" for x in self.member_losses))
+            )
+        return html_table("Fitted", rows)
 
 
 def record(state: TrainingState, report: StepReport) -> dict[str, Any]:

@@ -1,0 +1,148 @@
+"""The pages of the documentation run: every file, command and piece of Python, in their order.
+
+The commands are a reader's own; where one trains or computes for long it is given a smaller
+problem by options that come after its own, below.
+"""
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+_SCRIPT = runpy.run_path(str(ROOT / "docs" / "run_page.py"))
+blocks_of, commands_of, run_page = (_SCRIPT[n] for n in ("blocks_of", "commands_of", "run_page"))
+
+PAGES = sorted(
+    page
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    if any(block.language == "console" for block in blocks_of(page))
+)
+BOX = {
+    "grid.cells": "[16,8]",
+    "truth.training_samples": "2",
+    "truth.held_out_samples": "1",
+    "truth.dt": "0.02",
+    "stepper.dt": "0.025",
+    "observations.times": "[0.05]",
+    "forecast.until": "0.1",
+    "forecast.every": "0.05",
+    "field.width": "4",
+    "field.depth": "1",
+    "training.steps": "2",
+}
+PLATE = {
+    "grid.cells": "[8]",
+    "refine": "1",
+    "substeps": "1",
+    "time.end": "0.4",
+    "time.step": "0.2",
+    "forecast.every": "0.2",
+    "stepper.name": "backward_euler",
+    "specimens.thickness": "[1.0]",
+    "specimens.held_out_thickness": "[0.7]",
+    "observations.ct_block": "2",
+    "observations.ct_times": "[0.4]",
+    "observations.mass_times": "2",
+    "observations.mass_until": "0.4",
+    "training.steps": "2",
+}
+SHORT = {"training.steps": "2"}
+# by what the command works on
+SMALLER = {
+    "advection_diffusion_steady": BOX,
+    "burgers": BOX | {"training.steps": "201"},
+    "burgers_public": {},
+    "vapor_infiltration_closure": PLATE | {"closure.knots": "2"},
+    "vapor_infiltration_field": PLATE
+    | {
+        "grid.cells": "[8,8]",
+        "field.width": "4",
+        "field.depth": "1",
+        "training.restart_steps": "1",
+    },
+    "plume.py": SHORT | {"cells": "[12,6]"},
+    "decaying.py": SHORT | {"cells": "[12,6]"},
+    "closure.py": SHORT | {"stepper.dt": "0.1", "forecast.until": "0.4"},
+    "gray_scott.py": {},  # as it is: the rates it finds are checked
+}
+# checked in test_documents.py, or shown with a name that stands for the reader's own
+NOT_RUN = {"make", "pip", "git"}
+
+
+def smaller(words: list[str]) -> list[str]:
+    if words[0] not in ("run", "data", "compare") or "--resume" in words:
+        return words
+    added = SMALLER[words[1]]
+    if words[0] == "data":
+        added = {k: v for k, v in added.items() if not k.startswith(("training", "field"))}
+    options = [part for item in added.items() for part in ("--set", "=".join(item))]
+    if words[0] == "compare":
+        options += ["--methods", "implicit", "--seeds", "1"]
+        # one after the other, as a look first and then in earnest, they would share a folder
+        options += ["--out", "quick"] if "--quick" in words else []
+    return [*words, *options]
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    """A folder for all pages, and what was done in it: a command is run once."""
+    folder = tmp_path_factory.mktemp("reader")
+    (folder / "examples").symlink_to(ROOT / "examples")
+    return folder, set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_page_runs(page, reader):
+    home, done = reader
+
+    def run(words, folder):
+        program, *arguments = words
+        if program in NOT_RUN or "FILE" in arguments or (folder, *words) in done:
+            return
+        if program == "python" and not (folder / arguments[0]).is_file():
+            assert (ROOT / arguments[0]).is_file(), words  # a benchmark, from the repository
+            return
+        done.add((folder, *words))
+        known = {"python": [], "impindiff": ["-m", "impindiff"]}
+        assert program in known, f"{page.name}: no program '{program}'"
+        chosen = smaller(arguments) if program == "impindiff" else arguments
+        command = [sys.executable, *known[program], *chosen]
+        found = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        assert found.returncode == 0, f"{page.name}: {words}: {found.stdout}{found.stderr}"
+
+    run_page(page, home, run)
+
+
+def test_what_the_problems_of_the_tutorials_leave(reader):
+    home, _ = reader
+    run = home / "plume" / "runs" / "plume"
+    page = (run / "report.html").read_text()
+    assert "Misfit to the measurements" in page
+    assert "class Plume(ipd.HybridModel)" in page
+    decaying = json.loads((run.parent / "decaying" / "metrics.json").read_text())
+    assert set(decaying["identified"]) == {"diffusivity", "decay"}
+    assert (home / "runs" / "closure" / "figures" / "latent.png").is_file()
+    rates = json.loads((home / "runs" / "gray_scott" / "metrics.json").read_text())["identified"]
+    assert set(rates) == {"feed", "kill"}
+    for found in rates.values():
+        assert found["value"] == pytest.approx(found["truth"], rel=0.01)
+
+
+def test_the_tutorial_on_rates_shows_the_example():
+    blocks = {b.title: b.text for b in blocks_of(ROOT / "docs" / "tutorials" / "reaction.md")}
+    for name in ("gray_scott.py", "make_data.py", "gray_scott.yaml"):
+        example = (ROOT / "examples" / "reaction_diffusion" / name).read_text()
+        assert blocks[name].strip() == example.strip()
+    assert len(blocks["gray_scott.py"].splitlines()) <= 60
+
+
+def test_every_command_of_every_page_is_accounted_for():
+    for page in PAGES:
+        for block in blocks_of(page):
+            if block.language == "console":
+                for words in commands_of(block):
+                    assert words[0] in NOT_RUN | {"impindiff", "python", "cd"}, words
