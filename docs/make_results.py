@@ -255,6 +255,41 @@ def preconditioner_table() -> str:
     return "\n".join(lines)
 
 
+def refinement_table() -> str:
+    """Of benchmarks/refinement.py."""
+    lines = [
+        "| cells | D dt / dx^2 | iterations forward, adjoint | in brackets | ns per unknown |",
+        "|---|---|---|---|---|",
+    ]
+    for series in stored("refinement"):
+        lines.append(f"| **{series['title']}** | | | | |")
+        for row in series["rows"]:
+            few, many = row["multigrid"], row.get("none", {})
+            plain = [str(many.get(key) or "not solved") for key in ("forward", "adjoint")]
+            times = [f"{few['ns per unknown']:.0f}"]
+            if many.get("ns per unknown"):
+                times.append(f"({many['ns per unknown']:.0f})")
+            lines.append(
+                f"| {' x '.join(map(str, row['cells']))} | {row['D dt / dx^2']:.3g} "
+                f"| {few['forward']}, {few['adjoint']} | ({', '.join(plain)}) | {' '.join(times)} |"
+            )
+    return "\n".join([*lines, "", "`python benchmarks/refinement.py` measures it again."])
+
+
+def devices_table() -> str:
+    """Of benchmarks/devices.py."""
+    lines = [
+        "| | preconditioner | seconds | speed-up for the work | largest exchange but sums |",
+        "|---|---|---|---|---|",
+    ]
+    for row in stored("devices"):
+        name = "`Multigrid()`" if row["multigrid"] else "none"
+        exchange = f"{row['largest exchange']} numbers, {', '.join(row['kinds']) or 'none'}"
+        cost = f"{row['seconds']:.2f} | {row['speed-up']:.2f}"
+        lines.append(f"| {row['case']} | {name} | {cost} | {exchange} |")
+    return "\n".join(lines)
+
+
 def between(text: str, start: str, end: str, content: str) -> str:
     """The text with what stands between two markers replaced."""
     head, _, rest = text.partition(start)
@@ -289,7 +324,11 @@ def main() -> None:
     text = between(
         text, "<!-- preconditioner:", "<!-- end of preconditioner -->", preconditioner_table()
     )
+    text = between(text, "<!-- refinement:", "<!-- end of refinement -->", refinement_table())
     README.write_text(text)
+    page = DOCS / "devices.md"
+    text = between(page.read_text(), "<!-- devices:", "<!-- end of devices -->", devices_table())
+    page.write_text(text)
 
 
 if __name__ == "__main__":

@@ -65,5 +65,11 @@ def test_the_page_on_models_shows_the_example_that_is_tested():
 
 def test_pages_with_python_are_those_whose_python_is_run():
     tested = {"README.md", "training.md", "write_a_model.md"}
-    run = {"closure.md", "data.md", "reaction.md", "velocity.md"}  # by test_pages_run.py
+    run = {
+        "closure.md",
+        "data.md",
+        "devices.md",
+        "reaction.md",
+        "velocity.md",
+    }  # by test_pages_run.py
     assert {page.name for page in PAGES if "```python" in page.read_text()} == tested | run

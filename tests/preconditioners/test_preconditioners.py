@@ -61,19 +61,21 @@ def run(model, u0, preconditioner, stepper: type = ipd.CrankNicolson, **gradient
     return *found, gradient
 
 
+@pytest.fixture(scope="module")
+def plain():
+    """Walls, without a preconditioner."""
+    model = Transport(square((21, 16)), jnp.asarray(2.0))
+    return model, run(model, bump(model.grid), None)
+
+
 @pytest.mark.parametrize(
-    ("grid", "speed", "preconditioner", "at_most"),
-    [
-        (square((21, 16)), 0.0, ipd.Multigrid(), 0.25),
-        (square((16, 16), (PERIODIC, PERIODIC)), 5.0, ipd.Multigrid(shape="W"), 0.25),
-        (square((24, 20)), 0.0, ipd.FastDiagonalization(), 0.35),
-        (square((24, 20)), 0.0, ipd.Jacobi(), 1.0),
-    ],
+    ("preconditioner", "at_most"),
+    [(ipd.Multigrid(shape="W"), 0.25), (ipd.FastDiagonalization(), 0.35), (ipd.Jacobi(), 1.0)],
+    ids=lambda x: type(x).__name__,
 )
-def test_fewer_iterations_and_the_same_result_and_gradient(grid, speed, preconditioner, at_most):
-    model, u0 = Transport(grid, jnp.asarray(2.0), speed), bump(grid)
-    u, many, newton, gradient = run(model, u0, None)
-    found, few, newton_too, gradient_too = run(model, u0, preconditioner)
+def test_fewer_iterations_and_the_same_result_and_gradient(plain, preconditioner, at_most):
+    model, (u, many, newton, gradient) = plain
+    found, few, newton_too, gradient_too = run(model, bump(model.grid), preconditioner)
     assert few <= at_most * many
     assert newton_too == newton
     assert relative_difference(found, u) < 1e-8
@@ -180,18 +182,18 @@ class Driven(ipd.HybridModel):
         }
 
 
-@pytest.mark.parametrize("coupling", ["diagonal", "lower"])
-def test_systems_with_constraints_by_component_or_in_their_order(coupling):
+def test_systems_with_constraints_by_component_or_in_their_order():
     grid = square((8, 8), (PERIODIC, CLOSED))
     model = Driven(grid, jnp.asarray(2.0))
     u0 = {"density": bump(grid), "potential": 0 * bump(grid)}
-    u, many, _, gradient = run(model, u0, None, ipd.BackwardEuler, max_iterations=2000)
-    found, few, _, gradient_too = run(
-        model, u0, ipd.Multigrid(coupling=coupling), ipd.BackwardEuler
-    )
-    assert few < (0.1 if coupling == "lower" else 0.2) * many
-    assert relative_difference(found["potential"], u["potential"]) < 1e-7
-    np.testing.assert_allclose(gradient_too, gradient, rtol=1e-6)
+    u, many, _, gradient = run(model, u0, ipd.Jacobi(), ipd.BackwardEuler, max_iterations=2000)
+    for coupling, part in (("diagonal", 0.5), ("lower", 0.3)):
+        found, few, _, gradient_too = run(
+            model, u0, ipd.Multigrid(coupling=coupling), ipd.BackwardEuler
+        )
+        assert few < part * many
+        assert relative_difference(found["potential"], u["potential"]) < 1e-7
+        np.testing.assert_allclose(gradient_too, gradient, rtol=1e-6)
 
 
 def test_given_operators_and_components_left_alone():

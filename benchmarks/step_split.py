@@ -1,0 +1,99 @@
+"""A training step of the steady advection-diffusion case, split into its parts.
+
+    python benchmarks/step_split.py                                       # 1 minute
+    python benchmarks/step_split.py --json docs/results/step_split.json
+
+The case as it is shipped: field network, reference data, stepper, optimiser. Each part is a program
+of its own, compiled ahead of time; interleaved, medians. The adjoint is what value and gradient
+take beyond the rollout: the transposed solves, the backward pass of the steps and of the field.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import optax
+from rich.console import Console
+from rich.table import Table
+
+from impindiff.cases import get_case, load_configuration
+from impindiff.training import LevenbergMarquardt, partition
+from impindiff.workflow import prepare
+
+REPEATS = 15
+
+
+def programs() -> dict[str, Callable[[], Any]]:
+    case = get_case("advection_diffusion_steady")
+    settings = load_configuration(case.settings, [], [])
+    data, settings = prepare(case, settings)
+    loss = case.loss(settings, data)
+    model = case.model(settings, jax.random.key(0))
+    parameters, static = partition(model)
+    optimizer = settings.training.build()
+    assert not isinstance(optimizer, LevenbergMarquardt)
+    state = optimizer.init(parameters)
+
+    def of(parameters: Any) -> Any:
+        return loss(eqx.combine(parameters, static), loss.probe())
+
+    def field(parameters: Any) -> Any:
+        return eqx.combine(parameters, static).latent(jax.numpy.zeros(()))
+
+    def update(gradient: Any, state: Any, parameters: Any) -> Any:
+        updates, state = optimizer.update(gradient, state, parameters)
+        return optax.apply_updates(parameters, updates), state
+
+    def step(parameters: Any, state: Any) -> Any:
+        (value, _), gradient = jax.value_and_grad(of, has_aux=True)(parameters)
+        return value, update(gradient, state, parameters)
+
+    forms: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+        "field": (field, (parameters,)),
+        "field and rollout": (lambda p: of(p)[0], (parameters,)),
+        "value and gradient": (jax.value_and_grad(of, has_aux=True), (parameters,)),
+        "optimiser": (update, (parameters, state, parameters)),
+        "whole step": (step, (parameters, state)),
+    }
+    compiled = {n: (jax.jit(f).lower(*a).compile(), a) for n, (f, a) in forms.items()}
+    return {name: lambda c=c, a=a: c(*a) for name, (c, a) in compiled.items()}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", type=Path, help="write the numbers here")
+    options = parser.parse_args()
+    jax.config.update("jax_enable_x64", True)
+    runs = programs()
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(1 + REPEATS):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            jax.block_until_ready(run())
+            taken[name].append(time.perf_counter() - start)
+    median = {name: statistics.median(times[1:]) for name, times in taken.items()}
+    parts = {
+        "field": median["field"],
+        "forward solves": median["field and rollout"] - median["field"],
+        "adjoint": median["value and gradient"] - median["field and rollout"],
+        "optimiser": median["optimiser"],
+    }
+    table = Table("part", "seconds", "of the step")
+    for name, seconds in (*parts.items(), ("whole step", median["whole step"])):
+        table.add_row(name, f"{seconds:.4f}", f"{seconds / median['whole step']:.1%}")
+    Console().print(table)
+    if options.json:
+        numbers = {"seconds": parts, "whole": median["whole step"]}
+        options.json.write_text(json.dumps(numbers, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
