@@ -30,11 +30,16 @@ class Ratio:
         return "" if self.least is None else f">= {self.least:.3g}"
 
     @property
+    def of_target(self) -> float | None:
+        """How much of what is allowed is used: up to 1 meets the target. None without one."""
+        if self.most is not None:
+            return self.value / self.most
+        return None if self.least is None else self.least / self.value
+
+    @property
     def met(self) -> bool | None:
         """None without a target."""
-        if self.most is not None:
-            return self.value <= self.most
-        return None if self.least is None else self.value >= self.least
+        return None if self.of_target is None else self.of_target <= 1
 
 
 @dataclass(frozen=True)

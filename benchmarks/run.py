@@ -96,7 +96,7 @@ def entry(outcomes: Sequence[Outcome], quick: bool) -> dict[str, Any]:
             "compared": ratio.compared,
             "ratio": ratio.value,
             "target": ratio.target,
-            "met": ratio.met,
+            "of_target": ratio.of_target,
         }
         for of in outcomes
         for ratio in of.ratios
