@@ -153,6 +153,22 @@ def preconditioner(results: Any) -> Iterator[Ratio]:
         yield Ratio(f"V-cycle / product with A, {size(last['cells'])} cells", last["cycle"])
 
 
+def refinement(results: Any) -> Iterator[Ratio]:
+    for of in results:
+        first, last = of["rows"][0], of["rows"][-1]
+        few = max(first["multigrid"][key] for key in ("forward", "adjoint"))
+        name = (
+            f"{size(last['cells'])} / {size(first['cells'])} cells, {of['title']}, "
+            f"D dt/dx^2 = {last['D dt / dx^2']:g}"
+        )
+        yield Ratio(
+            f"iterations with Multigrid, {name}",
+            of["growth"]["iterations"],
+            most=max(1.5, (few + 1) / max(few, 1)),  # one iteration is granted
+        )
+        yield Ratio(f"time per unknown, {name}", of["growth"]["time"], most=2.0)
+
+
 def compile_time(results: Any) -> Iterator[Ratio]:
     shortest, *_, longest = results["steps"]
     for row in results["programs"]:
@@ -173,4 +189,5 @@ BENCHMARKS = (
     Benchmark("stability", stability),
     Benchmark("infiltration", infiltration),
     Benchmark("preconditioner", preconditioner, quick=True),
+    Benchmark("refinement", refinement, quick=True),
 )
