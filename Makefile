@@ -31,21 +31,15 @@ dist: $(VENV)/.dev
 
 validate: $(VENV)/.core
 	$(BIN)/python validation/operators.py
+	$(BIN)/python validation/operators_in_space.py
 	$(BIN)/python validation/steppers.py
 	$(BIN)/python validation/burgers.py
 	$(BIN)/python validation/gradient.py
 	$(BIN)/python validation/vapor_infiltration.py
 
+# One table of ratios, added to docs/results/history.jsonl; NAME.py of benchmarks/ runs alone too.
 benchmarks: $(VENV)/.core
-	$(BIN)/python benchmarks/operators.py
-	$(BIN)/python benchmarks/memory.py
-	$(BIN)/python benchmarks/checkpointing.py
-	$(BIN)/python benchmarks/training_step.py
-	$(BIN)/python benchmarks/conditioning.py
-	$(BIN)/python benchmarks/burgers.py
-	$(BIN)/python benchmarks/stability.py
-	$(BIN)/python benchmarks/infiltration.py
-	$(BIN)/python benchmarks/preconditioner.py
+	$(BIN)/python benchmarks/run.py
 
 # Redoes every comparison of docs/evidence.md.
 evidence: $(VENV)/.test

@@ -1,6 +1,7 @@
 """Burgers' equation in two dimensions: iterations by solver, and what a gradient costs.
 
     python benchmarks/burgers.py
+    python benchmarks/burgers.py --quick --json out.json    # ten steps; and the numbers
 
 First: one Crank-Nicolson step (float64) from a developed state, by each nonlinear solver, to a
 residual of 1e-8 (root mean square). Second: value and gradient against the forward rollout, and
@@ -8,8 +9,11 @@ against `Unrolled` at the same accuracy, interleaved in one process; temporary m
 memory analysis.
 """
 
+import argparse
+import json
 import statistics
 import time
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -95,11 +99,12 @@ def temporary_megabytes(compiled: Any) -> float:
     return compiled.memory_analysis().temp_size_in_bytes / 1e6
 
 
-def gradient_cost(model: Burgers, u0: jax.Array) -> None:
+def gradient_cost(model: Burgers, u0: jax.Array, steps: int) -> dict[str, float]:
+    """Medians, of time and memory, by what is compared."""
     k, state = values_of(model), u0.size * 8 / 1e6
     exact = ipd.CrankNicolson(solver=ipd.NewtonKrylov(rtol=1e-8))
-    forward, gradient = programs(model, u0, exact, STEPS)
-    half = programs(model, u0, exact, STEPS // 2)[1]
+    forward, gradient = programs(model, u0, exact, steps)
+    half = programs(model, u0, exact, steps // 2)[1]
     growth = temporary_megabytes(gradient) - temporary_megabytes(half)
 
     # Unrolled: just as many iterations as the same accuracy needs
@@ -107,7 +112,7 @@ def gradient_cost(model: Burgers, u0: jax.Array) -> None:
     loops = ipd.NewtonKrylov(rtol=0.0, atol=float(reached), max_iterations=3)
     loops = eqx.tree_at(lambda s: s.linear_solver.max_steps, loops, 6)
     naive = ipd.CrankNicolson(solver=loops, gradient=ipd.Unrolled())
-    unrolled = programs(model, u0, naive, STEPS)[1]
+    unrolled = programs(model, u0, naive, steps)[1]
 
     order = {"forward": forward, "gradient": gradient, "unrolled": unrolled}
     taken: dict[str, list[float]] = {name: [] for name in order}
@@ -122,10 +127,10 @@ def gradient_cost(model: Burgers, u0: jax.Array) -> None:
     (_, residual), slope = gradient(k)
     (_, naive_residual), naive_slope = unrolled(k)
     apart = float(jnp.linalg.norm(naive_slope - slope) / jnp.linalg.norm(slope))
-    print(f"\n{STEPS} steps of {DT:g}, {CELLS[0]} x {CELLS[1]} cells, float64, one field")
+    print(f"\n{steps} steps of {DT:g}, {CELLS[0]} x {CELLS[1]} cells, float64, one field")
     print(f"largest residual: {float(residual):.1e}; unrolled {float(naive_residual):.1e}")
     print(f"value and gradient / forward: {spread(ratios)}")
-    print(f"temporary memory a step: {growth / (STEPS - STEPS // 2) / state:.2f} states")
+    print(f"temporary memory a step: {growth / (steps - steps // 2) / state:.2f} states")
     print(f"unrolled / ours, time: {spread(naive_ratios)}")
     ratio = temporary_megabytes(unrolled) / temporary_megabytes(gradient)
     print(
@@ -133,19 +138,32 @@ def gradient_cost(model: Burgers, u0: jax.Array) -> None:
         f"{temporary_megabytes(unrolled):.0f} MB, {ratio:.0f} times as much"
     )
     print(f"gradients apart: {apart:.1e} (relative)")
+    return {
+        "steps": steps,
+        "gradient": statistics.median(ratios),
+        "unrolled_time": statistics.median(naive_ratios),
+        "unrolled_memory": ratio,
+    }
 
 
 def spread(values: list[float]) -> str:
     return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
-def main() -> None:
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", type=Path, help="write the ratios here")
+    parser.add_argument("--quick", action="store_true", help="ten steps in place of a hundred")
+    options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
     model, u0 = make_model(), initial_state()
     developed = ipd.rollout(model, u0, [0.0, 0.2], dt=DT).u[-1]
     iterations(model, developed)
-    gradient_cost(model, u0)
+    results = gradient_cost(model, u0, 10 if options.quick else STEPS)
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -274,12 +274,16 @@ def draw(points: dict[str, Any], path: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--figure", type=Path, help="write the figure here, numbers beside it")
+    parser.add_argument("--json", type=Path, help="write the numbers of the table here")
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
     console = Console(width=120)
     rows = measured(STEPS)
     as_in_theory = show(rows, console)
     work = check_binomial(rows, console)
+    results = {"steps": STEPS, "state_bytes": STATE, "schedules": rows, "work_in_states": work}
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
     if options.figure:
         points = memory_by_steps()
         for name, of in points.items():
@@ -288,7 +292,6 @@ def main() -> int:
                 f"steps, {of['slope_longest_three']:.3f} from {LONG[0]} to {LONG[-1]}"
             )
         draw(points, options.figure)
-        results = {"steps": STEPS, "state_bytes": STATE, "schedules": rows, "work_in_states": work}
         text = json.dumps({**results, "by_steps": points}, indent=1)
         options.figure.with_suffix(".json").write_text(text + "\n")
     found, first, *_ = work.values()

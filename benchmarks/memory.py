@@ -1,6 +1,7 @@
 """Memory of a rollout's gradient against the number of solver iterations allowed.
 
     python benchmarks/memory.py
+    python benchmarks/memory.py --quick --json out.json    # two limits; and the bytes
 
 XLA's own memory analysis of the compiled gradient (exact and repeatable; nothing is run):
 advection-diffusion of 10 samples on 128 x 64 cells, float64, 20 steps of Crank-Nicolson, with
@@ -9,7 +10,10 @@ Krylov iterations, forward and adjoint; `Unrolled` stores every iterate it may n
 the first changes.
 """
 
+import argparse
+import json
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -72,6 +76,11 @@ def temporary_bytes(gradient: AbstractGradient, max_steps: int, steps: int = STE
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", type=Path, help="write the bytes here")
+    parser.add_argument("--quick", action="store_true", help="two limits only")
+    options = parser.parse_args()
+    limits = LIMITS[:3:2] if options.quick else LIMITS
     jax.config.update("jax_enable_x64", True)
     console = Console(soft_wrap=True)
     table = Table(
@@ -86,7 +95,7 @@ def main() -> int:
         column.justify = "right"
     adjoint: list[int] = []
     unrolled: list[int] = []
-    for limit in LIMITS:
+    for limit in limits:
         row = [str(limit)]
         exact = ImplicitAdjoint(max_iterations=limit)
         for measured, rule in ((adjoint, exact), (unrolled, Unrolled())):
@@ -97,14 +106,18 @@ def main() -> int:
     console.print(table)
 
     unchanged = len(set(adjoint)) == 1
-    longer = temporary_bytes(ImplicitAdjoint(), LIMITS[0], 2 * STEPS)
+    longer = temporary_bytes(ImplicitAdjoint(), limits[0], 2 * STEPS)
     growth = (longer - adjoint[0]) / STATE / STEPS
     console.print(
-        f"ImplicitAdjoint: {'did not change' if unchanged else 'CHANGED'} between {LIMITS[0]} and "
-        f"{LIMITS[-1]} iterations; {growth:.2f} states for each step more."
+        f"ImplicitAdjoint: {'did not change' if unchanged else 'CHANGED'} between {limits[0]} and "
+        f"{limits[-1]} iterations; {growth:.2f} states for each step more."
     )
-    slope, _ = np.polyfit(LIMITS, np.asarray(unrolled) / STATE / STEPS, 1)
+    slope, _ = np.polyfit(limits, np.asarray(unrolled) / STATE / STEPS, 1)
     console.print(f"Unrolled: {slope:.2f} states per step for each iteration allowed.")
+    if options.json:
+        found = {"ImplicitAdjoint": adjoint, "Unrolled": unrolled}
+        results = {"steps": STEPS, "limits": limits, "temporary_bytes": found}
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
     return 0 if unchanged else 1
 
 

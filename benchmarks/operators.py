@@ -1,15 +1,19 @@
 """Cost of advection + diffusion, its linearisation and its transpose, against one array copy.
 
     python benchmarks/operators.py
+    python benchmarks/operators.py --quick --json out.json    # one size; and the numbers
 
 Ahead-of-time compiled, interleaved, medians of ratios taken in one run. "pad + slice" is the
 textbook way that the operators replace: a padded copy per axis, then slices of it.
 """
 
+import argparse
+import json
 import os
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +25,7 @@ import impindiff.grid as ipg
 from impindiff.operators import advection, advection_diffusion, diffusion
 
 REPEATS, INNER, D = 31, 4, 0.1
+SHAPES = ((512, 512), (10, 128, 64))
 
 
 def summed(u, velocity, grid, scheme="upwind"):
@@ -66,9 +71,9 @@ def variants(u, velocity, grid) -> dict[tuple[str, str], Callable]:
     return out
 
 
-def measure(calls: dict) -> dict:
+def measure(calls: dict, repeats: int) -> dict:
     times: dict = {key: [] for key in calls}
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         for key, call in calls.items():
             start = time.perf_counter()
             jax.block_until_ready([call() for _ in range(INNER)])
@@ -76,23 +81,30 @@ def measure(calls: dict) -> dict:
     return times
 
 
-def main() -> None:
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", type=Path, help="write the medians here")
+    parser.add_argument("--quick", action="store_true", help="the first size only, fewer repeats")
+    options = parser.parse_args()
+    shapes, repeats = (SHAPES[:1], 7) if options.quick else (SHAPES, REPEATS)
+    results = []
     jax.config.update("jax_enable_x64", True)
     console = Console()
     console.print(f"{os.cpu_count()} cores, {jax.default_backend()}; ratios: median (quartiles)")
     for dtype in (jnp.float64, jnp.float32):
-        for shape in ((512, 512), (10, 128, 64)):
+        for shape in shapes:
             for wall in (ipg.Periodic(), ipg.Dirichlet(1.0)):
                 cells = shape[-2:]
                 grid = ipg.Grid((0, 0), (1, 1), cells, (wall, wall))
                 u = jax.random.normal(jax.random.key(0), shape, dtype)
                 velocity = jax.random.normal(jax.random.key(1), (2, *cells), dtype)
-                times = measure(variants(u, velocity, grid))
+                times = measure(variants(u, velocity, grid), repeats)
                 copy = times.pop(("copy", ""))
                 table = Table(
                     title=f"{shape} {dtype.__name__} {type(wall).__name__}, "
                     f"copy {1e6 * statistics.median(copy):.0f} us"
                 )
+                ratios: dict[str, dict[str, float]] = {}
                 for heading in ("form", "what", "ratio"):
                     table.add_column(heading)
                 for (name, what), taken in times.items():
@@ -100,8 +112,14 @@ def main() -> None:
                         [a / b for a, b in zip(taken, copy, strict=True)], n=4
                     )
                     table.add_row(name, what, f"{mid:.2f} ({low:.2f} .. {high:.2f})")
+                    ratios.setdefault(name, {})[what] = mid
                 console.print(table)
+                of = {"shape": shape, "dtype": dtype.__name__, "boundary": type(wall).__name__}
+                results.append({**of, "ratios": ratios})
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -2,6 +2,7 @@
 
     python benchmarks/preconditioner.py                                       # 2 minutes
     python benchmarks/preconditioner.py --json docs/results/preconditioner.json
+    python benchmarks/preconditioner.py --quick                               # the coarser grids
 
 1e-6 u - div(D grad u) = b, b random, relative residual 1e-8, BiCGStab (two products with A and two
 with the preconditioner an iteration), float64; Dirichlet and Neumann sides along x, Robin and
@@ -35,6 +36,7 @@ import impindiff as ipd
 from impindiff.implicit.linear import krylov_solve
 
 SHAPES = ((32, 32), (64, 64), (128, 128), (256, 256), (16, 16, 16), (32, 32, 32))
+QUICK = ((32, 32), (64, 64), (16, 16, 16), (32, 32, 32))
 CONTRAST, REACTION, RTOL, GIVE_UP = 1e3, 1e-6, 1e-8, 2000
 BLOCKS = 16
 GROWTH = 1.5
@@ -168,9 +170,10 @@ def grows(rows: list[dict[str, Any]], ndim: int) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path, help="write the numbers here")
+    parser.add_argument("--quick", action="store_true", help="two grids of each dimension")
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
-    rows = [measure(shape) for shape in SHAPES]
+    rows = [measure(shape) for shape in (QUICK if options.quick else SHAPES)]
     Console(width=120).print(table_of(rows))
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")

@@ -3,15 +3,19 @@
 10 fields on 128 x 64 cells, 20 Crank-Nicolson steps, SIREN 3 x 64, float64:
 
     python benchmarks/training_step.py
+    python benchmarks/training_step.py --quick --json out.json    # two fields; and the numbers
 
 Compiled ahead of time, interleaved, medians. Also counts, by callbacks from the compiled programs,
 how often the field and the tendency are evaluated.
 """
 
+import argparse
+import json
 import os
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -121,10 +125,15 @@ def programs(model: AdvectionDiffusion, loss: TrajectoryLoss) -> dict[str, Calla
 
 
 def main() -> int:
-    print(f"{os.cpu_count()} cores, float64, {FIELDS} x {CELLS[0]} x {CELLS[1]}, {STEPS} steps")
-    compiled = programs(make_model(AdvectionDiffusion), make_loss(FIELDS))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", type=Path, help="write the numbers here")
+    parser.add_argument("--quick", action="store_true", help="two fields, fewer repeats")
+    options = parser.parse_args()
+    fields, repeats = (2, 5) if options.quick else (FIELDS, REPEATS)
+    print(f"{os.cpu_count()} cores, float64, {fields} x {CELLS[0]} x {CELLS[1]}, {STEPS} steps")
+    compiled = programs(make_model(AdvectionDiffusion), make_loss(fields))
     seconds: dict[str, list[float]] = {name: [] for name in compiled}
-    for repeat in range(REPEATS + 1):
+    for repeat in range(repeats + 1):
         for name, run in compiled.items():
             start = time.perf_counter()
             run()
@@ -155,6 +164,15 @@ def main() -> int:
     print(
         f"backward pass: {extra / STEPS:.1f} tendency evaluations a step beside the adjoint's own"
     )
+    if options.json:
+        results = {
+            "fields": fields,
+            "seconds": {name: statistics.median(values) for name, values in seconds.items()},
+            "relative_to_forward": ratio,
+            "bound": BOUND,
+            "evaluations": counts["training step"],
+        }
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
     return int(ratio > BOUND or counts["training step"]["latent"] != 1)
 
 

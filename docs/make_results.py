@@ -1,4 +1,6 @@
-"""Run the examples that the README quotes, keep their metrics and figures, write its table.
+"""Run the examples that the README quotes, keep their metrics and figures, write its tables.
+
+Writes docs/benchmarks.md as well, from the history of benchmarks/run.py.
 
 python docs/make_results.py            # everything anew (about an hour on two cores)
 python docs/make_results.py --table    # only the table, from the stored results
@@ -11,6 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+import benchmark_page
 
 DOCS = Path(__file__).parent
 RESULTS = DOCS / "results"
@@ -329,6 +333,7 @@ def main() -> None:
     page = DOCS / "devices.md"
     text = between(page.read_text(), "<!-- devices:", "<!-- end of devices -->", devices_table())
     page.write_text(text)
+    benchmark_page.write()
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from impindiff.observations import (
     Trajectories,
     relative_l1_percent,
 )
+from impindiff.report.fields import extent_of
+from impindiff.report.slices import axis_labels, planes_of
 from impindiff.training.history import read as read_history
 
 
@@ -69,13 +71,8 @@ def draw_figures(
         spreads=spreads,
     )
     found = case.latent_fields(model, trajectories.times)
-    if found and len(trajectories.cells) == 2:
-        (x0, y0), (x1, y1) = trajectories.lower, trajectories.upper
-        report.plot_latent(
-            _latent_rows(found, trajectories),
-            (x0, x1, y0, y1),
-            figures / f"{case.latent_figure}.png",
-        )
+    if found and len(trajectories.cells) > 1:
+        _draw_latent(_latent_rows(found, trajectories), trajectories, figures, case.latent_figure)
     history = read_history(folder / "history.jsonl")
     report.plot_history(history, figures / "history.png")
     numbers = metrics["identified"]
@@ -136,6 +133,35 @@ def _latent_rows(
     return rows
 
 
+def _draw_latent(
+    rows: Mapping[str, tuple[np.ndarray, np.ndarray | None]],
+    trajectories: Trajectories,
+    figures: Path,
+    name: str,
+) -> None:
+    space = _space(trajectories)
+    for plane in planes_of(space):
+        i, j = plane.shown
+        report.plot_latent(
+            {
+                field: (plane.of(found), None if truth is None else plane.of(truth))
+                for field, (found, truth) in rows.items()
+            },
+            extent_of(*(trajectories.coordinates[plane.axes[k]] for k in (i, j))),
+            figures / f"{name}{plane.suffix}.png",
+            axis_labels(plane, space),
+            plane.where,
+        )
+
+
+def _space(trajectories: Trajectories) -> dict[str, xr.DataArray]:
+    """The coordinates with what their labels are made of."""
+    return {
+        name: xr.DataArray(centres, dims=name, attrs=trajectories.variable_attrs.get(name, {}))
+        for name, centres in trajectories.coordinates.items()
+    }
+
+
 def middle_sample(indices: Sequence[int]) -> int:
     """The middle of a set's correlation lengths: neither its easiest sample nor its hardest."""
     return indices[len(indices) // 2]
@@ -149,14 +175,17 @@ def _draw_plane(
     figures: Path,
     name: str,
 ) -> None:
-    axes = list(trajectories.coordinates.values())
-    report.plot_forecast(
-        forecast,
-        sample,
-        figures / f"forecast_{name}.png",
-        sensors=None if sensors.indices is None else sensors.positions(axes),
-        variable=trajectories.variable,
-    )
+    centres = list(trajectories.coordinates.values())
+    points = None if sensors.indices is None else sensors.positions(centres)
+    for plane in planes_of(_space(trajectories)):
+        report.plot_forecast(
+            plane.cut(forecast),
+            sample,
+            figures / f"forecast_{name}{plane.suffix}.png",
+            sensors=None if points is None else plane.nearby(points, centres),
+            variable=trajectories.variable,
+            where=plane.where,
+        )
 
 
 def _draw_line(

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from pydantic import Field
 
-from impindiff.cases.box import BoxCase, BoxSettings, random_streams, solve_reference
+from impindiff.cases.box import AXES, BoxCase, BoxSettings, random_streams, solve_reference
 from impindiff.cases.configuration import StrictModel
 from impindiff.cases.random_fields import RandomWaves, random_waves
 from impindiff.cases.settings import (
@@ -28,20 +28,22 @@ from impindiff.steppers import HybridModel
 
 _REFERENCE_UNTIL = 0.2
 # (number of waves, largest wavenumber) of each velocity component
-_VELOCITY_WAVES = ((30, 3), (15, 1))
-_COMPONENTS = ("velocity_x", "velocity_y")
+_VELOCITY_WAVES = ((30, 3), (15, 1), (15, 2))
+_COMPONENTS = tuple(f"velocity_{axis}" for axis in AXES)
 _VARIABLE_ATTRIBUTES = {
     "phi": {"long_name": "concentration", "scaling": "dimensionless"},
-    "velocity_x": {"long_name": "velocity along x", "scaling": "dimensionless"},
-    "velocity_y": {"long_name": "velocity along y", "scaling": "dimensionless"},
+    **{
+        f"velocity_{axis}": {"long_name": f"velocity along {axis}", "scaling": "dimensionless"}
+        for axis in AXES
+    },
 }
 
 
 class AdvectionDiffusion(HybridModel):
     """d(phi)/dt = -div(v phi) + div(D grad phi) with unknown v and known D.
 
-    - `velocity`: a field of two components (length / time), called with the grid and the time, or
-      the values themselves.
+    - `velocity`: a field of a component an axis (length / time), called with the grid and the time,
+      or the values themselves.
     - `diffusivity`: D (length^2 / time).
     - `scheme`: of the advection operator.
     """
@@ -89,7 +91,8 @@ class AdvectionDiffusionCase(BoxCase[S]):
         """The plane waves of each component of the true velocity."""
         box = settings.grid
         return [
-            random_waves(*spec, box.lower, box.upper, box.cells, rng) for spec in _VELOCITY_WAVES
+            random_waves(*spec, box.lower, box.upper, box.cells, rng)
+            for spec in _VELOCITY_WAVES[: len(box.cells)]
         ]
 
     @abc.abstractmethod
@@ -122,7 +125,7 @@ class AdvectionDiffusionCase(BoxCase[S]):
             settings,
             self.name,
             lambda grid, cells: self.true_model_on(settings, grid, cells),
-            lambda times: dict(zip(_COMPONENTS, latent_at(times), strict=True)),
+            lambda times: dict(zip(_COMPONENTS, latent_at(times), strict=False)),
             variable="phi",
             attributes=_VARIABLE_ATTRIBUTES,
             default_until=default_until,
@@ -130,7 +133,10 @@ class AdvectionDiffusionCase(BoxCase[S]):
         )
 
     def read(self, settings: S, path: Path) -> tuple[Trajectories, S]:
-        """A NetCDF file with dimensions (sample, time, x, y); see `Trajectories.from_netcdf`."""
+        """A NetCDF file with dimensions (sample, time, x, y), or z as well.
+
+        See `Trajectories.from_netcdf`.
+        """
         data = Trajectories.from_netcdf(path, variable=settings.data.variable or "phi")
         return data, settings.model_copy(update=settings.with_data_of(data, path))
 
@@ -139,7 +145,7 @@ class AdvectionDiffusionCase(BoxCase[S]):
         physics = settings.physics
         return AdvectionDiffusion(
             settings.grid.build(),
-            self.network(settings, 2, key),
+            self.network(settings, len(settings.grid.cells), key),
             physics.diffusivity,
             physics.advection_scheme,
         )
@@ -147,12 +153,12 @@ class AdvectionDiffusionCase(BoxCase[S]):
     def latent_fields(
         self, model: HybridModel, times: Float[np.ndarray, " times"]
     ) -> dict[str, Float[np.ndarray, "..."]]:
-        """The two velocity components."""
+        """The velocity's components."""
         if depends_on_time(model, jnp.asarray(times[0])):
             velocity = np.moveaxis(np.asarray(jax.lax.map(model.latent, jnp.asarray(times))), 1, 0)
         else:
             velocity = np.asarray(model.latent(jnp.asarray(times[0])))
-        return dict(zip(_COMPONENTS, velocity, strict=True))
+        return dict(zip(_COMPONENTS, velocity, strict=False))
 
 
 class SteadySettings(AdvectionDiffusionSettings):
@@ -187,7 +193,7 @@ class AdvectionDiffusionSteady(AdvectionDiffusionCase[SteadySettings]):
 
     def true_velocity(
         self, settings: SteadySettings, cells: tuple[int, ...]
-    ) -> Float[Array, "2 x y"]:
+    ) -> Float[Array, "ndim *cells"]:
         """See `AdvectionDiffusionCase.true_velocity`."""
         waves = self.draw_waves(settings, random_streams(settings)[0])
         return jnp.asarray(np.stack([wave.on_cells(cells) for wave in waves]))

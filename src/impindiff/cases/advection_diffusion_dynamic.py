@@ -35,11 +35,11 @@ _REFERENCE_UNTIL = 0.4
 
 
 class MovingVelocity(eqx.Module):
-    """The true velocity: two components of travelling waves."""
+    """The true velocity: components of travelling waves, one an axis."""
 
-    components: tuple[MovingWaves, MovingWaves]
+    components: tuple[MovingWaves, ...]
 
-    def __call__(self, grid: Grid, t: Float[Array, ""]) -> Float[Array, "2 x y"]:
+    def __call__(self, grid: Grid, t: Float[Array, ""]) -> Float[Array, "ndim *cells"]:
         """At the cells that the waves were made for, which are those of `grid`."""
         del grid
         return jnp.stack([component(t) for component in self.components])
@@ -97,7 +97,7 @@ class AdvectionDiffusionDynamic(AdvectionDiffusionCase[DynamicSettings]):
     def reference(self, settings: DynamicSettings, until: float | None = None) -> Trajectories:
         """RK4 on the training grid, or on a refined one averaged down (see `Case.reference`)."""
 
-        def latent_at(times: Float[np.ndarray, " times"]) -> list[Float[np.ndarray, "time x y"]]:
+        def latent_at(times: Float[np.ndarray, " times"]) -> list[Float[np.ndarray, "time *cells"]]:
             with jax.enable_x64(True):
                 components = self.true_velocity(settings, settings.grid.cells).components
                 return [np.asarray(jax.lax.map(one, jnp.asarray(times))) for one in components]
@@ -109,11 +109,12 @@ class AdvectionDiffusionDynamic(AdvectionDiffusionCase[DynamicSettings]):
         rng = random_streams(settings)[0]
         waves = self.draw_waves(settings, rng)
         rates = [rng.uniform(-1.0, 1.0, len(wave.amplitudes)) for wave in waves]
-        x, y = (
-            MovingWaves.on_grid(wave, rate, cells, settings.grid.cells)
-            for wave, rate in zip(waves, rates, strict=True)
+        return MovingVelocity(
+            tuple(
+                MovingWaves.on_grid(wave, rate, cells, settings.grid.cells)
+                for wave, rate in zip(waves, rates, strict=True)
+            )
         )
-        return MovingVelocity((x, y))
 
     def loss(self, settings: DynamicSettings, data: Data) -> TrajectoryLoss:
         """See `Case.loss`; with a prior for slow change if it has a weight."""

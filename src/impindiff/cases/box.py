@@ -1,6 +1,6 @@
-"""What the cases on a two-dimensional box share: its settings, and how their reference is made."""
+"""What the cases on a box share: its settings in two and three dimensions, and their reference."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 import jax
@@ -30,22 +30,59 @@ from impindiff.training import TrajectoryLoss
 _TRAINING_CORRELATION = (0.30, 0.38)
 _HELD_OUT_CORRELATION = (0.1, 0.9)
 
+AXES = ("x", "y", "z")
+# Of the third axis, where `cells` has one and the key keeps its default.
+_THIRD: dict[str, Any] = {"lower": 0.0, "upper": 1.0, "boundary": "periodic"}
+
 BoundaryKind = Literal["periodic", "zero_gradient"]
+T = TypeVar("T")
+PerAxis = Annotated[tuple[T, ...], Field(min_length=2, max_length=3)]
 
 
 class GridSettings(StrictModel):
     """The computational domain; a file of one's own determines all but the boundary."""
 
-    lower: tuple[float, float] = (-1.0, 0.0)
-    upper: tuple[float, float] = (1.0, 1.0)
-    cells: tuple[Annotated[int, Field(ge=4)], Annotated[int, Field(ge=4)]] = (128, 64)
-    boundary: tuple[BoundaryKind, BoundaryKind] = ("periodic", "periodic")
+    lower: PerAxis[float] = Field(default=(-1.0, 0.0), description="along x, y; along z 0")
+    upper: PerAxis[float] = Field(default=(1.0, 1.0), description="along x, y; along z 1")
+    cells: PerAxis[Annotated[int, Field(ge=4)]] = Field(
+        default=(128, 64), description="two or three counts; lower, upper and boundary as many"
+    )
+    boundary: PerAxis[BoundaryKind] = Field(
+        default=("periodic", "periodic"), description="along x, y; along z periodic"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _third_axis(cls, given: Any) -> Any:
+        """What keeps its default goes along with three cell counts."""
+        if not isinstance(given, Mapping):
+            return given
+        # what a validator of this mode returns is read as Python, where a list is no tuple
+        whole = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
+        cells = whole.get("cells")
+        if isinstance(cells, tuple) and len(cells) == len(AXES):
+            for key, third in _THIRD.items():
+                default = cls.model_fields[key].default
+                if whole.get(key, default) == default:
+                    whole[key] = (*default, third)
+        return whole
 
     @model_validator(mode="after")
-    def _ordered(self) -> "GridSettings":
+    def _fits(self) -> "GridSettings":
+        for key in _THIRD:
+            if len(getattr(self, key)) != len(self.cells):
+                raise ValueError(
+                    f"{key} has {len(getattr(self, key))} entries for {len(self.cells)} cell "
+                    f"counts, {list(self.cells)}; give one along each axis"
+                )
         if not all(a < b for a, b in zip(self.lower, self.upper, strict=True)):
             raise ValueError("lower must be below upper along each axis")
         return self
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """x, y and, in three dimensions, z."""
+        return AXES[: len(self.cells)]
 
     def build(self, refine: int = 1) -> Grid:
         """The grid, each cell divided into `refine` along each axis."""
@@ -90,7 +127,15 @@ class BoxSettings(CaseSettings):
     def with_data_of(self, data: Trajectories, path: Any) -> dict[str, Any]:
         """The sections that a file of one's own determines."""
         sizes: dict[str, Any] = {"lower": data.lower, "upper": data.upper, "cells": data.cells}
-        grid = GridSettings(**sizes, boundary=self.grid.boundary)
+        boundary, axes = self.grid.boundary, len(data.cells)
+        if boundary == ("periodic", "periodic"):  # the default, of as many axes as there are
+            boundary = ("periodic",) * axes
+        if len(boundary) != axes:
+            raise InputError(
+                f"grid.boundary: has {len(boundary)} entries, {list(boundary)}, and the data in "
+                f"{path} have {axes} axes of space; give one for each"
+            )
+        grid = GridSettings(**sizes, boundary=boundary)
         # absolute, so that the run can be resumed and forecast from any folder
         return {"grid": grid, "data": self.data.model_copy(update={"path": path.absolute()})}
 
@@ -180,11 +225,11 @@ def solve_reference(
     """RK4 from random initial fields, on the training grid or a refined one averaged down.
 
     `model_on(grid, cells)` is the true model on the (refined) grid; `latent_at(times)` its fields
-    on the training grid, (x, y) or, if they change, (time, x, y). `until` ends the time range in
-    place of the settings, or of `default_until`.
+    on the training grid, (*cells) or, if they change, (time, *cells). `until` ends the time range
+    in place of the settings, or of `default_until`.
     """
     truth, grid = settings.truth, settings.grid
-    if grid.boundary != ("periodic", "periodic"):
+    if not all(settings.periodic()):
         raise InputError(
             f"grid.boundary: the reference data are periodic, got {list(grid.boundary)}; "
             "another boundary needs data of your own (data.path)"
@@ -215,23 +260,23 @@ def solve_reference(
     if not np.isfinite(field).all():
         raise InputError(
             f"truth.dt: the reference solution blew up with RK4 at dt = {truth.dt:g} on "
-            f"{fine[0]} x {fine[1]} cells; try a smaller truth.dt"
+            f"{' x '.join(map(str, fine))} cells; try a smaller truth.dt"
         )
     axes = grid.build()
     return Trajectories(
         field=_averaged(field, truth.refine),
         times=times,
-        coordinates={name: axes.axis_centers(i) for i, name in enumerate(("x", "y"))},
+        coordinates={name: axes.axis_centers(i) for i, name in enumerate(grid.axes)},
         latent=latent_at(times),
         variable=variable,
         attrs=provenance(
             f"Reference data of {name}",
-            f"RK4, dt = {truth.dt:g}, {fine[0]} x {fine[1]} cells"
+            f"RK4, dt = {truth.dt:g}, {' x '.join(map(str, fine))} cells"
             + (", averaged down" if truth.refine > 1 else ""),
             settings.model_dump(mode="json"),
         ),
         variable_attrs={
-            axis: {"long_name": axis, "scaling": "dimensionless"} for axis in ("x", "y", "time")
+            axis: {"long_name": axis, "scaling": "dimensionless"} for axis in (*grid.axes, "time")
         }
         | attributes,
     )
@@ -257,8 +302,8 @@ def output_times(
 
 
 def _averaged(
-    field: Float[np.ndarray, "sample time fine_x fine_y"], refine: int
-) -> Float[np.ndarray, "sample time x y"]:
-    samples, times, nx, ny = field.shape
-    blocks = field.reshape(samples, times, nx // refine, refine, ny // refine, refine)
-    return blocks.mean(axis=(3, 5))
+    field: Float[np.ndarray, "sample time *fine"], refine: int
+) -> Float[np.ndarray, "sample time *cells"]:
+    samples, times, *fine = field.shape
+    blocks = field.reshape(samples, times, *(m for n in fine for m in (n // refine, refine)))
+    return blocks.mean(axis=tuple(range(3, blocks.ndim, 2)))

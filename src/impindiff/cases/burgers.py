@@ -43,7 +43,7 @@ def half_square(u: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 class Burgers(HybridModel):
-    """du/dt = -div((u^2/2, u^2/2)) + div(k grad u) with unknown k.
+    """du/dt = -div((u^2/2, u^2/2)) + div(k grad u) with unknown k; in 3-D with u^2/2 thrice.
 
     - `diffusivity`: a positive field of one component (length^2 / time), or the values themselves.
     - `scheme`: of the convection operator.
@@ -100,7 +100,7 @@ class BurgersCase(BoxCase[BurgersSettings]):
     """A steady diffusivity, never observed, from snapshots of what it smooths."""
 
     name: ClassVar[str] = "burgers"
-    summary: ClassVar[str] = "Burgers' equation in two dimensions"
+    summary: ClassVar[str] = "Burgers' equation in two or three dimensions"
     infers: ClassVar[str] = "the diffusivity field, from snapshots of the velocity"
     latent_figure: ClassVar[str] = "diffusivity"
     settings = BurgersSettings
@@ -134,7 +134,7 @@ class BurgersCase(BoxCase[BurgersSettings]):
 
     def _diffusivity(
         self, settings: BurgersSettings, cells: tuple[int, ...]
-    ) -> Float[np.ndarray, "x y"]:
+    ) -> Float[np.ndarray, "*cells"]:
         box = settings.grid
         waves = random_waves(
             *_DIFFUSIVITY_WAVES, box.lower, box.upper, box.cells, random_streams(settings)[0]
@@ -142,7 +142,10 @@ class BurgersCase(BoxCase[BurgersSettings]):
         return np.maximum(_DIFFUSIVITY_SCALE * waves.on_cells(cells), _DIFFUSIVITY_FLOOR)
 
     def read(self, settings: BurgersSettings, path: Path) -> tuple[Trajectories, BurgersSettings]:
-        """A NetCDF file with dimensions (sample, time, x, y); see `Trajectories.from_netcdf`."""
+        """A NetCDF file with dimensions (sample, time, x, y), or z as well.
+
+        See `Trajectories.from_netcdf`.
+        """
         data = Trajectories.from_netcdf(
             path, variable=settings.data.variable or "u", latent=("diffusivity",)
         )

@@ -52,6 +52,10 @@ def _line(model: type[BaseModel], key: tuple[str, ...], problems: Sequence[Any])
     if first["type"] == "union_tag_invalid":
         tag = first["ctx"]["discriminator"].strip("'")
         return f"{name}.{tag}: must be {first['ctx']['expected_tags']}, not '{first['ctx']['tag']}'"
+    if first["type"] in ("too_short", "too_long"):
+        of = first["ctx"]
+        end = f"least {of['min_length']}" if "min_length" in of else f"most {of['max_length']}"
+        return f"{name}: must have at {end} entries, not {of['actual_length']}"
     messages = " or ".join(dict.fromkeys(_message(problem) for problem in problems))
     if first["type"] in ("value_error", "assertion_error"):
         return f"{name}: {messages}" if name else messages

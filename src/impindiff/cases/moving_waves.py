@@ -9,7 +9,7 @@ from impindiff.cases.random_fields import RandomWaves
 
 
 class MovingWaves(eqx.Module):
-    r"""Plane waves in two dimensions, travelling, rescaled to [0, 1] at each time.
+    r"""Plane waves in two or three dimensions, travelling, rescaled to [0, 1] at each time.
 
     $$f(x, t) = \sum_w A_w \sin\Big(2\pi \big(k_w \cdot (x - x_0) / L + \omega_w t\big)
     + \varphi_w\Big)$$
@@ -23,15 +23,19 @@ class MovingWaves(eqx.Module):
 
     amplitudes: Complex[Array, " wave"]
     rates: Float[Array, " wave"]
-    factors: tuple[Complex[Array, "wave x"], Complex[Array, "wave y"]]
-    base: tuple[Complex[Array, "wave base_x"], Complex[Array, "wave base_y"]]
+    factors: tuple[Complex[Array, "wave _"], ...]
+    base: tuple[Complex[Array, "wave _"], ...]
 
-    def __call__(self, t: Float[Array, ""]) -> Float[Array, "x y"]:
+    def __call__(self, t: Float[Array, ""]) -> Float[Array, "*cells"]:
         """The field at the grid's cell centres."""
         turned = self.amplitudes * jnp.exp(2j * jnp.pi * self.rates * t)
 
         def total(factors):
-            return jnp.imag((turned[:, None] * factors[0]).T @ factors[1])
+            leading = turned[:, None] * factors[0]
+            for factor in factors[1:-1]:
+                leading = (leading[:, :, None] * factor[:, None, :]).reshape(len(turned), -1)
+            values = jnp.imag(leading.T @ factors[-1])
+            return values.reshape([factor.shape[1] for factor in factors])
 
         over = total(self.base)
         low, high = jnp.min(over), jnp.max(over)
@@ -46,10 +50,10 @@ class MovingWaves(eqx.Module):
         base: tuple[int, ...],
     ) -> "MovingWaves":
         """The waves, set in motion, on their box divided into `cells`; `base` is the base grid."""
-        (x, y), (base_x, base_y) = (waves.factors(*waves.centers(n)) for n in (cells, base))
+        fine, coarse = (waves.factors(*waves.centers(n)) for n in (cells, base))
         return cls(
             amplitudes=jnp.asarray(waves.amplitudes * np.exp(1j * waves.phases)),
             rates=jnp.asarray(rates),
-            factors=(jnp.asarray(x), jnp.asarray(y)),
-            base=(jnp.asarray(base_x), jnp.asarray(base_y)),
+            factors=tuple(jnp.asarray(factor) for factor in fine),
+            base=tuple(jnp.asarray(factor) for factor in coarse),
         )

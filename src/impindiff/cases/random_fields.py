@@ -12,6 +12,7 @@ may pass the ends by a little between the base grid's centres.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -45,11 +46,29 @@ class RandomWaves:
 
     def __call__(self, *axes: Float[np.ndarray, " _"]) -> Float[np.ndarray, "..."]:
         """The values on the product of the given coordinates, one array per dimension."""
+        if len(axes) > 2:
+            return self.scale * (self._by_axis(axes) - self.offset)
         factors = self.factors(*axes)
         coefficients = self.amplitudes * np.exp(1j * self.phases)
         leading = reduce(_outer_per_wave, factors[:-1], coefficients[:, None])
         total = np.imag(leading.T @ factors[-1])
         return self.scale * (total.reshape([len(x) for x in axes]) - self.offset)
+
+    def _by_axis(self, axes: Sequence[Float[np.ndarray, " _"]]) -> Float[np.ndarray, "..."]:
+        """The sum, from one coefficient per wavenumber vector: axis by axis.
+
+        A row per wave and pair of axes would not fit into memory: tens of thousands of waves share
+        some tens of wavenumbers along each axis.
+        """
+        unique, inverse = zip(
+            *(np.unique(k, return_inverse=True) for k in self.wavenumbers.T), strict=True
+        )
+        total = np.zeros([len(k) for k in unique], complex)
+        np.add.at(total, inverse, self.amplitudes * np.exp(1j * self.phases))
+        for k, x, x0, x1 in zip(unique, axes, self.lower, self.upper, strict=True):
+            # the axis in front goes to the end, so that after all of them the order is as before
+            total = np.tensordot(total, _turns(k, x, x0, x1), axes=(0, 0))
+        return np.imag(total)
 
     def factors(self, *axes: Float[np.ndarray, " _"]) -> list[Complex[np.ndarray, "wave _"]]:
         r"""$\exp(2\pi i k_d (x_d - x_{0d}) / L_d)$ on each axis, a row per wave.
@@ -58,7 +77,7 @@ class RandomWaves:
         on cells and the sum over waves is one matrix product.
         """
         return [
-            np.exp(2j * np.pi * np.outer(k, (x - x0) / (x1 - x0)))
+            _turns(k, x, x0, x1)
             for k, x, x0, x1 in zip(self.wavenumbers.T, axes, self.lower, self.upper, strict=True)
         ]
 
@@ -167,6 +186,12 @@ def gaussian_random_field(
     is constant.
     """
     return gaussian_waves(correlation_length, lower, upper, rng).rescaled(cells)
+
+
+def _turns(
+    k: Int[np.ndarray, " wave"], x: Float[np.ndarray, " m"], x0: float, x1: float
+) -> Complex[np.ndarray, "wave m"]:
+    return np.exp(2j * np.pi * np.outer(k, (x - x0) / (x1 - x0)))
 
 
 def _outer_per_wave(

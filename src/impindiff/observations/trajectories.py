@@ -197,14 +197,14 @@ class Trajectories:
         cls,
         path: Path,
         variable: str = "phi",
-        space: Sequence[str] = ("x", "y"),
-        latent: Sequence[str] = ("velocity_x", "velocity_y"),
+        space: Sequence[str] | None = None,
+        latent: Sequence[str] = ("velocity_x", "velocity_y", "velocity_z"),
         others: Sequence[str] = (),
         conditions: Sequence[str] = (),
     ) -> "Trajectories":
         """Read a NetCDF-4 file of the layout above; latent variables that are absent are left out.
 
-        `others` and `conditions` must be there.
+        `space` is x, y and, if the variable has it, z. `others` and `conditions` must be there.
 
         Dimensions may stand in any order; values of any real or integer type become float64. Times
         are read as numbers, whatever their units.
@@ -222,8 +222,8 @@ class Trajectories:
         cls,
         dataset: xr.Dataset,
         variable: str = "phi",
-        space: Sequence[str] = ("x", "y"),
-        latent: Sequence[str] = ("velocity_x", "velocity_y"),
+        space: Sequence[str] | None = None,
+        latent: Sequence[str] = ("velocity_x", "velocity_y", "velocity_z"),
         others: Sequence[str] = (),
         conditions: Sequence[str] = (),
     ) -> "Trajectories":
@@ -231,13 +231,15 @@ class Trajectories:
 
         **Raises:** `InputError` for anything that the layout refuses.
         """
-        dimensions = ("sample", "time", *space)
         for name in (variable, *others, *conditions):
             if name not in dataset.data_vars:
                 raise InputError(
                     f"has no variable '{name}'; it has {listed(dataset.data_vars)}; rename the one "
                     f"that you mean"
                 )
+        if space is None:
+            space = ("x", "y", "z") if "z" in dataset[variable].dims else ("x", "y")
+        dimensions = ("sample", "time", *space)
         values = _numbers(dataset, variable, dimensions)
         for name in dimensions[1:]:
             if name not in dataset.coords:

@@ -55,8 +55,8 @@ def drawn(draw: Callable[[Path], None], text: str) -> Picture:
         return picture(path, text)
 
 
-def film(forecast: xr.Dataset, horizon: float | None) -> Picture | None:
-    """The forecast of the middle held-out sample as it changes; None in three dimensions of space.
+def film(forecast: xr.Dataset, horizon: float | None) -> Picture:
+    """The forecast of the middle held-out sample as it changes.
 
     Of the middle training sample where nothing is held out. Where the film would be larger than
     3 MB, every second time is left out until it is not.
@@ -68,8 +68,6 @@ def film(forecast: xr.Dataset, horizon: float | None) -> Picture | None:
     """
     name = next(str(name) for name in forecast.data_vars if str(name).endswith(FORECAST_SUFFIX))
     variable = name.removesuffix(FORECAST_SUFFIX)
-    if len(forecast[name].dims) > 4:
-        return None
     held_out = [int(i) for i in np.flatnonzero(forecast[HELD_OUT].to_numpy())]
     sample = middle_sample(held_out or list(range(forecast.sizes["sample"])))
     data = _gif(forecast, sample, variable, horizon)

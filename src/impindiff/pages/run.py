@@ -153,8 +153,7 @@ def _film(path: Path, horizon: float | None) -> list[Block]:
         raise InputError(
             f"{path}: cannot be read as NetCDF ({error}); remove it for a page without animation"
         ) from None
-    picture = film(forecast, horizon)
-    return [] if picture is None else [Film(picture)]
+    return [Film(film(forecast, horizon))]
 
 
 def _reproduction(folder: Path, what: _What, metrics: Mapping[str, Any]) -> list[Block]:

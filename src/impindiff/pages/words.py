@@ -52,14 +52,21 @@ def humanised(name: str) -> str:
 
 def caption(figure: str) -> str:
     """What the figure of that name shows, one sentence."""
-    text = humanised(figure)
-    return _CAPTIONS.get(figure, f"{capitalised(text)}.")
+    name, plane = _of_plane(figure)
+    text = _CAPTIONS.get(name, f"{capitalised(humanised(name))}.")
+    return text if not plane else f"{text[:-1]} (the middle plane across {plane})."
 
 
 def figure_order(figure: str) -> tuple[int, str]:
     """The key by which figures are sorted: known ones as a person reads, others after by name."""
-    known = list(_CAPTIONS)
-    return (known.index(figure) if figure in known else len(known), figure)
+    known, (name, _) = list(_CAPTIONS), _of_plane(figure)
+    return (known.index(name) if name in known else len(known), figure)
+
+
+def _of_plane(figure: str) -> tuple[str, str]:
+    """The name without the plane it shows, and the axis across; empty for a figure of a whole."""
+    name, across, axis = figure.rpartition("_across_")
+    return (name, axis) if across else (figure, "")
 
 
 def capitalised(text: str) -> str:

@@ -15,6 +15,7 @@ from PIL import Image
 from impindiff.errors import InputError
 from impindiff.observations import FORECAST_SUFFIX, TRUTH_SUFFIX, written_whole
 from impindiff.report.fields import draw_field, extent_of, panels
+from impindiff.report.slices import planes_of, space_of
 from impindiff.report.style import (
     DIFFERENCE_MAP,
     FIELD_MAP,
@@ -60,14 +61,15 @@ def animate_forecast(
 ) -> Path:
     """Write truth, forecast and their difference, side by side, as they change in time.
 
-    A field of one dimension is a profile of truth and forecast. Colours and axes are the same at
-    all times; without a truth only the forecast is shown; values that are not finite are grey, or
-    gaps of a profile. There is a frame a stored time, or an even choice of 200 that ends with the
-    last. The film has no other name until it is whole.
+    A field of one dimension is a profile of truth and forecast; of one of three the middle plane
+    across the last is shown. Colours and axes are the same at all times; without a truth only the
+    forecast is shown; values that are not finite are grey, or gaps of a profile. There is a frame a
+    stored time, or an even choice of 200 that ends with the last. The film has no other name until
+    it is whole.
 
     **Arguments:**
 
-    - `forecast`: the layout of `forecast_dataset`, with one or two dimensions of space.
+    - `forecast`: the layout of `forecast_dataset`, with one to three dimensions of space.
     - `sample`: which trajectory.
     - `path`: .mp4, written by ffmpeg, or .gif.
     - `variable`: the name before `_forecast` and `_truth`.
@@ -76,8 +78,8 @@ def animate_forecast(
 
     **Returns:** where it was written: `animation_path(path)`.
 
-    **Raises:** `InputError` for another suffix, another speed, more dimensions of space, a place
-    that cannot be written, or if ffmpeg fails.
+    **Raises:** `InputError` for another suffix, another speed, a place that cannot be written, or
+    if ffmpeg fails.
     """
     written = animation_path(path)
     if not 1 <= frames_per_second <= 100:
@@ -86,16 +88,15 @@ def animate_forecast(
             f"100"
         )
     chosen = forecast.isel(sample=sample, time=_thinned(forecast.sizes["time"]))
-    space = chosen[variable + FORECAST_SUFFIX].dims[1:]
-    if len(space) > 2:
-        raise InputError(
-            f"{path}: a field of one or two dimensions of space can be animated, "
-            f"'{variable}' has {len(space)}: {', '.join(map(str, space))}"
-        )
+    space = space_of(chosen[variable + FORECAST_SUFFIX])
+    where = ""
+    if len(space) == 3:
+        plane = planes_of(space)[-1]
+        chosen, where = plane.cut(chosen), plane.where
     times = chosen["time"]
     clock = unit(times.attrs, before=" ")
     with styled():
-        figure, show = (_plane if len(space) == 2 else _line)(chosen, variable)
+        figure, show = (_line if len(space) == 1 else _plane)(chosen, variable)
         # At the left, where the clock stands still as its digits change.
         title = figure.suptitle("", x=0.02, ha="left")
 
@@ -104,7 +105,7 @@ def animate_forecast(
             beyond = horizon is not None and t > horizon * (1 + 1e-9)
             show(frame)
             title.set_text(
-                f"{heading(forecast, sample, variable)}\n"
+                f"{heading(forecast, sample, variable, where)}\n"
                 f"t = {t:g}{clock}{', beyond the training horizon' if beyond else ''}"
             )
 
@@ -189,10 +190,10 @@ def _plane(chosen: xr.Dataset, variable: str) -> tuple[Figure, _Show]:
     for ax, (name, field) in zip(axes[0], fields.items(), strict=True):
         _, colours, scale, _ = bars[name == "difference"]
         images.append(draw_field(ax, field[0], extent, colours, scale))
-        ax.set(title=name, xlabel=label(x.attrs, "x"))
+        ax.set(title=name, xlabel=label(x.attrs, str(x.name)))
         if extent[1] - extent[0] > extent[3] - extent[2]:
             ax.locator_params(axis="x", nbins=5)  # more would touch where labels are long
-    axes[0, 0].set_ylabel(label(y.attrs, "y"))
+    axes[0, 0].set_ylabel(label(y.attrs, str(y.name)))
     for bar in bars:
         colour_bar(figure, *bar)
 

@@ -1,4 +1,4 @@
-"""Figures of fields on a two-dimensional grid: forecasts, and the latent fields that were found."""
+"""Maps of fields: forecasts, and the latent fields that were found."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,12 +42,13 @@ def plot_forecast(
     path: Path,
     sensors: Float[np.ndarray, "sensor 2"] | None = None,
     variable: str = "phi",
+    where: str = "",
 ) -> None:
     """Write `forecast_figure` as PNG.
 
     **Raises:** `InputError` if it cannot be written there.
     """
-    save(forecast_figure(forecast, sample, sensors, variable), path)
+    save(forecast_figure(forecast, sample, sensors, variable, where), path)
 
 
 def plot_latent(
@@ -55,12 +56,13 @@ def plot_latent(
     extent: Extent,
     path: Path,
     axis_labels: tuple[str, str] = ("x", "y"),
+    where: str = "",
 ) -> None:
     """Write `latent_figure` as PNG.
 
     **Raises:** `InputError` if it cannot be written there.
     """
-    save(latent_figure(pairs, extent, axis_labels), path)
+    save(latent_figure(pairs, extent, axis_labels, where), path)
 
 
 def forecast_figure(
@@ -68,6 +70,7 @@ def forecast_figure(
     sample: int,
     sensors: Float[np.ndarray, "sensor 2"] | None = None,
     variable: str = "phi",
+    where: str = "",
 ) -> Figure:
     """Truth, forecast and error (rows) at up to four times, ending with the last (columns).
 
@@ -80,6 +83,7 @@ def forecast_figure(
     - `sample`: which trajectory.
     - `sensors`: where the field was measured, drawn as dots on the first row.
     - `variable`: the name before `_forecast` and `_truth`.
+    - `where`: for the title, which plane of a field of three dimensions this is.
     """
     chosen = forecast.isel(sample=sample, time=_spread(forecast.sizes["time"]))
     found = chosen[variable + FORECAST_SUFFIX]
@@ -101,13 +105,13 @@ def forecast_figure(
         figure, axes = panels(len(rows), len(titles), extent)
         for column, title in enumerate(titles):
             axes[0, column].set_title(title)
-            axes[-1, column].set_xlabel(label(x.attrs, "x"))
+            axes[-1, column].set_xlabel(label(x.attrs, str(x.name)))
             for row, name in enumerate(compared):
                 draw_field(axes[row, column], rows[name][column], extent, FIELD_MAP, values)
             if sensors is not None:
                 _dots(axes[0, column], sensors)
         for row, name in enumerate(rows):
-            axes[row, 0].set_ylabel(label(y.attrs, "y"))
+            axes[row, 0].set_ylabel(label(y.attrs, str(y.name)))
             _name_row(axes[row, 0], name)
         colour_bar(figure, axes[: len(compared)], FIELD_MAP, values, quantity)
         if "error" in rows:
@@ -115,7 +119,7 @@ def forecast_figure(
             for column, ax in enumerate(axes[-1]):
                 draw_field(ax, rows["error"][column], extent, DIFFERENCE_MAP, errors)
             colour_bar(figure, axes[-1:], DIFFERENCE_MAP, errors, "forecast - truth")
-        figure.suptitle(heading(forecast, sample, variable))
+        figure.suptitle(heading(forecast, sample, variable, where))
     return figure
 
 
@@ -123,6 +127,7 @@ def latent_figure(
     pairs: Mapping[str, tuple[Float[np.ndarray, "x y"], Float[np.ndarray, "x y"] | None]],
     extent: Extent,
     axis_labels: tuple[str, str] = ("x", "y"),
+    where: str = "",
 ) -> Figure:
     """Each latent field (a row): the true one, the one found, and found minus true.
 
@@ -133,6 +138,7 @@ def latent_figure(
     - `pairs`: by the name to show, the field found and the true one.
     - `extent`: of the domain.
     - `axis_labels`: with units, if there are any.
+    - `where`: for the title, which plane of fields of three dimensions this is.
     """
     known = any(truth is not None for _, truth in pairs.values())
     with styled():
@@ -161,6 +167,8 @@ def latent_figure(
             first.tick_params(labelleft=True)
         for ax in axes[-1]:
             ax.set_xlabel(axis_labels[0])
+        if where:
+            figure.suptitle(where)
     return figure
 
 

@@ -14,6 +14,7 @@ from matplotlib.patheffects import withStroke
 
 from impindiff.errors import InputError
 from impindiff.report.fields import draw_field, extent_of, panels
+from impindiff.report.slices import middle_plane, space_of
 from impindiff.report.style import (
     DIFFERENCE_MAP,
     FIELD_MAP,
@@ -70,17 +71,14 @@ def snapshots_figure(
     """
     _check(fields, truth, levels or {})
     last = fields.sizes["time"] - 1
-    shown: dict[str, Any] = {
+    shown: dict[Any, Any] = {
         "time": np.unique(np.round(np.linspace(0, last, _COLUMNS)).astype(int))
     }
-    space = [str(name) for name in next(iter(fields.values())).dims[1:]]
+    space = space_of(next(iter(fields.values())))
     where = ""
     if len(space) == 3:
-        axis = fields[space[2]]
-        middle = axis.size // 2
-        shown[space[2]] = middle
-        place = f"{float(axis[middle]):.3g}{unit(axis.attrs, before=' ')}"
-        where = f"slice at {space[2]} = {place}"
+        plane = middle_plane(space, list(space)[2])
+        shown[plane.across], where = plane.cell, plane.where
     chosen = fields.isel(shown)
     true = None if truth is None else truth.isel(shown)
     with styled():

@@ -81,14 +81,13 @@ def label(attrs: Mapping[str, Any], name: str) -> str:
     return f"{long_name} ({text})" if text else long_name
 
 
-def heading(forecast: xr.Dataset, sample: int, variable: str) -> str:
-    """The quantity, the sample, and whether training saw it."""
+def heading(forecast: xr.Dataset, sample: int, variable: str, where: str = "") -> str:
+    """The quantity, the sample, whether training saw it, and where in space, if told."""
     kept_back = ""
     if HELD_OUT in forecast.coords:
         kept_back = " (held out)" if bool(forecast[HELD_OUT][sample]) else " (training)"
-    return (
-        f"{label(forecast[variable + FORECAST_SUFFIX].attrs, variable)}, sample {sample}{kept_back}"
-    )
+    quantity = label(forecast[variable + FORECAST_SUFFIX].attrs, variable)
+    return f"{quantity}, sample {sample}{kept_back}{', ' * bool(where)}{where}"
 
 
 def shared_legend(figure: Figure, axes: Iterable[Axes]) -> None:

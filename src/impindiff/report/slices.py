@@ -1,0 +1,83 @@
+"""Planes through fields of three dimensions of space, which figures of two can show."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from impindiff.report.style import label, unit
+
+
+class Plane(NamedTuple):
+    """The middle plane across one axis of space; of a field on two axes, the field itself.
+
+    - `axes`: all axes of space, in order.
+    - `across`: which of them is cut, None for a field on two.
+    - `cell`: its number along it.
+    - `where`: for a title, such as "slice at z = 0.531"; empty for a field on two.
+    """
+
+    axes: tuple[str, ...]
+    across: str | None = None
+    cell: int = 0
+    where: str = ""
+
+    @property
+    def suffix(self) -> str:
+        """What a file of this plane has after its name."""
+        return "" if self.across is None else f"_across_{self.across}"
+
+    @property
+    def shown(self) -> list[int]:
+        """The two axes that span the plane, by number."""
+        return [i for i, name in enumerate(self.axes) if name != self.across]
+
+    def of(self, field: Float[np.ndarray, "*space"]) -> Float[np.ndarray, "a b"]:
+        """The field in the plane."""
+        return field if self.across is None else field.take(self.cell, self._number)
+
+    def cut(self, dataset: xr.Dataset) -> xr.Dataset:
+        """The same of all variables that have the axis."""
+        return dataset if self.across is None else dataset.isel({self.across: self.cell})
+
+    def nearby(
+        self, points: Float[np.ndarray, "point axis"], centres: Sequence[Float[np.ndarray, " _"]]
+    ) -> Float[np.ndarray, "some 2"]:
+        """Those of the points that lie in the plane's cells, in its two coordinates."""
+        if self.across is not None:
+            along = centres[self._number]
+            half = 0.5 * abs(float(along[1] - along[0]))
+            points = points[np.abs(points[:, self._number] - along[self.cell]) <= half]
+        return points[:, self.shown]
+
+    @property
+    def _number(self) -> int:
+        return self.axes.index(str(self.across))
+
+
+def middle_plane(coordinates: Mapping[str, xr.DataArray], across: str) -> Plane:
+    """The plane through the cell above the middle of the axis `across`."""
+    axis = coordinates[across]
+    index = axis.size // 2
+    place = f"{float(axis[index]):.3g}{unit(axis.attrs, before=' ')}"
+    return Plane(tuple(coordinates), across, index, f"slice at {across} = {place}")
+
+
+def planes_of(coordinates: Mapping[str, xr.DataArray]) -> list[Plane]:
+    """What shows a field on these axes: of three the middle plane across each, of two the field."""
+    if len(coordinates) == 3:
+        return [middle_plane(coordinates, name) for name in coordinates]
+    return [Plane(tuple(coordinates))]
+
+
+def space_of(field: xr.DataArray) -> dict[str, xr.DataArray]:
+    """The coordinates of a field along its dimensions of space, in order."""
+    return {str(name): field[name] for name in field.dims if name not in ("sample", "time")}
+
+
+def axis_labels(plane: Plane, coordinates: Mapping[str, xr.DataArray]) -> tuple[str, str]:
+    """Of the two axes that span the plane, with units."""
+    first, second = (plane.axes[i] for i in plane.shown)
+    return label(coordinates[first].attrs, first), label(coordinates[second].attrs, second)
