@@ -1,6 +1,6 @@
 """Krylov iterations and time per unknown of an implicit step, as the grid is refined at a fixed dt.
 
-    python benchmarks/refinement.py                                           # 10 minutes
+    python benchmarks/refinement.py                                           # 15 minutes
     python benchmarks/refinement.py --json docs/results/refinement.json
 
 u_t = -div(v u) + div(D grad u), one step of backward Euler in float64, D varying by 3 x, the dt
@@ -150,6 +150,7 @@ def table_of(title: str, rows: list[Any]) -> Table:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path, help="write the numbers here")
+    parser.add_argument("--ndim", type=int, choices=(2, 3), help="one of them; its numbers only")
     parser.add_argument("--quick", action="store_true", help="two grids, diffusion only")
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
@@ -157,13 +158,14 @@ def main() -> int:
         SIDES.update({2: (64, 128, 256), 3: (16, 24, 32)})
         del SPEEDS["with advection"]
     console, out, failed = Console(width=120), [], False
-    for ndim in (2, 3):
+    for ndim in (2, 3) if options.ndim is None else (options.ndim,):
         for name, speed in SPEEDS.items():
             for stiffness in STIFFNESS:
                 for fixed_dt in (True, False):
-                    if fixed_dt and stiffness < STIFFNESS[-1]:
-                        continue  # coarser grids then have no stiffness left
-                    plain = not options.quick
+                    stiffest = stiffness == STIFFNESS[-1]
+                    if not stiffest and (fixed_dt or speed):
+                        continue  # coarser grids have no stiffness left; or it is as without speed
+                    plain = not options.quick and not speed
                     rows = series(ndim, stiffness, speed, fixed_dt, plain)
                     title = f"{ndim}-D {name}, fixed {'dt' if fixed_dt else 'stiffness'}"
                     console.print(table_of(title, rows))

@@ -26,6 +26,8 @@ EXAMPLES = {
     "high_order": "whole field at t = 0.05, third-order stepper",
 }
 DYNAMIC = "dynamic"
+SPACE = "space"
+SPACE_OPTIONS = ["--set", "grid.cells=[32, 16, 16]", "--set", "training.steps=400"]
 BURGERS = {
     "burgers_public": ("burgers_public", []),
     "burgers_public_noise": ("burgers_public", ["--set", "observations.noise=0.01"]),
@@ -42,6 +44,7 @@ FIGURES = {
     "burgers_public": ("identified",),
     "burgers": ("diffusivity",),
     DYNAMIC: ("velocity",),
+    SPACE: ("velocity_across_z",),
     "closure": ("closures", "instruments", "porosity", "trapped_porosity"),
     "field": ("initial_porosity",),
     "thermal": ("closures", "instruments", "identifiability"),
@@ -59,7 +62,7 @@ def run(name: str, case: str, options: list[str]) -> None:
         shutil.copy(out / "metrics.json", RESULTS / f"{name}.json")
         for figure in FIGURES.get(name, ()):
             # the first of the table keeps the plain name
-            prefix = f"{name}_" if name == DYNAMIC or name in INFILTRATION else ""
+            prefix = f"{name}_" if name in (DYNAMIC, SPACE, *INFILTRATION) else ""
             shutil.copy(out / "figures" / f"{figure}.png", RESULTS / f"{prefix}{figure}.png")
 
 
@@ -130,6 +133,23 @@ def dynamic_table() -> str:
             f"| {velocity['velocity_x']:.1f} %, {velocity['velocity_y']:.1f} % "
             f"| {metrics['train']['steps']} steps, {metrics['train']['seconds']:.0f} s "
             f"| {metrics['seconds_total']:.0f} s |",
+        ]
+    )
+
+
+def space_table() -> str:
+    """The steady case in three dimensions."""
+    metrics = stored(SPACE)
+    velocity = metrics["latent"]["relative_l1_percent"].values()
+    return "\n".join(
+        [
+            "| held out, t = 0.2 | velocity x, y, z | training | in all | peak memory |",
+            "|---|---|---|---|---|",
+            f"| {metrics['forecast']['relative_l1_percent']['held_out']:.2f} % "
+            f"| {', '.join(f'{percent:.1f} %' for percent in velocity)} "
+            f"| {metrics['train']['steps']} steps, {metrics['train']['seconds']:.0f} s "
+            f"| {metrics['seconds_total']:.0f} s "
+            f"| {metrics['memory']['peak_rss_mb'] / 1000:.1f} GB |",
         ]
     )
 
@@ -310,6 +330,7 @@ def main() -> None:
         for name, (case, options) in BURGERS.items():
             run(name, case, options)
         run(DYNAMIC, "advection_diffusion_dynamic", [])
+        run(SPACE, "advection_diffusion_steady", SPACE_OPTIONS)
         for name, (case, options) in INFILTRATION.items():
             run(name, case, options)
     note = (
@@ -320,6 +341,7 @@ def main() -> None:
     text = between(README.read_text(), START, END, f"{table()}\n\n{note}")
     text = between(text, "<!-- burgers:", "<!-- end of burgers -->", burgers_table())
     text = between(text, "<!-- dynamic:", "<!-- end of dynamic -->", dynamic_table())
+    text = between(text, "<!-- space:", "<!-- end of space -->", space_table())
     text = between(text, "<!-- conditioning:", "<!-- end of conditioning -->", conditioning_table())
     text = between(text, "<!-- memory:", "<!-- end of memory -->", memory_table())
     text = between(text, "<!-- stability:", "<!-- end of stability -->", stability_table())
