@@ -166,7 +166,8 @@ def refinement(results: Any) -> Iterator[Ratio]:
             of["growth"]["iterations"],
             most=max(1.5, (few + 1) / max(few, 1)),  # one iteration is granted
         )
-        yield Ratio(f"time per unknown, {name}", of["growth"]["time"], most=2.0)
+        if len(of["rows"]) > 3:  # the time's growth is that from the third grid on
+            yield Ratio(f"time per unknown, {name}", of["growth"]["time"], most=2.0)
 
 
 def devices(results: Any) -> Iterator[Ratio]:

@@ -1,7 +1,7 @@
 """Run the benchmarks, print one table of ratios, add them to the history.
 
-    python benchmarks/run.py                          # all of them, about 40 minutes on two cores
-    python benchmarks/run.py --quick                  # small sizes, about 4 minutes
+    python benchmarks/run.py                          # all of them, about an hour on two cores
+    python benchmarks/run.py --quick                  # small sizes, about 10 minutes
     python benchmarks/run.py --only memory operators  # those named
     python docs/make_results.py --table               # then: docs/benchmarks.md from the history
 

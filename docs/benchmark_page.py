@@ -21,8 +21,8 @@ XLA's own memory analysis, iterations counted. This page is written by
 `python docs/make_results.py --table` from `docs/results/history.jsonl`, to which a run adds a line.
 
 ```console
-python benchmarks/run.py                   # all, about 40 minutes on two cores
-python benchmarks/run.py --quick           # small sizes, about 4 minutes
+python benchmarks/run.py                   # all, about an hour on two cores
+python benchmarks/run.py --quick           # small sizes, about 10 minutes
 python benchmarks/run.py --only memory     # one of them
 ```
 
