@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from impindiff.report.style import SERIES_COLOURS, save, styled
+from impindiff.report.style import SERIES_COLOURS, readable_log, save, styled
 
 DOCS = Path(__file__).parent
 HISTORY = DOCS / "results" / "history.jsonl"
@@ -110,6 +110,8 @@ def draw(runs: list[dict[str, Any]], path: Path) -> None:
             labelled.add(benchmark)
         ax.axhline(1.0, color="0.5", linewidth=1.0)
         ax.set_yscale("log")
+        readable_log(ax.yaxis)
+        ax.set_xlim(-0.5, len(runs) - 0.5)
         ax.set_xticks(range(len(runs)), [run["commit"] for run in runs], rotation=60, ha="right")
         ax.set_ylabel("ratio over its target (above 1: missed)")
         figure.legend(loc="outside right upper", frameon=False, title="hollow: quick")
