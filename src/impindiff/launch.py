@@ -1,11 +1,14 @@
 """Start the processes of a distributed run on this machine, and end them together."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from impindiff.errors import ImpindiffError
 
@@ -21,7 +24,8 @@ def launch(processes: int, command: Sequence[str]) -> None:
     """Run `command`, a Python script and its arguments, in so many processes that know each other.
 
     They find each other through the environment (see `devices.distributed`), on a free port of
-    this machine. If one ends with an error, or is killed, the others are ended too.
+    this machine. If one ends with an error, or is killed, the others are ended too, and all are if
+    this one is told to end (SIGTERM, or Ctrl-C).
 
     Raises `ProcessError` then, naming it.
     """
@@ -41,11 +45,8 @@ def launch(processes: int, command: Sequence[str]) -> None:
         for index in range(processes)
     ]
     try:
-        while any(code is None for code in (p.poll() for p in running)):
-            failed = _failed(running)
-            if failed is not None:
-                raise ProcessError(failed)
-            time.sleep(_LOOK)
+        with _termination_raises():
+            _watch(running)
     finally:
         _end(running)
     failed = _failed(running)
@@ -53,16 +54,46 @@ def launch(processes: int, command: Sequence[str]) -> None:
         raise ProcessError(failed)
 
 
+def _watch(running: list[subprocess.Popen[bytes]]) -> None:
+    while any(code is None for code in (p.poll() for p in running)):
+        failed = _failed(running)
+        if failed is not None:
+            raise ProcessError(failed)
+        time.sleep(_LOOK)
+
+
+@contextmanager
+def _termination_raises() -> Iterator[None]:
+    """SIGTERM ends this process by an exception: without, the processes would be left running."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python leaves signals to the main thread
+        return
+
+    def raise_exit(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, raise_exit)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _failed(running: list[subprocess.Popen[bytes]]) -> str | None:
-    for index, process in enumerate(running):
-        code = process.poll()
-        if code:
-            how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-            return (
-                f"process {index} of {len(running)} {how}; the others were stopped. What was saved "
-                "last is whole: start again, and it goes on from there"
-            )
-    return None
+    codes = enumerate([process.poll() for process in running])
+    # what was killed comes first: others may have failed for want of it since the last look
+    failed = sorted((code, index) for index, code in codes if code)
+    if not failed:
+        return None
+    how = [
+        f"process {index} of {len(running)} "
+        + (f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}")
+        for code, index in failed
+    ]
+    return (
+        f"{', '.join(how)}; all were stopped. What was saved last is whole: start again, and it "
+        "goes on from there"
+    )
 
 
 def _end(running: list[subprocess.Popen[bytes]]) -> None:

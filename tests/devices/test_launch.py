@@ -1,5 +1,6 @@
 """Processes that are started together end together."""
 
+import os
 import subprocess
 import sys
 import time
@@ -37,6 +38,32 @@ def test_one_that_dies_ends_the_others(tmp_path, end, words):
     with pytest.raises(ProcessError, match=words):
         launch(2, [script(tmp_path, text)])
     assert time.monotonic() - start < 30
+
+
+def test_an_exception_does_not_wait_for_the_others(tmp_path):
+    text = (
+        "import impindiff\nimpindiff.distributed()\n"
+        "if index == '1':\n    raise ValueError('mine')\n"
+        "time.sleep(3)\nos._exit(0)"
+    )
+    with pytest.raises(ProcessError, match="process 1 of 2 ended with exit code 1"):
+        launch(2, [script(tmp_path, text)])
+
+
+def test_a_launch_that_is_told_to_end_leaves_no_process(tmp_path):
+    text = f"open(r'{tmp_path}/' + index, 'w').write(str(os.getpid()))\ntime.sleep(100)"
+    path = script(tmp_path, text)
+    command = [sys.executable, "-m", "impindiff", "launch", "--processes", "2", path]
+    with subprocess.Popen(command) as launched:
+        deadline = time.monotonic() + 60
+        while not all((tmp_path / i).is_file() and (tmp_path / i).read_text() for i in "01"):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        launched.terminate()
+        assert launched.wait(30) != 0
+    for i in "01":
+        with pytest.raises(ProcessLookupError):
+            os.kill(int((tmp_path / i).read_text()), 0)
 
 
 def test_the_command_refuses_a_script_that_is_not_there(tmp_path):

@@ -131,9 +131,17 @@ class Mesh:
         return jax.tree.map(put, tree)
 
     def replicate(self, tree: PyTree[Any]) -> PyTree[Any]:
-        """All arrays of the tree on every device, such as a model's parameters."""
+        """All arrays of the tree on every device, such as a model's parameters.
+
+        Of several processes each has to have the same values; JAX refuses others.
+        """
         whole = NamedSharding(self.jax_mesh, PartitionSpec())
         return jax.tree.map(lambda x: jax.device_put(x, whole) if eqx.is_array(x) else x, tree)
+
+    def each(self, values: np.ndarray) -> jax.Array:
+        """An array on every device, of which each process may have other values, such as a time."""
+        whole = NamedSharding(self.jax_mesh, PartitionSpec())
+        return jax.make_array_from_callback(values.shape, whole, lambda index: values[index])
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={n}" for name, n in self.shape.items() if n != 1)

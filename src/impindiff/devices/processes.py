@@ -1,6 +1,8 @@
 """Several processes that work on one problem, on one machine or many."""
 
 import os
+import sys
+from types import TracebackType
 
 import jax
 
@@ -21,7 +23,9 @@ def distributed(heartbeat: int = HEARTBEAT) -> tuple[int, int]:
     script is alone: (0, 1). From then on `jax.devices()` are those of all.
 
     A process that dies, or is not heard of for `heartbeat` seconds, ends the others: they stop with
-    a message, and are started again to resume from the last state saved.
+    a message, and are started again to resume from the last state saved. One that ends with an
+    exception does not wait for the others at its exit, as JAX would for five minutes: they may be
+    waiting for it.
 
     Raises `InputError` for an environment that says only half.
     """
@@ -43,4 +47,18 @@ def distributed(heartbeat: int = HEARTBEAT) -> tuple[int, int]:
         jax.distributed.initialize(heartbeat_timeout_seconds=heartbeat)
     else:
         return 0, 1
+    sys.excepthook = _end_at_once
     return jax.process_index(), jax.process_count()
+
+
+def _end_at_once(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    sys.__excepthook__(kind, error, trace)
+    sys.stderr.write(
+        f"impindiff: process {jax.process_index()} of {jax.process_count()} ends with this error, "
+        "and the others end too; of several such messages the first has the cause\n"
+    )
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)

@@ -9,6 +9,10 @@ import equinox as eqx
 import jax
 
 from impindiff.errors import SolverError
+from impindiff.training.resources import TrainingError
+
+# of the libraries by which processes talk to each other, on CPUs and GPUs
+_LOST = re.compile(r"gloo|nccl|closed by peer", re.IGNORECASE)
 
 
 class CompiledStep(NamedTuple):
@@ -16,7 +20,7 @@ class CompiledStep(NamedTuple):
 
     - `advance`: takes what it was compiled for, (state, static, loss, optimizer). Raises
       `SolverError` for an error that arises while the program runs, such as those of other
-      libraries' linear solvers.
+      libraries' linear solvers, and `TrainingError` if one of several processes is gone.
     - `compile_seconds`: tracing and compilation; less where a cache on disk holds the program.
     - `temporary_mb`: what XLA allocates beside arguments and results; None where it does not tell.
     """
@@ -39,7 +43,14 @@ def compile_step(step: Callable[..., Any], *arguments: Any) -> CompiledStep:
         try:
             return jax.block_until_ready(program(*arguments))
         except jax.errors.JaxRuntimeError as error:
-            raise SolverError(_reason(str(error))) from error
+            reason = _reason(str(error))
+            if jax.process_count() > 1 and _LOST.search(reason):
+                raise TrainingError(
+                    "another of the processes has ended, and this one cannot go on without it; "
+                    "start all again and resume from the training state saved last "
+                    f"({reason[:120]})"
+                ) from error
+            raise SolverError(reason) from error
 
     return CompiledStep(advance, seconds, temporary)
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from impindiff.devices import active_mesh
+from impindiff.devices import Mesh, active_mesh
 from impindiff.errors import InputError
 from impindiff.grid import Grid
 from impindiff.rollout import can_be_halved
@@ -59,7 +60,9 @@ def fit(
 
     Writes `history.jsonl` (a line per `log_every` steps) and `training_state/` (every `save_every`
     steps, at the end, and when interrupted) into `folder`. With `resume` it continues from the last
-    state saved, with the same result to the bit as if it had not been interrupted.
+    state saved, with the same result to the bit as if it had not been interrupted. Several
+    processes (see `distributed`) all call it, with a folder that all see, inside a `Mesh`: the
+    first writes the history, and an interruption saves nothing, for it may be of one alone.
 
     - `optimizer`: an Optax transformation (one that searches along a line, such as `optax.lbfgs`,
       gets the loss to do so) or `LevenbergMarquardt`, which ends by itself once converged.
@@ -114,19 +117,19 @@ def fit(
                     program = programs[stage] = compile_step(_step(members), state, job)
                     require_memory(program.temporary_mb)
                 begun = time.perf_counter()
-                candidate, report = program.advance(state, job)
+                candidate, report = _known_to_all(mesh, *program.advance(state, job))
                 # a failed trial is rejected anyway; the first has no point to go back to
                 rejected = isinstance(optimizer, LevenbergMarquardt) and step > 1
                 if bool(jnp.any(can_be_halved(report.rollout.stats))) and not rejected:
                     halving = dataclasses.replace(job.loss, halving=True)
-                    candidate, report = with_halving(state, dataclasses.replace(job, loss=halving))
+                    again = with_halving(state, dataclasses.replace(job, loss=halving))
+                    candidate, report = _known_to_all(mesh, *again)
                 durations.append(time.perf_counter() - begun)
                 require_success(step, candidate, report, members)
-                if mesh is not None:
-                    candidate = mesh.replicate(candidate)
                 seconds = time.perf_counter() - start
-                filled = jnp.full(state.seconds.shape, seconds, state.seconds.dtype)
-                state = eqx.tree_at(lambda s: s.seconds, candidate, filled)
+                filled = np.full(state.seconds.shape, seconds, state.seconds.dtype)
+                timed = jnp.asarray(filled) if mesh is None else mesh.each(filled)
+                state = eqx.tree_at(lambda s: s.seconds, candidate, timed)
                 if step % log_every == 0 or step in (1, steps) or bool(np.all(state.finished)):
                     current = job.model(state.parameters)
                     if evaluate is not None:
@@ -140,10 +143,12 @@ def fit(
                     store.save(step, state)
                 mean = float(np.mean(state.loss))
                 show(Progress(step, mean, held_out, number(state.validation)))
-        finally:
-            reached = int(np.max(state.step))
-            if reached > first:
-                store.save(reached, state)
+        except BaseException:
+            # of several processes one may fail alone: the others would not save with it
+            if jax.process_count() == 1:
+                _save(store, state, first)
+            raise
+        _save(store, state, first)
     return fitted(
         plan[-1][1], state, [p for p in programs if p is not None], durations, freeze, members
     )
@@ -184,6 +189,24 @@ def room_for_training(
 ) -> int:
     """Bytes on disk that the training states need, for what `fit` would be given."""
     return _room(_start(model, loss, optimizer, **options)[1])
+
+
+def _save(store: TrainingStore, state: TrainingState, first: int) -> None:
+    reached = int(np.max(state.step))
+    if reached > first:
+        store.save(reached, state)
+
+
+def _known_to_all(
+    mesh: Mesh | None, state: TrainingState, report: StepReport
+) -> tuple[TrainingState, StepReport]:
+    """What every process of a mesh decides by, on each; the trajectory stays where it is."""
+    if mesh is None:
+        return state, report
+    trajectory = report.rollout.u
+    without = report._replace(rollout=dataclasses.replace(report.rollout, u=None))
+    state, report = mesh.replicate((state, without))
+    return state, report._replace(rollout=dataclasses.replace(report.rollout, u=trajectory))
 
 
 def _room(state: TrainingState) -> int:

@@ -5,14 +5,22 @@ import os
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from impindiff.training.resources import TrainingError, is_full_disk
 
 
 class History:
-    """Appends records to `history.jsonl`; on resuming drops those past the restored step."""
+    """Appends records to `history.jsonl`; on resuming drops those past the restored step.
+
+    Of several processes the first alone writes.
+    """
 
     def __init__(self, path: Path, after_step: int | None = None):
         self._path = path
+        self._writes = jax.process_index() == 0
+        if not self._writes:
+            return
         kept = [] if after_step is None else [r for r in read(path) if r["step"] <= after_step]
         partial = path.with_name(f".{path.name}.partial")
         partial.write_text("".join(json.dumps(record) + "\n" for record in kept))
@@ -20,6 +28,8 @@ class History:
 
     def append(self, record: dict[str, Any]) -> None:
         """Write one record, at once. Raises `TrainingError` if the disk is full."""
+        if not self._writes:
+            return
         try:
             with self._path.open("a") as file:
                 file.write(json.dumps(record) + "\n")

@@ -41,7 +41,7 @@ def require_room(folder: Path, needed: int, purpose: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable-{os.getpid()}"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another process of the same name on another machine
     except OSError as error:
         raise InputError(
             f"{folder}: cannot be written to ({error.strerror}); name another folder"
