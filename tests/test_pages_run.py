@@ -128,6 +128,7 @@ def test_what_the_problems_of_the_tutorials_leave(reader):
     assert (home / "runs" / "closure" / "figures" / "latent.png").is_file()
     rates = json.loads((home / "runs" / "gray_scott" / "metrics.json").read_text())["identified"]
     assert set(rates) == {"feed", "kill"}
+    assert len((home / "measurements.csv").read_text().splitlines()) == 501
     for found in rates.values():
         assert found["value"] == pytest.approx(found["truth"], rel=0.01)
 

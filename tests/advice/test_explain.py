@@ -89,6 +89,16 @@ def test_without_state_or_step_a_hundred_explicit_steps_are_taken():
     assert f"one step of {100 * limit:.3g} " in found.title
 
 
+def test_a_float32_step_and_a_preconditioner_of_ones_own():
+    own = ipd.Multigrid(cycles=2)
+    stepper = ipd.BackwardEuler(solver=ipd.NewtonKrylov(preconditioner=own))
+    grid = ipd.Grid((0.0, 0.0), (1.0, 1.0), (8, 8))
+    found = ipd.explain(stepper, Spreading(grid), bump(grid).astype(jnp.float32), dt=0.1)
+    by_name = counts(found)
+    assert all(min(both) >= 1 for both in by_name.values())
+    assert "the solver's own Multigrid" in by_name
+
+
 def test_what_it_cannot_look_at_is_refused():
     model = Spreading(GRID)
     with pytest.raises(ipd.InputError, match="RK4 is explicit"):

@@ -18,6 +18,32 @@ def folder(tmp_path_factory):
     return parent / "plume"
 
 
+def test_runs_forecasts_and_reports(folder):
+    written = {path.name for path in folder.iterdir() if path.is_file()}
+    assert written == {
+        "make_data.py",
+        "measurements.csv",
+        "plume.py",
+        "plume.schema.json",
+        "plume.yaml",
+        "test_plume.py",
+    }
+    done = impindiff("run", "plume.py", "--config", "plume.yaml", *SHORT, cwd=folder)
+    assert "data: 1600 of c, t = 0.05 to 1; 640 held back" in done.stdout
+    run = folder / "runs" / "plume"
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["identified"]["diffusivity"]["truth"] == 0.01
+    assert "misfit of c, held out, 640 values" in done.stdout
+    done = impindiff("forecast", "runs/plume", "--until", "1.5", "--out", "longer.nc", cwd=folder)
+    assert "longer.nc: 1 samples, 51 times to 1.5" in done.stdout
+    impindiff("report", "runs/plume", cwd=folder)
+    page = (run / "report.html").read_text()
+    assert "Misfit to the measurements" in page
+    assert "class Plume(ipd.HybridModel)" in page
+    again = impindiff("run", "plume.py", "--out", "runs/plume", "--resume", cwd=folder)
+    assert "figures and metrics" in again.stdout
+
+
 def test_its_own_test_passes(folder):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_plume.py"],

@@ -14,7 +14,7 @@ import pytest
 import impindiff as ipd
 
 SCRIPT = Path(__file__).with_name("two_fields.py")
-PART = 4 * 32 * 16 // 8  # of the field, on one of eight devices
+LAYER = 4 * 16  # cells at the face between two devices, of all samples
 
 
 def found(tmp_path, axes, *options, processes=1, devices=8):
@@ -54,7 +54,7 @@ def test_batch_domain_and_both(tmp_path, alone, axes):
     assert kinds <= {"all-reduce", "collective-permute"}
     moved = [entries for kind, entries, _ in many["collectives"] if kind == "collective-permute"]
     # layers of cells, and no more
-    assert max(moved, default=0) <= 4 * 16
+    assert max(moved, default=0) <= LAYER
     assert bool(moved) == (axes != "batch=4")
 
 
@@ -62,7 +62,9 @@ def test_multigrid_moves_layers_only(tmp_path, alone):
     many = found(tmp_path, "batch=2,x=2,y=2", "multigrid")
     same(many, alone)
     for kind, entries, _ in many["collectives"]:
-        assert kind in ("all-reduce", "collective-permute") or entries < PART
+        # of coarse grids with fewer cells than devices, whole but tiny ones may travel
+        assert entries <= LAYER if kind == "collective-permute" else True
+        assert kind in ("all-reduce", "collective-permute") or entries <= 8
 
 
 def test_two_processes_read_their_part_and_agree(tmp_path, alone):

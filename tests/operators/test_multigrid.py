@@ -9,6 +9,7 @@ from operator_systems import normal
 import impindiff as ipd
 from helpers import relative_difference
 from impindiff.implicit.linear import krylov_solve
+from impindiff.operators import star_of
 
 MIXED = ((ipd.Dirichlet(), ipd.Neumann()), (ipd.Robin(1.0, 1.0), ipd.Neumann()))
 PERIODIC = (ipd.Periodic(), ipd.Periodic())
@@ -93,6 +94,31 @@ def test_symmetric_positive_and_its_own_transpose(cycles):
     # in the norm of A a cycle reduces every error; twice as many square that
     reduction = jnp.vdot(error, A(error)) / jnp.vdot(v, A(v))
     assert 0 < reduction < 0.05**cycles
+
+
+@pytest.mark.parametrize(("cycles", "shape"), [(1, "V"), (2, "W")])
+def test_with_drift_the_transpose_is_the_cycle_of_the_transpose(cycles, shape):
+    g = unit((13, 10), (MIXED[0], ipd.Periodic()))
+    velocity = [jnp.sin(3 * g.centers[1]), jnp.cos(2 * g.centers[0])]
+
+    def step(u):
+        return u - 0.1 * (ipd.diffusion(u, front(g), g) + ipd.advection(u, velocity, g))
+
+    _, linear = jax.linearize(step, jnp.zeros(g.shape))
+    v, w = normal(0, g.shape), normal(1, g.shape)
+
+    @jax.jit
+    def products(v, w):
+        A = star_of(linear, v, (False, True), g.spacing)
+        M = ipd.multigrid(A, cycles=cycles, shape=shape)
+        (transposed,) = jax.linear_transpose(M, v)(w)
+        of_transposed = ipd.multigrid(A.transposed(), cycles=cycles, shape=shape)(w)
+        return M(v), transposed, of_transposed, M(linear(v))
+
+    once, transposed, of_transposed, again = products(v, w)
+    np.testing.assert_allclose(jnp.vdot(once, w), jnp.vdot(v, transposed), rtol=1e-11)
+    np.testing.assert_allclose(transposed, of_transposed, atol=1e-12)
+    assert relative_difference(again, v) < 0.15**cycles
 
 
 def test_exact_between_walls_in_one_dimension():

@@ -9,6 +9,7 @@ from jaxtyping import PyTree
 
 from impindiff.preconditioners.components import component_matrix, grid_of
 from impindiff.steppers import StageEquation, stage_residual
+from impindiff.steppers.mass import rate
 
 _NOTHING = 1e-6
 _WORTH_SAYING = 1e-3
@@ -25,7 +26,6 @@ class Component:
     - `variation`: the largest exchange between two cells over the mean.
     - `beyond`: what couples cells further apart than neighbours, in the whole matrix, relative.
     - `others`: what couples it with other components, relative.
-    - `largest_rate`: of the diagonal, what a step changes.
     """
 
     name: str
@@ -36,7 +36,6 @@ class Component:
     variation: float
     beyond: float
     others: float
-    largest_rate: float
 
     def lines(self) -> list[str]:
         """For a page."""
@@ -57,12 +56,31 @@ class Component:
         return lines
 
 
+def largest_explicit_step(u: PyTree, stage: StageEquation) -> float:
+    """1 / max |A_ii|, A the matrix of du/dt at u: what forward Euler could take, about."""
+    grid = grid_of(stage, "explain")
+
+    def rates(z: PyTree) -> PyTree:
+        return rate(stage.model, stage.t, z, stage.latent)
+
+    fastest = 0.0
+    for i, leaf in enumerate(jax.tree.leaves(u)):
+        if leaf.shape == grid.cells:
+            diagonal = component_matrix(rates, u, i, grid).main_diagonal()
+            fastest = max(fastest, float(jnp.max(jnp.abs(diagonal))))
+    return 1.0 / fastest if fastest > 0 else 1.0
+
+
 def describe(u: PyTree, stage: StageEquation) -> tuple[Component, ...]:
     """Each component that is a field on the model's grid."""
     grid = grid_of(stage, "explain")
     paths = jax.tree_util.tree_flatten_with_path(u)[0]
     leaves = [leaf for _, leaf in paths]
-    _, jacobian = jax.linearize(lambda z: stage_residual(z, stage), u)
+
+    def residual(z: PyTree) -> PyTree:
+        return stage_residual(z, stage)
+
+    _, jacobian = jax.linearize(residual, u)
     rng = np.random.default_rng(0)
     vectors = [jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype) for leaf in leaves]
     structure = jax.tree.structure(u)
@@ -73,7 +91,7 @@ def describe(u: PyTree, stage: StageEquation) -> tuple[Component, ...]:
             continue
         alone = [v if j == i else jnp.zeros_like(v) for j, v in enumerate(vectors)]
         own = jax.tree.leaves(jacobian(jax.tree.unflatten(structure, alone)))[i]
-        matrix = component_matrix(u, stage, i, grid)
+        matrix = component_matrix(residual, u, i, grid)
         size = max(float(jnp.linalg.norm(own)), 1e-300)
         faces = [np.abs(np.asarray(k.inner)) for k in matrix.faces]
         drifts = [np.abs(np.asarray(w.inner)) for w in matrix.drift or ()]
@@ -89,7 +107,6 @@ def describe(u: PyTree, stage: StageEquation) -> tuple[Component, ...]:
                 variation=largest / mean if mean > 0 else 1.0,
                 beyond=float(jnp.linalg.norm(own - matrix(vectors[i]))) / size,
                 others=float(jnp.linalg.norm(whole[i] - own)) / size,
-                largest_rate=float(jnp.max(jnp.abs(matrix.main_diagonal() - 1.0))),
             )
         )
     return tuple(found)

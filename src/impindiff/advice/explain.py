@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from impindiff.advice.component import Component, describe
+from impindiff.advice.component import Component, describe, largest_explicit_step
 from impindiff.advice.stage import first_stage, one_sample
 from impindiff.errors import InputError
-from impindiff.implicit import BiCGStab, NewtonKrylov
+from impindiff.implicit import NewtonKrylov
 from impindiff.implicit.linear import Preconditioner, refined_solve
 from impindiff.implicit.precision import linearised
-from impindiff.implicit.pytree import rms_norm
+from impindiff.implicit.pytree import result_dtype, rms_norm
 from impindiff.preconditioners import FastDiagonalization, Jacobi, Multigrid
 from impindiff.steppers import (
     AbstractStepper,
@@ -103,7 +103,8 @@ def explain(
 
     **Arguments**
 
-    - `stepper`: an implicit one, with `NewtonKrylov` as its solver.
+    - `stepper`: an implicit one, with `NewtonKrylov` as its solver, whose Krylov method is used. A
+      preconditioner that it has is tried beside the others.
     - `model`: with a `grid`.
     - `u0`: the state; of a batch the first sample is looked at. Default: one field of zeros.
     - `dt`: the step, in the model's unit of time. Default: 100 times the largest that forward Euler
@@ -147,13 +148,6 @@ def explain(
     return Explanation(title, components, candidates, choice, why, better)
 
 
-def largest_explicit_step(u: PyTree, stage: StageEquation) -> float:
-    """1 / max A_ii of the tendency's own matrix A = -df/dz, from a stage of a step of 1."""
-    rates = [c.largest_rate / float(stage.weight) for c in describe(u, stage)]
-    fastest = max(rates, default=0.0)
-    return 1.0 / fastest if fastest > 0 else 1.0
-
-
 def _candidates(
     components: int, own: Preconditioner | None
 ) -> list[tuple[str, Preconditioner | None]]:
@@ -166,9 +160,8 @@ def _candidates(
     ]
     if several:
         found.append(("Multigrid(coupling='lower')", Multigrid(coupling="lower")))
-    known = (type(None), Jacobi, FastDiagonalization, Multigrid)
-    if own is not None and not isinstance(own, known):
-        found.append((f"the solver's own, {type(own).__name__}", own))
+    if own is not None and own not in [preconditioner for _, preconditioner in found]:
+        found.append((f"the solver's own {type(own).__name__}", own))
     return found
 
 
@@ -179,9 +172,9 @@ def _tried(
     u: PyTree,
     stage: StageEquation,
 ) -> Candidate:
-    rtol = 1e-8 if solver.rtol is None else solver.rtol
-    # one's own number of Krylov steps says what one would wait for
-    krylov = solver.linear_solver if isinstance(solver.linear_solver, BiCGStab) else BiCGStab()
+    rtol = solver.rtol
+    if rtol is None:
+        rtol = float(jnp.finfo(result_dtype(u)).eps) ** 0.5  # `NewtonKrylov`'s own default
     b = stage_residual(u, stage)
     if not float(rms_norm(b)) > 0:
         rng = np.random.default_rng(0)
@@ -193,7 +186,7 @@ def _tried(
             matvec, inverse = linearised(
                 stage_residual, u, stage, preconditioner, transpose=transpose
             )
-            found = refined_solve(matvec, b, krylov, rtol, inverse)
+            found = refined_solve(matvec, b, solver.linear_solver, rtol, inverse)
             return found.iterations, found.converged
 
         return run

@@ -1,11 +1,12 @@
 """What a compiled program sends between devices."""
 
+import math
 import re
 from typing import Any, NamedTuple
 
 _KINDS = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter|collective-broadcast"
 _CALL = re.compile(rf"= (.+?) ({_KINDS})(?:-start)?\(")
-_ARRAY = re.compile(r"\b([a-z]+)(\d+)?\[([\d,]*)\]")
+_DIMENSIONS = re.compile(r"\b[a-z]+\d*\[([\d,]*)\]")
 
 
 class Collective(NamedTuple):
@@ -28,15 +29,8 @@ def collectives(compiled: Any) -> list[Collective]:
     """
     found: dict[tuple[str, int], int] = {}
     for result, kind in _CALL.findall(compiled.as_text()):
-        sizes = [_entries(dimensions) for _, _, dimensions in _ARRAY.findall(result)]
-        key = (kind, max(sizes, default=1))
+        shapes = (map(int, filter(None, d.split(","))) for d in _DIMENSIONS.findall(result))
+        key = (kind, max(map(math.prod, shapes)))
         found[key] = found.get(key, 0) + 1
     listed = [Collective(kind, entries, places) for (kind, entries), places in found.items()]
     return sorted(listed, key=lambda c: (-c.entries, c.kind))
-
-
-def _entries(dimensions: str) -> int:
-    size = 1
-    for n in filter(None, dimensions.split(",")):
-        size *= int(n)
-    return size

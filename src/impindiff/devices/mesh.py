@@ -39,12 +39,12 @@ class Mesh:
             value, gradient = jax.jit(jax.value_and_grad(loss))(model, u0)
 
     `fit` places what it trains, and the data, by itself inside the block. Nothing else changes: the
-    compiler splits every program by where its inputs are. Samples do not
-    talk to each other; along an axis of space neighbouring devices exchange the layer of cells at
-    their common face in each product with an operator or its transpose, and dot products and norms
-    are summed over all. The `with` block is needed while programs are traced: operators then take
-    the form that moves layers only. Loss and gradient are those of one device to the tolerance of
-    the solves, the order of summation being another.
+    compiler splits every program by where its inputs are. Samples do not talk to each other; along
+    an axis of space neighbouring devices exchange the layer of cells at their common face in each
+    product with an operator or its transpose, and dot products and norms are summed over all. The
+    `with` block is needed while programs are traced: operators then take the form that moves layers
+    only. Loss and gradient are those of one device to the tolerance of the solves, the order of
+    summation being another.
 
     - `batch`, `x`, `y`, `z`: numbers of devices; what is left out is 1.
     - `devices`: which; by default the first of all, those of other processes included.

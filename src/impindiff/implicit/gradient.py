@@ -281,13 +281,14 @@ def _root_of_jvp(primals, tangents, *, rule: ImplicitAdjoint | JacobianFree):
     # Both solves linearise F once and iterate on that, instead of on `matvec`, which would
     # evaluate F's nonlinear parts anew in every product.
     def solve_with(b, *, transpose):
-        lower = None
+        if isinstance(residual, InPrecisions) and isinstance(rule, ImplicitAdjoint):
+            linear_map, _ = linearised(residual, z, args, None, transpose=transpose)
+            lower, inverse = lowered(residual, z, args, rule.preconditioner, transpose=transpose)
+            return rule.apply_inverse(linear_map, b, inverse, lower)
         linear_map, inverse = linearised(
             residual, z, args, rule.preconditioner, transpose=transpose
         )
-        if isinstance(residual, InPrecisions) and isinstance(rule, ImplicitAdjoint):
-            lower, inverse = lowered(residual, z, args, rule.preconditioner, transpose=transpose)
-        return rule.apply_inverse(linear_map, b, inverse, lower)
+        return rule.apply_inverse(linear_map, b, inverse, None)
 
     def solve(_, augmented):
         value, _ = solve_with(augmented[0], transpose=False)

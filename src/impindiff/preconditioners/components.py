@@ -43,17 +43,36 @@ def simplified(stage: StageEquation, simplify: Simplify | None) -> StageEquation
     return stage if simplify is None else dataclasses.replace(stage, model=simplify(stage.model))
 
 
-def component_matrix(z: PyTree, stage: StageEquation, index: int, grid: Grid) -> Elliptic:
+def component_matrix(
+    function: Callable[[PyTree], PyTree], z: PyTree, index: int, grid: Grid
+) -> Elliptic:
     """The part of dF/dz that couples the leaf of that index, a field on the grid, with itself."""
     leaves, structure = jax.tree.flatten(z)
 
     def own_rows(leaf: Field) -> Field:
         moved = [leaf if i == index else other for i, other in enumerate(leaves)]
-        rows = stage_residual(jax.tree.unflatten(structure, moved), stage)
-        return jax.tree.leaves(rows)[index]
+        return jax.tree.leaves(function(jax.tree.unflatten(structure, moved)))[index]
 
     _, matvec = jax.linearize(own_rows, leaves[index])
     return star_of(matvec, leaves[index], periodic_axes(grid), grid.spacing)
+
+
+def component_inverses(
+    z: PyTree, stage: StageEquation, user: str, inverse_of: Callable[[Elliptic], LinearMap]
+) -> list[LinearMap | None]:
+    """What stands for the inverse of each component's matrix; None for what is no field.
+
+    Raises as `grid_of`.
+    """
+    grid = grid_of(stage, user)
+
+    def residual(z: PyTree) -> PyTree:
+        return stage_residual(z, stage)
+
+    return [
+        inverse_of(component_matrix(residual, z, i, grid)) if leaf.shape == grid.cells else None
+        for i, leaf in enumerate(jax.tree.leaves(z))
+    ]
 
 
 def by_component(z: PyTree, inverses: list[LinearMap | None]) -> LinearMap:

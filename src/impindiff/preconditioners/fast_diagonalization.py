@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -18,7 +17,7 @@ from impindiff.operators import Elliptic
 from impindiff.preconditioners.components import (
     Simplify,
     by_component,
-    component_matrix,
+    component_inverses,
     grid_of,
     periodic_axes,
     simplified,
@@ -55,13 +54,11 @@ class FastDiagonalization(eqx.Module):
         stage = simplified(stage, self.simplify)
         grid = grid_of(stage, "FastDiagonalization")
         axes = [_axis(grid, axis) for axis in range(grid.ndim)]
-        inverses = [
-            _inverse(component_matrix(z, stage, i, grid), grid, axes)
-            if leaf.shape == grid.cells
-            else None
-            for i, leaf in enumerate(jax.tree.leaves(z))
-        ]
-        return by_component(z, inverses)
+
+        def inverse_of(matrix: Elliptic) -> LinearMap:
+            return _inverse(matrix, grid, axes)
+
+        return by_component(z, component_inverses(z, stage, "FastDiagonalization", inverse_of))
 
 
 class _Axis(NamedTuple):

@@ -7,11 +7,11 @@ from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from impindiff.implicit.linear import LinearMap
-from impindiff.operators import colouring
+from impindiff.operators import Elliptic, colouring
 from impindiff.preconditioners.components import (
     Simplify,
     by_component,
-    component_matrix,
+    component_inverses,
     grid_of,
     periodic_axes,
     simplified,
@@ -41,21 +41,21 @@ class Jacobi(eqx.Module):
     def __call__(self, z: PyTree, stage: StageEquation) -> LinearMap:
         """The linear map v -> (dF/dz)^{-1} v at z, about; see `NewtonKrylov`."""
         stage = simplified(stage, self.simplify)
-        grid = grid_of(stage, "Jacobi")
-        fields = [i for i, leaf in enumerate(jax.tree.leaves(z)) if leaf.shape == grid.cells]
-        if self.blocks and len(fields) > 1:
-            return _cell_blocks(z, stage, fields)
-        inverses: list[LinearMap | None] = [None] * len(jax.tree.leaves(z))
-        for i in fields:
-            diagonal = _not_zero(component_matrix(z, stage, i, grid).main_diagonal())
-            inverses[i] = lambda v, diagonal=diagonal: v / diagonal
-        return by_component(z, inverses)
+        if self.blocks:
+            return _cell_blocks(z, stage)
+        return by_component(z, component_inverses(z, stage, "Jacobi", _diagonal_inverse))
 
 
-def _cell_blocks(z: PyTree, stage: StageEquation, fields: list[int]) -> LinearMap:
+def _diagonal_inverse(matrix: Elliptic) -> LinearMap:
+    diagonal = _not_zero(matrix.main_diagonal())
+    return lambda v: v / diagonal
+
+
+def _cell_blocks(z: PyTree, stage: StageEquation) -> LinearMap:
     leaves, structure = jax.tree.flatten(z)
     _, jacobian = jax.linearize(lambda z: stage_residual(z, stage), z)
     grid = grid_of(stage, "Jacobi")
+    fields = [i for i, leaf in enumerate(leaves) if leaf.shape == grid.cells]
     plan = colouring(grid.cells, periodic_axes(grid))
     colour = plan.of_cells()
 

@@ -15,8 +15,7 @@ from impindiff.operators import Elliptic, multigrid
 from impindiff.preconditioners.components import (
     Simplify,
     by_component,
-    component_matrix,
-    grid_of,
+    component_inverses,
     simplified,
 )
 from impindiff.steppers import StageEquation, stage_residual
@@ -46,8 +45,9 @@ class Multigrid(eqx.Module):
     - `simplify`: makes, of the model, the one to precondition: e.g. upwind in place of "van_leer",
       `lambda model: eqx.tree_at(lambda m: m.scheme, model, "upwind")`.
 
-    Raises `InputError` for a model without `grid`, and where an `Elliptic` and its component differ
-    in shape. Components that are not fields on the model's grid are left alone.
+    Raises `InputError` for a model without `grid`, another `coupling` or `shape`, and where an
+    `Elliptic` and its component differ in shape. Components that are not fields on the model's grid
+    are left alone.
     """
 
     operator: Callable[[PyTree, Any], PyTree] | None = None
@@ -60,6 +60,10 @@ class Multigrid(eqx.Module):
 
     def __call__(self, z: PyTree, stage: StageEquation) -> LinearMap:
         """The linear map v -> (dF/dz)^{-1} v at z, about; see `NewtonKrylov`."""
+        if self.coupling not in ("diagonal", "lower"):
+            raise InputError(
+                f"Multigrid: coupling is {self.coupling!r}; expected 'diagonal' or 'lower'"
+            )
         leaves, structure = jax.tree.flatten(z)
         stage = simplified(stage, self.simplify)
         if self.operator is not None:
@@ -67,13 +71,7 @@ class Multigrid(eqx.Module):
             given = zip(operators, leaves, strict=True)
             inverses = [self._inverse_of_given(A, leaf) for A, leaf in given]
         else:
-            grid = grid_of(stage, "Multigrid")
-            inverses = [
-                self._inverse(component_matrix(z, stage, i, grid))
-                if leaf.shape == grid.cells
-                else None
-                for i, leaf in enumerate(leaves)
-            ]
+            inverses = component_inverses(z, stage, "Multigrid", self._inverse)
         if self.coupling == "diagonal" or len(leaves) == 1:
             return by_component(z, inverses)
         return _in_order(z, stage, inverses)
