@@ -86,8 +86,8 @@ def _concatenates(x: Array) -> bool:
     """Whether to join faces by concatenation, rather than pad both and add.
 
     Of an axis that is spread over devices, padding moves one layer of cells to the next device,
-    where a concatenation moves all of the field. On one device padding is faster in float64 (1.3 x
-    at 512 x 512), and slower in float32 on grids that fit into the cache (XLA on a CPU).
+    where a concatenation moves all of the field. On one device padding is faster in float64, and
+    slower in float32 on grids that fit into the cache (XLA on a CPU).
     """
     spread = not jax.sharding.get_abstract_mesh().empty
     return x.dtype.itemsize < 8 and not spread
