@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
-from impindiff.report.style import SERIES_COLOURS, readable_log, save, styled
+from impindiff.report.style import SERIES_COLOURS, save, styled
 
 DOCS = Path(__file__).parent
 HISTORY = DOCS / "results" / "history.jsonl"
 FIGURE = DOCS / "results" / "benchmarks.png"
 PAGE = DOCS / "benchmarks.md"
+_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 _COMMITS = 6  # columns of the table
 
 HEAD = """# Benchmarks
@@ -110,7 +112,11 @@ def draw(runs: list[dict[str, Any]], path: Path) -> None:
             labelled.add(benchmark)
         ax.axhline(1.0, color="0.5", linewidth=1.0)
         ax.set_yscale("log")
-        readable_log(ax.yaxis)
+        lower, upper = ax.get_ylim()
+        # less than a decade has no tick of its own but 1
+        ticks = [t for t in _TICKS if lower <= t <= upper]
+        ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
+        ax.yaxis.set_minor_locator(NullLocator())
         ax.set_xlim(-0.5, len(runs) - 0.5)
         ax.set_xticks(range(len(runs)), [run["commit"] for run in runs], rotation=60, ha="right")
         ax.set_ylabel("ratio over its target (above 1: missed)")
