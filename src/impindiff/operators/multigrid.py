@@ -50,7 +50,7 @@ class _Level(NamedTuple):
 
 
 def multigrid(
-    operator: Elliptic, *, cycles: int = 1, smoothing: int = 3, shape: Literal["V", "W"] = "V"
+    operator: Elliptic, *, cycles: int = 1, smoothing: int = 4, shape: Literal["V", "W"] = "V"
 ) -> Callable[[Field], Field]:
     """A linear map close to A^{-1}: cycles from zero; in one dimension between walls exact.
 

@@ -53,7 +53,7 @@ class Multigrid(eqx.Module):
     operator: Callable[[PyTree, Any], PyTree] | None = None
     coupling: Literal["diagonal", "lower"] = "diagonal"
     cycles: int = 1
-    smoothing: int = 3
+    smoothing: int = 4
     shape: Literal["V", "W"] = "V"
     symmetric: bool = False
     simplify: Simplify | None = None
