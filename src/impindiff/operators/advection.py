@@ -21,9 +21,8 @@ from impindiff.operators.faces import (
     flux_divergence,
     given_field,
     layer,
-    lower_faces,
     neighbours,
-    upper_faces,
+    on_both_sides,
 )
 
 _SCHEMES = ("upwind", "central", "van_leer")
@@ -159,8 +158,7 @@ def _upwind(v: Array, below: Array, above: Array) -> Array:
 
 def _limited_difference(beside: Beside, along: int) -> Array:
     """Van Leer's slope times the spacing, in each cell."""
-    inner, lower, upper = jax.tree.map(jnp.subtract, beside.above, beside.below)
-    a, b = lower_faces(inner, lower, along), upper_faces(inner, upper, along)
+    a, b = on_both_sides(jax.tree.map(jnp.subtract, beside.above, beside.below), along)
     # Two `where`s, so that neither the value nor its derivatives meet 0/0 where the field is flat.
     # Above the smallest normal number, 1 / (a + b)^2 in the derivative cannot overflow either.
     same_sign = a * b > np.finfo(a.dtype).tiny

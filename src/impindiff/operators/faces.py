@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from impindiff.errors import InputError
 from impindiff.grid import Boundaries, Grid, ghosts_of_layers
+from impindiff.operators.layers import put_layer, take_layer
 
 
 class Faces(NamedTuple):
@@ -48,6 +49,8 @@ def cells_beside(
 
 def layer(u: Array, along: int, index: int) -> Array:
     """One layer of cells across an axis, counted from the end if negative, with its axis kept."""
+    if not _spread():
+        return take_layer(u, along, index)
     start = index % u.shape[along]
     return lax.slice_in_dim(u, start, start + 1, axis=along)
 
@@ -70,27 +73,33 @@ def face_means(beside: Beside) -> Faces:
 
 def lower_faces(inner: Array, lower: Array, along: int) -> Array:
     """[lower, inner]: the value on the lower face of each cell of an axis."""
-    if _concatenates(inner):
-        return jnp.concatenate([lower, inner], along)
-    return _padded(inner, along, 1, 0) + _padded(lower, along, 0, inner.shape[along])
+    n = inner.shape[along]
+    side = _padded(lower, along, 0, n) if _spread() else put_layer(lower, along, 0, n + 1)
+    return _padded(inner, along, 1, 0) + side
 
 
 def upper_faces(inner: Array, upper: Array, along: int) -> Array:
     """[inner, upper]: the value on the upper face of each cell of an axis."""
-    if _concatenates(inner):
-        return jnp.concatenate([inner, upper], along)
-    return _padded(inner, along, 0, 1) + _padded(upper, along, inner.shape[along], 0)
+    n = inner.shape[along]
+    side = _padded(upper, along, n, 0) if _spread() else put_layer(upper, along, n, n + 1)
+    return _padded(inner, along, 0, 1) + side
 
 
-def _concatenates(x: Array) -> bool:
-    """Whether to join faces by concatenation, rather than pad both and add.
+def on_both_sides(faces: Faces, along: int) -> tuple[Array, Array]:
+    """`lower_faces` and `upper_faces` of what takes long to compute: written out, so once."""
+    inner, lower, upper = faces
+    if _spread():
+        return lower_faces(inner, lower, along), upper_faces(inner, upper, along)
+    return jnp.concatenate([lower, inner], along), jnp.concatenate([inner, upper], along)
 
-    Of an axis that is spread over devices, padding moves one layer of cells to the next device,
-    where a concatenation moves all of the field. On one device padding is faster in float64, and
-    slower in float32 on grids that fit into the cache (XLA on a CPU).
+
+def _spread() -> bool:
+    """Whether fields are spread over devices.
+
+    Of an axis that is, a slice or a pad moves one layer of cells to the next device, which the
+    compiler does not see of a choice by the index.
     """
-    spread = not jax.sharding.get_abstract_mesh().empty
-    return x.dtype.itemsize < 8 and not spread
+    return not jax.sharding.get_abstract_mesh().empty
 
 
 def _padded(x: Array, along: int, before: int, after: int) -> Array:
