@@ -381,10 +381,16 @@ def _add_errors(table: Any, metrics: dict) -> None:
 
 def main() -> None:
     """Run the command: exit code 2 and one line for wrong input, 1 for a failed computation."""
-    from impindiff.errors import ImpindiffError, InputError
+    from impindiff.errors import ImpindiffError, InputError, is_full_disk
 
     try:
         app()
+    except OSError as error:
+        if not is_full_disk(error):
+            raise
+        where = error.filename or "the disk to write to"
+        _error.print(f"impindiff: {where}: no space left; make room and try again", markup=False)
+        sys.exit(1)
     except ImpindiffError as error:
         _error.print(f"impindiff: {error}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2 if isinstance(error, InputError) else 1)

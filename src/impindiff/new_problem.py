@@ -3,6 +3,7 @@
 import json
 import keyword
 import runpy
+import shutil
 from importlib.resources import files
 from pathlib import Path
 
@@ -29,6 +30,15 @@ def write_problem(name: str, parent: Path) -> Path:
         raise InputError(f"new: {folder} is there already; choose another name") from None
     except OSError as error:
         raise InputError(f"new: cannot make {folder}: {error.strerror}") from None
+    try:
+        _fill(folder, name)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder
+
+
+def _fill(folder: Path, name: str) -> None:
     for template in files("impindiff").joinpath("templates", "problem").iterdir():
         path = folder / template.name.removesuffix(_SUFFIX).replace(_PLACEHOLDER, name)
         path.write_text(template.read_text().replace(_PLACEHOLDER, name))
@@ -36,4 +46,3 @@ def write_problem(name: str, parent: Path) -> Path:
     schema = json.dumps(problem.settings.model_json_schema(), indent=2)
     (folder / f"{name}.schema.json").write_text(schema + "\n")
     runpy.run_path(str(folder / "make_data.py"), run_name="__main__")
-    return folder

@@ -1,10 +1,11 @@
+import errno
 import re
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from impindiff.errors import InputError
+from impindiff.errors import ImpindiffError, InputError
 from impindiff.observations import Trajectories, provenance, written_whole
 
 NX, NY = 8, 4
@@ -261,6 +262,26 @@ def test_nothing_half_written(tmp_path):
         fail()
     assert target.read_text() == "before"
     assert [f.name for f in tmp_path.iterdir()] == ["f.txt"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("Unable to write (errno = 28, error message = 'No space left on device')"),
+    ],
+)
+def test_a_disk_that_becomes_full(tmp_path, error):
+    target = tmp_path / "f.txt"
+
+    def fill():
+        with written_whole(target) as partial:
+            partial.write_text("half")
+            raise error
+
+    with pytest.raises(ImpindiffError, match=r"f\.txt: the disk is full; make room and try again"):
+        fill()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_places_that_cannot_be_written(tmp_path):

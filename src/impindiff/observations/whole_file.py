@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from impindiff.errors import InputError
+from impindiff.errors import ImpindiffError, InputError, is_full_disk
 
 
 @contextmanager
@@ -17,7 +17,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     keeps the suffix, from which writers infer the format. It may be made a folder, as a Zarr store
     is; an older store of that name is then put aside and deleted once the new one stands.
 
-    **Raises:** `InputError` as `require_writable`.
+    **Raises:** `InputError` as `require_writable`; `ImpindiffError` if the disk becomes full.
     """
     require_writable(path)
     partial = path.parent / f".{path.stem}.partial-{os.getpid()}{path.suffix}"
@@ -32,6 +32,12 @@ def written_whole(path: Path) -> Iterator[Path]:
             if older.exists():
                 older.rename(path)
             raise
+    except Exception as error:
+        if not is_full_disk(error):
+            raise
+        raise ImpindiffError(
+            f"{path}: the disk is full; make room and try again (a run goes on with --resume)"
+        ) from None
     finally:
         _remove(partial)
         _remove(older)

@@ -7,7 +7,8 @@ from typing import Any
 
 import jax
 
-from impindiff.training.resources import TrainingError, is_full_disk
+from impindiff.errors import is_full_disk
+from impindiff.training.resources import TrainingError
 
 
 class History:

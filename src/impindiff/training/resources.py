@@ -1,6 +1,5 @@
 """Memory and room on disk: looked at before they are needed."""
 
-import errno
 import os
 import shutil
 from pathlib import Path
@@ -9,8 +8,6 @@ import jax
 from jaxtyping import PyTree
 
 from impindiff.errors import ImpindiffError, InputError
-
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class TrainingError(ImpindiffError, RuntimeError):
@@ -52,14 +49,6 @@ def require_room(folder: Path, needed: int, purpose: str) -> None:
             f"{folder}: the {purpose} need {readable_size(needed)}, and {readable_size(free)} are "
             "free on its disk; make room or name another folder"
         )
-
-
-def is_full_disk(error: Exception) -> bool:
-    """Whether that is why something could not be written.
-
-    Orbax's writers give the operating system's error as text in a ValueError.
-    """
-    return getattr(error, "errno", None) in _FULL or "No space left" in str(error)
 
 
 def size_in_bytes(tree: PyTree) -> int:

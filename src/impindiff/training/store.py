@@ -8,8 +8,8 @@ from typing import Any
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
-from impindiff.errors import InputError
-from impindiff.training.resources import TrainingError, is_full_disk, readable_size, size_in_bytes
+from impindiff.errors import InputError, is_full_disk
+from impindiff.training.resources import TrainingError, readable_size, size_in_bytes
 
 STATES_KEPT = 2
 
