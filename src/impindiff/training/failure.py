@@ -39,7 +39,12 @@ def _require_success(step: int, state: TrainingState, report: StepReport) -> Non
             f"training step {step}: the loss is {float(state.loss)} although every solve "
             "converged; look for a NaN in the observations"
         )
-    if not np.isfinite(float(report.gradient_norm)):
+    if report.broken is not None and bool(report.broken):
+        raise TrainingError(
+            f"training step {step}: the Optimistix method cannot go on from a loss of "
+            f"{float(state.loss):.4g}; try another, or levenberg_marquardt"
+        )
+    if report.gradient_norm is not None and not np.isfinite(float(report.gradient_norm)):
         residual = np.asarray(report.adjoint_residual)
         rollout_step, sample = np.unravel_index(np.argmax(residual), residual.shape)
         raise TrainingError(

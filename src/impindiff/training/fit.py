@@ -65,7 +65,9 @@ def fit(
     first writes the history, and an interruption saves nothing, for it may be of one alone.
 
     - `optimizer`: an Optax transformation (one that searches along a line, such as `optax.lbfgs`,
-      gets the loss to do so) or `LevenbergMarquardt`, which ends by itself once converged.
+      gets the loss to do so); `LevenbergMarquardt`, which ends by itself once converged; or a
+      minimiser or least-squares solver of Optimistix, which does by its own `rtol` and `atol`, a
+      trial of its a step.
     - `validation`: the loss at observations held back (see `split`), from the same rollouts.
     - `patience`: end after so many steps without a smaller validation loss, or without a smaller
       training loss where nothing is held back.

@@ -91,7 +91,9 @@ def record(state: TrainingState, report: StepReport) -> dict[str, Any]:
         "loss": float(np.mean(state.loss)),
         **of_members,
         **validation,
-        "gradient_norm": float(np.mean(report.gradient_norm)),
+        "gradient_norm": None
+        if report.gradient_norm is None
+        else float(np.mean(report.gradient_norm)),
         "linear_iterations_mean": float(
             np.mean(np.asarray(report.rollout.stats.linear_iterations))
         ),

@@ -1,7 +1,7 @@
 """Levenberg-Marquardt, a trial at a time, for problems with few parameters.
 
-Why not Optimistix's: its state holds the linearised rollout, so that a run could neither be saved
-between two trials nor resumed; here it is the parameters, the misfit and its Jacobian.
+Beside Optimistix's, which `fit` takes too: it ends by what the data's noise makes the loss vary by,
+keeps the Jacobian for the standard errors, and evaluates no point twice.
 """
 
 from typing import Any, NamedTuple
@@ -62,12 +62,7 @@ class LevenbergMarquardt(eqx.Module):
 
     def check(self, parameters: PyTree[Any]) -> None:
         """Raise `InputError` for more than 200 parameters, whose J would be too large."""
-        count = sum(leaf.size for leaf in jax.tree.leaves(parameters))
-        if count > _MAX_PARAMETERS:
-            raise InputError(
-                f"training.optimizer: levenberg_marquardt is for at most {_MAX_PARAMETERS} "
-                f"parameters, the model has {count}; try lbfgs or adam"
-            )
+        require_few("levenberg_marquardt", parameters)
 
     def start(self, parameters: PyTree[Any], loss: TrajectoryLoss, static: eqx.Module) -> Point:
         """Before the first trial, which is the starting point itself.
@@ -119,6 +114,16 @@ class LevenbergMarquardt(eqx.Module):
             finished=~first & ((usable & short) | settled | (new.damping > _MAX_DAMPING)),
             rollout=rollout,
             gradient_norm=2 * jnp.linalg.norm(new.jacobian.T @ new.misfit),
+        )
+
+
+def require_few(method: str, parameters: PyTree[Any]) -> None:
+    """Raise `InputError`, naming the method, for more parameters than a Jacobian is made of."""
+    count = sum(leaf.size for leaf in jax.tree.leaves(parameters))
+    if count > _MAX_PARAMETERS:
+        raise InputError(
+            f"training.optimizer: {method} is for at most {_MAX_PARAMETERS} parameters, the model "
+            f"has {count}; try lbfgs or adam"
         )
 
 

@@ -12,8 +12,10 @@ from jaxtyping import Array, Float, PyTree
 from impindiff.rollout import Rollout
 from impindiff.training.levenberg_marquardt import LevenbergMarquardt
 from impindiff.training.loss import TrajectoryLoss
+from impindiff.training.optimistix_method import OptimistixMethod
+from impindiff.training.optimistix_method import start as start_method
 
-Optimizer = optax.GradientTransformation | LevenbergMarquardt
+Optimizer = optax.GradientTransformation | LevenbergMarquardt | OptimistixMethod
 
 
 class Totals(eqx.Module):
@@ -96,7 +98,7 @@ class TrainingState(eqx.Module):
     """All that the next step depends on, and what the run's metrics need; arrays only.
 
     - `loss`, `validation`: at the parameters before the last update; after it for
-      `LevenbergMarquardt`. `validation` is None without one.
+      `LevenbergMarquardt` and Optimistix's methods. `validation` is None without one.
     - `best`: None if neither patience nor the best weights need it.
     """
 
@@ -114,13 +116,16 @@ class TrainingState(eqx.Module):
 class StepReport(NamedTuple):
     """What a training step tells beside the next state.
 
-    `taken` is false for a trial of Levenberg-Marquardt that was rejected.
+    - `gradient_norm`: None for Optimistix's methods, some of which know of no gradient.
+    - `taken`: false for a trial of Levenberg-Marquardt that was rejected.
+    - `broken`: whether a method of Optimistix's says that it cannot go on.
     """
 
     rollout: Rollout
     adjoint_residual: Array
-    gradient_norm: Array
+    gradient_norm: Array | None
     taken: Array
+    broken: Array | None = None
 
 
 class Job(eqx.Module):
@@ -157,13 +162,10 @@ class Job(eqx.Module):
         A weakly typed scalar (a Python number made an array) would have the second step compiled
         anew.
         """
-        optimizer = self.optimizer
         watched = self.patience is not None or self.keep_best
         state = TrainingState(
             parameters=parameters,
-            optimizer=optimizer.start(parameters, self.loss, self.fixed())
-            if isinstance(optimizer, LevenbergMarquardt)
-            else optimizer.init(parameters),
+            optimizer=self._start_optimizer(parameters),
             step=jnp.zeros((), jnp.int32),
             seconds=jnp.zeros(()),
             loss=jnp.asarray(jnp.inf),
@@ -173,6 +175,14 @@ class Job(eqx.Module):
             best=Best.none(parameters if self.keep_best else None) if watched else None,
         )
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), state)
+
+    def _start_optimizer(self, parameters: PyTree[Any]) -> PyTree[Any]:
+        optimizer = self.optimizer
+        if isinstance(optimizer, LevenbergMarquardt):
+            return optimizer.start(parameters, self.loss, self.fixed())
+        if isinstance(optimizer, OptimistixMethod):
+            return start_method(optimizer, parameters, self.loss, self.fixed())
+        return optimizer.init(parameters)
 
     def start_all(self, parameters: PyTree[Any]) -> TrainingState:
         """As `start`, for the stacked parameters of an ensemble."""

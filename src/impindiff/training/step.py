@@ -6,6 +6,7 @@ import optax
 from jaxtyping import Array, PyTree
 
 from impindiff.training.levenberg_marquardt import LevenbergMarquardt
+from impindiff.training.optimistix_method import OptimistixMethod, advance
 from impindiff.training.state import Best, Job, StepReport, TrainingState, over_members
 
 
@@ -13,6 +14,8 @@ def training_step(state: TrainingState, job: Job) -> tuple[TrainingState, StepRe
     """The state after one step, and what there is to tell."""
     if isinstance(job.optimizer, LevenbergMarquardt):
         return _least_squares_step(state, job, job.optimizer)
+    if isinstance(job.optimizer, OptimistixMethod):
+        return _optimistix_step(state, job, job.optimizer)
     loss, optimizer = job.loss, job.optimizer
 
     def value(parameters, probe):
@@ -80,6 +83,29 @@ def _least_squares_step(
         best=best,
     )
     return new, StepReport(trial.rollout, no_adjoint, trial.gradient_norm, trial.taken)
+
+
+def _optimistix_step(
+    state: TrainingState, job: Job, method: OptimistixMethod
+) -> tuple[TrainingState, StepReport]:
+    after = advance(method, state.optimizer, state.parameters, job.loss, job.fixed())
+    # once more at the point to go on from: methods differ in what they tell of it
+    loss, result = job.loss(job.model(after.parameters), job.loss.probe())
+    no_adjoint = jnp.zeros_like(result.stats.residual)
+    validation = None if job.validation is None else job.validation.at(result)
+    best = _best(state, job, loss, validation, state.step + 1, after.parameters)
+    new = TrainingState(
+        parameters=after.parameters,
+        optimizer=after.arrays,
+        step=state.step + 1,
+        seconds=state.seconds,
+        loss=loss,
+        finished=after.finished if best is None else after.finished | best.stalled,
+        totals=state.totals.add(result, no_adjoint),
+        validation=validation,
+        best=best,
+    )
+    return new, StepReport(result, no_adjoint, None, jnp.asarray(True), after.broken)
 
 
 def _best(
