@@ -71,7 +71,12 @@ def plain():
 
 @pytest.mark.parametrize(
     ("preconditioner", "at_most"),
-    [(ipd.Multigrid(shape="W"), 0.25), (ipd.FastDiagonalization(), 0.35), (ipd.Jacobi(), 1.0)],
+    [
+        (ipd.Multigrid(shape="W"), 0.25),
+        (ipd.Multigrid(precision="float32"), 0.25),
+        (ipd.FastDiagonalization(), 0.35),
+        (ipd.Jacobi(), 1.0),
+    ],
     ids=lambda x: type(x).__name__,
 )
 def test_fewer_iterations_and_the_same_result_and_gradient(plain, preconditioner, at_most):
@@ -292,6 +297,9 @@ def test_what_does_not_fit_is_refused():
     upper = eqx.tree_at(lambda m: m.coupling, ipd.Multigrid(), "upper")
     with pytest.raises(ipd.InputError, match="coupling is 'upper'; expected 'diagonal' or 'lower'"):
         upper(jnp.ones((4, 4)), stage_of(ipd.VectorField(lambda t, u, args: -u)))
+    half = eqx.tree_at(lambda m: m.precision, ipd.Multigrid(), "float16", is_leaf=lambda x: x is None)
+    with pytest.raises(ipd.InputError, match="precision is 'float16'; expected 'float32' or None"):
+        half(jnp.ones((4, 4)), stage_of(ipd.VectorField(lambda t, u, args: -u)))
     wrong = ipd.Multigrid(lambda z, stage: ipd.Elliptic.of(1.0, 1.0, square((4, 4))))
     stage = stage_of(ipd.VectorField(lambda t, u, args: -u))
     with pytest.raises(ipd.InputError, match=r"shape \(4, 4\) is given .*\(2, 4, 4\)"):

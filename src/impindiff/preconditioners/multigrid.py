@@ -41,12 +41,15 @@ class Multigrid(eqx.Module):
       `jax.tree.leaves`), each knowing what those before it have become, at the price of a product
       with the Jacobian a component: where the first drives the second, and so on.
     - `cycles`, `smoothing`, `shape`: of `multigrid`.
+    - `precision`: "float32" runs the cycles in float32 whatever the state's precision is: as many
+      iterations, and in float64 two thirds of the time on grids that do not fit into the cache.
+      The solve's residuals stay what they are. One-dimensional inverses stay exact.
     - `symmetric`: the matrices are symmetric; drift is left out. Needed for conjugate gradients.
     - `simplify`: makes, of the model, the one to precondition: e.g. upwind in place of "van_leer",
       `lambda model: eqx.tree_at(lambda m: m.scheme, model, "upwind")`.
 
-    Raises `InputError` for a model without `grid`, another `coupling` or `shape`, and where an
-    `Elliptic` and its component differ in shape. Components that are not fields on the model's grid
+    Raises `InputError` for a model without `grid`, another `coupling`, `shape` or `precision`, and
+    where an `Elliptic` and its component differ in shape. Components that are not fields on the model's grid
     are left alone.
     """
 
@@ -55,6 +58,7 @@ class Multigrid(eqx.Module):
     cycles: int = 1
     smoothing: int = 4
     shape: Literal["V", "W"] = "V"
+    precision: Literal["float32"] | None = None
     symmetric: bool = False
     simplify: Simplify | None = None
 
@@ -63,6 +67,10 @@ class Multigrid(eqx.Module):
         if self.coupling not in ("diagonal", "lower"):
             raise InputError(
                 f"Multigrid: coupling is {self.coupling!r}; expected 'diagonal' or 'lower'"
+            )
+        if self.precision not in (None, "float32"):
+            raise InputError(
+                f"Multigrid: precision is {self.precision!r}; expected 'float32' or None"
             )
         leaves, structure = jax.tree.flatten(z)
         stage = simplified(stage, self.simplify)
@@ -96,7 +104,11 @@ class Multigrid(eqx.Module):
         return self._cycles(jax.tree.map(lambda x: jnp.asarray(x, like.dtype), operator))
 
     def _cycles(self, operator: Elliptic) -> LinearMap:
-        return multigrid(operator, cycles=self.cycles, smoothing=self.smoothing, shape=self.shape)
+        exact = len(operator.shape) == 1 and not operator.periodic[0]
+        if self.precision is not None and not exact:
+            operator = jax.tree.map(lambda x: x.astype(self.precision), operator)
+        solve = multigrid(operator, cycles=self.cycles, smoothing=self.smoothing, shape=self.shape)
+        return lambda v: solve(v.astype(operator.reaction.dtype)).astype(v.dtype)
 
 
 def m_matrix(operator: Elliptic) -> Elliptic:
