@@ -11,7 +11,7 @@ preconditioner an iteration). Walls: Dirichlet and Neumann along x, Robin and Ne
 periodic along z.
 
 Times are of the forward solve with all that it needs (reading the matrix off the Jacobian and
-making the coarse grids included), per unknown, medians of 5. Without a preconditioner a solve is
+making the coarse grids included), per unknown, medians of 9. Without a preconditioner a solve is
 given up after 3000 iterations.
 
 Exits with 1 if from the coarsest to the finest grid the iterations with `Multigrid` grow by more
@@ -45,7 +45,7 @@ WALLS = (
 )
 STIFFNESS = (1.0, 10.0, 100.0)
 SPEEDS = {"diffusion": 0.0, "with advection": 20.0}  # Peclet number of the box
-RTOL, GIVE_UP, REPEATS = 1e-8, 3000, 5
+RTOL, GIVE_UP, REPEATS = 1e-8, 3000, 9
 ITERATIONS_GROW, TIME_GROWS = 1.5, 2.0
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from forked_command import run_command
+
 ROOT = Path(__file__).parents[1]
 _SCRIPT = runpy.run_path(str(ROOT / "docs" / "run_page.py"))
 blocks_of, commands_of, run_page = (_SCRIPT[n] for n in ("blocks_of", "commands_of", "run_page"))
@@ -107,11 +109,12 @@ def test_page_runs(page, reader):
         if words[1] == "compare" and any("compare" in earlier for earlier in done):
             return  # made smaller they are one and the same
         done.add((folder, *words))
-        known = {"python": [], "impindiff": ["-m", "impindiff"]}
-        assert program in known, f"{page.name}: no program '{program}'"
-        chosen = smaller(arguments) if program == "impindiff" else arguments
-        command = [sys.executable, *known[program], *chosen]
-        found = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        assert program in ("python", "impindiff"), f"{page.name}: no program '{program}'"
+        if program == "impindiff":
+            found = run_command(smaller(arguments), folder)
+        else:
+            command = [sys.executable, *arguments]
+            found = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         assert found.returncode == 0, f"{page.name}: {words}: {found.stdout}{found.stderr}"
 
     run_page(page, home, run)

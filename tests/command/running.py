@@ -1,7 +1,6 @@
 """The command in a process of its own, on a problem small enough for tests."""
 
-import subprocess
-import sys
+from forked_command import run_command
 
 SMALL = {
     "grid.cells": "[24, 12]",
@@ -24,14 +23,7 @@ def settings(**changes):
 
 
 def impindiff(*arguments, cwd=None, check=True):
-    done = subprocess.run(
-        [sys.executable, "-m", "impindiff", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=300,
-        check=False,
-    )
+    done = run_command(arguments, cwd)
     if check:
         assert done.returncode == 0, done.stderr + done.stdout
     return done

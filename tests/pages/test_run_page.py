@@ -4,14 +4,13 @@ import base64
 import io
 import json
 import re
-import subprocess
-import sys
 from importlib.resources import files
 
 import pytest
 from page_folders import CASE, METRICS, forecast, run_folder
 from PIL import Image
 
+from forked_command import run_command
 from impindiff import InputError
 from impindiff.pages import pictures, write_report
 
@@ -163,13 +162,7 @@ def test_places_that_cannot_be_are_refused(folder, tmp_path):
 
 def test_the_command_prints_where_the_page_is(folder, tmp_path):
     def command(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "impindiff", "report", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        return run_command(["report", *arguments])
 
     out = tmp_path / "page [1].html"
     done = command(folder, "--out", out)

@@ -297,7 +297,8 @@ def test_what_does_not_fit_is_refused():
     upper = eqx.tree_at(lambda m: m.coupling, ipd.Multigrid(), "upper")
     with pytest.raises(ipd.InputError, match="coupling is 'upper'; expected 'diagonal' or 'lower'"):
         upper(jnp.ones((4, 4)), stage_of(ipd.VectorField(lambda t, u, args: -u)))
-    half = eqx.tree_at(lambda m: m.precision, ipd.Multigrid(), "float16", is_leaf=lambda x: x is None)
+    whole = ipd.Multigrid(precision="float32")
+    half = eqx.tree_at(lambda m: m.precision, whole, "float16")
     with pytest.raises(ipd.InputError, match="precision is 'float16'; expected 'float32' or None"):
         half(jnp.ones((4, 4)), stage_of(ipd.VectorField(lambda t, u, args: -u)))
     wrong = ipd.Multigrid(lambda z, stage: ipd.Elliptic.of(1.0, 1.0, square((4, 4))))

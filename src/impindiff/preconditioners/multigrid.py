@@ -49,8 +49,8 @@ class Multigrid(eqx.Module):
       `lambda model: eqx.tree_at(lambda m: m.scheme, model, "upwind")`.
 
     Raises `InputError` for a model without `grid`, another `coupling`, `shape` or `precision`, and
-    where an `Elliptic` and its component differ in shape. Components that are not fields on the model's grid
-    are left alone.
+    where an `Elliptic` and its component differ in shape. Components that are not fields on the
+    model's grid are left alone.
     """
 
     operator: Callable[[PyTree, Any], PyTree] | None = None
