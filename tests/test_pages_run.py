@@ -128,6 +128,8 @@ def test_what_the_problems_of_the_tutorials_leave(reader):
     assert "class Plume(ipd.HybridModel)" in page
     decaying = json.loads((run.parent / "decaying" / "metrics.json").read_text())
     assert set(decaying["identified"]) == {"diffusivity", "decay"}
+    written = runpy.run_path(str(home / "plume" / "decaying.py"))
+    assert float(written["true_model"](written["Settings"]()).decay()) == pytest.approx(0.1)
     assert (home / "runs" / "closure" / "figures" / "latent.png").is_file()
     rates = json.loads((home / "runs" / "gray_scott" / "metrics.json").read_text())["identified"]
     assert set(rates) == {"feed", "kill"}
