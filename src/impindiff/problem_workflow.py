@@ -16,7 +16,7 @@ from jaxtyping import Float
 from impindiff import run_directory
 from impindiff.devices import Mesh
 from impindiff.errors import InputError, SolverError
-from impindiff.observations import forecast_dataset, provenance, require_writable, written_whole
+from impindiff.observations import forecast_dataset, provenance, require_writable, write_netcdf
 from impindiff.observations.scattered import PointTable
 from impindiff.problem import Measured, Problem, ProblemSettings
 from impindiff.problem_figures import draw_problem
@@ -77,8 +77,7 @@ def run_problem(
     run_directory.write_model(folder, fitted.model)
     say("forecast, metrics and figures")
     forecast = forecast_fields(problem, settings, fitted.model, found, until)
-    with written_whole(folder / "forecast.nc") as partial:
-        forecast.to_netcdf(partial, engine="h5netcdf")
+    write_netcdf(forecast, folder / "forecast.nc")
     sets = {"train": found.training} | ({"held_out": judged} if judged is not None else {})
     predicted = {
         name: predict(problem, settings, fitted.model, found, table) for name, table in sets.items()
@@ -114,8 +113,7 @@ def forecast_problem(
     if not found.start < until < np.inf:
         raise InputError(f"--until: {until:g} is not a time after the initial one, {found.start:g}")
     forecast = forecast_fields(problem, settings, model, found, until)
-    with written_whole(out) as partial:
-        forecast.to_netcdf(partial, engine="h5netcdf")
+    write_netcdf(forecast, out)
     return forecast, out
 
 

@@ -24,7 +24,7 @@ from impindiff.observations import (
     provenance,
     relative_l1_percent,
     require_writable,
-    written_whole,
+    write_netcdf,
 )
 from impindiff.rollout import depends_on_time
 from impindiff.run_figures import draw_figures, draw_findings, middle_sample
@@ -92,8 +92,7 @@ def run_case(
     run_directory.write_model(folder, fitted.model)
     say("forecast, metrics and figures")
     forecast = _forecast_of_data(case, settings, data, fitted.model)
-    with written_whole(folder / "forecast.nc") as partial:
-        forecast.to_netcdf(partial, engine="h5netcdf")
+    write_netcdf(forecast, folder / "forecast.nc")
     metrics = run_metrics(case, settings, data, fitted, loss, forecast)
     metrics["train"] |= trained.choices
     metrics["identified"] = identified_numbers(case, settings, fitted, loss)
@@ -180,8 +179,7 @@ def forecast_run(
         truth, held_out = None, list(settings.data.held_out)
     judged = held_out or list(range(len(data.field)))
     dataset = _forecast(run.case, settings, data, run.model, times, truth, held_out)
-    with written_whole(out) as partial:
-        dataset.to_netcdf(partial, engine="h5netcdf")
+    write_netcdf(dataset, out)
     if animation is not None:
         sample = middle_sample(judged) if sample is None else sample
         report.animate_forecast(dataset, sample, animation, data.variable, horizon)

@@ -8,7 +8,7 @@ import xarray as xr
 
 from impindiff.data.forms import DEVIATION, QUANTITY, SAMPLE, TIME, VALUE, is_points, space_of
 from impindiff.errors import InputError
-from impindiff.observations.whole_file import require_writable, written_whole
+from impindiff.observations.whole_file import require_writable, write_netcdf, written_whole
 
 _SUFFIXES = (".nc", ".zarr", ".csv")
 _UNITS_OF = "units_"
@@ -26,10 +26,11 @@ def write(dataset: xr.Dataset, path: str | Path) -> None:
     suffix = path.suffix.lower()
     if suffix == ".csv" and not is_points(dataset):
         raise InputError(f"{path}: only scattered points are written as .csv; take .nc or .zarr")
+    if suffix == ".nc":
+        write_netcdf(dataset, path)
+        return
     with written_whole(path) as partial:
-        if suffix == ".nc":
-            dataset.to_netcdf(partial, engine="h5netcdf")
-        elif suffix == ".zarr":
+        if suffix == ".zarr":
             # Version 2: the current one has no specification of text.
             dataset.to_zarr(partial, zarr_format=2, consolidated=False)
         else:

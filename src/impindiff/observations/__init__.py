@@ -18,7 +18,7 @@ from impindiff.observations.scattered import PointTable, ScatteredPoints
 from impindiff.observations.sensors import Sensors
 from impindiff.observations.solution_file import Solution1D, read_solution
 from impindiff.observations.trajectories import Trajectories
-from impindiff.observations.whole_file import require_writable, written_whole
+from impindiff.observations.whole_file import require_writable, write_netcdf, written_whole
 
 __all__ = [
     "FORECAST_SUFFIX",
@@ -44,5 +44,6 @@ __all__ = [
     "read_solution",
     "relative_l1_percent",
     "require_writable",
+    "write_netcdf",
     "written_whole",
 ]

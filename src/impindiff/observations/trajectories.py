@@ -13,7 +13,7 @@ from impindiff.errors import InputError
 from impindiff.observations.checks import require_even_spacing, require_finite, require_times
 from impindiff.observations.file_errors import listed
 from impindiff.observations.layout import coordinate_variables, described
-from impindiff.observations.whole_file import written_whole
+from impindiff.observations.whole_file import write_netcdf
 
 # Two times are the same if they differ by less than this part of the largest: enough for single
 # precision, far below any step between snapshots.
@@ -189,8 +189,7 @@ class Trajectories:
 
         **Raises:** `InputError` if the file cannot be written there.
         """
-        with written_whole(path) as partial:
-            self.to_dataset().to_netcdf(partial, engine="h5netcdf")
+        write_netcdf(self.to_dataset(), path)
 
     @classmethod
     def from_netcdf(

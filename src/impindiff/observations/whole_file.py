@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import xarray as xr
+
 from impindiff.errors import ImpindiffError, InputError, is_full_disk
 
 
@@ -41,6 +43,17 @@ def written_whole(path: Path) -> Iterator[Path]:
     finally:
         _remove(partial)
         _remove(older)
+
+
+def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
+    """Write a dataset as NetCDF-4, whole or not at all.
+
+    By way of memory: HDF5 ends the process when it closes a file that a full disk cut short.
+
+    **Raises:** as `written_whole`.
+    """
+    with written_whole(path) as partial:
+        partial.write_bytes(dataset.to_netcdf(engine="h5netcdf"))
 
 
 def _remove(path: Path) -> None:
