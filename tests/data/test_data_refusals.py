@@ -1,6 +1,8 @@
 """What is wrong with a file is told in one line: which file, what was found, what to do."""
 
+import errno
 import re
+from pathlib import Path
 from typing import Any
 
 import data_files as made
@@ -245,3 +247,14 @@ def test_a_write_that_fails_leaves_the_older_file(tmp_path):
             ipd.data.write(broken, path)
         xr.testing.assert_identical(ipd.data.read(path), made.fields())
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_a_disk_that_becomes_full_is_told_and_leaves_nothing(tmp_path, monkeypatch, suffix):
+    def full(self, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(ipd.ImpindiffError, match=rf"out\{suffix}: the disk is full; make room"):
+        ipd.data.write(made.fields(), tmp_path / f"out{suffix}")
+    assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -31,10 +32,22 @@ def write(dataset: xr.Dataset, path: str | Path) -> None:
         return
     with written_whole(path) as partial:
         if suffix == ".zarr":
-            # Version 2: the current one has no specification of text.
-            dataset.to_zarr(partial, zarr_format=2, consolidated=False)
+            _write_zarr(dataset, partial)
         else:
             _write_csv(dataset, partial)
+
+
+def _write_zarr(dataset: xr.Dataset, folder: Path) -> None:
+    # By way of memory: Zarr's writers go on after one of them has failed on a full disk.
+    from zarr.storage import MemoryStore
+
+    stored: dict[str, Any] = {}
+    # Version 2: the current one has no specification of text.
+    dataset.to_zarr(MemoryStore(stored), zarr_format=2, consolidated=False)
+    for key, content in stored.items():
+        file = folder / key
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.to_bytes())
 
 
 def require_format(path: Path) -> None:
