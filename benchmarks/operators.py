@@ -25,7 +25,7 @@ import impindiff.grid as ipg
 from impindiff.operators import advection, advection_diffusion, diffusion
 
 REPEATS, INNER, D = 31, 4, 0.1
-SHAPES = ((512, 512), (10, 128, 64))
+SHAPES = ((512, 512), (1024, 1024), (10, 128, 64))
 
 
 def summed(u, velocity, grid, scheme="upwind"):

@@ -222,7 +222,7 @@ def test_a_folder_without_room_is_left_without_a_run(tmp_path, monkeypatch):
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
     """All of the state, with the best weights, so that the run ends as if it had not been hit."""
     options = settings(
-        training__validation=0.2, training__steps=60, training__save_every=1000, training__clip=0.1
+        training__validation=0.2, training__steps=300, training__save_every=1000, training__clip=0.1
     )
     whole, folder = tmp_path / "whole", tmp_path / "cut"
     impindiff("run", CASE, *options, "--out", whole)
@@ -237,7 +237,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
         assert process.poll() is None, "the run ended before it could be interrupted"
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == 130, error.decode()
     assert error.decode().strip() == (
         f"interrupted; continue with: impindiff run {CASE} --out {folder} --resume"
     )
