@@ -4,12 +4,12 @@ import dataclasses
 import json
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import optimistix as optx
 import pytest
+from power_decay import POWER, RATE, TIMES, model
 
 import impindiff as ipd
 from impindiff.observations import Sensors
@@ -20,8 +20,6 @@ from impindiff.training import (
     fit_ensemble,
 )
 
-RATE, POWER = 2.0, 1.5
-TIMES = (0.0, 0.1, 0.25, 0.5)
 METHODS = {
     "LevenbergMarquardt": optx.LevenbergMarquardt(rtol=1e-8, atol=1e-8),
     "IndirectLevenbergMarquardt": optx.IndirectLevenbergMarquardt(rtol=1e-8, atol=1e-8),
@@ -32,21 +30,6 @@ METHODS = {
     "NelderMead": optx.NelderMead(rtol=1e-9, atol=1e-9),
     "OptaxMinimiser": optx.OptaxMinimiser(optax.adam(0.1), rtol=1e-9, atol=1e-9),
 }
-
-
-class PowerDecay(ipd.HybridModel):
-    """du/dt = -exp(a) u^p: the rate and the exponent are unknown."""
-
-    grid: ipd.Grid
-    a: jax.Array
-    p: jax.Array
-
-    def tendency(self, t, u, latent):
-        return -jnp.exp(self.a) * u**self.p
-
-
-def model(a=0.0, p=1.0):
-    return PowerDecay(ipd.Grid((0.0,), (1.0,), (8,)), jnp.asarray(a), jnp.asarray(p))
 
 
 def loss(**changes: Any):

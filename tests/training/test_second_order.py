@@ -3,10 +3,10 @@
 import dataclasses
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from power_decay import POWER, RATE, TIMES, PowerDecay, model
 
 import impindiff as ipd
 from impindiff.observations import Sensors
@@ -19,24 +19,6 @@ from impindiff.training import (
     standard_errors,
 )
 from impindiff.training.history import read
-
-RATE, POWER = 2.0, 1.5
-TIMES = (0.0, 0.1, 0.25, 0.5)
-
-
-class PowerDecay(ipd.HybridModel):
-    """du/dt = -exp(a) u^p: the rate and the exponent are unknown."""
-
-    grid: ipd.Grid
-    a: jax.Array
-    p: jax.Array
-
-    def tendency(self, t, u, latent):
-        return -jnp.exp(self.a) * u**self.p
-
-
-def model(a=0.0, p=1.0):
-    return PowerDecay(ipd.Grid((0.0,), (1.0,), (8,)), jnp.asarray(a), jnp.asarray(p))
 
 
 def loss(noise=0.0, seed=0, **stepper):
