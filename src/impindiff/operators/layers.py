@@ -3,8 +3,8 @@
 The two are each other's transpose. JAX's own, a slice and a pad, would serve, but for what XLA
 makes of a pad on a CPU: a branch in each cell, which keeps all that is fused with it from being
 vectorised. A choice by the index of the cell does not, and has a transpose, to JAX, that sums over
-the whole field. Hence two primitives that know of each other: products with the Jacobian, and with
-its transpose, take 0.4 to 1.0 of the time, the least in float32 (`benchmarks/operators.py`).
+the whole field. Hence two primitives that know of each other, for the sake of products with the
+Jacobian and with its transpose, above all in float32 (`benchmarks/operators.py`).
 """
 
 from functools import partial
@@ -16,7 +16,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
-# In float64, rows longer than this go by branches after all: 0.8 of the time, at 1024 and 2048.
+# In float64, rows longer than this go by branches after all, which is faster at 1024 and 2048.
 _LONG_ROW = 512
 
 

@@ -42,8 +42,8 @@ class Multigrid(eqx.Module):
       with the Jacobian a component: where the first drives the second, and so on.
     - `cycles`, `smoothing`, `shape`: of `multigrid`.
     - `precision`: "float32" runs the cycles in float32 whatever the state's precision is: as many
-      iterations, and in float64 two thirds of the time on grids that do not fit into the cache.
-      The solve's residuals stay what they are. One-dimensional inverses stay exact.
+      iterations, and in float64 half of the cycles' memory traffic. The solve's residuals stay what
+      they are. One-dimensional inverses stay exact.
     - `symmetric`: the matrices are symmetric; drift is left out. Needed for conjugate gradients.
     - `simplify`: makes, of the model, the one to precondition: e.g. upwind in place of "van_leer",
       `lambda model: eqx.tree_at(lambda m: m.scheme, model, "upwind")`.
