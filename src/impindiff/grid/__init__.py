@@ -8,6 +8,7 @@ from impindiff.grid.boundary import (
     Neumann,
     Periodic,
     Robin,
+    homogeneous,
 )
 from impindiff.grid.ghosts import ghosts, ghosts_of_layers, pad
 from impindiff.grid.grid import Grid
@@ -23,5 +24,6 @@ __all__ = [
     "Robin",
     "ghosts",
     "ghosts_of_layers",
+    "homogeneous",
     "pad",
 ]

@@ -4,6 +4,7 @@ Every wall condition is the linear relation a u + b du/dn = g on the face, so th
 b = 0) and Neumann (a = 0, b = 1) share Robin's formula for the ghost cells.
 """
 
+import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -131,3 +132,12 @@ def _sides(entry: Side, axis: int) -> tuple[Boundary, Boundary]:
     if isinstance(lower, Periodic) != isinstance(upper, Periodic):
         raise InputError(f"boundary of axis {axis}: Periodic needs to be on both sides.")
     return lower, upper
+
+
+def homogeneous(boundaries: Boundaries) -> Boundaries:
+    """The same conditions with the values 0."""
+
+    def without_value(side: Boundary) -> Boundary:
+        return dataclasses.replace(side, value=0.0) if isinstance(side, Wall) else side
+
+    return tuple((without_value(lower), without_value(upper)) for lower, upper in boundaries)

@@ -24,6 +24,7 @@ from impindiff.operators.faces import (
     neighbours,
     on_both_sides,
 )
+from impindiff.operators.two_point import TwoPoint, net_inflow
 
 _SCHEMES = ("upwind", "central", "van_leer")
 
@@ -76,12 +77,28 @@ def advection(
     grid.check_field(u, "u")
     boundaries = grid.boundary_or_own(boundary)
     on_faces = face_velocities(velocity, grid, boundaries, u.dtype)
+    check_choice("scheme", scheme, _SCHEMES)
+    if scheme != "van_leer":
+        fluxes = [advective_coefficients(v, scheme) for v in on_faces]
+
+        def through_walls(axis: int, beside: Beside) -> Faces:
+            v = on_faces[axis]._replace(inner=None)
+            return advective_flux(beside, v, axis - grid.ndim, scheme, periodic=False)
+
+        return net_inflow(u, fluxes, through_walls, grid, boundaries, t)
     fluxes = []
     for axis, v in enumerate(on_faces):
         beside = cells_beside(u, grid, axis, boundaries, t)
         periodic = isinstance(boundaries[axis][0], Periodic)
         fluxes.append(advective_flux(beside, v, axis - grid.ndim, scheme, periodic))
     return -flux_divergence(fluxes, grid)
+
+
+def advective_coefficients(v: Faces, scheme: str) -> TwoPoint:
+    """v u by "upwind" or "central" as a flux linear in the two cells beside a face."""
+    if scheme == "central":
+        return TwoPoint(v, jax.tree.map(jnp.zeros_like, v))
+    return TwoPoint(v, jax.tree.map(lambda v: 0.5 * jnp.abs(v), v))
 
 
 def advective_flux(beside: Beside, v: Faces, along: int, scheme: str, periodic: bool) -> Faces:

@@ -8,9 +8,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from impindiff.grid import BoundaryLike, Grid, Periodic
-from impindiff.operators.advection import advective_flux, face_velocities
-from impindiff.operators.diffusion import diffusive_flux, face_coefficients
-from impindiff.operators.faces import cells_beside, flux_divergence
+from impindiff.operators.advection import advective_coefficients, advective_flux, face_velocities
+from impindiff.operators.diffusion import diffusive_coefficients, diffusive_flux, face_coefficients
+from impindiff.operators.faces import Beside, Faces, cells_beside, flux_divergence
+from impindiff.operators.two_point import TwoPoint, net_inflow
 
 
 def advection_diffusion(
@@ -37,6 +38,20 @@ def advection_diffusion(
     boundaries = grid.boundary_or_own(boundary)
     velocities = face_velocities(velocity, grid, boundaries, u.dtype)
     coefficients = face_coefficients(coefficient, grid, averaging, boundaries, u.dtype)
+    if scheme != "van_leer":
+        fluxes = []
+        for v, D, h in zip(velocities, coefficients, grid.spacing, strict=True):
+            carried, diffused = advective_coefficients(v, scheme), diffusive_coefficients(D, h)
+            exchange = jax.tree.map(jnp.add, carried.exchange, diffused.exchange)
+            fluxes.append(TwoPoint(v, exchange))
+
+        def through_walls(axis: int, beside: Beside) -> Faces:
+            v, D = (f[axis]._replace(inner=None) for f in (velocities, coefficients))
+            carried = advective_flux(beside, v, axis - grid.ndim, scheme, periodic=False)
+            diffused = diffusive_flux(beside, D, grid.spacing[axis])
+            return jax.tree.map(jnp.add, carried, diffused)
+
+        return net_inflow(u, fluxes, through_walls, grid, boundaries, t)
     fluxes = []
     for axis, (v, D) in enumerate(zip(velocities, coefficients, strict=True)):
         beside = cells_beside(u, grid, axis, boundaries, t)

@@ -13,13 +13,12 @@ from impindiff.operators.faces import (
     Beside,
     Faces,
     arithmetic_mean,
-    cells_beside,
     check_choice,
-    flux_divergence,
     given_field,
     layer,
     neighbours,
 )
+from impindiff.operators.two_point import TwoPoint, net_inflow
 
 _AVERAGINGS = ("arithmetic", "harmonic")
 
@@ -67,11 +66,17 @@ def diffusion(
     grid.check_field(u, "u")
     boundaries = grid.boundary_or_own(boundary)
     on_faces = face_coefficients(coefficient, grid, averaging, boundaries, u.dtype)
-    fluxes = [
-        diffusive_flux(cells_beside(u, grid, axis, boundaries, t), D, grid.spacing[axis])
-        for axis, D in enumerate(on_faces)
-    ]
-    return -flux_divergence(fluxes, grid)
+    fluxes = [diffusive_coefficients(D, h) for D, h in zip(on_faces, grid.spacing, strict=True)]
+
+    def through_walls(axis: int, beside: Beside) -> Faces:
+        return diffusive_flux(beside, on_faces[axis]._replace(inner=None), grid.spacing[axis])
+
+    return net_inflow(u, fluxes, through_walls, grid, boundaries, t)
+
+
+def diffusive_coefficients(D: Faces, spacing: float) -> TwoPoint:
+    """-D du/dx as a flux linear in the two cells beside a face."""
+    return TwoPoint(None, jax.tree.map(lambda D: D * (1.0 / spacing), D))
 
 
 def diffusive_flux(beside: Beside, D: Faces, spacing: float) -> Faces:

@@ -10,8 +10,14 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from impindiff.errors import InputError
-from impindiff.grid import BoundaryLike, Grid, Periodic, ghosts_of_layers
-from impindiff.grid.boundary import Boundaries, Wall
+from impindiff.grid import (
+    Boundaries,
+    BoundaryLike,
+    Grid,
+    Periodic,
+    ghosts_of_layers,
+    homogeneous,
+)
 from impindiff.operators.aggregates import sum_over_pairs
 from impindiff.operators.diffusion import face_coefficients
 from impindiff.operators.faces import (
@@ -77,7 +83,7 @@ class Elliptic(eqx.Module):
 
         Raises `InputError` on shapes that do not fit the grid, on batch axes, and as `diffusion`.
         """
-        boundaries = _homogeneous(grid.boundary_or_own(boundary))
+        boundaries = homogeneous(grid.boundary_or_own(boundary))
         per_axis = coefficient if isinstance(coefficient, Sequence) else (coefficient,)
         dtype = jnp.result_type(1.0, reaction, *per_axis)
         r = given_field(reaction, grid, 0, dtype, "reaction")
@@ -177,13 +183,6 @@ class Elliptic(eqx.Module):
             periodic=self.periodic,
             drift=tuple(drifts) if drifts else None,
         )
-
-
-def _homogeneous(boundaries: Boundaries) -> Boundaries:
-    def without_value(side):
-        return dataclasses.replace(side, value=0.0) if isinstance(side, Wall) else side
-
-    return tuple((without_value(lower), without_value(upper)) for lower, upper in boundaries)
 
 
 def _conductances(D: Faces, ones: Array, grid: Grid, axis: int, boundaries: Boundaries) -> Faces:

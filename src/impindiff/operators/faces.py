@@ -8,7 +8,7 @@ why `cells_beside` takes each slice once, for all that is computed from it.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +22,12 @@ from impindiff.operators.layers import put_layer, take_layer
 
 
 class Faces(NamedTuple):
-    """Values on the faces of an axis: n - 1 inside (or one number for all), 1 on each side."""
+    """Values on the faces of an axis: n - 1 inside (or one number for all), 1 on each side.
 
-    inner: Float[Array, "..."]
+    `inner` is None, which `jax.tree.map` passes over, where the sides alone are meant.
+    """
+
+    inner: Any
     lower: Float[Array, "..."]
     upper: Float[Array, "..."]
 
@@ -41,15 +44,22 @@ def cells_beside(
 ) -> Beside:
     """The cells beside each face of an axis."""
     along = axis - grid.ndim
-    first, last = layer(u, along, 0), layer(u, along, -1)
-    lower, upper = ghosts_of_layers(first, last, grid, axis, boundary, t)
     below, above = neighbours(u, along)
-    return Beside(Faces(below, lower, last), Faces(above, first, upper))
+    sides = layers_beside(layer(u, along, 0), layer(u, along, -1), grid, axis, boundary, t)
+    return Beside(sides.below._replace(inner=below), sides.above._replace(inner=above))
+
+
+def layers_beside(
+    first: Array, last: Array, grid: Grid, axis: int, boundary: Boundaries, t: ArrayLike | None
+) -> Beside:
+    """The layers of cells beside the two sides of an axis; `inner` is None, a tree of no leaves."""
+    lower, upper = ghosts_of_layers(first, last, grid, axis, boundary, t)
+    return Beside(Faces(None, lower, last), Faces(None, first, upper))
 
 
 def layer(u: Array, along: int, index: int) -> Array:
     """One layer of cells across an axis, counted from the end if negative, with its axis kept."""
-    if not _spread():
+    if not fields_are_spread():
         return take_layer(u, along, index)
     start = index % u.shape[along]
     return lax.slice_in_dim(u, start, start + 1, axis=along)
@@ -71,29 +81,57 @@ def face_means(beside: Beside) -> Faces:
     return jax.tree.map(arithmetic_mean, *beside)
 
 
+def from_below(x: Array, along: int) -> Array:
+    """The value in the cell below each cell of an axis, 0 in the first."""
+    return on_inner_lower(lax.slice_in_dim(x, 0, x.shape[along] - 1, axis=along), along)
+
+
+def from_above(x: Array, along: int) -> Array:
+    """The value in the cell above each cell of an axis, 0 in the last."""
+    return on_inner_upper(lax.slice_in_dim(x, 1, x.shape[along], axis=along), along)
+
+
+def on_inner_lower(inner: Array, along: int) -> Array:
+    """[0, inner]: the value on the lower face of each cell of an axis, 0 on the side."""
+    return _padded(inner, along, 1, 0)
+
+
+def on_inner_upper(inner: Array, along: int) -> Array:
+    """[inner, 0]: the value on the upper face of each cell of an axis, 0 on the side."""
+    return _padded(inner, along, 0, 1)
+
+
+def on_lower_side(lower: Array, along: int, n: int) -> Array:
+    """[lower, 0 ...]: zeros of n layers, but for the first."""
+    return _padded(lower, along, 0, n - 1) if fields_are_spread() else put_layer(lower, along, 0, n)
+
+
+def on_upper_side(upper: Array, along: int, n: int) -> Array:
+    """[0 ..., upper]: zeros of n layers, but for the last."""
+    if fields_are_spread():
+        return _padded(upper, along, n - 1, 0)
+    return put_layer(upper, along, n - 1, n)
+
+
 def lower_faces(inner: Array, lower: Array, along: int) -> Array:
     """[lower, inner]: the value on the lower face of each cell of an axis."""
-    n = inner.shape[along]
-    side = _padded(lower, along, 0, n) if _spread() else put_layer(lower, along, 0, n + 1)
-    return _padded(inner, along, 1, 0) + side
+    return on_inner_lower(inner, along) + on_lower_side(lower, along, inner.shape[along] + 1)
 
 
 def upper_faces(inner: Array, upper: Array, along: int) -> Array:
     """[inner, upper]: the value on the upper face of each cell of an axis."""
-    n = inner.shape[along]
-    side = _padded(upper, along, n, 0) if _spread() else put_layer(upper, along, n, n + 1)
-    return _padded(inner, along, 0, 1) + side
+    return on_inner_upper(inner, along) + on_upper_side(upper, along, inner.shape[along] + 1)
 
 
 def on_both_sides(faces: Faces, along: int) -> tuple[Array, Array]:
     """`lower_faces` and `upper_faces` of what takes long to compute: written out, so once."""
     inner, lower, upper = faces
-    if _spread():
+    if fields_are_spread():
         return lower_faces(inner, lower, along), upper_faces(inner, upper, along)
     return jnp.concatenate([lower, inner], along), jnp.concatenate([inner, upper], along)
 
 
-def _spread() -> bool:
+def fields_are_spread() -> bool:
     """Whether fields are spread over devices.
 
     Of an axis that is, a slice or a pad moves one layer of cells to the next device, which the

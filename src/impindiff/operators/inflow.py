@@ -1,0 +1,203 @@
+r"""The product of a field with a matrix of fluxes between neighbouring cells, and its transpose.
+
+Advection by "upwind" or "central" and diffusion pass v (a + b) / 2 + k (a - b) from the cell below
+a face, a, to the one above, b. What flows into cell i along an axis is then
+
+$$r_i u_i + l_i (u_{i-1} - u_i) + m_i (u_{i+1} - u_i),$$
+
+a star: one pass reads its coefficients and the field, each shifted by a cell at most. The transpose
+is a star of the same l and m, since what leaves one cell enters the next; walls aside, it has no r.
+
+A product with a Jacobian, of which a Newton-Krylov solve takes many, reads the star. Linearised by
+JAX, the fluxes and their divergence leave a choice in each cell between things to compute, and
+their transpose shifts what is computed rather than what is read; on a CPU XLA vectorises neither,
+and the products take 1.5 to 3 times as long (`benchmarks/operators.py`). A field that is multiplied
+once is better served by the fluxes, which need no coefficients first. Hence a primitive that
+computes fluxes, whose derivative is a primitive that multiplies by a star, whose transpose is one
+too.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+from jaxtyping import Array, Float
+
+from impindiff.operators.faces import (
+    Faces,
+    difference,
+    fields_are_spread,
+    from_above,
+    from_below,
+    layer,
+    neighbours,
+)
+
+
+class TwoPoint(NamedTuple):
+    """The coefficients of a flux v (a + b) / 2 + k (a - b), divided by the spacing, on an axis.
+
+    On the inner faces, and on the two sides, which are 0 at walls; v is None where there is none.
+    Entries are as large as the faces or have length 1 along axes on which they do not vary.
+    """
+
+    velocity: Faces | None
+    exchange: Faces
+
+
+class Star(NamedTuple):
+    """Coefficients in the cells, of length 1 along axes on which they do not vary.
+
+    - `below`, `above`: l and m, per axis.
+    - `centre`: parts of r, to be summed; `walls`: what of them comes of walls.
+    """
+
+    below: tuple[Array, ...]
+    above: tuple[Array, ...]
+    centre: tuple[Array, ...]
+    walls: tuple[Array, ...]
+
+
+class Inflow(NamedTuple):
+    """The fluxes of each axis and the star that they and the walls make."""
+
+    fluxes: tuple[TwoPoint, ...]
+    star: Star
+
+
+def inflow_product(
+    inflow: Inflow, u: Float[Array, "..."], wraps: tuple[bool, ...]
+) -> Float[Array, "..."]:
+    """What flows into each cell of u, (*batch, *cells); which of the axes close on themselves."""
+    shape = jnp.broadcast_shapes(u.shape, *(x.shape for x in jax.tree.leaves(inflow.star)))
+    u = jnp.broadcast_to(u, shape)
+    inflow = jax.tree.map(lambda x: x.reshape((1,) * (u.ndim - x.ndim) + x.shape), inflow)
+    coefficients, kind = jax.tree.flatten(inflow)
+    if fields_are_spread():
+        return _by_fluxes(u, *coefficients, kind=kind, wraps=wraps)
+    return _fluxes_p.bind(u, *coefficients, kind=kind, wraps=wraps)
+
+
+def _by_fluxes(u: Array, *coefficients: Array, kind, wraps: tuple[bool, ...]) -> Array:
+    inflow = jax.tree.unflatten(kind, coefficients)
+    total = sum((x * u for x in inflow.star.walls), start=jnp.zeros((), u.dtype))
+    for axis, (v, k) in enumerate(inflow.fluxes):
+        along = axis - len(wraps)
+        first, last = layer(u, along, 0), layer(u, along, -1)
+        lower, upper = neighbours(u, along)
+        nothing = jnp.zeros_like(first)
+        beyond = (last, first) if wraps[axis] else (nothing, nothing)
+        below, above = Faces(lower, beyond[0], last), Faces(upper, first, beyond[1])
+        passed = jax.tree.map(lambda k, a, b: k * (a - b), k, below, above)
+        if v is not None:
+            carried = jax.tree.map(lambda v, a, b: v * (0.5 * (a + b)), v, below, above)
+            passed = jax.tree.map(jnp.add, passed, carried)
+        total -= difference(passed, along, 1.0)
+    return total
+
+
+def _by_star(
+    u: Array, *coefficients: Array, kind, wraps: tuple[bool, ...], transposed: bool
+) -> Array:
+    star = jax.tree.unflatten(kind, coefficients)
+    middle = star.walls if transposed else star.centre
+    total = sum((x * u for x in middle), start=jnp.zeros((), u.dtype))
+    for axis, wrap in enumerate(wraps):
+        along = axis - len(wraps)
+        lower, upper = star.below[axis], star.above[axis]
+        if transposed:
+            lower, upper = _from_below(upper, along, wrap), _from_above(lower, along, wrap)
+        total += lower * (_from_below(u, along, wrap) - u)
+        total += upper * (_from_above(u, along, wrap) - u)
+    return total
+
+
+def _from_below(x: Array, along: int, wrap: bool) -> Array:
+    """The value in the cell below, round the seam; 0 in the first cell between walls."""
+    if not wrap:
+        return from_below(x, along)
+    return x if x.shape[along] == 1 else _round_the_seam(from_below(x, along), x, along, 0)
+
+
+def _from_above(x: Array, along: int, wrap: bool) -> Array:
+    if not wrap:
+        return from_above(x, along)
+    return x if x.shape[along] == 1 else _round_the_seam(from_above(x, along), x, along, -1)
+
+
+def _round_the_seam(shifted: Array, x: Array, along: int, index: int) -> Array:
+    n = x.shape[along]
+    opposite = lax.slice_in_dim(x, (n - 1) * (index == 0), (n - 1) * (index == 0) + 1, axis=along)
+    cells = [1] * x.ndim
+    cells[along] = n
+    here = lax.broadcasted_iota(jnp.int32, cells, x.ndim + along) == index % n
+    return jnp.where(here, opposite, shifted)
+
+
+def _times_star(u, coefficients, kind, transposed=False, **how) -> Array:
+    """The derivative of what `_by_fluxes` computes, with respect to u, or its transpose."""
+    leaves, kind = jax.tree.flatten(jax.tree.unflatten(kind, coefficients).star)
+    return _star_p.bind(u, *leaves, kind=kind, transposed=transposed, **how)
+
+
+def _transposed_fluxes(ct, u, *coefficients, **how):
+    del u
+    return [_times_star(ct, coefficients, transposed=True, **how), *[None] * len(coefficients)]
+
+
+def _star_itself(u, coefficients, **how) -> Array:
+    return _star_p.bind(u, *coefficients, **how)
+
+
+def _transposed_star(ct, u, *coefficients, transposed, **how):
+    del u
+    product = _star_p.bind(ct, *coefficients, transposed=not transposed, **how)
+    return [product, *[None] * len(coefficients)]
+
+
+def _primitive(name, compute, how, derivative, transpose) -> Primitive:
+    """A primitive u, coefficients -> `compute` of them, linear in u and in the coefficients.
+
+    `how` names what `compute` takes beside them, `derivative` is with respect to u.
+    """
+    primitive = Primitive(name)
+
+    def shape(u, *coefficients, **how):
+        del coefficients, how
+        return u.update()
+
+    def pushed_forward(primals, tangents, **how):
+        u, *coefficients = primals
+        du, *dots = tangents
+        parts = []
+        if not isinstance(du, ad.Zero):
+            parts.append(derivative(du, coefficients, **how))
+        if not all(isinstance(dot, ad.Zero) for dot in dots):
+            parts.append(compute(u, *map(ad.instantiate_zeros, dots), **how))
+        return primitive.bind(u, *coefficients, **how), sum(parts[1:], start=parts[0])
+
+    def batched(operands, dims, **how):
+        pairs = list(zip(operands, dims, strict=True))
+        size = next(x.shape[d] for x, d in pairs if d is not None)
+        u, *coefficients = (x[None] if d is None else jnp.moveaxis(x, d, 0) for x, d in pairs)
+        u = jnp.broadcast_to(u, (size, *u.shape[1:]))
+        return primitive.bind(u, *coefficients, **how), 0
+
+    primitive.def_impl(jax.jit(compute, static_argnames=how))
+    primitive.def_abstract_eval(shape)
+    ad.primitive_jvps[primitive] = pushed_forward
+    ad.primitive_transposes[primitive] = transpose
+    batching.primitive_batchers[primitive] = batched
+    mlir.register_lowering(primitive, mlir.lower_fun(compute, multiple_results=False))
+    return primitive
+
+
+_fluxes_p = _primitive(
+    "inflow_by_fluxes", _by_fluxes, ("kind", "wraps"), _times_star, _transposed_fluxes
+)
+_star_p = _primitive(
+    "inflow_by_star", _by_star, ("kind", "wraps", "transposed"), _star_itself, _transposed_star
+)
