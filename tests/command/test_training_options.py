@@ -222,11 +222,16 @@ def test_a_folder_without_room_is_left_without_a_run(tmp_path, monkeypatch):
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
     """All of the state, with the best weights, so that the run ends as if it had not been hit."""
     options = settings(
-        training__validation=0.2, training__steps=300, training__save_every=1000, training__clip=0.1
+        training__validation=0.2, training__steps=100, training__save_every=1000, training__clip=0.1
     )
     whole, folder = tmp_path / "whole", tmp_path / "cut"
     impindiff("run", CASE, *options, "--out", whole)
-    command = [sys.executable, "-m", "impindiff", "run", CASE, *options, "--out", str(folder)]
+    # tests that a shell runs in the background ignore Ctrl-C, and so would what they start
+    heeding = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from impindiff.cli import main; sys.exit(main())"
+    )
+    command = [sys.executable, "-c", heeding, "run", CASE, *options, "--out", str(folder)]
     history = folder / "history.jsonl"
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 240

@@ -77,7 +77,6 @@ def advection(
     grid.check_field(u, "u")
     boundaries = grid.boundary_or_own(boundary)
     on_faces = face_velocities(velocity, grid, boundaries, u.dtype)
-    check_choice("scheme", scheme, _SCHEMES)
     if scheme != "van_leer":
         fluxes = [advective_coefficients(v, scheme) for v in on_faces]
 
@@ -96,6 +95,7 @@ def advection(
 
 def advective_coefficients(v: Faces, scheme: str) -> TwoPoint:
     """v u by "upwind" or "central" as a flux linear in the two cells beside a face."""
+    check_choice("scheme", scheme, _SCHEMES)
     if scheme == "central":
         return TwoPoint(v, jax.tree.map(jnp.zeros_like, v))
     return TwoPoint(v, jax.tree.map(lambda v: 0.5 * jnp.abs(v), v))

@@ -27,10 +27,9 @@ def advection_diffusion(
 ) -> Float[Array, "..."]:
     """-div(v u - D grad u): `advection` + `diffusion`, to round-off, but faster.
 
-    The two fluxes are added on the faces before the divergence is taken. XLA does not find this
-    by itself; on a 512 x 512 grid it halves the time of the upwind operator's linearisation and of
-    its transpose, which is where a Newton-Krylov solve and its adjoint spend theirs
-    (`benchmarks/operators.py`).
+    The two fluxes are added on the faces before the divergence is taken, so that a product with the
+    Jacobian, or with its transpose, reads the coefficients of one matrix
+    (`benchmarks/operators.py`). XLA does not find this by itself.
 
     Arguments, result and errors are those of `advection` and `diffusion`.
     """

@@ -27,8 +27,11 @@ from impindiff.operators.faces import (
     layer,
     lower_faces,
     neighbours,
+    on_lower_side,
+    on_upper_side,
     upper_faces,
 )
+from impindiff.operators.inflow import TwoPoint, inflow_of, inflow_product
 
 # How much of the resistance inside an aggregate counts, in resistances of the face it adds to.
 _INSIDE_AT_MOST = 2.0
@@ -118,19 +121,18 @@ class Elliptic(eqx.Module):
 
     def __call__(self, u: Float[Array, "*cells"]) -> Float[Array, "*cells"]:
         """A u."""
-        total = self.reaction * u
-        for axis, conductance in enumerate(self.faces):
-            below, above = neighbours(u, axis)
-            first, last = layer(u, axis, 0), layer(u, axis, -1)
-            nothing = jnp.zeros_like(first)
-            beyond = (last, first) if self.periodic[axis] else (nothing, nothing)
-            below, above = Faces(below, beyond[0], last), Faces(above, first, beyond[1])
-            fluxes = jax.tree.map(lambda k, a, b: k * (a - b), conductance, below, above)
-            if self.drift is not None:
-                carried = jax.tree.map(lambda w, a, b: w * (a + b), self.drift[axis], below, above)
-                fluxes = jax.tree.map(jnp.add, fluxes, carried)
-            total += difference(fluxes, axis, 1.0)
-        return total
+        fluxes, walls = [], []
+        for axis, k in enumerate(self.faces):
+            w = None if self.drift is None else self.drift[axis]
+            if not self.periodic[axis]:
+                up, down = self.outflows(axis)
+                n = self.shape[axis]
+                through = on_lower_side(down.lower, axis, n) + on_upper_side(up.upper, axis, n)
+                walls.append(-through)
+                k, w = _closed(k), None if w is None else _closed(w)
+            v = None if w is None else jax.tree.map(lambda w: 2 * w, w)
+            fluxes.append(TwoPoint(v, k))
+        return self.reaction * u - inflow_product(inflow_of(fluxes, walls), u, self.periodic)
 
     def main_diagonal(self) -> Float[Array, "*cells"]:
         """The entries A_ii: reaction and all that leaves a cell."""
@@ -183,6 +185,11 @@ class Elliptic(eqx.Module):
             periodic=self.periodic,
             drift=tuple(drifts) if drifts else None,
         )
+
+
+def _closed(faces: Faces) -> Faces:
+    """Nothing through the sides."""
+    return faces._replace(lower=jnp.zeros_like(faces.lower), upper=jnp.zeros_like(faces.upper))
 
 
 def _conductances(D: Faces, ones: Array, grid: Grid, axis: int, boundaries: Boundaries) -> Faces:

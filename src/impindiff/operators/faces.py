@@ -81,14 +81,37 @@ def face_means(beside: Beside) -> Faces:
     return jax.tree.map(arithmetic_mean, *beside)
 
 
-def from_below(x: Array, along: int) -> Array:
-    """The value in the cell below each cell of an axis, 0 in the first."""
-    return on_inner_lower(lax.slice_in_dim(x, 0, x.shape[along] - 1, axis=along), along)
+def from_below(x: Array, along: int, wraps: bool) -> Array:
+    """The value in the cell below each one of an axis; in the first, the last's if it wraps, or 0.
+
+    An axis of length 1 that wraps stands for any number of equal values.
+    """
+    if wraps and x.shape[along] == 1:
+        return x
+    shifted = on_inner_lower(lax.slice_in_dim(x, 0, x.shape[along] - 1, axis=along), along)
+    return _with_layer(shifted, layer(x, along, -1), along, 0) if wraps else shifted
 
 
-def from_above(x: Array, along: int) -> Array:
-    """The value in the cell above each cell of an axis, 0 in the last."""
-    return on_inner_upper(lax.slice_in_dim(x, 1, x.shape[along], axis=along), along)
+def from_above(x: Array, along: int, wraps: bool) -> Array:
+    """The value in the cell above each one of an axis; in the last, the first's if it wraps, or 0.
+
+    An axis of length 1 that wraps stands for any number of equal values.
+    """
+    if wraps and x.shape[along] == 1:
+        return x
+    shifted = on_inner_upper(lax.slice_in_dim(x, 1, x.shape[along], axis=along), along)
+    return _with_layer(shifted, layer(x, along, 0), along, -1) if wraps else shifted
+
+
+def _with_layer(x: Array, values: Array, along: int, index: int) -> Array:
+    """x, which is 0 in that layer, with these values in it."""
+    n = x.shape[along]
+    if fields_are_spread():
+        return x + (on_lower_side if index == 0 else on_upper_side)(values, along, n)
+    cells = [1] * x.ndim
+    cells[along] = n
+    here = lax.broadcasted_iota(jnp.int32, cells, along % x.ndim) == index % n
+    return jnp.where(here, values, x)
 
 
 def on_inner_lower(inner: Array, along: int) -> Array:

@@ -17,11 +17,11 @@ computes fluxes, whose derivative is a primitive that multiplies by a star, whos
 too.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
@@ -33,7 +33,9 @@ from impindiff.operators.faces import (
     from_above,
     from_below,
     layer,
+    lower_faces,
     neighbours,
+    upper_faces,
 )
 
 
@@ -68,6 +70,30 @@ class Inflow(NamedTuple):
     star: Star
 
 
+def inflow_of(fluxes: Sequence[TwoPoint], walls: Sequence[Array]) -> Inflow:
+    """The star of fluxes on each axis, and of what a unit in each cell draws in through walls."""
+    below, above, centre = [], [], []
+    for axis, (v, k) in enumerate(fluxes):
+        along = axis - len(fluxes)
+        plus = minus = k
+        if v is not None:
+            plus = jax.tree.map(lambda k, v: k + 0.5 * v, k, v)
+            minus = jax.tree.map(lambda k, v: k - 0.5 * v, k, v)
+            centre.append(-difference(v, along, 1.0))
+        below.append(lower_faces(plus.inner, plus.lower, along))
+        above.append(upper_faces(minus.inner, minus.upper, along))
+    star = Star(tuple(below), tuple(above), _summed([*centre, *walls]), _summed(walls))
+    return Inflow(tuple(fluxes), star)
+
+
+def _summed(parts: Sequence[Array]) -> tuple[Array, ...]:
+    """The sum, as one array for each shape: broadcast where it is multiplied, not before."""
+    by_shape: dict[tuple[int, ...], Array] = {}
+    for part in parts:
+        by_shape[part.shape] = by_shape[part.shape] + part if part.shape in by_shape else part
+    return tuple(by_shape.values())
+
+
 def inflow_product(
     inflow: Inflow, u: Float[Array, "..."], wraps: tuple[bool, ...]
 ) -> Float[Array, "..."]:
@@ -78,6 +104,8 @@ def inflow_product(
     coefficients, kind = jax.tree.flatten(inflow)
     if fields_are_spread():
         return _by_fluxes(u, *coefficients, kind=kind, wraps=wraps)
+    if all(min(x.shape[-len(wraps) :]) == 1 for x in jax.tree.leaves(inflow.star)):
+        return _times_star(u, coefficients, kind, wraps=wraps)
     return _fluxes_p.bind(u, *coefficients, kind=kind, wraps=wraps)
 
 
@@ -109,32 +137,10 @@ def _by_star(
         along = axis - len(wraps)
         lower, upper = star.below[axis], star.above[axis]
         if transposed:
-            lower, upper = _from_below(upper, along, wrap), _from_above(lower, along, wrap)
-        total += lower * (_from_below(u, along, wrap) - u)
-        total += upper * (_from_above(u, along, wrap) - u)
+            lower, upper = from_below(upper, along, wrap), from_above(lower, along, wrap)
+        total += lower * (from_below(u, along, wrap) - u)
+        total += upper * (from_above(u, along, wrap) - u)
     return total
-
-
-def _from_below(x: Array, along: int, wrap: bool) -> Array:
-    """The value in the cell below, round the seam; 0 in the first cell between walls."""
-    if not wrap:
-        return from_below(x, along)
-    return x if x.shape[along] == 1 else _round_the_seam(from_below(x, along), x, along, 0)
-
-
-def _from_above(x: Array, along: int, wrap: bool) -> Array:
-    if not wrap:
-        return from_above(x, along)
-    return x if x.shape[along] == 1 else _round_the_seam(from_above(x, along), x, along, -1)
-
-
-def _round_the_seam(shifted: Array, x: Array, along: int, index: int) -> Array:
-    n = x.shape[along]
-    opposite = lax.slice_in_dim(x, (n - 1) * (index == 0), (n - 1) * (index == 0) + 1, axis=along)
-    cells = [1] * x.ndim
-    cells[along] = n
-    here = lax.broadcasted_iota(jnp.int32, cells, x.ndim + along) == index % n
-    return jnp.where(here, opposite, shifted)
 
 
 def _times_star(u, coefficients, kind, transposed=False, **how) -> Array:

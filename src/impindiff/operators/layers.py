@@ -1,10 +1,9 @@
 """One layer of cells across an axis: taken from a field, and put into one.
 
 The two are each other's transpose. JAX's own, a slice and a pad, would serve, but for what XLA
-makes of a pad on a CPU: a branch in each cell, which keeps all that is fused with it from being
-vectorised. A choice by the index of the cell does not, and has a transpose, to JAX, that sums over
-the whole field. Hence two primitives that know of each other, for the sake of products with the
-Jacobian and with its transpose, above all in float32 (`benchmarks/operators.py`).
+makes of a pad of computed values on a CPU: a branch in each cell, which keeps all that is fused
+with it from being vectorised. A choice by the index of the cell does not, and has a transpose, to
+JAX, that sums over the whole field. Hence two primitives that know of each other.
 """
 
 from functools import partial
@@ -15,9 +14,6 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
-
-# In float64, rows longer than this go by branches after all, which is faster at 1024 and 2048.
-_LONG_ROW = 512
 
 
 def take_layer(x: Array, along: int, index: int) -> Array:
@@ -39,17 +35,10 @@ def _taken(x: Array, *, axis: int, index: int) -> Array:
 @partial(jax.jit, static_argnames=("axis", "index", "size"))
 def _put_in_zeros(values: Array, *, axis: int, index: int, size: int) -> Array:
     zero = jnp.zeros((), values.dtype)
-    shape = [*values.shape]
-    shape[axis] = size
-    if values.dtype.itemsize == 8 and shape[-1] > _LONG_ROW:
-        widths = [(0, 0, 0)] * values.ndim
-        widths[axis] = (index, size - 1 - index, 0)
-        return lax.pad(values, zero, widths)
     along = [1] * values.ndim
     along[axis] = size
     here = lax.broadcasted_iota(jnp.int32, along, axis) == index
-    # computed once, rather than anew for each cell of the field
-    return jnp.where(here, lax.optimization_barrier(values), zero)
+    return jnp.where(here, values, zero)
 
 
 def _taken_shape(x, *, axis, index):

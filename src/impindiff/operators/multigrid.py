@@ -18,7 +18,13 @@ from jaxtyping import Array, Float
 
 from impindiff.operators.aggregates import copy_to_pairs, sum_over_pairs
 from impindiff.operators.elliptic import Elliptic
-from impindiff.operators.faces import check_choice, layer, lower_faces, neighbours, upper_faces
+from impindiff.operators.faces import (
+    check_choice,
+    from_above,
+    from_below,
+    lower_faces,
+    upper_faces,
+)
 
 # The part of the spectrum of D^{-1} A that smoothing is to damp: what coarse grids cannot see.
 _SMOOTHED = (0.4, 2.0)
@@ -31,15 +37,11 @@ Field = Float[Array, "*cells"]
 
 
 class _Couplings(NamedTuple):
-    """What a cell gets of its two neighbours along an axis.
+    """What a cell gets of its two neighbours along an axis, 0 through walls."""
 
-    `wrap` is what the first and the last cell get of each other; None between walls, where zeros
-    that XLA can see make sweeps 1.5 x faster than coefficients that are 0.
-    """
-
-    below: Array
-    above: Array
-    wrap: tuple[Array, Array] | None
+    below: Field
+    above: Field
+    wraps: bool
 
 
 class _Level(NamedTuple):
@@ -156,11 +158,10 @@ def _level(operator: Elliptic) -> _Level:
     couplings = []
     for axis in range(len(operator.faces)):
         up, down = operator.outflows(axis)
-        below, above = neighbours(diagonal, axis)
-        wrap = None
-        if operator.periodic[axis]:
-            wrap = (up.lower / layer(diagonal, axis, 0), down.upper / layer(diagonal, axis, -1))
-        couplings.append(_Couplings(up.inner / above, down.inner / below, wrap))
+        wraps = operator.periodic[axis]
+        of_below = lower_faces(up.inner, wraps * up.lower, axis)
+        of_above = upper_faces(down.inner, wraps * down.upper, axis)
+        couplings.append(_Couplings(of_below / diagonal, of_above / diagonal, wraps))
     return _Level(diagonal, tuple(couplings))
 
 
@@ -177,15 +178,8 @@ def _sweeps(level: _Level, scaled: Field, x: Field, weights: list[float]) -> Fie
 def _defect(level: _Level, scaled: Field, x: Field) -> Field:
     """diagonal^{-1} (b - A x), of `scaled` = diagonal^{-1} b."""
     total = scaled - x
-    for axis, (from_below, from_above, wrap) in enumerate(level.couplings):
-        below, above = neighbours(x, axis)
-        first, last = layer(x, axis, 0), layer(x, axis, -1)
-        if wrap is None:
-            at_first = at_last = jnp.zeros_like(first)
-        else:
-            at_first, at_last = wrap[0] * last, wrap[1] * first
-        total += lower_faces(from_below * below, at_first, axis)
-        total += upper_faces(from_above * above, at_last, axis)
+    for axis, (of_below, of_above, wraps) in enumerate(level.couplings):
+        total += of_below * from_below(x, axis, wraps) + of_above * from_above(x, axis, wraps)
     return total
 
 

@@ -8,17 +8,15 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from impindiff.grid import Boundaries, Grid, Periodic, homogeneous
-from impindiff.grid.boundary import Value
+from impindiff.grid.boundary import Value, Wall
 from impindiff.operators.faces import (
     Beside,
     Faces,
     layers_beside,
-    lower_faces,
     on_lower_side,
     on_upper_side,
-    upper_faces,
 )
-from impindiff.operators.inflow import Inflow, Star, TwoPoint, inflow_product
+from impindiff.operators.inflow import TwoPoint, inflow_of, inflow_product
 
 
 def net_inflow(
@@ -40,31 +38,31 @@ def net_inflow(
       values and acting entry by entry; `inner` is None, in and out.
     """
     wraps = tuple(isinstance(lower, Periodic) for lower, _ in boundaries)
-    on_faces, walls, given = [], [], []
-    for axis, flux in enumerate(fluxes):
-        scaled = _per_cell(flux, grid, axis, wraps[axis])
-        on_faces.append(scaled)
-        if wraps[axis]:
-            continue
+    on_faces = [
+        _per_cell(flux, grid, axis, wrap)
+        for axis, (flux, wrap) in enumerate(zip(fluxes, wraps, strict=True))
+    ]
 
-        def through_both(value: float, conditions: Boundaries, shape: tuple[int, ...], axis=axis):
-            values = jnp.full(shape, value, u.dtype)
-            beside = layers_beside(values, values, grid, axis, conditions, t)
-            along, n, per_cell = axis - grid.ndim, grid.cells[axis], 1.0 / grid.spacing[axis]
-            _, low, high = through_walls(axis, beside)
-            low, high = (
-                on_lower_side(per_cell * low, along, n),
-                on_upper_side(per_cell * high, along, n),
-            )
-            return low - high
+    def through_both(value: float, layer: tuple[int, ...], axis: int, held: Boundaries) -> Array:
+        values = jnp.full(layer, value, u.dtype)
+        beside = layers_beside(values, values, grid, axis, held, t)
+        along, n, per_cell = axis - grid.ndim, grid.cells[axis], 1.0 / grid.spacing[axis]
+        _, lower, upper = through_walls(axis, beside)
+        inwards = on_lower_side(per_cell * lower, along, n)
+        return inwards - on_upper_side(per_cell * upper, along, n)
 
-        ones = _layer_shape(u, grid, boundaries, axis, with_values=False)
-        walls.append(through_both(1.0, homogeneous(boundaries), ones))
-        if any(not _is_zero(wall.value) for wall in boundaries[axis]):
-            zeros = _layer_shape(u, grid, boundaries, axis, with_values=True)
-            given.append(through_both(0.0, boundaries, zeros))
-    inflow = Inflow(tuple(on_faces), _star(on_faces, walls, grid))
-    return sum(given, start=inflow_product(inflow, u, wraps))
+    of_a_unit, of_the_values = [], []
+    for axis in [axis for axis, wrap in enumerate(wraps) if not wrap]:
+        walls = [side for side in boundaries[axis] if isinstance(side, Wall)]
+        coefficients = [x for wall in walls for x in wall.coefficients]
+        layer = _layer_shape(u, grid, axis, coefficients)
+        of_a_unit.append(through_both(1.0, layer, axis, homogeneous(boundaries)))
+        values = [wall.value for wall in walls]
+        if not all(isinstance(x, int | float) and x == 0 for x in values):
+            layer = _layer_shape(u, grid, axis, [*coefficients, *values])
+            of_the_values.append(through_both(0.0, layer, axis, boundaries))
+    inflow = inflow_of(on_faces, of_a_unit)
+    return sum(of_the_values, start=inflow_product(inflow, u, wraps))
 
 
 def _per_cell(flux: TwoPoint, grid: Grid, axis: int, wraps: bool) -> TwoPoint:
@@ -86,41 +84,8 @@ def _per_cell(flux: TwoPoint, grid: Grid, axis: int, wraps: bool) -> TwoPoint:
     return TwoPoint(None if velocity is None else scaled(velocity), scaled(exchange))
 
 
-def _star(fluxes: Sequence[TwoPoint], walls: list[Array], grid: Grid) -> Star:
-    below, above, centre = [], [], []
-    for axis, (v, k) in enumerate(fluxes):
-        along = axis - grid.ndim
-        plus = minus = k
-        if v is not None:
-            plus = jax.tree.map(lambda k, v: k + 0.5 * v, k, v)
-            minus = jax.tree.map(lambda k, v: k - 0.5 * v, k, v)
-            centre.append(
-                lower_faces(v.inner, v.lower, along) - upper_faces(v.inner, v.upper, along)
-            )
-        below.append(lower_faces(plus.inner, plus.lower, along))
-        above.append(upper_faces(minus.inner, minus.upper, along))
-    return Star(tuple(below), tuple(above), _summed([*centre, *walls]), _summed(walls))
-
-
-def _summed(parts: list[Array]) -> tuple[Array, ...]:
-    """The sum, as one array for each shape: broadcast where it is multiplied, not before."""
-    by_shape: dict[tuple[int, ...], Array] = {}
-    for part in parts:
-        by_shape[part.shape] = by_shape[part.shape] + part if part.shape in by_shape else part
-    return tuple(by_shape.values())
-
-
-def _is_zero(x: Value) -> bool:
-    return isinstance(x, int | float) and x == 0
-
-
-def _layer_shape(
-    u: Array, grid: Grid, boundaries: Boundaries, axis: int, *, with_values: bool
-) -> tuple[int, ...]:
-    """The least shape of a layer that the conditions' arrays fit: one cell if there are none."""
-    given = [x for wall in boundaries[axis] for x in wall.coefficients]
-    if with_values:
-        given += [wall.value for wall in boundaries[axis]]
+def _layer_shape(u: Array, grid: Grid, axis: int, given: Sequence[Value]) -> tuple[int, ...]:
+    """The least shape of a layer that what is given on walls fits: one cell if it is numbers."""
     if all(isinstance(x, int | float) for x in given):
         return (1,) * grid.ndim
     layer = tuple(1 if i == axis else n for i, n in enumerate(grid.cells))

@@ -16,6 +16,8 @@ _FUSED = frozenset({
     "pow", "reshape", "rev", "rsqrt", "select_n", "sign", "sin", "slice", "sqrt", "squeeze",
     "stop_gradient", "sub", "tanh",
 })  # fmt: skip
+# Lineax's solves and the operators' products: what they do is not part of the jaxpr.
+_OPAQUE = frozenset({"linear_solve", "inflow_by_fluxes", "inflow_by_star"})
 _REDUCTIONS = frozenset({"reduce_sum", "reduce_max", "reduce_min", "reduce_and", "reduce_or"})
 
 
@@ -97,7 +99,7 @@ def _inside(equation: JaxprEqn, dying: frozenset[Var]) -> int | None:
         return _peak(body, frozenset(body.invars[parameters["body_nconsts"] :]))
     if name == "custom_linear_solve":
         return _peak(parameters["jaxprs"].solve.jaxpr, frozenset())
-    if name == "linear_solve":  # Lineax's: the solver is not part of the jaxpr
+    if name in _OPAQUE:
         programs = [_implementation(equation)]
     else:
         programs = [

@@ -2,10 +2,12 @@
 
 import abc
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from impindiff.errors import InputError
@@ -14,6 +16,8 @@ from impindiff.implicit.pytree import all_finite, axpy, largest_leaf
 from impindiff.steppers.mass import has_algebraic, rate
 from impindiff.steppers.model import HybridModel
 from impindiff.steppers.stepper import AbstractStepper, State, Step, Time
+
+Rate: TypeAlias = Callable[[int | Array, State], State]
 
 
 def _explicit_status(u: State) -> Status:
@@ -35,8 +39,8 @@ class ExplicitStepper(AbstractStepper):
     """What explicit steppers share: a formula, of which reverse mode stores only u_n."""
 
     @abc.abstractmethod
-    def formula(self, rate: Callable[[float, State], State], dt: Time, u: State) -> State:
-        """The new state; `rate(c, v)` is the rate of v at t + c dt."""
+    def formula(self, rate: Rate, dt: Time, u: State) -> State:
+        """The new state; `rate(i, v)` is the rate of v at the time of node i, t + c_i dt."""
 
     def step(
         self,
@@ -61,10 +65,11 @@ class ExplicitStepper(AbstractStepper):
 
         @eqx.filter_checkpoint
         def advance(model, t, dt, u, latents):
-            by_node = dict(zip(self.nodes, latents, strict=True))
+            nodes = jnp.asarray(self.nodes, jnp.result_type(dt))
 
-            def rate_at(c, v):
-                return rate(model, t + c * dt, v, by_node[c])
+            def rate_at(node, v):
+                latent = jax.tree.map(lambda *x: _taken(x, node), *latents)
+                return rate(model, t + nodes[node] * dt, v, latent)
 
             return self.formula(rate_at, dt, u)
 
@@ -78,9 +83,9 @@ class ForwardEuler(ExplicitStepper):
     order: ClassVar[int] = 1
     nodes: ClassVar[tuple[float, ...]] = (0.0,)
 
-    def formula(self, rate: Callable[[float, State], State], dt: Time, u: State) -> State:
+    def formula(self, rate: Rate, dt: Time, u: State) -> State:
         """See the class."""
-        return axpy(dt, rate(0.0, u), u)
+        return axpy(dt, rate(0, u), u)
 
 
 class RK4(ExplicitStepper):
@@ -89,12 +94,27 @@ class RK4(ExplicitStepper):
     order: ClassVar[int] = 4
     nodes: ClassVar[tuple[float, ...]] = (0.0, 0.5, 1.0)
 
-    def formula(self, rate: Callable[[float, State], State], dt: Time, u: State) -> State:
-        """k1..k4 at c = 0, 1/2, 1/2, 1, weighted 1, 2, 2, 1 (sixths)."""
-        k1 = rate(0.0, u)
-        k2 = rate(0.5, axpy(0.5 * dt, k1, u))
-        k3 = rate(0.5, axpy(0.5 * dt, k2, u))
-        k4 = rate(1.0, axpy(dt, k3, u))
-        for weight, k in ((1, k1), (2, k2), (2, k3), (1, k4)):
-            u = axpy(weight * dt / 6, k, u)
-        return u
+    def formula(self, rate: Rate, dt: Time, u: State) -> State:
+        """k1..k4 at c = 0, 1/2, 1/2, 1, weighted 1, 2, 2, 1 (sixths).
+
+        A loop when traced, for XLA would fuse chained stencils into one kernel that computes each
+        point of the first many times over (4 to 20 x the time at 10 x 128 x 64).
+        """
+
+        def stage(
+            carry: tuple[State, State], coefficients: tuple[Array, Array, Array]
+        ) -> tuple[tuple[State, State], None]:
+            (v, reached), (node, weight, next_) = carry, coefficients
+            k = rate(node, v)
+            return (axpy(next_ * dt, k, u), axpy(weight * dt / 6, k, reached)), None
+
+        dtype = jnp.result_type(dt)
+        weights, nexts = jnp.array([1, 2, 2, 1], dtype), jnp.array([0.5, 0.5, 1, 0], dtype)
+        return lax.scan(stage, (u, u), (jnp.array([0, 1, 1, 2]), weights, nexts))[0][1]
+
+
+def _taken(of_nodes: tuple[Any, ...], node: int | Array) -> Any:
+    """The entry of a node, which may be known at run time only; one for all is not copied."""
+    if all(x is of_nodes[0] for x in of_nodes):
+        return of_nodes[0]
+    return jnp.stack(of_nodes)[node]
