@@ -155,12 +155,14 @@ def on_both_sides(faces: Faces, along: int) -> tuple[Array, Array]:
 
 
 def fields_are_spread() -> bool:
-    """Whether fields are spread over devices.
+    """Whether the cells of fields are spread over devices, which samples alone are not.
 
     Of an axis that is, a slice or a pad moves one layer of cells to the next device, which the
     compiler does not see of a choice by the index.
     """
-    return not jax.sharding.get_abstract_mesh().empty
+    shares = dict(jax.sharding.get_abstract_mesh().shape)
+    shares.pop("batch", None)
+    return any(n > 1 for n in shares.values())
 
 
 def _padded(x: Array, along: int, before: int, after: int) -> Array:
