@@ -11,10 +11,10 @@ is a star of the same l and m, since what leaves one cell enters the next; walls
 A product with a Jacobian, of which a Newton-Krylov solve takes many, reads the star. Linearised by
 JAX, the fluxes and their divergence leave a choice in each cell between things to compute, and
 their transpose shifts what is computed rather than what is read; on a CPU XLA vectorises neither,
-and the products take 1.5 to 3 times as long (`benchmarks/operators.py`). A field that is multiplied
-once is better served by the fluxes, which need no coefficients first. Hence a primitive that
-computes fluxes, whose derivative is a primitive that multiplies by a star, whose transpose is one
-too.
+and the products take 1.3 to 2.5 times as long (`benchmarks/operators.py`). A field that is
+multiplied once is better served by the fluxes, which need no coefficients first. Hence a primitive
+that computes fluxes, whose derivative is a primitive that multiplies by a star, whose transpose is
+one too.
 """
 
 from collections.abc import Sequence
@@ -40,10 +40,9 @@ from impindiff.operators.faces import (
 
 
 class TwoPoint(NamedTuple):
-    """The coefficients of a flux v (a + b) / 2 + k (a - b), divided by the spacing, on an axis.
+    """The coefficients of a flux v (a + b) / 2 + k (a - b) on the faces of an axis.
 
-    On the inner faces, and on the two sides, which are 0 at walls; v is None where there is none.
-    Entries are as large as the faces or have length 1 along axes on which they do not vary.
+    v is None where there is none.
     """
 
     velocity: Faces | None
@@ -64,14 +63,18 @@ class Star(NamedTuple):
 
 
 class Inflow(NamedTuple):
-    """The fluxes of each axis and the star that they and the walls make."""
+    """The fluxes of each axis and the star that they and the walls make.
+
+    Fluxes are over the spacing, and 0 through walls; their coefficients are as large as the faces
+    or have length 1 along axes on which they do not vary.
+    """
 
     fluxes: tuple[TwoPoint, ...]
     star: Star
 
 
 def inflow_of(fluxes: Sequence[TwoPoint], walls: Sequence[Array]) -> Inflow:
-    """The star of fluxes on each axis, and of what a unit in each cell draws in through walls."""
+    """The star of such fluxes, and of what a unit in each cell draws in through walls."""
     below, above, centre = [], [], []
     for axis, (v, k) in enumerate(fluxes):
         along = axis - len(fluxes)
@@ -102,8 +105,10 @@ def inflow_product(
     u = jnp.broadcast_to(u, shape)
     inflow = jax.tree.map(lambda x: x.reshape((1,) * (u.ndim - x.ndim) + x.shape), inflow)
     coefficients, kind = jax.tree.flatten(inflow)
+    # a star's transpose would exchange layers of its coefficients too
     if fields_are_spread():
         return _by_fluxes(u, *coefficients, kind=kind, wraps=wraps)
+    # the star of numbers takes next to nothing to make and to read
     if all(min(x.shape[-len(wraps) :]) == 1 for x in jax.tree.leaves(inflow.star)):
         return _times_star(u, coefficients, kind, wraps=wraps)
     return _fluxes_p.bind(u, *coefficients, kind=kind, wraps=wraps)
