@@ -17,7 +17,9 @@ that computes fluxes, whose derivative is a primitive that multiplies by a star,
 one too.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import jax
@@ -97,6 +99,24 @@ def _summed(parts: Sequence[Array]) -> tuple[Array, ...]:
     return tuple(by_shape.values())
 
 
+_BY_FLUXES = ContextVar("products_by_fluxes", default=False)
+
+
+@contextlib.contextmanager
+def products_by_fluxes() -> Iterator[None]:
+    """Derivatives traced in this block are JAX's own, not stars.
+
+    For programs with dense solves in a batch. Those of jaxlib wait in XLA's thread pool for that
+    pool, so that as many at once as there are threads wait for ever; with stars two of Diffrax's
+    Kvaerno5 meet on two cores, with JAX's own derivatives they have not.
+    """
+    token = _BY_FLUXES.set(True)
+    try:
+        yield
+    finally:
+        _BY_FLUXES.reset(token)
+
+
 def inflow_product(
     inflow: Inflow, u: Float[Array, "..."], wraps: tuple[bool, ...]
 ) -> Float[Array, "..."]:
@@ -106,7 +126,7 @@ def inflow_product(
     inflow = jax.tree.map(lambda x: x.reshape((1,) * (u.ndim - x.ndim) + x.shape), inflow)
     coefficients, kind = jax.tree.flatten(inflow)
     # a star's transpose would exchange layers of its coefficients too
-    if fields_are_spread():
+    if fields_are_spread() or _BY_FLUXES.get():
         return _by_fluxes(u, *coefficients, kind=kind, wraps=wraps)
     # the star of numbers takes next to nothing to make and to read
     if all(min(x.shape[-len(wraps) :]) == 1 for x in jax.tree.leaves(inflow.star)):
