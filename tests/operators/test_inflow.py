@@ -8,6 +8,7 @@ from jax.test_util import check_grads
 
 from impindiff import Dirichlet, Grid, Neumann, Periodic, Robin
 from impindiff.operators import advection, advection_diffusion, diffusion
+from impindiff.operators.inflow import products_by_fluxes
 
 CELLS = (5, 4)
 WALLED = (Dirichlet(0.7), Robin(2.0, 0.3, value=0.1))
@@ -118,3 +119,14 @@ def test_products_multiply_differences_so_that_float32_keeps_small_ones(boundary
         got = product(single)
         got = got[0] if isinstance(got, list | tuple) else got
         assert float(jnp.max(jnp.abs(got - exact))) < 2e-4
+
+
+def test_products_by_fluxes_are_the_same_numbers_without_stars():
+    u = random(1, *CELLS)
+    operator = operators(grid_of("walls"))["both"]
+    by_star = jax.linearize(operator, u)[1]
+    with products_by_fluxes():
+        by_fluxes = jax.linearize(operator, u)[1]
+    np.testing.assert_allclose(by_fluxes(u), by_star(u), atol=1e-12)
+    assert "inflow_by_star" in str(jax.make_jaxpr(by_star)(u))
+    assert "inflow_by_star" not in str(jax.make_jaxpr(by_fluxes)(u))
