@@ -10,11 +10,10 @@ is a star of the same l and m, since what leaves one cell enters the next; walls
 
 A product with a Jacobian, of which a Newton-Krylov solve takes many, reads the star. Linearised by
 JAX, the fluxes and their divergence leave a choice in each cell between things to compute, and
-their transpose shifts what is computed rather than what is read; on a CPU XLA vectorises neither,
-and the products take 1.3 to 2.5 times as long (`benchmarks/operators.py`). A field that is
-multiplied once is better served by the fluxes, which need no coefficients first. Hence a primitive
-that computes fluxes, whose derivative is a primitive that multiplies by a star, whose transpose is
-one too.
+their transpose shifts what is computed rather than what is read; on a CPU XLA vectorises neither
+(`benchmarks/operators.py`). A field that is multiplied once is better served by the fluxes, which
+need no coefficients first. Hence a primitive that computes fluxes, whose derivative is a primitive
+that multiplies by a star, whose transpose is one too.
 """
 
 import contextlib
