@@ -64,7 +64,9 @@ def test_every_entry_and_the_transpose(cells, boundary):
         ((64, 64), (True, True), 8),
         ((30, 20, 10), (False, False, False), 7),
         ((64, 64, 32), (True, True, True), 8),
-        ((61, 53), (True, True), 20),
+        ((61, 53), (True, True), 9),
+        ((3, 3, 3), (True, True, True), 15),
+        ((61, 53, 47), (True, True, True), 13),
     ],
 )
 def test_neighbours_differ_in_colour_from_a_cell_and_from_each_other(cells, periodic, at_most):

@@ -1,5 +1,6 @@
 """A matrix given by its products, read off as fluxes between neighbouring cells."""
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from impindiff.operators.elliptic import Elliptic
 from impindiff.operators.faces import Faces, layer, lower_faces, upper_faces
@@ -42,38 +43,36 @@ class Colouring(NamedTuple):
 def colouring(cells: tuple[int, ...], periodic: tuple[bool, ...]) -> Colouring:
     """Few colours: 2 ndim + 1, the fewest there can be, between walls, at times more.
 
-    Cell x has the colour sum_i s_i x_i mod c, with strides s for which 0 and the +-s_i are
-    distinct; a periodic axis of n cells needs s n = 0 mod c. Where that takes more, each axis
-    counts 0 1 2 0 1 2 ..., with one or two labels of their own at the seam.
+    From cell to cell along axis i the colour grows by a stride s_i, modulo the number of colours;
+    0 and the +-s_i are distinct. The strides round a periodic axis have to sum to no colour: where
+    those of one kind do not, the last cells take another, and 4 ndim + 1 colours do or a few more.
     """
-    labels, product = [], 1
-    for n, closed in zip(cells, periodic, strict=True):
-        along = np.arange(n) % 3
-        if closed and n % 3:
-            along[n - n % 3 :] = 3 + np.arange(n % 3)
-        labels.append(product * along)
-        product *= int(along.max()) + 1
-    for colours in range(2 * len(cells) + 1, product):
-        strides = _strides(cells, periodic, colours)
-        if strides is not None:
-            pairs = zip(strides, cells, strict=True)
-            return Colouring(tuple(s * np.arange(n) for s, n in pairs), colours)
-    return Colouring(tuple(labels), product)
+    tried = ((c, _strided(cells, periodic, c)) for c in itertools.count(2 * len(cells) + 1))
+    colours, labels = next((c, found) for c, found in tried if found is not None)
+    return Colouring(labels, colours)
 
 
-def _strides(
+def _strided(
     cells: tuple[int, ...], periodic: tuple[bool, ...], colours: int
-) -> tuple[int, ...] | None:
-    found: list[int] = []
+) -> tuple[Int[np.ndarray, " cells"], ...] | None:
+    labels: list[Int[np.ndarray, " cells"]] = []
+    free = set(range(1, (colours + 1) // 2))
     for n, closed in zip(cells, periodic, strict=True):
-        for stride in range(1, (colours + 1) // 2):
-            fits = not closed or (stride * n) % colours == 0
-            if fits and stride not in found:
-                found.append(stride)
-                break
-        else:
+        strides = _strides(n, closed, colours, sorted(free))
+        if strides is None:
             return None
-    return tuple(found)
+        free -= set(strides)
+        labels.append(np.concatenate([[0], np.cumsum(strides[: n - 1])]) % colours)
+    return tuple(labels)
+
+
+def _strides(n: int, closed: bool, colours: int, free: list[int]) -> list[int] | None:
+    """From each cell to the next, the last to the first: of one kind if that will do, or two."""
+    for s, t in [*((s, s) for s in free), *itertools.permutations(free, 2)]:
+        for others in range(min(n, colours)):
+            if not closed or (s * (n - others) + t * others) % colours == 0:
+                return [s] * (n - others) + [t] * others
+    return None
 
 
 def star_of(
@@ -107,18 +106,21 @@ def star_of(
     seam = tuple(closed and n > 2 for closed, n in zip(periodic, cells, strict=True))
     plan = colouring(cells, seam)
     colour = plan.of_cells()
-    offsets = [(axis, step) for axis in range(len(cells)) for step in (-1, 1)]
-    # the colour of the neighbour in that direction, whose column the entry is in
-    of_column = [plan.of_cells(axis, step) for axis, step in offsets]
 
-    def probe(entries: tuple[Field, ...], c: Array) -> tuple[tuple[Field, ...], None]:
-        product = matvec(jnp.asarray(colour == c, dtype))
-        columns = (colour, *of_column)
-        found = zip(entries, columns, strict=True)
-        return tuple(jnp.where(column == c, product, e) for e, column in found), None
+    def probe(_: None, chosen: Bool[Array, "*cells"]) -> tuple[None, Field]:
+        return None, matvec(jnp.asarray(chosen, dtype))
 
-    start = tuple(jnp.zeros(cells, dtype) for _ in range(1 + len(offsets)))
-    (diagonal, *couplings), _ = lax.scan(probe, start, jnp.arange(plan.colours))
+    # Entries are picked from all products at once: read and written again at each product, they
+    # would take most of the time.
+    every = jnp.arange(plan.colours).reshape(-1, *(1 for _ in cells))
+    _, products = lax.scan(probe, None, colour == every)
+
+    def entries(axis: int = 0, step: int = 0) -> Field:
+        """Of the column that the neighbour in that direction is."""
+        return lax.select_n(plan.of_cells(axis, step), *products)
+
+    diagonal = entries()
+    couplings = [entries(axis, step) for axis in range(len(cells)) for step in (-1, 1)]
 
     faces, drifts, reaction = [], [], diagonal
     for axis, n in enumerate(cells):
