@@ -3,9 +3,15 @@
     python benchmarks/operators.py
     python benchmarks/operators.py --quick --json out.json    # one size; and the numbers
 
-Ahead-of-time compiled, each program in turn with the copy, medians of ratios taken in one run. What
-a product keeps of the state and the velocity are arguments of its program, as in a solve. "pad +
-slice" is the textbook way that the operators replace: a padded copy per axis, then slices of it.
+Ahead-of-time compiled, each program in turn with the copy, medians of ratios taken in one run. As
+in a solve, what a product keeps of the state and the velocity are arguments of its program, and a
+result is written where the last one was: new pages from the system would take longer than a copy
+into them, and hide what the program takes.
+
+"bytes" is what a program has to read and write over what the copy does. Where that comes from
+memory, the ratio of times cannot be less; while the copy's fits a cache that the program's does
+not, it is more. "pad + slice" is the textbook way that the operators replace: a padded copy per
+axis, then slices of it.
 """
 
 import argparse
@@ -14,6 +20,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import equinox as eqx
@@ -51,21 +58,42 @@ def pad_and_slice(u, velocity, grid):
     return total
 
 
-def compiled(function: Callable, *args) -> Callable:
-    program = jax.jit(function).lower(*args).compile()
-    return lambda: program(*args)
+@dataclass
+class Program:
+    """function(*args), written over its last result. `bytes` are those of arguments and result."""
+
+    function: Callable
+    args: tuple
+
+    def __post_init__(self):
+        self.result = jnp.zeros_like(self.args[0])
+        self.bytes = sum(x.nbytes for x in jax.tree.leaves((self.args, self.result)))
+
+        def into(result, *args):
+            del result
+            return self.function(*args)
+
+        program = jax.jit(into, donate_argnums=0, keep_unused=True)
+        self.compiled = program.lower(self.result, *self.args).compile()
+
+    def seconds(self) -> float:
+        start = time.perf_counter()
+        for _ in range(INNER):
+            self.result = self.compiled(self.result, *self.args)
+        jax.block_until_ready(self.result)
+        return (time.perf_counter() - start) / INNER
 
 
-def variants(u, velocity, grid) -> dict[tuple[str, str], Callable]:
+def variants(u, velocity, grid) -> dict[tuple[str, str], Program]:
     forms = {
         "advection + diffusion, upwind": summed,
         "advection_diffusion, upwind": merged,
         "advection_diffusion, van_leer": lambda u, v, g: merged(u, v, g, "van_leer"),
         "pad + slice, upwind": pad_and_slice,
     }
-    out: dict[tuple[str, str], Callable] = {}
+    out: dict[tuple[str, str], Program] = {}
     for name, form in forms.items():
-        out[name, "tendency"] = compiled(lambda u, v, form=form: form(u, v, grid), u, velocity)
+        out[name, "tendency"] = Program(lambda u, v, form=form: form(u, v, grid), (u, velocity))
         _, linear = jax.linearize(lambda u, form=form: form(u, velocity, grid), u)
         kept, numbers = eqx.partition(linear, lambda x: x.ndim > 0)
 
@@ -75,20 +103,9 @@ def variants(u, velocity, grid) -> dict[tuple[str, str], Callable]:
         def transposed(w, kept, product=product):
             return jax.linear_transpose(lambda v: product(v, kept), w)(w)[0]
 
-        out[name, "J v"] = compiled(product, u, kept)
-        out[name, "J^T w"] = compiled(transposed, u, kept)
+        out[name, "J v"] = Program(product, (u, kept))
+        out[name, "J^T w"] = Program(transposed, (u, kept))
     return out
-
-
-def seconds(call: Callable) -> float:
-    start = time.perf_counter()
-    jax.block_until_ready([call() for _ in range(INNER)])
-    return (time.perf_counter() - start) / INNER
-
-
-def measure(call: Callable, copy: Callable, repeats: int) -> list[tuple[float, float]]:
-    """Seconds of the two, in turn."""
-    return [(seconds(call), seconds(copy)) for _ in range(repeats)]
 
 
 def main() -> int:
@@ -108,25 +125,28 @@ def main() -> int:
                 grid = ipg.Grid((0, 0), (1, 1), cells, (wall, wall))
                 u = jax.random.normal(jax.random.key(0), shape, dtype)
                 velocity = jax.random.normal(jax.random.key(1), (2, *cells), dtype)
-                copy = compiled(lambda u: u + 1, u)
+                copy = Program(lambda u: u + 1, (u,))
                 table = Table(title=f"{shape} {dtype.__name__} {type(wall).__name__}")
                 ratios: dict[str, dict[str, float]] = {}
-                for heading in ("form", "what", "ratio", "us", "us, copy"):
+                bytes_moved: dict[str, dict[str, float]] = {}
+                for heading in ("form", "what", "ratio", "bytes", "us", "us, copy"):
                     table.add_column(heading)
-                for (name, what), call in variants(u, velocity, grid).items():
-                    times = measure(call, copy, repeats)
+                for (name, what), program in variants(u, velocity, grid).items():
+                    times = [(program.seconds(), copy.seconds()) for _ in range(repeats)]
                     low, mid, high = statistics.quantiles([a / b for a, b in times], n=4)
                     medians = (1e6 * statistics.median(taken) for taken in zip(*times, strict=True))
                     table.add_row(
                         name,
                         what,
                         f"{mid:.2f} ({low:.2f} .. {high:.2f})",
+                        f"{program.bytes / copy.bytes:.2f}",
                         *(f"{taken:.0f}" for taken in medians),
                     )
                     ratios.setdefault(name, {})[what] = mid
+                    bytes_moved.setdefault(name, {})[what] = program.bytes / copy.bytes
                 console.print(table)
                 of = {"shape": shape, "dtype": dtype.__name__, "boundary": type(wall).__name__}
-                results.append({**of, "ratios": ratios})
+                results.append({**of, "ratios": ratios, "bytes": bytes_moved})
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n")
     return 0

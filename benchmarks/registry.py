@@ -62,13 +62,16 @@ def size(cells: list[int]) -> str:
 
 def operators(results: Any) -> Iterator[Ratio]:
     for of in results:
-        products = (of["ratios"]["advection_diffusion, upwind"][k] for k in ("J v", "J^T w"))
+        form, products = "advection_diffusion, upwind", ("J v", "J^T w")
+        name = f"{size(of['shape'])} {of['dtype']}, {of['boundary'].lower()}"
+        large = of["shape"][-1] >= 512
+        times = [of["ratios"][form][k] for k in products]
         yield Ratio(
-            f"larger of J v, J^T w / array copy, {size(of['shape'])} {of['dtype']}, "
-            f"{of['boundary'].lower()}",
-            max(products),
-            most=3.0 if of["shape"][-1] >= 512 else None,
+            f"larger of J v, J^T w / array copy, {name}", max(times), most=3.0 if large else None
         )
+        if large:
+            a_byte = (t / of["bytes"][form][k] for t, k in zip(times, products, strict=True))
+            yield Ratio(f"the same, a byte read or written, {name}", max(a_byte))
 
 
 def memory(results: Any) -> Iterator[Ratio]:
