@@ -17,6 +17,7 @@ axis, then slices of it.
 import argparse
 import json
 import os
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -60,14 +61,13 @@ def pad_and_slice(u, velocity, grid):
 
 @dataclass
 class Program:
-    """function(*args), written over its last result. `bytes` are those of arguments and result."""
+    """function(*args), written over its last result. `bytes` are those it reads and writes."""
 
     function: Callable
     args: tuple
 
     def __post_init__(self):
         self.result = jnp.zeros_like(self.args[0])
-        self.bytes = sum(x.nbytes for x in jax.tree.leaves((self.args, self.result)))
 
         def into(result, *args):
             del result
@@ -75,6 +75,9 @@ class Program:
 
         program = jax.jit(into, donate_argnums=0, keep_unused=True)
         self.compiled = program.lower(self.result, *self.args).compile()
+        given = jax.tree.leaves((self.result, self.args))
+        read = sum(given[i].nbytes for i in arguments_used(self.compiled.as_text() or ""))
+        self.bytes = read + self.result.nbytes
 
     def seconds(self) -> float:
         start = time.perf_counter()
@@ -82,6 +85,13 @@ class Program:
             self.result = self.compiled(self.result, *self.args)
         jax.block_until_ready(self.result)
         return (time.perf_counter() - start) / INNER
+
+
+def arguments_used(hlo: str) -> list[int]:
+    """The numbers of those that the compiled program looks at."""
+    entry = hlo[hlo.index("\nENTRY") :]
+    numbers = re.findall(r"(\S+) = \S+ parameter\((\d+)\)", entry)
+    return [int(i) for name, i in numbers if len(re.findall(rf"{name}(?![\w.])", entry)) > 1]
 
 
 def variants(u, velocity, grid) -> dict[tuple[str, str], Program]:
