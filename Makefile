@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CASE ?= demo
+SHAPES := $(addprefix tests/,grid operators fields implicit steppers observations)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test lint types docs dist validate benchmarks evidence clean
@@ -18,8 +19,12 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# By pyright; and shapes and precisions of arrays while tests of the lower floors run, which takes
+# a third longer with it.
 types: $(VENV)/.dev
 	$(BIN)/pyright
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder \
+		--jaxtyping-packages=impindiff,beartype.beartype $(SHAPES)
 
 # The site, in site/: warnings and broken links are errors.
 docs: $(VENV)/.docs
