@@ -3,17 +3,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CASE ?= demo
-SHAPES := $(addprefix tests/,grid operators fields implicit steppers observations)
+TEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+SHAPES := $(addprefix tests/,grid operators fields implicit steppers)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint types docs dist validate benchmarks evidence clean
+.PHONY: demo test pages lint types docs dist validate benchmarks evidence clean
 
 # CASE=smoke is the same job in about a minute; see examples/ for others.
 demo: $(VENV)/.core
 	$(BIN)/impindiff run advection_diffusion_steady --config examples/$(CASE).yaml
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(TEST) --ignore tests/documents
+
+# Every command, file and example of the documentation, as its reader runs it.
+pages: $(VENV)/.test
+	$(TEST) tests/documents
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -23,8 +28,7 @@ lint: $(VENV)/.dev
 # a third longer with it.
 types: $(VENV)/.dev
 	$(BIN)/pyright
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder \
-		--jaxtyping-packages=impindiff,beartype.beartype $(SHAPES)
+	$(TEST) --jaxtyping-packages=impindiff,beartype.beartype $(SHAPES)
 
 # The site, in site/: warnings and broken links are errors.
 docs: $(VENV)/.docs

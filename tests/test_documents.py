@@ -71,5 +71,5 @@ def test_pages_with_python_are_those_whose_python_is_run():
         "devices.md",
         "reaction.md",
         "velocity.md",
-    }  # by test_pages_run.py
+    }  # by documents/test_pages_run.py
     assert {page.name for page in PAGES if "```python" in page.read_text()} == tested | run
