@@ -85,6 +85,15 @@ def test_neighbours_differ_in_colour_from_a_cell_and_from_each_other(cells, peri
     assert all(np.all(a != b) for a, b in itertools.combinations(stars, 2))
 
 
+def test_no_entry_is_read_and_written_again_at_each_product():
+    grid = ipd.Grid((0, 0), (1, 1), (6, 5), (CLOSED, CLOSED))
+    linear, periodic = step_of(grid)
+    like = jnp.zeros(grid.cells)
+    program = jax.make_jaxpr(lambda: star_of(linear, like, periodic, grid.spacing))()
+    (loop,) = [eqn for eqn in program.jaxpr.eqns if eqn.primitive.name == "scan"]
+    assert loop.params["num_carry"] == 0
+
+
 def test_walls_are_told_from_reaction():
     grid = ipd.Grid((0, 0), (1, 1), (6, 5), ((HELD, CLOSED), CLOSED))
     expected = ipd.Elliptic.of(0.3, 2.0, grid)
