@@ -24,8 +24,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# By pyright; and shapes and precisions of arrays while tests of the lower floors run, which takes
-# a third longer with it.
+# By pyright; and shapes and precisions of arrays while tests of the lower floors run.
 types: $(VENV)/.dev
 	$(BIN)/pyright
 	$(TEST) --jaxtyping-packages=impindiff,beartype.beartype $(SHAPES)

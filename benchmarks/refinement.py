@@ -12,10 +12,9 @@ periodic along z.
 
 Times are of the forward solve with all that it needs (reading the matrix off the Jacobian and
 making the coarse grids included), per unknown and step, medians of 9 runs of a program of 4 steps
-with other right sides and slightly other dt. It is a program's runs that get their memory from the
-system, some 40 arrays with Multigrid, which from 512 x 512 on would be a third of the time of a
-single step. Iterations are the largest of the 4. Without a preconditioner a solve is given up after
-3000 iterations.
+with other right sides and slightly other dt: each run gets its memory from the system, which on
+large grids would be much of the time of a single step. Iterations are the largest of the 4. Without
+a preconditioner a solve is given up after 3000 iterations.
 
 Exits with 1 if from the coarsest to the finest grid the iterations with `Multigrid` grow by more
 than 1.5 x, or its time per unknown, from 256 cells a side on (48 in
@@ -129,7 +128,7 @@ def series(ndim: int, stiffness: float, speed: float, fixed_dt: bool, plain: boo
 
 
 def worst(rows: list[Any]) -> dict[str, float]:
-    """Growth from the coarsest grid to the finest."""
+    """Growth of the iterations from the coarsest grid on, of the time from the third on."""
     iterations = [max(r["multigrid"]["forward"], r["multigrid"]["adjoint"]) for r in rows]
     times = [r["multigrid"]["ns per unknown"] for r in rows[2:]]
     return {

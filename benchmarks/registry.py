@@ -158,18 +158,16 @@ def preconditioner(results: Any) -> Iterator[Ratio]:
 
 def refinement(results: Any) -> Iterator[Ratio]:
     for of in results:
-        first, last = of["rows"][0], of["rows"][-1]
-        name = (
-            f"{size(last['cells'])} / {size(first['cells'])} cells, {of['title']}, "
-            f"D dt/dx^2 = {last['D dt / dx^2']:g}"
-        )
+        cells = [size(row["cells"]) for row in of["rows"]]
+        last, name = cells[-1], f"{of['title']}, D dt/dx^2 = {of['rows'][-1]['D dt / dx^2']:g}"
         yield Ratio(
-            f"iterations with Multigrid, {name}",
+            f"iterations with Multigrid, {last} / {cells[0]} cells, {name}",
             of["growth"]["iterations"],
             most=1.5,
         )
-        if len(of["rows"]) > 3:  # the time's growth is that from the third grid on
-            yield Ratio(f"time per unknown, {name}", of["growth"]["time"], most=2.0)
+        if len(cells) > 3:
+            compared = f"largest / smallest time per unknown, {cells[2]} to {last} cells, {name}"
+            yield Ratio(compared, of["growth"]["time"], most=2.0)
 
 
 def devices(results: Any) -> Iterator[Ratio]:

@@ -27,8 +27,7 @@ import jax  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 
-# Traced programs are many small objects that live on: looking through them as often as Python does
-# by itself takes an eighth of the tests' time.
+# Traced programs are many small objects that live on: Python would look through them all the time.
 gc.set_threshold(200_000, 50, 100)
 
 
