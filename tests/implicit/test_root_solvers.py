@@ -89,7 +89,7 @@ def test_a_better_preconditioner_needs_fewer_krylov_iterations():
 
     exact = NewtonKrylov(preconditioner=inverse_of(linear_residual))
     assert krylov_iterations(exact) == 1
-    assert krylov_iterations(BICGSTAB) > 5
+    assert krylov_iterations(BICGSTAB) >= 5
 
 
 def test_tolerances_are_those_asked_for():

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from impindiff.implicit.components import Components
 from impindiff.implicit.fixed_point_iteration import AbstractFixedPointIteration, Progress
 from impindiff.implicit.pytree import all_finite, rms_norm, tree_where
 
@@ -90,7 +91,11 @@ class Anderson(AbstractFixedPointIteration):
         changes = jnp.where(
             has_difference, old.changes.at[row].set(f - old.last_change), old.changes
         )
-        gamma = self._mixing(changes, f)
+        # in the least-squares problem each component weighs the same, whatever its size
+        components, size = Components(y), progress.unknown
+        scale = jnp.where((size > 0) & jnp.isfinite(size), size, 1.0)
+        weights, _ = ravel_pytree(components.times(1 / scale, jax.tree.map(jnp.ones_like, y)))
+        gamma = self._mixing(changes * weights, f * weights)
         beta = old.relaxation
         mixed = z + beta * f - gamma @ (points + beta * changes)
         kept = _History(points, changes, z, f, best_change, old.count + 1, beta, old.restarts)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from impindiff.implicit.components import Components, ratio_to
 from impindiff.implicit.pytree import (
     axpy,
     result_dtype,
@@ -22,7 +23,7 @@ from impindiff.implicit.pytree import (
     tree_subtract,
     tree_where,
 )
-from impindiff.implicit.solver import tolerance
+from impindiff.implicit.solver import tolerances
 from impindiff.implicit.status import Outcome
 
 # Iterations without a new smallest residual after which there will be none.
@@ -30,21 +31,39 @@ _PATIENCE = 50
 
 
 class Progress(eqx.Module):
-    """How far a fixed-point iteration got, and what its method remembers."""
+    """How far a fixed-point iteration got, and what its method remembers.
 
-    target: Float[Array, ""]
-    first_size: Float[Array, ""]
+    - `first`: each component's first change that was not zero: the reference of `rtol`.
+    - `unknown`, `first_unknown`: the size of each component, now and at the start.
+    - `sizes`, `target`: of the change g(z) - z, and what each component of it has to reach.
+    - `size`: the largest of `sizes` over `first`.
+    """
+
+    first: Float[Array, " components"]
+    unknown: Float[Array, " components"]
+    first_unknown: Float[Array, " components"]
+    sizes: Float[Array, " components"]
+    target: Float[Array, " components"]
+    started: Bool[Array, ""]
     size: Float[Array, ""]
     best: PyTree[Float[Array, "..."]]
     best_size: Float[Array, ""]
     since_best: Int[Array, ""]
     memory: PyTree[Any]
 
+    @property
+    def met(self) -> Bool[Array, ""]:
+        """Whether every component has reached its target."""
+        reached = jnp.all(self.sizes <= self.target) & jnp.all(jnp.isfinite(self.sizes))
+        return self.started & reached
+
 
 class AbstractFixedPointIteration(optx.AbstractFixedPointSolver):
     """What the iterations share; each one says how the next point is made.
 
-    A point is accepted when ||g(z) - z|| <= atol + rtol ||g(z0) - z0||, and then returned itself.
+    A point is accepted, and then returned itself, when the change f = g(z) - z of every component i
+    (a leaf of z, or an entry if z has at most 16) satisfies ||f_i|| <= rtol ||f_i(z0)|| + atol; by
+    default atol is round-off, 8 eps times the size of the component.
     """
 
     rtol: eqx.AbstractVar[Any]
@@ -78,9 +97,14 @@ class AbstractFixedPointIteration(optx.AbstractFixedPointSolver):
         """See `optimistix.AbstractIterativeSolver`."""
         del fn, args, options, f_struct, aux_struct, tags
         infinity = jnp.asarray(jnp.inf, result_dtype(y))
+        zeros = jnp.zeros_like(Components(y).sizes(y))
         return Progress(
-            target=jnp.zeros_like(infinity),
-            first_size=infinity,
+            first=zeros,
+            unknown=zeros,
+            first_unknown=zeros,
+            sizes=zeros,
+            target=zeros,
+            started=jnp.zeros((), bool),
             size=infinity,
             best=y,
             best_size=infinity,
@@ -99,18 +123,30 @@ class AbstractFixedPointIteration(optx.AbstractFixedPointSolver):
     ) -> tuple[PyTree, Progress, Any]:
         """One evaluation of g; see `optimistix.AbstractIterativeSolver`.
 
-        The option `reference` is the residual that `rtol` refers to in place of the first one.
+        The option `reference` is the sizes that `rtol` refers to in place of the first change's.
         """
         del tags
         value, aux = fn(y, args)
         change = tree_subtract(value, y)
-        size = self.norm(jax.lax.stop_gradient(change))
-        first = jnp.isposinf(state.first_size)
-        first_size = jnp.where(first, options.get("reference", size), state.first_size)
+        components = Components(y)
+
+        def sizes_of(tree: PyTree) -> Float[Array, " components"]:
+            return components.sizes(jax.lax.stop_gradient(tree), self.norm)
+
+        sizes = sizes_of(change)
+        reference = jnp.where(state.started, state.first, options.get("reference", sizes))
+        first = jnp.where(reference > 0, reference, sizes)
+        unknown = jnp.maximum(sizes_of(y), sizes_of(value))
+        first_unknown = jnp.where(state.started, state.first_unknown, unknown)
+        size = jnp.max(ratio_to(sizes, first))
         better = size < state.best_size
         progress = Progress(
-            target=tolerance(self.rtol, self.atol, first_size, y),
-            first_size=first_size,
+            first=first,
+            unknown=unknown,
+            first_unknown=first_unknown,
+            sizes=sizes,
+            target=tolerances(self.rtol, self.atol, first, unknown, first_unknown),
+            started=jnp.ones((), bool),
             size=size,
             best=tree_where(better, y, state.best),
             best_size=jnp.where(better, size, state.best_size),
@@ -121,7 +157,7 @@ class AbstractFixedPointIteration(optx.AbstractFixedPointSolver):
         progress = eqx.tree_at(
             lambda p: p.memory, progress, memory, is_leaf=lambda leaf: leaf is None
         )
-        return tree_where(size <= progress.target, y, proposed), progress, aux
+        return tree_where(progress.met, y, proposed), progress, aux
 
     def terminate(
         self,
@@ -147,8 +183,9 @@ class AbstractFixedPointIteration(optx.AbstractFixedPointSolver):
         grown = self.gave_up(state) | (stalled & (state.size > 2 * state.best_size))
         outcome = Outcome.where(stalled, Outcome.stagnated, Outcome.max_iterations)
         outcome = Outcome.where(grown, Outcome.diverged, outcome)
-        outcome = Outcome.where(jnp.isnan(state.first_size), Outcome.not_finite, outcome)
-        return Outcome.where(state.size <= state.target, Outcome.converged, outcome)
+        lost = ~jnp.all(jnp.isfinite(state.first))
+        outcome = Outcome.where(lost, Outcome.not_finite, outcome)
+        return Outcome.where(state.met, Outcome.converged, outcome)
 
     def postprocess(
         self,
@@ -161,9 +198,12 @@ class AbstractFixedPointIteration(optx.AbstractFixedPointSolver):
         tags: frozenset[object],
         result: optx.RESULTS,
     ) -> tuple[PyTree, Any, dict[str, Any]]:
-        """The point with the smallest residual; see `optimistix.AbstractIterativeSolver`."""
-        del fn, y, args, options, tags, result
-        return state.best, aux, {}
+        """The accepted point, or that with the smallest residual.
+
+        See `optimistix.AbstractIterativeSolver`.
+        """
+        del fn, args, options, tags, result
+        return tree_where(state.met, y, state.best), aux, {}
 
 
 class Picard(AbstractFixedPointIteration):
@@ -200,5 +240,5 @@ class Picard(AbstractFixedPointIteration):
 
     def gave_up(self, progress: Progress) -> Bool[Array, ""]:
         """The residual has grown by `growth`, or is no longer finite."""
-        finite = jnp.isfinite(progress.size) | jnp.isposinf(progress.first_size)
+        finite = jnp.isfinite(progress.size) | ~progress.started
         return ~finite | (progress.size > self.growth * progress.best_size)

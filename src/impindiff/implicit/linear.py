@@ -11,18 +11,19 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from impindiff.implicit.bicgstab import BiCGStab, bicgstab
+from impindiff.implicit.components import Components, balanced, ratio_to, size_of_terms
 from impindiff.implicit.pytree import (
     all_finite,
     max_norm,
     result_dtype,
     rms_norm,
     tree_add,
-    tree_cast,
     tree_cast_like,
     tree_scale,
     tree_subtract,
     tree_where,
 )
+from impindiff.implicit.solver import tolerances
 
 LinearMap = Callable[[PyTree], PyTree]
 Preconditioner = Callable[[PyTree, PyTree], LinearMap]
@@ -33,35 +34,92 @@ transpose.
 """
 
 
+class Balance(NamedTuple):
+    """Sizes that balance A x = b: the system solved is R^{-1} A C y = R^{-1} b, and x = C y.
+
+    - `rows`, `own`: R, and U in C = R / U, a number a component; see `balanced`.
+    """
+
+    components: Components
+    rows: Float[Array, " components"]
+    own: Float[Array, " components"]
+
+    def system(
+        self,
+        matvec: LinearMap,
+        preconditioner: LinearMap | None,
+        solver: lx.AbstractLinearSolver,
+    ) -> tuple[LinearMap, LinearMap, LinearMap | None, LinearMap]:
+        """(b -> R^{-1} b, the balanced A, its preconditioner, y -> x).
+
+        A system of one component needs its right-hand side scaled, and A itself only where no
+        preconditioner brings its size to 1.
+        """
+        times = self.components.times
+        # conjugate gradients need A as it is, symmetric
+        if self.components.number == 1 or isinstance(solver, lx.CG):
+            size = jnp.full_like(self.rows, jnp.max(self.rows))
+            # in two factors: XLA makes R U of the divisor in (R / U) / R, which can overflow
+            unit = jnp.full_like(size, 1.0 if preconditioner else jnp.max(1 / self.own))
+
+            def scaled(y: PyTree) -> PyTree:
+                return matvec(times(unit, y))
+
+            return (
+                lambda b: times(1 / size, b),
+                matvec if preconditioner else scaled,
+                preconditioner,
+                lambda y: times(size * unit, y),
+            )
+
+        rows = self.rows / jnp.asarray(self.components.weights(), self.rows.dtype)
+        columns = rows / self.own
+        inverse = preconditioner or (lambda v: v)
+        return (
+            lambda b: times(1 / rows, b),
+            lambda y: times(1 / rows, matvec(times(columns, y))),
+            None
+            if preconditioner is None
+            else lambda v: times(1 / columns, inverse(times(rows, v))),
+            lambda y: times(columns, y),
+        )
+
+
 def krylov_solve(
     matvec: LinearMap,
     b: PyTree[Float[Array, "..."]],
     solver: lx.AbstractLinearSolver,
     rtol: Float[Array, ""] | float,
-    preconditioner: LinearMap | None = None,
+    preconditioner: LinearMap | None,
+    balance: Balance,
     *,
     unrolled: bool = False,
 ) -> tuple[PyTree[Float[Array, "..."]], Int[Array, ""], Bool[Array, ""]]:
     """Solve A x = b to a relative residual of about `rtol`; returns (x, iterations, success).
 
-    The right-hand side is first scaled to root mean square 1, and the solver's own tolerances (if
-    it has any) are replaced by `rtol` on that scale: Lineax compares residual and tolerance entry
-    by entry, which for a right-hand side with zeros asks for more, or less, than was meant. A
-    right-hand side that is not finite is replaced by zero, so that a lost sample of a batch does
-    not keep its neighbours iterating.
+    The system is balanced first, its right-hand side scaled to root mean square 1, and the solver's
+    own tolerances (if it has any) are replaced by `rtol` on that scale: Lineax compares residual
+    and tolerance entry by entry, which for a right-hand side with zeros asks for more, or less,
+    than was meant. A right-hand side that is not finite is replaced by zero, so that a lost sample
+    of a batch does not keep its neighbours iterating.
 
     `unrolled`, the method is `bicgstab` whatever `solver` is, since no other can be differentiated
     through; of `solver` only `max_steps` counts.
     """
-    scale = rms_norm(jax.lax.stop_gradient(b))
+    into, matvec, preconditioner, out = balance.system(matvec, preconditioner, solver)
+    unit = into(b)
+    scale = rms_norm(jax.lax.stop_gradient(unit))
     usable = (scale > 0) & jnp.isfinite(scale)
     safe_scale = jnp.where(usable, scale, 1.0)
-    unit = tree_where(usable, tree_scale(1 / safe_scale, b), jax.tree.map(jnp.zeros_like, b))
+    unit = tree_where(usable, tree_scale(1 / safe_scale, unit), jax.tree.map(jnp.zeros_like, b))
+
+    def back(y: PyTree) -> PyTree:
+        return out(tree_scale(safe_scale, y))
 
     if unrolled:
         max_steps = getattr(solver, "max_steps", None) or BiCGStab().max_steps
         x, steps, success = bicgstab(matvec, unit, rtol, max_steps, preconditioner, unrolled=True)
-        return tree_scale(safe_scale, x), steps, success
+        return back(x), steps, success
 
     wanted = jnp.asarray(rtol, result_dtype(b))
     own = {field.name for field in dataclasses.fields(solver)}
@@ -80,7 +138,7 @@ def krylov_solve(
     solution = lx.linear_solve(operator, unit, solver, options=options, throw=False)
     steps = solution.stats.get("num_steps", 1)
     success = solution.result == lx.RESULTS.successful
-    return tree_scale(safe_scale, solution.value), jnp.asarray(steps, jnp.int32), success
+    return back(solution.value), jnp.asarray(steps, jnp.int32), success
 
 
 class LowerPrecision(NamedTuple):
@@ -94,16 +152,20 @@ class LowerPrecision(NamedTuple):
         b: PyTree[Float[Array, "..."]],
         solver: lx.AbstractLinearSolver,
         rtol: Float[Array, ""] | float,
-        preconditioner: LinearMap | None = None,
+        preconditioner: LinearMap | None,
+        balance: Balance,
     ) -> tuple[PyTree[Float[Array, "..."]], Int[Array, ""], Bool[Array, ""]]:
         """`krylov_solve` in that precision, as far as it goes; x is given back in b's."""
         least = 100 * float(jnp.finfo(self.dtype).eps)
         # scaled in b's precision: what is left of a solve may be too small for the lower one
-        size = rms_norm(b)
-        size = jnp.where((size > 0) & jnp.isfinite(size), size, 1.0)
-        lowered = tree_cast(tree_scale(1 / size, b), self.dtype)
+        size = jnp.max(balance.rows)
+        rows, own = (balance.rows / size).astype(self.dtype), balance.own.astype(self.dtype)
+        lowered = jax.tree.map(lambda x: (x / size.astype(x.dtype)).astype(self.dtype), b)
         wanted = jnp.asarray(jnp.clip(rtol, least, 0.5), self.dtype)
-        x, steps, success = krylov_solve(self.matvec, lowered, solver, wanted, preconditioner)
+        in_lower = Balance(Components(lowered), rows, own)
+        x, steps, success = krylov_solve(
+            self.matvec, lowered, solver, wanted, preconditioner, in_lower
+        )
         return tree_scale(size, tree_cast_like(x, b)), steps, success
 
 
@@ -127,12 +189,14 @@ def refined_solve(
     lower: LowerPrecision | None = None,
     start: PyTree[Float[Array, "..."]] | None = None,
 ) -> LinearSolution:
-    """Solve A x = b until the *true* relative residual ||b - A x|| / ||b|| meets `rtol`.
+    """Solve A x = b until the *true* residual of every component i meets its tolerance.
+
+    ||b - A x||_i <= rtol R_i + 8 eps T_i: R_i is the size of b_i, or of what the other components
+    drive it by, T_i that of the terms of its row, below which rounding leaves nothing to be had.
 
     A Krylov method watches a residual that it updates by recurrence and that drifts from the true
     one; iterative refinement (solve again for what is left) closes the gap, and restarts a
-    method that broke down. The largest entry of b is made 1 beforehand: a norm squares the
-    entries, which in float32 leaves the range of numbers for those beyond 1e19 or below 1e-19.
+    method that broke down.
 
     - `lower`: A in a lower precision, in which corrections are then sought, `preconditioner` being
       in that precision too; x and what it leaves are kept in that of b. It may take twice as many
@@ -147,26 +211,39 @@ def refined_solve(
     size = max_norm(b)
     size = jnp.where((size > 0) & jnp.isfinite(size), size, 1.0)
     b = jax.tree.map(lambda leaf: leaf / jnp.asarray(size, leaf.dtype), b)
-    scale = rms_norm(b)
-    scale = jnp.where(scale > 0, scale, 1.0)
+    components = Components(b)
+    magnitudes = components.magnitudes(matvec)
+    reference = balanced(magnitudes, components.sizes(b))[0]
+
+    def excess(x, left):
+        """The largest ratio of what is left of a component to its tolerance."""
+        terms = size_of_terms(magnitudes, components.sizes(x))
+        return ratio_to(components.sizes(left), tolerances(rtol, None, reference, terms))
 
     def unfinished(carry):
-        _, left, _, count = carry
-        size = rms_norm(left)
-        return (size > rtol * scale) & jnp.isfinite(size) & (count < max_refinements)
+        x, left, _, count = carry
+        worst = jnp.max(excess(x, left))
+        return (worst > 1) & jnp.isfinite(worst) & (count < max_refinements)
 
     def refine(carry):
         x, left, iterations, count = carry
+        rows, own = balanced(magnitudes, components.sizes(left))
+        balance = Balance(components, rows, own)
         # a little below the target: rounding adds to what the recurrence shows
-        wanted = jnp.clip(0.9 * rtol * scale / rms_norm(left), max=0.5)
+        allowed = jnp.min(rtol * reference / rows) / components.number**0.5
+        wanted = jnp.clip(0.9 * allowed / rms_norm(components.sizes(left) / rows), max=0.5)
         if lower is None:
-            correction, steps, _ = krylov_solve(matvec, left, solver, wanted, preconditioner)
+            correction, steps, _ = krylov_solve(
+                matvec, left, solver, wanted, preconditioner, balance
+            )
         else:
-            correction, steps, _ = lower.solve(left, solver, wanted, preconditioner)
+            correction, steps, _ = lower.solve(left, solver, wanted, preconditioner, balance)
         candidate = tree_add(x, correction)
         remainder = tree_subtract(b, matvec(candidate))
         # a correction that made things worse (breakdown) is not taken
-        better = rms_norm(remainder) < rms_norm(left)
+        better = rms_norm(components.sizes(remainder) / rows) < rms_norm(
+            components.sizes(left) / rows
+        )
         return (
             tree_where(better, candidate, x),
             tree_where(better, remainder, left),
@@ -182,6 +259,7 @@ def refined_solve(
         x, left = tree_where(better, guess, x), tree_where(better, remainder, b)
     none = jnp.zeros((), jnp.int32)
     x, left, iterations, _ = jax.lax.while_loop(unfinished, refine, (x, left, none, none))
-    residual = rms_norm(left) / scale
-    converged = all_finite(x) & (residual <= rtol)
+    scale = rms_norm(b)
+    residual = rms_norm(left) / jnp.where(scale > 0, scale, 1.0)
+    converged = all_finite(x) & (jnp.max(excess(x, left)) <= 1)
     return LinearSolution(tree_scale(size, x), residual, iterations, converged)

@@ -8,7 +8,7 @@ by the true residual, evaluated anew after each update.
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -18,17 +18,17 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from impindiff.implicit.affine import is_affine
 from impindiff.implicit.bicgstab import BiCGStab
-from impindiff.implicit.linear import Preconditioner, krylov_solve
+from impindiff.implicit.components import Components, balanced, ratio_to, size_of_terms
+from impindiff.implicit.linear import Balance, Preconditioner, krylov_solve
 from impindiff.implicit.precision import InPrecisions, lowered
 from impindiff.implicit.pytree import (
     all_finite,
     axpy,
-    largest_leaf,
     result_dtype,
     rms_norm,
     tree_where,
 )
-from impindiff.implicit.solver import AbstractRootSolver, Residual, better_start, tolerance
+from impindiff.implicit.solver import AbstractRootSolver, Residual, better_start, tolerances
 from impindiff.implicit.status import Outcome, Status
 from impindiff.implicit.unrolled import bounded_loop
 
@@ -38,16 +38,21 @@ _EW_MAX = 0.1
 # A step of length s is taken if it reduces ||F|| by at least this part of s.
 _SUFFICIENT = 1e-4
 _MAX_BACKTRACKS = 10
+# No Krylov solve is asked for more than this many eps: later iterations take up what is left.
+_EXACTEST = 4.0
 # Without a line search the residual may grow for a while; beyond this factor it will not return.
 _GROWTH = 1e4
 
 
 class _Iterate(eqx.Module):
+    """Sizes, references and targets are of each component; `excess` is the largest size/target."""
+
     z: PyTree[Float[Array, "..."]]
     size: Float[Array, ""]
     first_size: Float[Array, ""]
-    previous_size: Float[Array, ""]
-    target: Float[Array, ""]
+    reference: Float[Array, " components"]
+    excess: Float[Array, ""]
+    previous_merit: Float[Array, ""]
     iterations: Int[Array, ""]
     linear_iterations: Int[Array, ""]
     linear_failure: Bool[Array, ""]
@@ -60,9 +65,10 @@ class NewtonKrylov(AbstractRootSolver):
 
     The Jacobian is never formed: its action is `jax.linearize`d once per iteration.
 
-    - `rtol`, `atol`: accept when ||F(z)|| <= atol + rtol ||F(z0)|| (root mean square, the true
-      residual). Defaults: eps**0.5 and eps**0.75 of the unknown's precision (1.5e-8 and 1.8e-12 in
-      float64, 3.5e-4 and 6.4e-6 in float32).
+    - `rtol`, `atol`: accept when the true residual of each component falls to rtol R_i + atol,
+      where R_i is its first size; see `AbstractRootSolver`. Default rtol: eps**0.5 of the unknown's
+      precision (1.5e-8 in float64, 3.5e-4 in float32). Default atol: the round-off of each
+      equation, 8 eps times the size of its terms; a number is in the units of F.
     - `max_iterations`: of Newton. A linear problem takes one.
     - `linear_solver`: a Lineax solver; default `BiCGStab` with at most 200 steps; `lineax.GMRES`
       where that breaks down, `lineax.CG` where the Jacobian is symmetric positive definite. Its
@@ -109,81 +115,144 @@ class NewtonKrylov(AbstractRootSolver):
             return residual(z, args)
 
         affine = is_affine(function, z0)
-        z_start, reference = better_start(function, z0, guess)
+        components = Components(z0)
+        size_of_z0 = components.sizes(jax.lax.stop_gradient(z0))
+        z_start, at_z0 = better_start(function, z0, guess)
 
         def unfinished(it: _Iterate):
-            going = (it.size > it.target) & jnp.isfinite(it.size) & ~it.stuck
+            going = (it.excess > 1) & jnp.isfinite(it.size) & ~it.stuck
             return (it.iterations == 0) | (going & (it.size < _GROWTH * it.first_size))
 
         def newton_step(it: _Iterate) -> _Iterate:
             value, jacobian = jax.linearize(function, it.z)
-            size = rms_norm(jax.lax.stop_gradient(value))
+            value_now = jax.lax.stop_gradient(value)
+            size, sizes = rms_norm(value_now), components.sizes(value_now)
+            magnitudes = components.magnitudes(jacobian)
             first = it.iterations == 0
-            first_size = jnp.where(first, size if reference is None else reference, it.first_size)
-            target = tolerance(self.rtol, self.atol, first_size, z0)
+            first_size = jnp.where(first, size, it.first_size)
+            rows, own = balanced(magnitudes, sizes)
+            reference = rows if at_z0 is None else balanced(magnitudes, at_z0)[0]
+            reference = jnp.where(first, reference, it.reference)
+
+            def judged(z, value) -> _Judged:
+                """A point, by the sizes of its terms; `merit` is its residual in balance."""
+                first_terms, terms = (
+                    size_of_terms(magnitudes, unknown)
+                    for unknown in (size_of_z0, jnp.maximum(size_of_z0, components.sizes(z)))
+                )
+                target = tolerances(self.rtol, self.atol, reference, terms, first_terms)
+                now = components.sizes(value)
+                return _Judged(rms_norm(value), rms_norm(now / rows), now, target)
+
+            here = judged(jax.lax.stop_gradient(it.z), value_now)
             # a little below the target: the update itself is rounded
-            exact = 0.9 * target / size
+            allowed = jnp.min(here.target / rows) / components.number**0.5
+            wanted = 0.9 * allowed / jnp.where(here.merit > 0, here.merit, 1.0)
+            exact = jnp.maximum(wanted, _EXACTEST * float(jnp.finfo(size.dtype).eps))
             if affine:
                 forcing = exact
             else:
-                ratio = jnp.where(first, 1.0, size / it.previous_size)
+                ratio = jnp.where(first, 1.0, here.merit / it.previous_merit)
                 forcing = jnp.maximum(exact, jnp.minimum(_EW_MAX, _EW_GAMMA * ratio**2))
             forcing = jnp.minimum(forcing, 0.5)
+            balance = Balance(components, rows, own)
             if isinstance(residual, InPrecisions) and not unrolled:
                 lower, inverse = lowered(residual, it.z, args, self.preconditioner)
-                update, steps, solved = lower.solve(value, self.linear_solver, forcing, inverse)
+                update, steps, solved = lower.solve(
+                    value, self.linear_solver, forcing, inverse, balance
+                )
             else:
                 inverse = None if self.preconditioner is None else self.preconditioner(it.z, args)
                 update, steps, solved = krylov_solve(
-                    jacobian, value, self.linear_solver, forcing, inverse, unrolled=unrolled
+                    jacobian,
+                    value,
+                    self.linear_solver,
+                    forcing,
+                    inverse,
+                    balance,
+                    unrolled=unrolled,
                 )
             # an update with a NaN (breakdown) is not taken: the state stays what it was
             usable = all_finite(update)
             update = tree_where(usable, update, jax.tree.map(jnp.zeros_like, update))
 
-            def residual_after(length):
-                moved = jax.lax.stop_gradient(function(axpy(-length, update, it.z)))
-                return rms_norm(moved), largest_leaf(moved)
+            def after(length) -> _Judged:
+                z = jax.lax.stop_gradient(axpy(-length, update, it.z))
+                return judged(z, jax.lax.stop_gradient(function(z)))
 
             length = jnp.asarray(self.damping, size.dtype)
             if self.line_search and not unrolled:
-                length, new_size, worst_leaf = _shortened(residual_after, length, size, target)
+                length, there = _shortened(after, length, here)
             else:
-                new_size, worst_leaf = residual_after(length)
+                there = after(length)
             reduced = length > 0
+            there = tree_where(reduced, there, here)
             return _Iterate(
                 z=axpy(-length, update, it.z),
-                size=jnp.where(reduced, new_size, size),
+                size=there.size,
                 first_size=first_size,
-                previous_size=size,
-                target=target,
+                reference=reference,
+                excess=there.excess,
+                previous_merit=here.merit,
                 iterations=it.iterations + 1,
                 linear_iterations=it.linear_iterations + steps,
                 linear_failure=~solved,
                 stuck=~(usable & reduced),
-                worst_leaf=worst_leaf,
+                worst_leaf=components.leaf_of(there.worst),
             )
 
         infinity = jnp.asarray(jnp.inf, result_dtype(z0))
         zero = jnp.zeros((), jnp.int32)
         false = jnp.zeros((), bool)
         start = _Iterate(
-            z_start, infinity, infinity, infinity, infinity, zero, zero, false, false, zero
+            z=z_start,
+            size=infinity,
+            first_size=infinity,
+            reference=jnp.zeros_like(size_of_z0),
+            excess=infinity,
+            previous_merit=infinity,
+            iterations=zero,
+            linear_iterations=zero,
+            linear_failure=false,
+            stuck=false,
+            worst_leaf=zero,
         )
         end = bounded_loop(unfinished, newton_step, start, self.max_iterations, unrolled=unrolled)
         return end.z, _status_of(end)
 
 
+class _Judged(NamedTuple):
+    """The residual at a point: its size, its size in balanced units, and by components."""
+
+    size: Float[Array, ""]
+    merit: Float[Array, ""]
+    sizes: Float[Array, " components"]
+    target: Float[Array, " components"]
+
+    @property
+    def ratios(self) -> Float[Array, " components"]:
+        """Each component's size over its target; 0/0 is 0."""
+        return ratio_to(self.sizes, self.target)
+
+    @property
+    def excess(self) -> Float[Array, ""]:
+        """The largest of the ratios: at most 1 at a solution."""
+        return jnp.max(self.ratios)
+
+    @property
+    def worst(self) -> Int[Array, ""]:
+        """The component with the largest ratio; one with a NaN counts as the largest."""
+        return jnp.argmax(jnp.nan_to_num(self.ratios, nan=jnp.inf))
+
+
 def _shortened(
-    residual_after: Callable[[Float[Array, ""]], tuple[Float[Array, ""], Int[Array, ""]]],
-    length: Float[Array, ""],
-    size: Float[Array, ""],
-    target: Float[Array, ""],
-) -> tuple[Float[Array, ""], Float[Array, ""], Int[Array, ""]]:
+    after: Callable[[Float[Array, ""]], _Judged], length: Float[Array, ""], here: _Judged
+) -> tuple[Float[Array, ""], _Judged]:
     """A step length, at most `length`, that reduces the residual enough, and what it leaves.
 
-    If none does, the length is 0: the iterate stays where it is. `residual_after` tells size and
-    largest leaf of the residual after a step.
+    If none does, the length is 0: the iterate stays where it is. Of components of different size
+    one may be at its round-off while another still falls: it counts as a reduction that the
+    residual in balanced units falls, or that its largest excess over the targets does.
     """
 
     def searching(carry):
@@ -191,24 +260,26 @@ def _shortened(
         return ~accepted & (count < _MAX_BACKTRACKS)
 
     def body(carry):
-        _, length, *_, count = carry
-        tried, worst_leaf = residual_after(length)
-        accepted = (tried <= (1 - _SUFFICIENT * length) * size) | (tried <= target)
+        _, length, _, _, count = carry
+        tried = after(length)
+        enough = 1 - _SUFFICIENT * length
+        reduced = (tried.merit <= enough * here.merit) | (tried.excess <= enough * here.excess)
+        accepted = (reduced & jnp.isfinite(tried.size)) | (tried.excess <= 1)
         # The minimum of the parabola through phi(0), phi'(0) = -2 phi(0) and phi(length), where
         # phi = ||F||^2: of Newton's direction the slope is known.
-        ratio = (tried / size) ** 2
+        ratio = (tried.merit / jnp.where(here.merit > 0, here.merit, 1.0)) ** 2
         best = length**2 / (ratio - 1 + 2 * length)
-        shorter = jnp.where(jnp.isfinite(tried), best, 0.0)
+        shorter = jnp.where(jnp.isfinite(ratio), best, 0.0)
         shorter = jnp.clip(shorter, 0.1 * length, 0.5 * length)
-        return length, shorter, tried, worst_leaf, accepted, count + 1
+        return length, shorter, tried, accepted, count + 1
 
-    start = (length, length, size, jnp.zeros((), jnp.int32), jnp.zeros((), bool), 0)
-    taken, _, tried, worst_leaf, accepted, _ = jax.lax.while_loop(searching, body, start)
-    return jnp.where(accepted, taken, 0.0), tried, worst_leaf
+    start = (length, length, here, jnp.zeros((), bool), 0)
+    taken, _, tried, accepted, _ = jax.lax.while_loop(searching, body, start)
+    return jnp.where(accepted, taken, 0.0), tried
 
 
 def _status_of(end: _Iterate) -> Status:
-    converged = end.size <= end.target
+    converged = (end.excess <= 1) & jnp.isfinite(end.size)
     outcome = Outcome.where(end.stuck, Outcome.stagnated, Outcome.max_iterations)
     outcome = Outcome.where(end.linear_failure, Outcome.linear_failure, outcome)
     lost = ~(end.size < _GROWTH * end.first_size)

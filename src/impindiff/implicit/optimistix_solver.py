@@ -9,6 +9,7 @@ import optimistix as optx
 from jaxtyping import PyTree
 
 from impindiff.errors import InputError
+from impindiff.implicit.components import Components
 from impindiff.implicit.fixed_point_iteration import AbstractFixedPointIteration
 from impindiff.implicit.pytree import largest_leaf, rms_norm, tree_subtract
 from impindiff.implicit.solver import AbstractRootSolver, Residual, better_start
@@ -115,7 +116,8 @@ class FixedPointRoot(AbstractRootSolver):
         if isinstance(solver, AbstractFixedPointIteration):
             outcome = solver.outcome(state)
             # z - (z - F(z)) loses F where z is huge: what was iterated on is not the residual then
-            lost = (outcome == Outcome.converged) & (rms_norm(value) > _ROUNDING * state.target)
+            sizes = Components(value).sizes(value, solver.norm)
+            lost = (outcome == Outcome.converged) & jnp.any(sizes > _ROUNDING * state.target)
             outcome = Outcome.where(lost, Outcome.stagnated, outcome)
         else:
             outcome = _outcome(result)

@@ -11,23 +11,30 @@ from jaxtyping import Array, Bool, Float, Inexact, Int, PyTree
 from impindiff.errors import InputError
 
 
-def _sum_of_squares(leaf: Inexact[Array, "..."]) -> Float[Array, ""]:
-    return jnp.sum(leaf * leaf)
-
-
 def rms_norm(tree: PyTree[Inexact[Array, "..."]]) -> Float[Array, ""]:
     """Root mean square over all entries of all leaves.
 
-    Independent of the number of unknowns, so that one tolerance means the same on every grid.
+    Independent of the number of unknowns, so that one tolerance means the same on every grid. No
+    square leaves the range of numbers: entries are divided by the largest first. A NaN gives NaN,
+    an infinite entry infinity.
     """
     leaves = jax.tree.leaves(tree)
     size = sum(leaf.size for leaf in leaves)
-    return jnp.sqrt(functools.reduce(jnp.add, map(_sum_of_squares, leaves)) / size)
+    largest = jax.lax.stop_gradient(max_norm(leaves))
+    safe = jnp.where((largest > 0) & jnp.isfinite(largest), largest, jnp.ones_like(largest))
+
+    def sum_of_squares(leaf):
+        scaled = leaf / safe.astype(leaf.dtype)
+        return jnp.sum(scaled * scaled).astype(safe.dtype)
+
+    return safe * jnp.sqrt(functools.reduce(jnp.add, map(sum_of_squares, leaves)) / size)
 
 
 def max_norm(tree: PyTree[Inexact[Array, "..."]]) -> Float[Array, ""]:
     """Largest absolute value over all entries of all leaves."""
-    return functools.reduce(jnp.maximum, (jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(tree)))
+    dtype = result_dtype(tree)
+    largest = (jnp.max(jnp.abs(leaf)).astype(dtype) for leaf in jax.tree.leaves(tree))
+    return functools.reduce(jnp.maximum, largest)
 
 
 def all_finite(tree: PyTree[Inexact[Array, "..."]]) -> Bool[Array, ""]:
@@ -41,7 +48,7 @@ def largest_leaf(tree: PyTree[Inexact[Array, "..."]]) -> Int[Array, ""]:
 
     A leaf with a NaN counts as the largest.
     """
-    sizes = [jnp.sqrt(_sum_of_squares(leaf) / leaf.size) for leaf in jax.tree.leaves(tree)]
+    sizes = [rms_norm(leaf).astype(result_dtype(tree)) for leaf in jax.tree.leaves(tree)]
     return jnp.argmax(jnp.nan_to_num(jnp.stack(sizes), nan=jnp.inf)).astype(jnp.int32)
 
 

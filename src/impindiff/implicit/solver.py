@@ -8,25 +8,43 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from impindiff.implicit.pytree import result_dtype, rms_norm, tree_where
+from impindiff.implicit.components import ROUND_OFF, Components
+from impindiff.implicit.pytree import rms_norm, tree_where
 from impindiff.implicit.status import Status
 
 Residual = Callable[[PyTree, PyTree], PyTree]
 
 
-def tolerance(
-    rtol: float | None, atol: float | None, initial: Float[Array, ""], z0: PyTree
-) -> Float[Array, ""]:
-    """The residual to reach: atol + rtol initial, by default eps**0.75 and eps**0.5."""
-    eps = float(jnp.finfo(result_dtype(z0)).eps)
-    return (eps**0.75 if atol is None else atol) + (eps**0.5 if rtol is None else rtol) * initial
+def tolerances(
+    rtol: float | None,
+    atol: float | None,
+    reference: Float[Array, " components"],
+    terms: Float[Array, " components"],
+    first_terms: Float[Array, " components"] | float = 0.0,
+) -> Float[Array, " components"]:
+    """The residual that each component has to reach: rtol reference + atol.
+
+    - `rtol`: default eps**0.5.
+    - `atol`: default what rounding leaves, 8 eps times the size of the terms of the equation. Terms
+      that have grown since the start, `first_terms`, count only as far as round-off stays below
+      eps**0.5 of the reference: an unknown that runs away hides its residual.
+    """
+    eps = float(jnp.finfo(reference.dtype).eps)
+    wanted = jnp.asarray(eps**0.5 if rtol is None else rtol, terms.dtype) * reference
+    if atol is not None:
+        return wanted + jnp.asarray(atol, terms.dtype)
+    grown = jnp.minimum(ROUND_OFF * eps * terms, eps**0.5 * reference)
+    return wanted + jnp.maximum(grown, ROUND_OFF * eps * first_terms)
 
 
 class AbstractRootSolver(eqx.Module):
     """Finds z with F(z) = 0.
 
-    A solution is accepted when the true residual satisfies
-    ||F(z)|| <= atol + rtol ||F(z0)||, with root-mean-square norms over all unknowns.
+    A solution is accepted when the true residual of every component i (a leaf of z, or an entry if
+    z has at most 16) satisfies ||F_i(z)|| <= rtol R_i + atol, in root mean squares. R_i is the size
+    of F_i(z0), or of what the other components drive it by. By default atol is the round-off of
+    F_i, a few eps times the size of its terms: multiplying the unknown or the equations by a number
+    changes nothing.
     """
 
     rtol: eqx.AbstractVar[float | None]
@@ -54,10 +72,14 @@ class AbstractRootSolver(eqx.Module):
 
 def better_start(
     function: Callable[[PyTree], PyTree], z0: PyTree, guess: PyTree | None
-) -> tuple[PyTree, Float[Array, ""] | None]:
-    """(where to start, ||F(z0)|| if it had to be evaluated); see `AbstractRootSolver.solve`."""
+) -> tuple[PyTree, Float[Array, " components"] | None]:
+    """(where to start, sizes of F(z0) if it had to be evaluated).
+
+    See `AbstractRootSolver.solve`.
+    """
     if guess is None:
         return z0, None
-    reference, size = (rms_norm(jax.lax.stop_gradient(function(point))) for point in (z0, guess))
+    at_z0, at_guess = (jax.lax.stop_gradient(function(point)) for point in (z0, guess))
     # a comparison with NaN is false: an unusable guess is not taken
-    return tree_where(size < reference, guess, z0), reference
+    better = rms_norm(at_guess) < rms_norm(at_z0)
+    return tree_where(better, guess, z0), Components(z0).sizes(at_z0)
