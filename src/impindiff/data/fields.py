@@ -10,6 +10,7 @@ from impindiff.data.forms import FIELD_DIMENSIONS, SAMPLE, SPACE, TIME, usual_na
 from impindiff.data.memory import require_memory
 from impindiff.data.units import convert, elapsed
 from impindiff.errors import InputError
+from impindiff.observations.checks import same_places, shortest
 from impindiff.observations.file_errors import listed, reading
 
 Names = Sequence[str] | Mapping[str, str] | None
@@ -192,7 +193,12 @@ def selected(
     if times is not None:
         first, last = times
         there = dataset[TIME].to_numpy()
-        inside = np.flatnonzero((there >= first) & (there <= last))
+        interval = shortest(there)
+        inside = np.flatnonzero(
+            ((there >= first) & (there <= last))
+            | same_places(there, first, interval)
+            | same_places(there, last, interval)
+        )
         if not len(inside):
             raise InputError(
                 f"has no time from {first:g} to {last:g}; its {len(there)} times go from "

@@ -63,7 +63,9 @@ class Problem(abc.ABC, Generic[S]):
         It may use parts of the model that are trained. The default reads it from the data.
         """
         grid: Any = getattr(model, "grid", None)
-        fields = initial_fields(self.measurements(settings), grid)
+        fields = initial_fields(
+            self.measurements(settings), grid, start=settings.observations.start
+        )
         return {name: jnp.asarray(values) for name, values in fields.items()}
 
     def measurements(self, settings: S) -> xr.Dataset:
