@@ -26,9 +26,16 @@ def same_places(
     return np.abs(found - wanted) <= _UNEVEN * np.abs(np.asarray(spacing)) + round_off
 
 
-def up_to(times: Float[np.ndarray, "..."], last: float) -> Bool[np.ndarray, "..."]:
-    """Which times are not after `last`; the same time, written in another precision, is not."""
-    return (times <= last) | same_places(times, last, shortest(times))
+def up_to(
+    times: Float[np.ndarray, "..."], last: float, interval: float | None = None
+) -> Bool[np.ndarray, "..."]:
+    """Which times are not after `last`; the same time, written in another precision, is not.
+
+    - `interval`: the shortest between states; None: between these times.
+    """
+    return (times <= last) | same_places(
+        times, last, shortest(times) if interval is None else interval
+    )
 
 
 def shortest(times: Float[np.ndarray, "..."]) -> float:

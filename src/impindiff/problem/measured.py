@@ -55,8 +55,9 @@ def measured(dataset: xr.Dataset, grid: Grid, settings: Any) -> Measured:
     start = chosen.start
     if start is None:
         start = min(0.0, float(table.time.min())) if scattered else float(dataset["time"][0])
+    interval = shortest(dataset["time"].to_numpy())
     if not scattered:
-        table = table.rows(~same_places(table.time, start, shortest(dataset["time"].to_numpy())))
+        table = table.rows(~same_places(table.time, start, interval))
         if chosen.start is not None:
             table = table.rows(table.time > start)
     if (table.time < start).any():
@@ -65,7 +66,11 @@ def measured(dataset: xr.Dataset, grid: Grid, settings: Any) -> Measured:
             f"t = {start:g}; set observations.start, or leave out what comes before by data.times"
         )
     table = table.with_errors(chosen.standard_deviation)
-    late = np.zeros(len(table), bool) if chosen.until is None else ~up_to(table.time, chosen.until)
+    late = (
+        np.zeros(len(table), bool)
+        if chosen.until is None
+        else ~up_to(table.time, chosen.until, interval)
+    )
     if late.all():
         raise InputError(
             f"observations.until: no value is at or before t = {chosen.until}; times go from "
