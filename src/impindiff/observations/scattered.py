@@ -58,11 +58,22 @@ class PointTable:
         weighs alike, and what is left of the misfit is a fraction of that spread.
         """
         errors = self.standard_deviation.copy()
-        for name in self.quantities:
-            own = self.quantity == name
-            spread = float(np.std(self.value[own])) or float(np.abs(self.value[own]).max()) or 1.0
-            errors[own & np.isnan(errors)] = standard_deviations.get(name, spread)
+        for name, own in rows_by_name(self.quantity).items():
+            value = self.value[own]
+            spread = float(np.std(value)) or float(np.abs(value).max()) or 1.0
+            unknown = own[np.isnan(errors[own])]
+            errors[unknown] = standard_deviations.get(name, spread)
         return dataclasses.replace(self, standard_deviation=errors)
+
+
+def rows_by_name(names: Shaped[np.ndarray, " point"]) -> dict[str, Int[np.ndarray, " own"]]:
+    """Which rows are of each name, names in order of first appearance; in one pass over them."""
+    if not len(names):
+        return {}
+    unique, first, inverse = np.unique(names.astype(str), return_index=True, return_inverse=True)
+    order = np.argsort(inverse, kind="stable")
+    rows = np.split(order, np.cumsum(np.bincount(inverse))[:-1])
+    return {str(unique[i]): rows[i] for i in np.argsort(first)}
 
 
 class ScatteredPoints(eqx.Module):
@@ -106,7 +117,7 @@ class ScatteredPoints(eqx.Module):
         cells, cell_weights = linear_in_space(scaled, grid.cells, periodic)
         self.quantities = quantities
         self.places = {}
-        rows = {name: np.flatnonzero(table.quantity == name) for name in table.quantities}
+        rows = rows_by_name(table.quantity)
         for name, own in rows.items():
             self.places[name] = _Places(
                 table.sample[own].astype(np.int32),

@@ -19,6 +19,7 @@ from impindiff.observations.checks import (
 )
 from impindiff.observations.file_errors import listed
 from impindiff.observations.layout import coordinate_variables, described
+from impindiff.observations.packing import meant
 from impindiff.observations.whole_file import write_netcdf
 
 
@@ -276,8 +277,10 @@ def _open(path: Path) -> xr.Dataset:
         raise InputError(f"{path}: is not a file; give the path of one NetCDF file")
     try:
         # Units such as "s" would otherwise turn times into dates or durations.
-        with xr.open_dataset(path, engine="h5netcdf", decode_times=False) as opened:
-            return opened.load()
+        with xr.open_dataset(
+            path, engine="h5netcdf", decode_times=False, mask_and_scale=False
+        ) as opened:
+            return meant(opened).load()
     except Exception as error:  # h5py raises nearly any type, by where the file is broken
         reason = " ".join(str(error).split())
         raise InputError(
