@@ -1,5 +1,7 @@
 """Attributes of the CF conventions are followed in every format that can carry them."""
 
+from typing import Any
+
 import data_files as made
 import h5py
 import numpy as np
@@ -136,7 +138,7 @@ def test_cases_read_packed_files_alike(tmp_path):
     np.testing.assert_array_equal(Trajectories.from_netcdf(path, "u", ("x",)).field[0], STORED / 2)
 
 
-VALUES = {
+VALUES: dict[str, Any] = {
     "bytes that are unsigned": (
         np.array([-1, 2], np.int8), {"_Unsigned": "true", "_FillValue": np.int8(2)}, [255, np.nan]
     ),

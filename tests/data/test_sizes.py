@@ -4,6 +4,7 @@ import io
 import time
 import tracemalloc
 import zipfile
+from typing import Any
 
 import data_files as made
 import h5netcdf
@@ -68,7 +69,7 @@ def test_objects_are_not_read(tmp_path):
 @pytest.mark.parametrize("form", ["h5", "nc", "zarr", "p.h5"])
 def test_a_coordinate_that_states_more_than_is_stored(tmp_path, form):
     path = tmp_path / f"a.{form}"
-    options = {"chunks": (10**5,)}
+    options: Any = {"chunks": (10**5,)}
     if form == "nc":
         with h5netcdf.File(path, "w") as file:
             file.dimensions = {"x": LARGE, "time": 3}
@@ -130,10 +131,11 @@ def test_control_characters_of_a_file_do_not_reach_the_terminal(tmp_path):
     given[odd].attrs = {"units": "\x1b]0;title\x07", "long_name": "\x9b2J"}
     given.attrs = {"ti\x1btle": "\x1b[2J"}
     path = made.netcdf(tmp_path, given)
-    console = Console(file=io.StringIO(), width=200)
+    shown = io.StringIO()
+    console = Console(file=shown, width=200)
     for table in description_tables(ipd.data.inspect(path), []):
         console.print(table)
-    printed = console.file.getvalue()
+    printed = shown.getvalue()
     assert "\\x1b[31m\\x07" in printed
     with pytest.raises(ipd.InputError) as raised:
         ipd.data.read(path, ["w"])

@@ -204,9 +204,7 @@ def test_wall_values_of_each_time_and_of_a_model():
     np.testing.assert_allclose(
         operator.interpolate(trajectory(3), at)[:, 0], np.stack([values, 2 * values], 1), atol=1e-13
     )
-    with pytest.raises(
-        InputError, match=r"values of shape \(2,\); expected one number, or one"
-    ):
+    with pytest.raises(InputError, match=r"values of shape \(2,\); expected one number, or one"):
         points(3, wall_values=(np.ones(2), 0.0))(trajectory(3))
     learned = points(3, time_indices=when, positions=at, wall_values=lambda model: (model, 3.0))
     read = lambda value: learned.of_model(value)(trajectory(3))  # noqa: E731

@@ -64,7 +64,9 @@ def read_table(path: Path, axes: Mapping[str, str] | None = None) -> Table:
 def _rows(
     text: str, axes: Mapping[str, str]
 ) -> tuple[list[str], dict[str, str], list[list[str]], list[int]]:
-    units, kept, numbers = {}, [], []
+    units: dict[str, str] = {}
+    kept: list[str] = []
+    numbers: list[int] = []
     for number, line in enumerate(text.splitlines(), 1):
         if line.lstrip().startswith("#"):
             if found := _COMMENTED_UNIT.fullmatch(line.strip()):
@@ -79,10 +81,10 @@ def _rows(
         cells = list(csv.reader(kept, delimiter=delimiter, strict=True))
     if len(cells) != len(kept):
         raise InputError("has a cell in quotes that spans lines; keep each row on one line")
-    names = []
+    names: list[str] = []
     for column in cells[0]:
         with_unit = _WITH_UNIT.fullmatch(column.strip())
-        names.append(with_unit["name"] if with_unit else column.strip())
+        names.append(str(with_unit["name"]) if with_unit else column.strip())
         if with_unit and with_unit["unit"].strip():
             units[names[-1]] = with_unit["unit"].strip()
     require_known(axes, names)

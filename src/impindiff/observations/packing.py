@@ -114,17 +114,17 @@ def real_part(name: str, values: np.ndarray) -> np.ndarray:
 
     **Raises:** `InputError` if they are not.
     """
-    imaginary, size = np.abs(values.imag), np.abs(values)
+    real, imaginary, size = np.real(values), np.abs(np.imag(values)), np.abs(values)
     finite = np.isfinite(size)
     largest = float(imaginary[finite].max(initial=0.0))
     bound = float(size[finite].max(initial=0.0))
-    if largest > _ROUND_OFF.get(values.real.dtype.itemsize, 1e-9) * bound:
+    if largest > _ROUND_OFF.get(real.dtype.itemsize, 1e-9) * bound:
         raise InputError(
             f"array '{name}' holds complex values, the largest imaginary part being {largest:g} "
             f"of magnitudes up to {bound:g}; expected real ones: store its real part, or real and "
             f"imaginary part as two arrays"
         )
-    return values.real.astype(np.float64)
+    return real.astype(np.float64)
 
 
 def _numbers(given: Any) -> np.ndarray:
