@@ -18,8 +18,8 @@ class MeasurementSettings(StrictModel):
     )
     variables: dict[str, str] = Field(
         default={},
-        description="by name in the file, the model's name, or the coordinate that it is: time, x, y, "
-        "z, sample; empty: all, as they are",
+        description="by name in the file, the model's name, or the coordinate that it is: time, x, "
+        "y, z, sample; empty: all, as they are",
     )
     units: dict[str, str] = Field(
         default={}, description="by name, the unit that the model expects; the file must agree"
