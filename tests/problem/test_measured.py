@@ -46,6 +46,10 @@ def test_the_origin_and_the_unit_of_length_do_not_matter(origin, spacing, size, 
     nodes = origin + spacing * np.arange(cells + 1)
     found = initial_fields(fields(nodes, random), grid)["u"][0]
     np.testing.assert_allclose(found, (random[1:] + random[:-1]) / 2, rtol=1e-5, atol=1e-6 * size)
+    # as many places as cells, half a cell from their centres: the last value is continued
+    found = initial_fields(fields(nodes[:-1], random[:-1]), grid)["u"][0]
+    beyond = np.append(random[:-1], 2 * random[-2] - random[-3])
+    np.testing.assert_allclose(found, (beyond[1:] + beyond[:-1]) / 2, rtol=1e-5, atol=1e-6 * size)
     found = initial_fields(fields(grid.axis_centers(0), random[1:]), grid)["u"][0]
     np.testing.assert_array_equal(found, random[1:])
 
