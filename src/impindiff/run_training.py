@@ -17,6 +17,7 @@ from impindiff.cases.settings import CaseSettings, RunSettings
 from impindiff.devices import Mesh, on_one_device
 from impindiff.errors import InputError
 from impindiff.observations import Trajectories, relative_l1_percent
+from impindiff.observations.checks import up_to
 from impindiff.run_metrics import as_floats
 from impindiff.training import (
     Ensemble,
@@ -247,12 +248,13 @@ def forecast_times(
     times = trajectories.times
     if until is None:
         return times
-    if not times[0] < until <= times[-1] * (1 + 1e-9):
+    there = up_to(times, until)
+    if not times[0] < until or not up_to(np.append(times, until), times[-1])[-1]:
         raise InputError(
             f"forecast.until: {until:g} is outside the data, which go from {times[0]:g} to "
             f"{times[-1]:g}; for a longer forecast use 'impindiff forecast' on the finished run"
         )
-    return times[times <= until * (1 + 1e-9)]
+    return times[there]
 
 
 def _nothing(record: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ from impindiff.observations import (
     require_writable,
     write_netcdf,
 )
+from impindiff.observations.checks import up_to
 from impindiff.rollout import depends_on_time
 from impindiff.run_figures import draw_figures, draw_findings, middle_sample
 from impindiff.run_metrics import identified_numbers, peak_memory_mb, run_metrics
@@ -170,7 +171,7 @@ def forecast_run(
 
     if settings.data.path is None:
         data = run.case.reference(settings, until=until)
-        times = data.times[data.times <= until * (1 + 1e-9)]
+        times = data.times[up_to(data.times, until)]
         truth = data.field[:, : len(times)]
         held_out = run.case.held_out(settings)
     else:

@@ -108,8 +108,8 @@ def test_variables_and_selections(tmp_path):
     infinite = made.fields()
     infinite["v"][1, 0, 2, 3] = np.inf
     refused(written(tmp_path, infinite), "'v' is infinite at index sample=1, time=0, x=2, y=3")
-    complex_ = made.fields()[["u"]].astype(complex)
-    refused(written(tmp_path, complex_), "complex128, not real numbers")
+    complex_ = made.fields()[["u"]] * (1 + 1e-3j)
+    refused(written(tmp_path, complex_), "'u' holds complex values", "imaginary part being 0.00099")
 
 
 def test_more_than_fits_into_memory(tmp_path):
@@ -125,18 +125,16 @@ def test_more_than_fits_into_memory(tmp_path):
     ("changes", "parts"),
     [
         (
-            {"u": made.U.transpose(0, 2, 1, 3), "v": None},
-            ["shape (2, 5, 3, 4)", "(2, 3, 5, 4)", "numpy.transpose(u, (0, 2, 1, 3))"],
+            {"u": np.ones((2, 3)), "x": made.T, "v": np.ones((5, 3, 4))},
+            ["shape"],
         ),
         ({"u": made.U[..., :3]}, ["shape (2, 3, 5, 3)", "correct the coordinates"]),
-        ({"x": None}, ["(sample, time, y)", "transpose"]),
+        ({"x": None}, ["shape (2, 3, 5, 4)"]),
         ({"x": np.ones((2, 3))}, ["array 'x' has shape (2, 3)", "one axis"]),
-        ({"T": made.T}, ["two arrays stand for the same"]),
+        ({"times": made.T, "t": made.T}, ["two arrays stand for the same"]),
     ],
 )
 def test_arrays_that_do_not_fit(tmp_path, make, changes, parts):
-    if "x" in changes and changes["x"] is None:
-        parts = ["shape (2, 3, 5, 4)"]
     refused(make(tmp_path, **changes), *parts)
 
 
@@ -220,7 +218,7 @@ def test_the_other_form(tmp_path):
     refused(made.table(tmp_path), "scattered points", "read_points", call=ipd.data.read_fields)
     refused(made.netcdf(tmp_path), "fields on a grid", "read_fields", call=ipd.data.read_points)
     selecting = lambda p: ipd.data.read(p, samples=[0])  # noqa: E731
-    refused(made.table(tmp_path), "leave out variables, samples", call=selecting)
+    refused(made.table(tmp_path), "leave out samples, times", call=selecting)
 
 
 def test_paths_that_cannot_be_written(tmp_path):

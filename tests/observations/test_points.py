@@ -183,3 +183,35 @@ def test_a_count_of_points_that_does_not_fit_is_refused(count, with_initial):
     most = 24 if with_initial else 18
     with pytest.raises(InputError, match=rf"{count} .* 4 x 6 values{without}; give 1 to {most}"):
         random_points((4, 6), count, 0, with_initial=with_initial)
+
+
+@pytest.mark.parametrize("order", [1, 3])
+@pytest.mark.parametrize("unknown", [(0,), (1,), (0, 1)])
+def test_walls_without_a_value_are_no_nodes(order, unknown):
+    """So a cubic that has any slope there is read exactly, up to the walls."""
+    walls = [None if side in unknown else polynomial(1, 0, (LOWER, UPPER)[side]) for side in (0, 1)]
+    operator = points(order, wall_values=tuple(walls))
+    found = operator(trajectory(order))
+    np.testing.assert_allclose(found, polynomial(order, INDICES, POSITIONS), atol=1e-12)
+
+
+def test_wall_values_of_each_time_and_of_a_model():
+    at = np.array([LOWER, UPPER])
+    values = np.arange(float(TIMES))
+    when = np.array([1, 2])
+    operator = points(3, time_indices=when, positions=at, wall_values=(values, 2 * values))
+    np.testing.assert_allclose(operator(trajectory(3)), [1.0, 4.0], atol=1e-13)
+    np.testing.assert_allclose(
+        operator.interpolate(trajectory(3), at)[:, 0], np.stack([values, 2 * values], 1), atol=1e-13
+    )
+    with pytest.raises(InputError, match=r"values of shape \(2,\); expected one number, or one"):
+        points(3, wall_values=(np.ones(2), 0.0))(trajectory(3))
+    learned = points(3, time_indices=when, positions=at, wall_values=lambda model: (model, 3.0))
+    read = lambda value: learned.of_model(value)(trajectory(3))  # noqa: E731
+    np.testing.assert_allclose(read(7.0), [7.0, 3.0], atol=1e-13)
+    np.testing.assert_allclose(jax.jacobian(read)(7.0), [1.0, 0.0], atol=1e-13)
+
+
+def test_time_indices_are_whole_numbers():
+    with pytest.raises(InputError, match="must be whole numbers"):
+        points(1, time_indices=INDICES + 0.5)

@@ -11,7 +11,7 @@ import pytest
 from helpers import dot, normal_like
 from impindiff import Dirichlet, Grid, InputError, Neumann
 from impindiff.observations import PointTable, ScatteredPoints
-from impindiff.observations.interpolation import cubic_in_time, linear_in_space
+from impindiff.observations.interpolation import between_centres, cubic_in_time, linear_in_space
 
 TIMES = np.array([0.0, 0.1, 0.25, 0.3, 0.5, 0.6])
 
@@ -93,8 +93,8 @@ def test_places_and_times_that_are_met_are_read_as_they_are():
     centres = np.asarray(grid.centers).reshape(2, -1).T
     points = table(centres, TIMES[2])
     operator = ScatteredPoints(points, grid, TIMES, as_it_is)
-    assert operator.places["c"].cells.shape == (12, 1)
-    assert operator.places["c"].near.shape == (12, 1)
+    assert operator.places["c"].nodes.cells.shape == (12, 1)
+    assert operator.places["c"].nodes.near.shape == (12, 1)
     u = np.random.default_rng(0).normal(size=(6, 1, 4, 3))
     np.testing.assert_array_equal(operator({"c": jnp.asarray(u)}), u[2, 0].ravel())
 
@@ -107,7 +107,7 @@ def test_cubic_weights_at_both_ends_and_with_few_times():
     np.testing.assert_allclose((weights * TIMES[near] ** 3).sum(1), at**3, atol=1e-15)
     near, weights = cubic_in_time(TIMES[:2], np.array([0.02]))
     np.testing.assert_allclose(weights, [[0.8, 0.2]])
-    near, weights = linear_in_space(np.array([[0.99]]), (1,))
+    near, weights = linear_in_space(*between_centres(np.array([[0.99]]), (1,)), (1,))
     assert near.tolist() == [[0, 0]]
     np.testing.assert_allclose(weights.sum(), 1.0)
 

@@ -40,6 +40,7 @@ from impindiff.observations import (
     random_points,
     read_solution,
 )
+from impindiff.observations.checks import same_places
 from impindiff.operators import convection, diffusion
 from impindiff.steppers import HybridModel
 from impindiff.training import TrajectoryLoss
@@ -258,7 +259,7 @@ class BurgersPublic(Case[PublicSettings]):
         for wall, value, at in zip(
             (grid.lower[0], grid.upper[0]), settings.grid.wall_values, (0, len(x)), strict=True
         ):
-            if not np.any(np.isclose(x, wall)):
+            if not same_places(x, wall, np.diff(x).min()).any():
                 x, u = np.insert(x, at, wall), np.insert(u, at, value)
         return CubicSpline(x, u)(np.asarray(grid.axis_centers(0)))[None]
 

@@ -1,6 +1,8 @@
 """Files of named arrays without named axes: MATLAB, NPZ and HDF5 of no known layout."""
 
 import itertools
+import math
+import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -11,93 +13,151 @@ import h5py
 import numpy as np
 import xarray as xr
 
-from impindiff.data.forms import SAMPLE, SPACE, TIME, VALUE, usual_name
-from impindiff.data.hdf5 import arrays_in, lazy_variable, plain
+from impindiff.data.forms import (
+    CAPITALS,
+    SAMPLE,
+    SPACE,
+    TIME,
+    VALUE,
+    require_known,
+    usual_names,
+)
+from impindiff.data.hdf5 import arrays_in, attributes, lazy_variable
 from impindiff.data.points import points_from_table
 from impindiff.data.table import Table
 from impindiff.errors import InputError
 from impindiff.observations.file_errors import listed
 from impindiff.observations.matlab import matlab_arrays, matlab_numbers
+from impindiff.observations.memory import COORDINATE, require_memory, stored_bytes
+from impindiff.observations.packing import meant_variable
 
 
-def open_npz(path: Path, closing: ExitStack) -> xr.Dataset:
-    """NumPy's .npz: arrays `time` (or `t`), `x` (`y`, `z`) and the quantities."""
+def open_npz(path: Path, closing: ExitStack, names: Mapping[str, str]) -> xr.Dataset:
+    """NumPy's .npz: arrays `time` (or `t`), `x` (`y`, `z`) and the quantities.
+
+    Their axes may stand in any order that their lengths tell. Where several fit, (sample, time, x,
+    ...) is taken.
+    """
     # NumPy leaves a file that it opens itself open when it finds it broken.
-    archive = np.load(closing.enter_context(path.open("rb")), allow_pickle=False)
-    return _named({name: _in_memory(archive[name]) for name in archive.files})
+    file = closing.enter_context(path.open("rb"))
+    wanted = _declared(zipfile.ZipFile(file), path.stat().st_size)
+    file.seek(0)
+    archive = np.load(file, allow_pickle=False)
+    return _named(path, {name: _in_memory(name, archive[name]) for name in wanted}, names)
 
 
-def open_hdf5_arrays(path: Path, closing: ExitStack) -> xr.Dataset:
+def open_hdf5_arrays(path: Path, closing: ExitStack, names: Mapping[str, str]) -> xr.Dataset:
     """HDF5 with the arrays of `open_npz` at its top."""
     file = closing.enter_context(h5py.File(path))
-    found = {
-        name: lazy_variable(_axes(entry.ndim), entry, _attributes(entry))
-        for name, entry in arrays_in(file).items()
-    }
-    return _named(found, attrs=_attributes(file))
+    found = {n: lazy_variable(_axes(entry.ndim), entry) for n, entry in arrays_in(file).items()}
+    return _named(path, found, names, attrs=attributes(file))
 
 
-def open_matlab(path: Path, closing: ExitStack) -> xr.Dataset:
-    """MATLAB: the arrays of `open_npz`, with the axes of a quantity in any order.
+def open_matlab(path: Path, closing: ExitStack, names: Mapping[str, str]) -> xr.Dataset:
+    """MATLAB: the arrays of `open_npz`.
 
-    Their lengths tell which is which. Where several orders fit, (x, ..., time) is taken, as
-    MATLAB's own files have it.
+    Where several orders of axes fit, (x, ..., time) is taken, as MATLAB's own files have it.
     """
     if h5py.is_hdf5(path):
         file = closing.enter_context(h5py.File(path))
         entries = matlab_numbers(file).items()
         found = {name: lazy_variable(_axes(entry.ndim), entry) for name, entry in entries}
-        return _named(found, any_order=True, backwards=True)
-    found = {name: _in_memory(values) for name, values in matlab_arrays(path).items()}
-    return _named(found, any_order=True)
+        return _named(path, found, names, matlab=True, backwards=True)
+    found = {name: _in_memory(name, values) for name, values in matlab_arrays(path).items()}
+    return _named(path, found, names, matlab=True)
+
+
+def _declared(archive: zipfile.ZipFile, stored: int) -> list[str]:
+    """The names of the arrays that are numbers or text, if all fit into memory."""
+    found, needed = [], 0
+    for entry in archive.infolist():
+        name = entry.filename.removesuffix(".npy")
+        if name == entry.filename:
+            continue  # not NumPy's
+        with archive.open(entry) as file:
+            major, _ = np.lib.format.read_magic(file)
+            header = np.lib.format.read_array_header_1_0
+            header = header if major == 1 else np.lib.format.read_array_header_2_0
+            shape, _, dtype = header(file)
+        if dtype.hasobject:
+            raise InputError(
+                f"array '{name}' holds Python objects, which are not read since that runs code; "
+                f"save numbers, or text, by numpy.savez"
+            )
+        size = math.prod(map(int, shape)) * dtype.itemsize
+        if size > entry.file_size:
+            raise InputError(
+                f"array '{name}' states shape {shape}, {size} bytes, of which there are "
+                f"{entry.file_size}; it is cut short or damaged"
+            )
+        needed += size
+        found.append(name)
+    require_memory("its arrays", needed, "store fewer of them, or write NetCDF", stored)
+    return found
 
 
 def _axes(number: int) -> tuple[str, ...]:
     return tuple(f"axis_{i}" for i in range(number))
 
 
-def _in_memory(values: np.ndarray) -> xr.Variable:
-    return xr.Variable(_axes(values.ndim), values)
-
-
-def _attributes(entry: h5py.Dataset | h5py.File) -> dict[str, Any]:
-    return {name: v for name, value in entry.attrs.items() if (v := plain(value)) is not None}
+def _in_memory(name: str, values: np.ndarray) -> xr.Variable:
+    return meant_variable(name, xr.Variable(_axes(values.ndim), values))
 
 
 def _named(
+    path: Path,
     found: Mapping[str, xr.Variable],
-    any_order: bool = False,
+    names: Mapping[str, str],
+    matlab: bool = False,
     backwards: bool = False,
     attrs: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """The arrays with their axes named by their lengths, those of coordinates."""
-    numbers = {n: v for n, v in found.items() if v.dtype.kind in "fiuM"}
-    arrays = {usual_name(n): v for n, v in numbers.items()}
+    require_known(names, list(found))
+    numbers = {n: v for n, v in found.items() if v.dtype.kind in "fiuMm"}
+    usual = _usual(numbers, names)
+    arrays = {usual[n]: v for n, v in numbers.items()}
     if len(arrays) != len(numbers):
         raise InputError(f"two arrays stand for the same in {listed(numbers)}; keep one of each")
     if VALUE in arrays and TIME in arrays:
-        return _points(found)
+        return _points(path, found, names)
     coordinates = {}
     for name in (TIME, *SPACE):
         if name in arrays:
-            coordinates[name] = _vector(name, arrays.pop(name))
+            coordinates[name] = _vector(path, name, arrays.pop(name))
     if TIME not in coordinates or len(coordinates) == 1:
         missing = "time" if TIME not in coordinates else "x"
         raise InputError(
             f"has no array '{missing}'; its arrays of numbers are {listed(numbers)}; expected "
-            f"'time' (or 't'), 'x' ('y', 'z') and one array a quantity"
+            f"'time' (or 't'), 'x' ('y', 'z') and one array a quantity; one that is called "
+            f"otherwise is named by variables={{'NAME': '{missing}'}}"
         )
     scalars = {n: v.to_numpy().item() for n, v in arrays.items() if v.size == 1}
     quantities = {n: v for n, v in arrays.items() if n not in scalars}
     if not quantities:
         raise InputError(f"has no quantity beside the coordinates {listed(coordinates)}")
     lengths = {name: variable.size for name, variable in coordinates.items()}
-    named = name_axes(quantities, lengths, any_order, backwards)
+    named = name_axes(quantities, lengths, True, backwards, matlab)
     return xr.Dataset(named, coordinates, attrs={**(attrs or {}), **scalars})
 
 
-def _points(found: Mapping[str, xr.Variable]) -> xr.Dataset:
+def _usual(numbers: Mapping[str, xr.Variable], names: Mapping[str, str]) -> dict[str, str]:
+    """Capital letters are axes only if they are vectors; T then is the time, if none else is."""
+    otherwise = {n for n in CAPITALS if n in numbers and not _is_vector(numbers[n])}
+    without = usual_names([n for n in numbers if n != "T"], names)
+    only = {"T"} if "T" not in otherwise and TIME not in without.values() else set()
+    return usual_names(numbers, names, only, otherwise)
+
+
+def _is_vector(variable: xr.Variable) -> bool:
+    return variable.size == max(variable.shape, default=1) > 1
+
+
+def _points(path: Path, found: Mapping[str, xr.Variable], names: Mapping[str, str]) -> xr.Dataset:
     columns, units = {}, {}
+    usual = usual_names(found, names)
+    needed = sum(variable.nbytes for variable in found.values())
+    require_memory("its arrays", needed, "store fewer of them", stored_bytes(path, needed))
     for name, variable in found.items():
         if variable.size != max(variable.shape, default=1):
             raise InputError(
@@ -105,22 +165,22 @@ def _points(found: Mapping[str, xr.Variable]) -> xr.Dataset:
                 f"an observation"
             )
         values = variable.to_numpy().ravel()
-        columns[usual_name(name)] = (
-            values.astype(np.float64) if values.dtype.kind in "iu" else values
-        )
+        columns[usual[name]] = values.astype(np.float64) if values.dtype.kind in "iu" else values
         if "units" in variable.attrs:
-            units[usual_name(name)] = str(variable.attrs["units"])
+            units[usual[name]] = str(variable.attrs["units"])
     sizes = {name: len(values) for name, values in columns.items()}
     if len(set(sizes.values())) != 1:
         raise InputError(f"beside 'value', all arrays must be of one length; they have {sizes}")
     return points_from_table(Table(columns, units))
 
 
-def _vector(name: str, variable: xr.Variable) -> xr.Variable:
+def _vector(path: Path, name: str, variable: xr.Variable) -> xr.Variable:
     if variable.size != max(variable.shape, default=1) or variable.size == 0:
         raise InputError(
             f"array '{name}' has shape {variable.shape}; expected one axis, the values along it"
         )
+    size = variable.size * variable.dtype.itemsize
+    require_memory(f"the values of '{name}'", size, COORDINATE, stored_bytes(path, size))
     return xr.Variable(name, variable.to_numpy().ravel(), variable.attrs)
 
 
@@ -129,6 +189,7 @@ def name_axes(
     lengths: Mapping[str, int],
     any_order: bool = False,
     backwards: bool = False,
+    matlab: bool = False,
 ) -> dict[str, xr.Variable]:
     """Name the axes: (sample, time, *space), or fewer of these in that order.
 
@@ -137,6 +198,7 @@ def name_axes(
     - `quantities`: arrays, whatever their axes are called.
     - `lengths`: of time and the axes of space, in that order.
     - `any_order`: take axes in another order if their lengths tell which is which.
+    - `matlab`: where several orders fit, take (x, ..., time).
     - `backwards`: the axes stand in reverse, as HDF5 has those of MATLAB.
 
     **Raises:** `InputError` for axes that do not fit; it says how to transpose if that helps.
@@ -151,19 +213,19 @@ def name_axes(
             break
     named = {}
     for name, variable in quantities.items():
-        dims = _dimensions(name, shapes[name], known, any_order)
+        dims = _dimensions(name, shapes[name], known, any_order, matlab)
         named[name] = variable.copy(deep=False)
         named[name].dims = dims[::-1] if backwards else dims
     return named
 
 
 def _dimensions(
-    name: str, shape: Sequence[int], lengths: Mapping[str, int], any_order: bool
+    name: str, shape: Sequence[int], lengths: Mapping[str, int], any_order: bool, matlab: bool
 ) -> tuple[str, ...]:
     space = tuple(axis for axis in lengths if axis in SPACE)
     usual = [(SAMPLE, TIME, *space), (TIME, *space), (SAMPLE, *space), space, (SAMPLE,), (TIME,)]
     usual = [dims for dims in usual if len(dims) == len(shape) and set(dims) <= set(lengths)]
-    if any_order:
+    if matlab:
         backwards = [(*space, TIME), (*space, TIME, SAMPLE)]
         usual = [dims for dims in backwards if len(dims) == len(shape)] + usual
     for dims in usual:

@@ -25,6 +25,7 @@ from impindiff.data.points import DROPPED
 from impindiff.errors import InputError
 from impindiff.observations.checks import require_even_spacing
 from impindiff.observations.file_errors import reading
+from impindiff.observations.scattered import rows_by_name
 
 # Of a larger variable, ranges come from some snapshots: about this many values are read.
 _LOOKED_AT = 2**21
@@ -149,12 +150,12 @@ def _of_points(path: Path, format_name: str, points: xr.Dataset) -> Description:
         )
     names = points[QUANTITY].to_numpy()
     variables = {}
-    for name in sorted(set(names.tolist())):
-        chosen = points.isel({OBSERVATION: np.flatnonzero(names == name)})
-        attrs = points[VALUE].attrs
+    values, attrs = points[VALUE].to_numpy(), points[VALUE].attrs
+    for name, rows in sorted(rows_by_name(names).items()):
         units = attrs.get(f"units_{name}", attrs.get("units"))
-        value = chosen[VALUE].drop_attrs().assign_attrs({} if units is None else {"units": units})
-        variables[name] = _variable(value, value.to_numpy(), value.size)
+        described = {} if units is None else {"units": units}
+        chosen = xr.DataArray(values[rows], dims=OBSERVATION, attrs=described)
+        variables[name] = _variable(chosen, values[rows], len(rows))
     keys = (SAMPLE, TIME, QUANTITY, *space_of(points))
     repeated = int(points[list(keys)].to_dataframe().duplicated(subset=list(keys)).sum())
     if repeated:

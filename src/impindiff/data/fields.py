@@ -1,18 +1,28 @@
 """Fields on a grid: names and axes of a file as the form has them, and what is selected of it."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from impindiff.data.forms import FIELD_DIMENSIONS, SAMPLE, SPACE, TIME, usual_name
-from impindiff.data.memory import require_memory
+from impindiff.data.forms import (
+    CAPITALS,
+    FIELD_DIMENSIONS,
+    SAMPLE,
+    SPACE,
+    TIME,
+    Names,
+    chosen_names,
+    roles,
+    usual_names,
+)
 from impindiff.data.units import convert, elapsed
 from impindiff.errors import InputError
+from impindiff.observations.checks import same_places, shortest
 from impindiff.observations.file_errors import listed, reading
-
-Names = Sequence[str] | Mapping[str, str] | None
+from impindiff.observations.memory import COORDINATE, require_memory, stored_bytes
 
 
 class Fields(NamedTuple):
@@ -30,7 +40,10 @@ def named_fields(
     **Raises:** `InputError` for variables, dimensions and coordinates that are missing, and for
     times that do not increase.
     """
-    dataset = _usual_dimensions(raw)
+    axes = roles(variables, FIELD_DIMENSIONS)
+    dataset = _usual_dimensions(raw, axes, variables)
+    if isinstance(variables, Mapping):
+        variables = {name: w for name, w in variables.items() if name not in axes} or None
     chosen = _chosen(dataset, variables)
     kept, left_out = {}, {}
     for name, wanted in chosen.items():
@@ -58,7 +71,7 @@ def named_fields(
     return Fields(xr.Dataset(taken, coordinates, attrs=dataset.attrs), left_out)
 
 
-def _usual_dimensions(raw: xr.Dataset) -> xr.Dataset:
+def _usual_dimensions(raw: xr.Dataset, axes: Mapping[str, str], variables: Names) -> xr.Dataset:
     """t -> time, nx -> x where the only array x runs along nx, and so on."""
     for name, variable in raw.variables.items():
         if len(set(variable.dims)) < variable.ndim:
@@ -66,14 +79,24 @@ def _usual_dimensions(raw: xr.Dataset) -> xr.Dataset:
                 f"variable '{name}' has dimensions {listed(variable.dims)}, one of them twice; "
                 f"give each axis a dimension of its own"
             )
-    renamed: dict[Hashable, Hashable] = {}
-    for name in {*raw.variables, *raw.sizes}:
-        usual = usual_name(str(name))
-        if usual not in FIELD_DIMENSIONS:
-            continue
-        if usual in renamed.values():
-            raise InputError(f"two names stand for '{usual}' in {listed(raw.variables)}; drop one")
-        renamed[name] = usual
+    names = list(map(str, [*raw.variables, *(d for d in raw.sizes if d not in raw.variables)]))
+    # those of plain arrays are called so already
+    axes = {name: axis for name, axis in axes.items() if name in names}
+    quantities = set(variables or ()) - set(axes)
+    dims = {str(name): tuple(map(str, v.dims)) for name, v in raw.variables.items()}
+    own = {
+        name
+        for name in CAPITALS
+        if name in raw.sizes or (len(dims.get(name, ())) == 1 and _counts(dims[name][0], name))
+    }
+    others = {name for name in CAPITALS if name not in own}
+    usual = usual_names(names, axes, own - quantities, others | quantities)
+    renamed: dict[Hashable, Hashable] = {n: u for n, u in usual.items() if u in FIELD_DIMENSIONS}
+    if twice := sorted({str(u) for u in renamed.values() if list(renamed.values()).count(u) > 1}):
+        raise InputError(
+            f"two names stand for '{twice[0]}' in {listed(names)}; drop one, or say which by "
+            f"variables={{'NAME': '{twice[0]}'}}"
+        )
     dataset = raw.rename({old: new for old, new in renamed.items() if old != new})
     for axis in (TIME, *SPACE):
         if axis in dataset.variables and axis not in dataset.sizes:
@@ -83,17 +106,14 @@ def _usual_dimensions(raw: xr.Dataset) -> xr.Dataset:
     return dataset
 
 
+def _counts(dimension: str, axis: str) -> bool:
+    """Whether a dimension is called as the number of cells along an axis is: nx, n_x, x_dim."""
+    n = axis.lower()
+    return dimension.lower() in {f"n{n}", f"n_{n}", f"num_{n}", f"i{n}", f"dim_{n}", f"{n}_dim"}
+
+
 def _chosen(dataset: xr.Dataset, variables: Names) -> dict[str, str]:
-    """Name in the file -> name wanted."""
-    there = [str(name) for name in dataset.data_vars]
-    if variables is None:
-        return {name: name for name in there}
-    if isinstance(variables, str):
-        variables = [variables]
-    wanted = dict(variables) if isinstance(variables, Mapping) else {n: n for n in variables}
-    for name in wanted:
-        if name not in there:
-            raise InputError(f"has no variable '{name}'; it has {listed(there)}")
+    wanted = chosen_names([str(name) for name in dataset.data_vars], variables)
     names = list(wanted.values())
     taken = set(names) & {*FIELD_DIMENSIONS}
     if len(set(names)) != len(names) or taken:
@@ -143,6 +163,7 @@ def _require_dimensions(dataset: xr.Dataset, dims: set[Hashable], kept: Mapping[
 
 
 def _coordinate(dataset: xr.Dataset, name: str, wanted: str | None) -> xr.Variable:
+    require_memory(f"the values of '{name}'", 8 * dataset[name].size, COORDINATE)
     with reading("the values of a coordinate"):
         variable = xr.Variable(name, dataset[name].to_numpy(), dataset[name].attrs)
     if name == SAMPLE:
@@ -192,7 +213,12 @@ def selected(
     if times is not None:
         first, last = times
         there = dataset[TIME].to_numpy()
-        inside = np.flatnonzero((there >= first) & (there <= last))
+        interval = shortest(there)
+        inside = np.flatnonzero(
+            ((there >= first) & (there <= last))
+            | same_places(there, first, interval)
+            | same_places(there, last, interval)
+        )
         if not len(inside):
             raise InputError(
                 f"has no time from {first:g} to {last:g}; its {len(there)} times go from "
@@ -202,13 +228,16 @@ def selected(
     return dataset
 
 
-def loaded(dataset: xr.Dataset, units: Mapping[str, str] | None = None) -> xr.Dataset:
+def loaded(
+    dataset: xr.Dataset, units: Mapping[str, str] | None = None, path: Path | None = None
+) -> xr.Dataset:
     """All of it in memory, float64, axes in the order of the form, in the units asked for.
 
     **Raises:** `InputError` for what does not fit into memory, infinite values and a broken file.
     """
     needed = 8 * sum(variable.size for variable in dataset.data_vars.values())
-    require_memory("the values asked for", needed, "choose some by samples=, times= or variables=")
+    advice = "choose some by samples=, times= or variables="
+    require_memory("the values asked for", needed, advice, stored_bytes(path, needed))
     variables = {}
     for name, array in dataset.data_vars.items():
         with reading(f"values of '{name}'"):

@@ -8,12 +8,19 @@ A variable may lack dimensions: a steady map has those of space only, a conditio
 (text), `standard_deviation` (NaN where unknown) and `sample` (0 where there is one only).
 """
 
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
 import xarray as xr
+
+from impindiff.errors import InputError
+from impindiff.observations.file_errors import listed
 
 SAMPLE, TIME, OBSERVATION = "sample", "time", "observation"
 SPACE = ("x", "y", "z")
 FIELD_DIMENSIONS = (SAMPLE, TIME, *SPACE)
+CAPITALS = ("X", "Y", "Z", "T")
 VALUE, QUANTITY, DEVIATION = "value", "quantity", "standard_deviation"
+POINT_COLUMNS = (*FIELD_DIMENSIONS, VALUE, QUANTITY, DEVIATION)
 # What a file may call them, in small letters.
 ALIASES = {
     "t": TIME,
@@ -37,6 +44,85 @@ def usual_name(name: str) -> str:
     small = name.strip().lower()
     known = {*FIELD_DIMENSIONS, OBSERVATION, VALUE, QUANTITY, DEVIATION}
     return ALIASES.get(small, small if small in known else name)
+
+
+def usual_names(
+    names: Iterable[str],
+    given: Mapping[str, str] | None = None,
+    along_itself: Collection[str] = (),
+    otherwise: Collection[str] = (),
+) -> dict[str, str]:
+    """By name in the file, the form's own; what stands for no axis or column stays as it is.
+
+    Capital letters are quantities too: Y a mass fraction, T a temperature, X a biomass. One is an
+    axis if it is called so in `given`, or runs along itself, or if nothing speaks against it: no
+    other name for that axis, and no axis of space in small letters.
+
+    - `given`: what the user calls them; nothing else then stands for these axes.
+    - `along_itself`: capital letters that are dimensions.
+    - `otherwise`: those that cannot be axes.
+    """
+    names, given = list(dict.fromkeys(names)), dict(given or {})
+    found = {}
+    for name in names:
+        if name in given:
+            found[name] = given[name]
+        elif name.strip() not in CAPITALS:
+            usual = usual_name(name)
+            found[name] = usual if usual == name or usual not in given.values() else name
+    small = set(SPACE) & set(found.values())
+    for name in names:
+        if name in found:
+            continue
+        axis = usual_name(name)
+        against = name in otherwise or small or axis in found.values()
+        found[name] = axis if name in along_itself or not against else name
+    # two capitals are looked at together, so that their order does not matter
+    return {name: found[name] for name in names}
+
+
+Names = Sequence[str] | Mapping[str, str] | None
+
+
+def roles(variables: object, of: Collection[str]) -> dict[str, str]:
+    """The entries of {name in the file: name wanted} that say what an axis or a column is."""
+    if not isinstance(variables, Mapping):
+        return {}
+    return {str(name): str(wanted) for name, wanted in variables.items() if wanted in of}
+
+
+def require_known(axes: Mapping[str, str], there: Sequence[str]) -> None:
+    """Refuse the name of an axis or a column that the file does not have.
+
+    **Raises:** `InputError`.
+    """
+    for name, wanted in axes.items():
+        if name not in there:
+            raise InputError(
+                f"variables: '{name}' is to be '{wanted}', but the file has no '{name}'; it has "
+                f"{listed(there)}"
+            )
+
+
+def chosen_names(there: Sequence[str], variables: Names) -> dict[str, str]:
+    """Name in the file -> name wanted; all if `variables` is None.
+
+    **Raises:** `InputError` for names that the file does not have.
+    """
+    if variables is None:
+        return {name: name for name in there}
+    if isinstance(variables, str):
+        variables = [variables]
+    wanted = dict(variables) if isinstance(variables, Mapping) else {n: n for n in variables}
+    for name, called in wanted.items():
+        if name not in there:
+            around = called in there and called != name
+            raise InputError(
+                f"variables: the file has no variable '{name}'; it has {listed(there)}; the first "
+                f"name is the file's, the second the one wanted"
+                + (f": turn it around, {{'{called}': '{name}'}}" if around else "")
+            )
+    return wanted
 
 
 def is_points(dataset: xr.Dataset) -> bool:

@@ -11,6 +11,8 @@ from xarray.core import indexing
 
 from impindiff.errors import InputError
 from impindiff.observations.file_errors import listed
+from impindiff.observations.memory import COORDINATE, require_memory
+from impindiff.observations.packing import PACKING, is_packed, meant_variable, unpacked
 
 
 def arrays_in(group: h5py.Group) -> dict[str, h5py.Dataset]:
@@ -53,29 +55,64 @@ def plain(value: Any) -> Any:
     return value if values.dtype.kind in "fiu" and values.size else None
 
 
-def lazy_variable(
-    dims: Sequence[Hashable], entry: h5py.Dataset, attrs: dict[str, Any] | None = None
-) -> xr.Variable:
-    """The array of an open file, its axes named."""
-    return _lazy(dims, _Array(entry), attrs)
+def lazy_variable(dims: Sequence[Hashable], entry: h5py.Dataset) -> xr.Variable:
+    """The array of an open file, its axes named; as the attributes of the CF conventions ask."""
+    variable = xr.Variable(dims, indexing.LazilyIndexedArray(_Array(entry)), attributes(entry))
+    return meant_variable(_name_of(entry), variable)
+
+
+def attributes(entry: h5py.Dataset | h5py.Group) -> dict[str, Any]:
+    """Those that are numbers or text."""
+    return {name: v for name, value in entry.attrs.items() if (v := plain(value)) is not None}
+
+
+def vector(name: str, entry: h5py.Dataset) -> xr.Variable:
+    """A coordinate, read, float64, as the CF conventions' attributes ask.
+
+    **Raises:** `InputError` for one that is not of numbers along one axis.
+    """
+    if entry.ndim != 1 or entry.dtype.kind not in "fiu":
+        raise InputError(f"coordinate '{name}' must be an array of one axis, of numbers")
+    values, attrs = values_of(entry)
+    return xr.Variable(name, values, attrs)
+
+
+def values_of(entry: h5py.Dataset) -> tuple[np.ndarray, dict[str, Any]]:
+    """All of a small array, such as a coordinate, as these attributes ask, and the others."""
+    needed, stored = entry.size * entry.dtype.itemsize, entry.id.get_storage_size()
+    require_memory(f"the values of '{_name_of(entry)}'", needed, COORDINATE, stored)
+    given = attributes(entry)
+    values = unpacked(_name_of(entry), _plain_complex(np.asarray(entry[()])), given)
+    others = {key: value for key, value in given.items() if key not in PACKING}
+    return np.asarray(values, dtype=np.float64), others
+
+
+def _name_of(entry: h5py.Dataset) -> str:
+    return str(entry.name).rsplit("/", 1)[-1]
+
+
+def _plain_complex(values: Any) -> Any:
+    """MATLAB 7.3 stores complex numbers as pairs `real`, `imag`."""
+    if getattr(values.dtype, "names", None) == ("real", "imag"):
+        return values["real"] + 1j * values["imag"]
+    return values
 
 
 def lazy_stack(
     dims: Sequence[Hashable], file: h5py.File, paths: Sequence[str], component: int
 ) -> xr.Variable:
     """One component, by the last axis, of several arrays of one shape, behind a new first axis."""
-    return _lazy(dims, _Stack(file, paths, component))
-
-
-def _lazy(
-    dims: Sequence[Hashable], array: BackendArray, attrs: dict[str, Any] | None = None
-) -> xr.Variable:
-    return xr.Variable(dims, indexing.LazilyIndexedArray(array), attrs)
+    stack = _Stack(file, paths, component)
+    attrs = attributes(array_at(file, paths[0]))
+    kept = {name: value for name, value in attrs.items() if name not in PACKING}
+    return xr.Variable(dims, indexing.LazilyIndexedArray(stack), kept)
 
 
 class _Array(BackendArray):
     def __init__(self, entry: h5py.Dataset):
-        self.shape, self.dtype, self._entry = entry.shape, entry.dtype, entry
+        self.shape, self._entry = entry.shape, entry
+        is_complex = entry.dtype.names == ("real", "imag")
+        self.dtype = np.dtype(complex) if is_complex else entry.dtype
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> np.typing.ArrayLike:
         return indexing.explicit_indexing_adapter(
@@ -83,13 +120,16 @@ class _Array(BackendArray):
         )
 
     def _read(self, key: tuple[Any, ...]) -> np.ndarray:
-        return self._entry[key]
+        return _plain_complex(self._entry[key])
 
 
 class _Stack(BackendArray):
     def __init__(self, file: h5py.File, paths: Sequence[str], component: int):
         first = array_at(file, paths[0])
-        self.shape, self.dtype = (len(paths), *first.shape[:-1]), first.dtype
+        self.shape = (len(paths), *first.shape[:-1])
+        # complex ones, and those with attributes of packing, are floats once read
+        is_real = first.dtype.kind in "fiu" and not is_packed(attributes(first), first.dtype)
+        self.dtype = first.dtype if is_real else np.dtype(np.float64)
         self._file, self._paths, self._component = file, paths, component
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> np.typing.ArrayLike:
@@ -111,4 +151,5 @@ class _Stack(BackendArray):
                 f"array '{path}' has shape {entry.shape}; expected the shape of "
                 f"'{self._paths[0]}', {(*self.shape[1:], entry.shape[-1])}"
             )
-        return entry[(*key, self._component)]
+        values = _plain_complex(np.asarray(entry[(*key, self._component)]))
+        return unpacked(_name_of(entry), values, attributes(entry))

@@ -1,6 +1,6 @@
 """Which format a file is of, and the file opened: its arrays named, none of them read."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -11,17 +11,19 @@ import xarray as xr
 from xarray.backends import H5NetCDFStore
 
 from impindiff.data.arrays import open_hdf5_arrays, open_matlab, open_npz
+from impindiff.data.forms import POINT_COLUMNS, require_known, roles
 from impindiff.data.hdf5 import arrays_in
-from impindiff.data.memory import require_memory
 from impindiff.data.pdebench import is_pdebench, open_pdebench
 from impindiff.data.points import look_like_points, points_from_dataset, points_from_table
 from impindiff.data.table import read_table
 from impindiff.data.the_well import is_the_well, open_the_well
 from impindiff.errors import InputError
 from impindiff.observations.file_errors import reading
+from impindiff.observations.memory import COORDINATE, require_memory, stored_bytes
+from impindiff.observations.packing import meant
 from impindiff.observations.whole_file import is_zarr_store
 
-Opener = Callable[[Path, ExitStack], xr.Dataset]
+Opener = Callable[[Path, ExitStack, Mapping[str, str]], xr.Dataset]
 NETCDF, ZARR, HDF5, MATLAB, NPZ, CSV = "NetCDF", "Zarr", "HDF5", "MATLAB", "NPZ", "CSV"
 SUFFIXES = {
     ".nc": NETCDF,
@@ -45,17 +47,20 @@ class Opened(NamedTuple):
 
 
 @contextmanager
-def opened(path: str | Path) -> Iterator[Opened]:
+def opened(path: str | Path, variables: object = None) -> Iterator[Opened]:
     """The file, open inside the block; suffix and content tell the format.
+
+    - `variables`: as of `read`; of {name in the file: name wanted}, which are axes or columns.
 
     **Raises:** `InputError` starting with the path, also for one raised inside the block.
     """
     path = Path(path)
     try:
+        names = roles(variables, POINT_COLUMNS)
         with ExitStack() as closing:
             name, opener = _format_of(path)
             with reading(name):
-                dataset = opener(path, closing)
+                dataset = opener(path, closing, names)
             yield Opened(name, dataset)
     except InputError as error:
         # What a file calls its variables or units may hold anything, line breaks as well.
@@ -138,37 +143,55 @@ def _hdf5_format(path: Path, start: bytes, expected: str | None) -> tuple[str, O
     return "HDF5", open_hdf5_arrays
 
 
-def _open_netcdf4(path: Path, closing: ExitStack) -> xr.Dataset:
+def _open_netcdf4(path: Path, closing: ExitStack, names: Mapping[str, str]) -> xr.Dataset:
     # What h5netcdf and xarray open themselves stays open when the file turns out to be broken.
     hdf5 = closing.enter_context(h5py.File(path))
     file = closing.enter_context(h5netcdf.File(hdf5, "r", decode_vlen_strings=True))
-    return _open_with_xarray(H5NetCDFStore(file), closing, "store")
+    return _open_with_xarray(path, H5NetCDFStore(file), closing, "store", names)
 
 
-def _open_netcdf3(path: Path, closing: ExitStack) -> xr.Dataset:
+def _open_netcdf3(path: Path, closing: ExitStack, names: Mapping[str, str]) -> xr.Dataset:
     # From an open file SciPy reads all of it; from a path it maps the file, and a file that is cut
     # short then ends the process.
     whole = "all values of a file in the classic format of NetCDF, which are read at once,"
     require_memory(whole, path.stat().st_size, "convert it by nccopy -k nc4")
-    return _open_with_xarray(closing.enter_context(path.open("rb")), closing, "scipy")
+    return _open_with_xarray(path, closing.enter_context(path.open("rb")), closing, "scipy", names)
 
 
-def _open_zarr(path: Path, closing: ExitStack) -> xr.Dataset:
-    return _open_with_xarray(path, closing, "zarr")
+def _open_zarr(path: Path, closing: ExitStack, names: Mapping[str, str]) -> xr.Dataset:
+    return _open_with_xarray(path, path, closing, "zarr", names)
 
 
 def _open_with_xarray(
-    source: Path | BinaryIO | H5NetCDFStore, closing: ExitStack, engine: str
+    path: Path,
+    source: Path | BinaryIO | H5NetCDFStore,
+    closing: ExitStack,
+    engine: str,
+    names: Mapping[str, str],
 ) -> xr.Dataset:
     # Units such as "s" would otherwise turn times into dates or durations.
     options = {"consolidated": False} if engine == "zarr" else None
     dataset = xr.open_dataset(
-        source, engine=engine, decode_times=False, cache=False, backend_kwargs=options
+        source,
+        engine=engine,
+        decode_times=False,
+        mask_and_scale=False,
+        cache=False,
+        create_default_indexes=False,
+        backend_kwargs=options,
     )
     closing.callback(dataset.close)
-    return points_from_dataset(dataset) if look_like_points(dataset) else dataset
+    require_known(names, list(map(str, {*dataset.variables, *dataset.sizes})))
+    # Coordinates are read when they become indices; of points, all is read.
+    read = [v.nbytes for n, v in dataset.variables.items() if v.ndim == 1 and v.dims == (n,)]
+    points = look_like_points(dataset, names)
+    needed = dataset.nbytes if points else sum(read)
+    what = "its points" if points else "its coordinates"
+    require_memory(what, needed, COORDINATE, stored_bytes(path, needed))
+    dataset = meant(dataset)
+    return points_from_dataset(dataset, names) if points else dataset
 
 
-def _open_csv(path: Path, closing: ExitStack) -> xr.Dataset:
+def _open_csv(path: Path, closing: ExitStack, names: Mapping[str, str]) -> xr.Dataset:
     del closing
-    return points_from_table(read_table(path))
+    return points_from_table(read_table(path, names))

@@ -6,9 +6,9 @@
 - One group a sample, `0000`, `0001`, ...: `data` (time, *space, channel), `grid/t`, `grid/x`, ...
 """
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -16,7 +16,15 @@ import xarray as xr
 
 from impindiff.data.arrays import name_axes
 from impindiff.data.forms import SAMPLE, SPACE, TIME
-from impindiff.data.hdf5 import array_at, arrays_in, groups_in, lazy_stack, lazy_variable, plain
+from impindiff.data.hdf5 import (
+    array_at,
+    arrays_in,
+    attributes,
+    groups_in,
+    lazy_stack,
+    lazy_variable,
+    vector,
+)
 from impindiff.errors import InputError
 from impindiff.observations.file_errors import listed
 
@@ -33,11 +41,15 @@ def _groups(file: h5py.File) -> list[str]:
     return [name for name, group in found if name.isdecimal() and {"data", "grid"} <= set(group)]
 
 
-def open_pdebench(path: Path, closing: ExitStack) -> xr.Dataset:
+def open_pdebench(path: Path, closing: ExitStack, names: Mapping[str, str]) -> xr.Dataset:
     """Any of the layouts, unread; channels of `data` are called `u0`, `u1`, ..., or `u` if one.
 
     **Raises:** `InputError` for coordinates that are missing or do not fit.
     """
+    if names:
+        raise InputError(
+            f"has a layout whose coordinates have fixed names; leave out {dict(names)} of variables"
+        )
     file = closing.enter_context(h5py.File(path))
     groups = _groups(file)
     return _grouped(file, groups) if groups else _flat(file)
@@ -46,7 +58,7 @@ def open_pdebench(path: Path, closing: ExitStack) -> xr.Dataset:
 def _flat(file: h5py.File) -> xr.Dataset:
     arrays = arrays_in(file)
     coordinates = {
-        axis: _vector(axis, arrays.pop(axis + _COORDINATE))
+        axis: vector(axis, arrays.pop(axis + _COORDINATE))
         for axis in SPACE
         if axis + _COORDINATE in arrays
     }
@@ -54,7 +66,7 @@ def _flat(file: h5py.File) -> xr.Dataset:
         raise InputError(f"has no array 'x{_COORDINATE}'; it has {listed(file)}")
     lengths = {axis: len(values) for axis, values in coordinates.items()}
     times = arrays.pop("t" + _COORDINATE, None)
-    quantities = {n: e for n, e in arrays.items() if e.dtype.kind in "fiu" and e.ndim}
+    quantities = {n: e for n, e in arrays.items() if e.dtype.kind in "fiuc" and e.ndim}
     with_time = [n for n, e in quantities.items() if e.ndim == len(lengths) + 2]
     if not with_time:
         raise InputError(
@@ -70,21 +82,21 @@ def _flat(file: h5py.File) -> xr.Dataset:
             )
         stated = np.zeros(1)
     else:
-        stated = _vector(TIME, times)
+        stated = vector(TIME, times)
         if len(stated) == steps + 1:
             stated = stated[:-1]
     named = name_axes(
         {n: lazy_variable([f"axis_{i}" for i in range(e.ndim)], e) for n, e in quantities.items()},
         {TIME: len(stated), **lengths},
     )
-    return xr.Dataset(named, {TIME: stated, **coordinates}, attrs=_attributes(file))
+    return xr.Dataset(named, {TIME: stated, **coordinates}, attrs=attributes(file))
 
 
 def _grouped(file: h5py.File, groups: list[str]) -> xr.Dataset:
     data, grid = array_at(file, f"{groups[0]}/data"), f"{groups[0]}/grid"
     axes = [axis for axis in SPACE if f"{grid}/{axis}" in file]
-    coordinates = {axis: _vector(axis, array_at(file, f"{grid}/{axis}")) for axis in axes or ["x"]}
-    times = _vector(TIME, array_at(file, f"{grid}/t"))
+    coordinates = {axis: vector(axis, array_at(file, f"{grid}/{axis}")) for axis in axes or ["x"]}
+    times = vector(TIME, array_at(file, f"{grid}/t"))
     dims = (TIME, *coordinates)
     expected = (len(times), *map(len, coordinates.values()))
     if data.ndim != len(dims) + 1 or data.shape[:-1] != expected:
@@ -100,15 +112,5 @@ def _grouped(file: h5py.File, groups: list[str]) -> xr.Dataset:
             for i in range(channels)
         },
         {TIME: times, **coordinates},
-        attrs=_attributes(file),
+        attrs=attributes(file),
     )
-
-
-def _vector(name: str, entry: h5py.Dataset) -> np.ndarray:
-    if entry.ndim != 1 or entry.dtype.kind not in "fiu":
-        raise InputError(f"coordinate '{name}' must be an array of one axis, of numbers")
-    return np.asarray(entry[()], dtype=np.float64)
-
-
-def _attributes(file: h5py.File) -> dict[str, Any]:
-    return {name: v for name, value in file.attrs.items() if (v := plain(value)) is not None}

@@ -14,7 +14,9 @@ from impindiff.data.forms import (
     SPACE,
     TIME,
     VALUE,
-    usual_name,
+    Names,
+    chosen_names,
+    usual_names,
 )
 from impindiff.data.hdf5 import text
 from impindiff.data.table import Table
@@ -51,7 +53,8 @@ def points_from_table(table: Table, attrs: Mapping[str, Any] | None = None) -> x
         if required not in columns:
             raise InputError(
                 f"has no column '{required}'; it has {listed(columns)}; expected a header such as "
-                f"'time,x,y,quantity,value,standard_deviation'"
+                f"'time,x,y,quantity,value,standard_deviation'; a column that is called otherwise "
+                f"is named by variables={{'NAME': '{required}'}}"
             )
     if not len(columns[TIME]):
         raise InputError("has a header but no row; expected one for each observation")
@@ -81,17 +84,21 @@ def points_from_table(table: Table, attrs: Mapping[str, Any] | None = None) -> x
     )
 
 
-def look_like_points(dataset: xr.Dataset) -> bool:
+def look_like_points(dataset: xr.Dataset, axes: Mapping[str, str] | None = None) -> bool:
     """Whether a dataset as it is in a file has its times and positions along one dimension."""
     if str(dataset.attrs.get("featureType", "")).lower() == "point":
         return True
-    dims = {usual_name(str(n)): v.dims for n, v in dataset.variables.items()}
+    usual = usual_names(map(str, dataset.variables), axes)
+    dims = {usual[str(n)]: v.dims for n, v in dataset.variables.items()}
     return len(dims.get(TIME, ())) == 1 and dims[TIME] == dims.get("x")
 
 
-def points_from_dataset(dataset: xr.Dataset) -> xr.Dataset:
+def points_from_dataset(dataset: xr.Dataset, axes: Mapping[str, str] | None = None) -> xr.Dataset:
     """`points_from_table` for the variables of a NetCDF or Zarr file."""
-    variables = {usual_name(str(n)): v for n, v in dataset.variables.items()}
+    usual = usual_names(map(str, dataset.variables), axes)
+    variables = {usual[str(n)]: v for n, v in dataset.variables.items()}
+    if len(variables) != len(usual):
+        raise InputError(f"two names stand for the same in {listed(usual)}; drop one")
     for required in (TIME, "x"):
         if required not in variables or variables[required].ndim != 1:
             raise InputError(
@@ -123,6 +130,29 @@ def points_from_dataset(dataset: xr.Dataset) -> xr.Dataset:
     if start is not None:
         points[TIME].attrs.setdefault("start", start)
     return points
+
+
+def chosen_quantities(points: xr.Dataset, variables: Names) -> xr.Dataset:
+    """Those of the quantities that are asked for, under the names wanted.
+
+    **Raises:** `InputError` for one that there is not.
+    """
+    if variables is None:
+        return points
+    names = points[QUANTITY].to_numpy()
+    there = sorted(set(map(str, names)))
+    wanted = chosen_names(there, variables)
+    kept = np.isin(names.astype(str), list(wanted))
+    chosen = points.isel({OBSERVATION: kept})
+    renamed = np.array([wanted[str(n)] for n in names[kept]], dtype=object)
+    chosen[QUANTITY] = (OBSERVATION, renamed, points[QUANTITY].attrs)
+    units, value = dict(points[VALUE].attrs), chosen[VALUE]
+    shared = {n: u for n, u in units.items() if not n.startswith("units_")}
+    own = {w: units.get(f"units_{n}") for n, w in wanted.items() if f"units_{n}" in units}
+    if len(set(wanted.values())) == 1 and own:
+        shared["units"] = own.popitem()[1]
+    value.attrs = shared | {f"units_{w}": u for w, u in own.items()}
+    return chosen
 
 
 def _unit(table: Table, name: str) -> dict[str, Any]:

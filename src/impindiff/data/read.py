@@ -5,9 +5,10 @@ from pathlib import Path
 
 import xarray as xr
 
-from impindiff.data.fields import Names, loaded, named_fields, selected
-from impindiff.data.forms import is_points
+from impindiff.data.fields import loaded, named_fields, selected
+from impindiff.data.forms import POINT_COLUMNS, Names, is_points
 from impindiff.data.opening import opened
+from impindiff.data.points import chosen_quantities
 from impindiff.errors import InputError
 
 
@@ -21,19 +22,19 @@ def read(
 ) -> xr.Dataset:
     """Fields or points, whichever the file holds; `is_points` tells which was read.
 
-    The selection is of fields only; see `read_fields` and `read_points`.
+    `samples`, `times` and `units` are of fields only; see `read_fields` and `read_points`.
 
     **Raises:** `InputError`, one line that names the file.
     """
-    with opened(path) as source:
+    with opened(path, variables) as source:
         if not is_points(source.dataset):
-            return _fields(source.dataset, variables, samples, times, units)
-        if (variables, samples, times, units) != (None, None, None, None):
+            return _fields(Path(path), source.dataset, variables, samples, times, units)
+        if (samples, times, units) != (None, None, None):
             raise InputError(
-                "holds scattered points, which are read whole; leave out variables, samples, "
-                "times and units, and choose afterwards"
+                "holds scattered points, of which variables alone can be chosen; leave out "
+                "samples, times and units, and choose afterwards"
             )
-        return source.dataset.load()
+        return _points(source.dataset, variables)
 
 
 def read_fields(
@@ -53,7 +54,9 @@ def read_fields(
     **Arguments:**
 
     - `path`: the file, or the folder of a Zarr store.
-    - `variables`: names to read, or {name in the file: name wanted}; by default all that fit.
+    - `variables`: names to read, or {name in the file: name wanted}; by default all that fit. A
+      name wanted that is `time`, `x`, `y`, `z` or `sample` says which coordinate is which, as in
+      {"tt": "time"}.
     - `samples`: indices of those to read, in the order wanted.
     - `times`: first and last, both included, in the unit of the result.
     - `units`: {variable or coordinate: unit wanted}; what the file has in another unit of the same
@@ -65,36 +68,47 @@ def read_fields(
     **Raises:** `InputError`, one line that names the file, for one that is missing, broken or of
     another layout, for times that do not increase, and for more than fits into memory.
     """
-    with opened(path) as source:
+    with opened(path, variables) as source:
         if is_points(source.dataset):
             raise InputError(
                 "holds scattered points, not fields on a grid; read it with read_points"
             )
-        return _fields(source.dataset, variables, samples, times, units)
+        return _fields(Path(path), source.dataset, variables, samples, times, units)
 
 
-def read_points(path: str | Path) -> xr.Dataset:
+def read_points(path: str | Path, variables: Names = None) -> xr.Dataset:
     """Scattered observations from a table or from a NetCDF or Zarr file.
 
     A table (.csv; commas, semicolons or tabs) has a header with `time`, `x` (`y`, `z`), perhaps
     `sample`, and either `quantity` and `value` (and `standard_deviation`), or a column a quantity.
     Units stand in the header, `time [s]`. Rows without a value are dropped; the attribute
-    `dropped_rows` counts them.
+    `dropped_rows` counts them. X, Y, Z and T in capitals are quantities where there are axes in
+    small letters.
+
+    - `variables`: as of `read_fields`; of {name in the file: name wanted}, `value`, `quantity` and
+      `standard_deviation` name columns too.
 
     **Returns:** dimension `observation`; variables `time`, `x` (`y`, `z`), `value`, `quantity`,
     `standard_deviation` (NaN where not given) and `sample` (0 where not given).
 
     **Raises:** `InputError`, one line that names the file, and for a table line and column.
     """
-    with opened(path) as source:
+    with opened(path, variables) as source:
         if not is_points(source.dataset):
             raise InputError(
                 "holds fields on a grid, not scattered points; read it with read_fields"
             )
-        return source.dataset.load()
+        return _points(source.dataset, variables)
+
+
+def _points(points: xr.Dataset, variables: Names) -> xr.Dataset:
+    if isinstance(variables, Mapping):
+        variables = {n: w for n, w in variables.items() if w not in POINT_COLUMNS} or None
+    return chosen_quantities(points.load(), variables)
 
 
 def _fields(
+    path: Path,
     raw: xr.Dataset,
     variables: Names,
     samples: Sequence[int] | None,
@@ -105,4 +119,4 @@ def _fields(
     for name in units or {}:
         if name not in fields.variables:
             raise InputError(f"units: there is no '{name}' among {list(fields.variables)}")
-    return loaded(selected(fields, samples, times), units)
+    return loaded(selected(fields, samples, times), units, path)

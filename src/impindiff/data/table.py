@@ -3,11 +3,13 @@
 import csv
 import dataclasses
 import re
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from impindiff.data.forms import QUANTITY, usual_name
+from impindiff.data.forms import QUANTITY, require_known, usual_names
 from impindiff.errors import InputError
 from impindiff.observations.file_errors import listed, reading
 
@@ -36,12 +38,14 @@ class Table:
         return f"row {row}" if self.lines is None else f"line {int(self.lines[row])}"
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path, axes: Mapping[str, str] | None = None) -> Table:
     """Read text separated by commas, semicolons or tabs, with or without quotes.
 
     The first line that is no comment (`#`) is the header; `time [s]` in it is the column `time` in
     seconds, and `# units of dye: mg/l` says the same of a quantity. Empty cells, NaN and NA become
     NaN. Dates are taken in the column of times, as ISO 8601 writes them.
+
+    - `axes`: by name in the file, which column is which; others by their names.
 
     **Raises:** `InputError` naming line and column.
     """
@@ -49,16 +53,20 @@ def read_table(path: Path) -> Table:
         text = path.read_text(encoding="utf-8-sig")
     if not text.strip():
         raise InputError("is empty; expected a header such as 'time,x,y,quantity,value' and rows")
-    header, units, rows, lines = _rows(text)
+    header, units, rows, lines = _rows(text, axes or {})
     columns = {}
-    for position, name in enumerate(header):
-        cells = [row[position].strip() for row in rows]
-        columns[name] = _column(name, cells, lines)
+    by_column = zip(*rows, strict=True) if rows else ((),) * len(header)
+    for name, cells in zip(header, by_column, strict=True):
+        columns[name] = _column(name, [cell.strip() for cell in cells], lines)
     return Table(columns, units, np.array(lines, dtype=int))
 
 
-def _rows(text: str) -> tuple[list[str], dict[str, str], list[list[str]], list[int]]:
-    units, kept, numbers = {}, [], []
+def _rows(
+    text: str, axes: Mapping[str, str]
+) -> tuple[list[str], dict[str, str], list[list[str]], list[int]]:
+    units: dict[str, str] = {}
+    kept: list[str] = []
+    numbers: list[int] = []
     for number, line in enumerate(text.splitlines(), 1):
         if line.lstrip().startswith("#"):
             if found := _COMMENTED_UNIT.fullmatch(line.strip()):
@@ -73,15 +81,20 @@ def _rows(text: str) -> tuple[list[str], dict[str, str], list[list[str]], list[i
         cells = list(csv.reader(kept, delimiter=delimiter, strict=True))
     if len(cells) != len(kept):
         raise InputError("has a cell in quotes that spans lines; keep each row on one line")
-    header = []
+    names: list[str] = []
     for column in cells[0]:
         with_unit = _WITH_UNIT.fullmatch(column.strip())
-        header.append(usual_name(with_unit["name"] if with_unit else column.strip()))
+        names.append(str(with_unit["name"]) if with_unit else column.strip())
         if with_unit and with_unit["unit"].strip():
-            units[header[-1]] = with_unit["unit"].strip()
-    if len(set(header)) != len(header):
-        twice = next(name for name in header if header.count(name) > 1)
-        raise InputError(f"line {numbers[0]}: column '{twice}' is given twice; rename or drop one")
+            units[names[-1]] = with_unit["unit"].strip()
+    require_known(axes, names)
+    usual = usual_names(names, axes)
+    units = {usual.get(name, name): unit for name, unit in units.items()}
+    header = [usual[name] for name in names]
+    if twice := [name for name, count in Counter(header).items() if count > 1]:
+        raise InputError(
+            f"line {numbers[0]}: column '{twice[0]}' is given twice; rename or drop one"
+        )
     if "" in header:
         raise InputError(
             f"line {numbers[0]}: column {header.index('') + 1} of the header has no name"

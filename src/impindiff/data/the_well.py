@@ -6,6 +6,7 @@ Group `dimensions` has `time` and an array for each of its attribute `spatial_di
 """
 
 import itertools
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,15 @@ import numpy as np
 import xarray as xr
 
 from impindiff.data.forms import SAMPLE, SPACE, TIME
-from impindiff.data.hdf5 import array_at, arrays_in, groups_in, lazy_variable, plain, text
+from impindiff.data.hdf5 import (
+    array_at,
+    arrays_in,
+    groups_in,
+    lazy_variable,
+    plain,
+    text,
+    values_of,
+)
 from impindiff.errors import InputError
 from impindiff.observations.file_errors import listed
 
@@ -28,13 +37,17 @@ def is_the_well(file: h5py.File) -> bool:
     return "dimensions" in groups and any(group in groups for group in _GROUPS)
 
 
-def open_the_well(path: Path, closing: ExitStack) -> xr.Dataset:
+def open_the_well(path: Path, closing: ExitStack, names: Mapping[str, str]) -> xr.Dataset:
     """The fields, unread; components become variables of their own, `velocity_x`, `stress_xy`.
 
     Scalars and boundary conditions become attributes.
 
     **Raises:** `InputError` for grids that are not Cartesian, or that differ between samples.
     """
+    if names:
+        raise InputError(
+            f"has a layout whose coordinates have fixed names; leave out {dict(names)} of variables"
+        )
     file = closing.enter_context(h5py.File(path))
     groups = groups_in(file)
     dimensions = groups["dimensions"]
@@ -86,8 +99,8 @@ def _components(
     }
 
 
-def _coordinate(name: str, entry: h5py.Dataset) -> np.ndarray:
-    values = np.asarray(entry[()], dtype=np.float64)
+def _coordinate(name: str, entry: h5py.Dataset) -> xr.Variable:
+    values, attrs = values_of(entry)
     if values.ndim == 2 and (values == values[:1]).all():
         values = values[0]
     if values.ndim != 1:
@@ -95,7 +108,7 @@ def _coordinate(name: str, entry: h5py.Dataset) -> np.ndarray:
             f"coordinate '{name}' has shape {values.shape}: it differs between samples, which must "
             f"share one grid and one set of times; write each sample to a file of its own"
         )
-    return values
+    return xr.Variable(name, values, attrs)
 
 
 def _attributes(file: h5py.File) -> dict[str, Any]:

@@ -14,8 +14,17 @@ from impindiff.errors import InputError
 # CF writes "m s-1"; the exponent without a sign for it is what Pint does not read.
 _EXPONENT = re.compile(r"(?<=[A-Za-z])\s*\^?\s*([-+]?\d+)(?=$|[\s*/.])")
 _PRODUCT = re.compile(r"(?<=[A-Za-z0-9])[ .](?=[A-Za-z])")
-_SINCE = re.compile(r"(?P<unit>[A-Za-z]+)\s+since\s+(?P<start>.+)", re.IGNORECASE)
+# "1e-3 kg", "10 minutes"
+_FACTOR = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*\*?\s*(?=[A-Za-z])", re.I)
+# UDUNITS takes each of these words.
+_SINCE = re.compile(r"(?P<unit>.*?\w)\s*(?:\b(?:since|after|from|ref)\b|@)\s*(?P<start>.+)", re.I)
+# "day as %Y%m%d.%f", "YYYYMMDD": digits of a date, whose differences are no time
+_DIGITS_OF_DATES = re.compile(r"%|\bas\b|^y{2,4}[-./ ]?mm", re.I)
 _NONE = ("", "1", "none", "dimensionless")
+_MONTHS = {"month": 1, "year": 12, "decade": 120, "century": 1200, "millennium": 12000}
+# How many days a month has, in the calendars in which this is a number.
+_DAYS_OF_MONTHS = {"360_day": 30}
+_DAYS_OF_YEARS = {"360_day": 360, "noleap": 365, "365_day": 365, "all_leap": 366, "366_day": 366}
 
 
 def convert(variable: xr.Variable, name: str, wanted: str) -> xr.Variable:
@@ -27,6 +36,8 @@ def convert(variable: xr.Variable, name: str, wanted: str) -> xr.Variable:
     attrs = {**variable.attrs, "units": wanted}
     if stated == wanted:
         return xr.Variable(variable.dims, variable.to_numpy(), attrs)
+    if name == TIME:
+        stated = _of_fixed_length(stated, stated, variable.attrs.get("calendar"))
     return xr.Variable(variable.dims, _in_unit(variable.to_numpy(), name, stated, wanted), attrs)
 
 
@@ -34,7 +45,10 @@ def _in_unit(values: np.ndarray, name: str, stated: str, wanted: str) -> np.ndar
     registry = _registry()
     try:
         # `to`, not a factor: degrees Celsius and kelvin differ by an offset too.
-        return np.asarray(registry.Quantity(values, _parsed(stated)).to(_parsed(wanted)).magnitude)
+        number = _FACTOR.match(stated)
+        factor = float(number[1]) if number else 1.0
+        unit = _parsed(stated[number.end() :] if number else stated)
+        return np.asarray(registry.Quantity(values * factor, unit).to(_parsed(wanted)).magnitude)
     except Exception as error:  # Pint raises nearly any type on text that is no unit
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
@@ -60,9 +74,12 @@ def _parsed(unit: str) -> Any:
 def elapsed(variable: xr.Variable) -> xr.Variable:
     """Times as numbers: dates become seconds since the first, which the attribute `start` names.
 
-    Dates are `datetime64`, or numbers in a unit such as `hours since 2024-05-01`.
+    Dates are `datetime64`, objects of `cftime` or `datetime`, or numbers in a unit such as `hours
+    since 2024-05-01`. A day has 86400 seconds in every calendar of the CF conventions; a month has
+    30 days in `360_day`, a year 365 in `noleap`, 366 in `all_leap`, 360 in `360_day`.
 
-    **Raises:** `InputError` for a unit of no fixed length, such as months.
+    **Raises:** `InputError` for a unit of no fixed length, such as months of another calendar, and
+    for dates written as digits, such as 20240501 in `day as %Y%m%d.%f`.
     """
     values, attrs = variable.to_numpy(), dict(variable.attrs)
     if values.dtype.kind == "m":
@@ -70,14 +87,64 @@ def elapsed(variable: xr.Variable) -> xr.Variable:
         return xr.Variable(variable.dims, seconds, {**attrs, "units": "s"})
     if values.dtype.kind == "M":
         return _since_first(variable.dims, values, attrs)
-    since = _SINCE.fullmatch(str(attrs.get("units", "")).strip())
-    if since is None or values.dtype.kind not in "fiu":
+    if values.dtype.kind == "O":
+        return _of_objects(variable.dims, values, attrs)
+    stated = str(attrs.get("units", "")).strip()
+    if values.dtype.kind not in "fiu":
         return variable
-    attrs.pop("calendar", None)
-    seconds = _in_unit(values.astype(np.float64), TIME, since["unit"].lower(), "s")
-    first = float(seconds.flat[0]) if seconds.size else 0.0
-    attrs["start"] = f"{first:.12g} s after {since['start']}" if first else since["start"]
-    return xr.Variable(variable.dims, seconds - first, {**attrs, "units": "s"})
+    since = _SINCE.fullmatch(stated)
+    if since is None:
+        if _DIGITS_OF_DATES.search(stated):
+            raise InputError(
+                f"'{TIME}' is in '{stated}', dates written as digits, whose differences are no "
+                f"times; write it as 'days since ...', by cdo -r copy IN OUT, or in seconds"
+            )
+        return variable
+    unit = _of_fixed_length(since["unit"].lower(), stated, attrs.pop("calendar", None))
+    first = values.min() if values.size else 0
+    if np.isnan(first):
+        first = 0
+    # first the difference: whole nanoseconds since 1970 are too many for a float
+    seconds = _in_unit((values - first).astype(np.float64), TIME, unit, "s")
+    before = float(_in_unit(np.asarray(float(first)), TIME, unit, "s"))
+    attrs["start"] = f"{before:.12g} s after {since['start']}" if before else since["start"]
+    return xr.Variable(variable.dims, seconds, {**attrs, "units": "s"})
+
+
+def _of_fixed_length(unit: str, stated: str, calendar: Any) -> str:
+    """The unit, months and years as days of the calendar."""
+    try:
+        name = str(_parsed(unit))
+    except Exception:  # no unit: told where it is converted
+        return unit
+    if name not in _MONTHS:
+        return unit
+    count = _MONTHS[name]
+    kind = str(calendar or "standard").strip().lower()
+    if kind in _DAYS_OF_MONTHS:
+        days = count * _DAYS_OF_MONTHS[kind]
+    elif kind in _DAYS_OF_YEARS and count % 12 == 0:
+        days = count // 12 * _DAYS_OF_YEARS[kind]
+    else:
+        raise InputError(
+            f"'{TIME}' is in '{stated}' of the calendar '{kind}', in which these differ in length; "
+            f"write it in days, by cdo settunits,days IN OUT, or in seconds"
+        )
+    return f"{days} day"
+
+
+def _of_objects(dims: tuple[Any, ...], dates: np.ndarray, attrs: dict[str, Any]) -> xr.Variable:
+    """Of `cftime` or `datetime`, which know their own calendar."""
+    try:
+        first = min(dates.ravel())
+        seconds = [(date - first).total_seconds() for date in dates.ravel()]
+    except (TypeError, ValueError, AttributeError):
+        raise InputError(
+            f"'{TIME}' holds objects of {type(dates.ravel()[0]).__name__}; expected numbers or "
+            f"dates, all of one calendar"
+        ) from None
+    numbers = np.asarray(seconds, dtype=np.float64).reshape(dates.shape)
+    return xr.Variable(dims, numbers, {**attrs, "units": "s", "start": str(first)})
 
 
 def _since_first(dims: tuple[Any, ...], dates: np.ndarray, attrs: dict[str, Any]) -> xr.Variable:

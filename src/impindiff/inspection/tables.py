@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from impindiff.data import Description, VariableDescription
+from impindiff.errors import printable
 from impindiff.inspection.commands import Taker
 
 _LONGEST_ATTRIBUTE = 200
@@ -18,7 +19,7 @@ def description_tables(
     """One table a subject, without those that would be empty."""
     sizes = ", ".join(f"{name} {size}" for name, size in description.dimensions.items())
     yield _unbroken(f"{description.path}: {description.format}, {description.kind}")
-    yield Text(sizes, style="dim")
+    yield Text(printable(sizes), style="dim")
     yield _coordinates(description)
     yield _variables(description)
     if any(v.looked_at < v.size for v in description.variables.values()):
@@ -37,7 +38,7 @@ def description_tables(
 def _unbroken(line: str) -> RenderableType:
     """One line, however narrow the terminal: a command that is broken cannot be copied."""
     # A console joins bare texts to a new one, which wraps.
-    return Group(Text(line, no_wrap=True, overflow="ignore"))
+    return Group(Text(printable(line), no_wrap=True, overflow="ignore"))
 
 
 def _coordinates(description: Description) -> Table:
@@ -76,5 +77,5 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
         table.add_column(column, overflow="fold")
     for row in rows:
         # As text: what a file says may look like the console's own markup.
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     return table

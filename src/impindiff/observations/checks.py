@@ -1,12 +1,47 @@
 """What measured arrays, and those a measurement reads, must satisfy; each refusal is one line."""
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from numpy.typing import ArrayLike
 
 from impindiff.errors import InputError
 
-# Coordinates stored in single precision are even to about 1e-4 of a cell on 1000 cells.
+# Of the spacing. Coordinates stored in single precision are even to about 1e-4 of a cell on 1000
+# cells.
 _UNEVEN = 1e-3
+_ULPS = 4
+
+
+def same_places(
+    found: Float[np.ndarray, "..."], wanted: ArrayLike, spacing: ArrayLike
+) -> Bool[np.ndarray, "..."]:
+    """Whether coordinates or times are the same, entry by entry: to a thousandth of the spacing.
+
+    A tolerance relative to the coordinate itself is the width of many cells far from zero.
+
+    - `spacing`: the width of a cell, or the shortest time between two states.
+    """
+    found, wanted = np.asarray(found, float), np.asarray(wanted, float)
+    round_off = _ULPS * np.finfo(float).eps * np.maximum(np.abs(found), np.abs(wanted))
+    return np.abs(found - wanted) <= _UNEVEN * np.abs(np.asarray(spacing)) + round_off
+
+
+def up_to(
+    times: Float[np.ndarray, "..."], last: float, interval: float | None = None
+) -> Bool[np.ndarray, "..."]:
+    """Which times are not after `last`; the same time, written in another precision, is not.
+
+    - `interval`: the shortest between states; None: between these times.
+    """
+    return (times <= last) | same_places(
+        times, last, shortest(times) if interval is None else interval
+    )
+
+
+def shortest(times: Float[np.ndarray, "..."]) -> float:
+    """The shortest time between two that differ; 0 where there is one only."""
+    gaps = np.diff(np.unique(times))
+    return float(gaps.min()) if gaps.size else 0.0
 
 
 def require_finite(

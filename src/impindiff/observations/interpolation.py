@@ -8,32 +8,44 @@ from jaxtyping import Float, Int
 _NODES = 4  # of cubic interpolation
 
 
-def linear_in_space(
+def between_centres(
     scaled: Float[np.ndarray, "point dimension"],
     cells: tuple[int, ...],
     periodic: tuple[bool, ...] | None = None,
-) -> tuple[Int[np.ndarray, "point corner"], Float[np.ndarray, "point corner"]]:
-    """The cells around each point, as indices into the flat grid, and their multilinear weights.
+) -> tuple[Int[np.ndarray, "point dimension"], Float[np.ndarray, "point dimension"]]:
+    """The lower of the two centres beside each point, and how far beyond it, in cells.
 
-    Beyond the outermost centres, half a cell from a wall, a field is continued as a constant; along
-    a periodic axis its last cell and its first are neighbours.
+    Of a point beyond the outermost centre, half a cell from a wall, the two next to it: the second
+    number is then below 0 or above 1. Along a periodic axis the last cell and the first are
+    neighbours.
 
     - `scaled`: positions, 0 on the lower and 1 on the upper end of each axis.
     - `periodic`: which axes are; none by default.
     """
     last = np.asarray(cells) - 1
     closes = np.asarray(periodic or (False,) * len(cells))
-    # in cells from the first centre; clipping is the constant continuation
-    where = scaled * np.asarray(cells) - 0.5
-    where = np.where(closes, where, np.clip(where, 0, last))
-    # an axis of one cell, or the last cell, has no right neighbour; its weight there is 0
-    left = np.where(closes, np.floor(where), np.minimum(where.astype(int), np.maximum(last - 1, 0)))
-    left = left.astype(int)
-    part = where - left
+    where = scaled * np.asarray(cells) - 0.5  # in cells from the first centre
+    left = np.floor(where)
+    left = np.where(closes, left, np.clip(left, 0, np.maximum(last - 1, 0))).astype(int)
+    # an axis of one cell has no right neighbour: what it holds is the same everywhere
+    return left, np.where(last == 0, 0.0, where - left)
+
+
+def linear_in_space(
+    left: Int[np.ndarray, "point dimension"],
+    part: Float[np.ndarray, "point dimension"],
+    cells: tuple[int, ...],
+) -> tuple[Int[np.ndarray, "point corner"], Float[np.ndarray, "point corner"]]:
+    """The cells around each point, as indices into the flat grid, and their multilinear weights.
+
+    Beyond the outermost centres a field is continued in a straight line, of second order whatever
+    holds on the wall.
+
+    - `left`, `part`: of `between_centres`.
+    """
     neighbours, weights = [], []
     for corner in itertools.product((0, 1), repeat=len(cells)):
-        beside = left + corner
-        index = np.where(closes, np.mod(beside, np.asarray(cells)), np.minimum(beside, last))
+        index = np.mod(left + corner, np.asarray(cells))
         neighbours.append(np.ravel_multi_index(tuple(index.T), cells))
         weights.append(np.prod(np.where(corner, part, 1 - part), axis=1))
     return np.stack(neighbours, axis=1).astype(np.int32), np.stack(weights, axis=1)

@@ -15,6 +15,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from impindiff.errors import InputError
+from impindiff.observations.memory import require_memory
 
 _HEADER = 128
 _MATRIX, _COMPRESSED = 14, 15
@@ -39,7 +40,7 @@ def numeric_arrays(path: Path) -> list[str]:
     **Raises:** `InputError` for tags that are not those of a MATLAB 5 file.
     """
     names = []
-    size = path.stat().st_size
+    size, needed = path.stat().st_size, 0
     with path.open("rb") as file:
         little = file.read(_HEADER)[126:128] == b"IM"
         order = "<" if little else ">"
@@ -48,7 +49,11 @@ def numeric_arrays(path: Path) -> list[str]:
             if element.kind == _MATRIX:
                 name = _array_name(file.read(element.length), order)
             elif element.kind == _COMPRESSED:
-                name = _array_name(_decompressed(file.read(element.length), order), order)
+                content = file.read(element.length)
+                start = _start(content, order)
+                needed += _tag(start, 0, order).length
+                require_memory("its arrays", needed, "store fewer of them", size)
+                name = _array_name(_decompressed(content, start, order), order)
             else:
                 raise _damaged(f"an element of type {element.kind}")
             if name is not None:
@@ -70,13 +75,21 @@ def _elements(file: BinaryIO, order: str, size: int) -> Iterator[_Element]:
         position = start + tag.length
 
 
-def _decompressed(content: bytes, order: str) -> bytes:
-    """The content of the matrix inside, all of it only if that is needed."""
+def _start(content: bytes, order: str) -> bytes:
+    """The first bytes of the matrix inside, with its tag."""
     start = zlib.decompressobj().decompress(content, _START)
     if len(start) < 24 or _tag(start, 0, order).kind != _MATRIX:
         raise _damaged("a compressed element without an array")
+    return start
+
+
+def _decompressed(content: bytes, start: bytes, order: str) -> bytes:
+    """The content of the matrix inside, all of it only if that is needed."""
     is_complex = _words(start[16:20], order)[0] & _COMPLEX
-    return (zlib.decompress(content) if is_complex else start)[8:]
+    if not is_complex:
+        return start[8:]
+    # no more than its tag says
+    return zlib.decompressobj().decompress(content, _tag(start, 0, order).length + 8)[8:]
 
 
 def _array_name(content: bytes, order: str) -> str | None:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from impindiff.errors import InputError
+from impindiff.observations.walls import of_model
 
 
 @runtime_checkable
@@ -74,10 +75,10 @@ class Measurement(eqx.Module):
                 f"measurement '{name}': {errors.size} standard deviations for {len(times)} times; "
                 f"give one for all, or one for each"
             )
-        if len(times) == 0 or min(times) < 0:
+        if len(times) == 0 or min(times) < 0 or any(k != int(k) for k in times):
             raise InputError(
-                f"measurement '{name}': time indices {list(times)}; give at least one, each 0 or "
-                f"more"
+                f"measurement '{name}': time indices {list(times)}; give at least one, each a "
+                f"whole number from 0 on"
             )
         self.name = name
         self.quantity = quantity
@@ -115,6 +116,11 @@ class Measurement(eqx.Module):
                 f"samples) and the grid's axes alone"
             )
         return values
+
+    def of_model(self, model: Any) -> "Measurement":
+        """With the operator of this model, see `observations.walls.of_model`."""
+        operator = of_model(self.operator, model)
+        return eqx.tree_at(lambda part: part.operator, self, operator)
 
     @property
     def errors(self) -> Float[np.ndarray, "times 1 1"]:
@@ -158,6 +164,10 @@ class Measurements(eqx.Module):
     def __call__(self, u: PyTree[Float[Array | np.ndarray, "..."]]) -> Float[Array, " measured"]:
         """$z$ of states with leading axes (times, samples). Raises as `Measurement`."""
         return jnp.concatenate([jnp.ravel(_weighed(p, p(u))) for p in self.parts])
+
+    def of_model(self, model: Any) -> "Measurements":
+        """With the operators of this model, see `observations.walls.of_model`."""
+        return Measurements([part.of_model(model) for part in self.parts])
 
     def split(
         self, vector: Float[Array | np.ndarray, " measured"], samples: int

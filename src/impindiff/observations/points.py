@@ -1,8 +1,12 @@
 """Scattered measurements of a field of one space dimension: values at single times and places."""
 
+from collections.abc import Callable
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float, Int
 
 from impindiff.errors import InputError
@@ -17,7 +21,8 @@ class SpaceTimePoints(eqx.Module):
     Between the centres of a uniform grid the field is interpolated by the polynomial of degree
     `order` through the `order + 1` nearest of: the cell centres, and the two walls with the values
     that hold there. So it is exact, up to the walls, for polynomials of that degree that have the
-    walls' values. $H$ is linear in $u$ but for a constant from those values.
+    walls' values. $H$ is linear in $u$ but for a constant from those values. Towards a wall whose
+    value is not known, as where a flux is given, the nearest centres alone are taken.
 
     Called on an array (times, 1, cells), it returns (N,), in the array's precision, by one gather.
 
@@ -27,7 +32,9 @@ class SpaceTimePoints(eqx.Module):
     - `positions`: $x$, where; (N,), between `lower` and `upper`, in their unit.
     - `lower`, `upper`: the walls, half a cell beyond the first and the last cell centre.
     - `cells`: their number, at least `order`.
-    - `wall_values`: $u$ on the lower and on the upper wall (Dirichlet), at all times.
+    - `wall_values`: $u$ on the lower and on the upper wall (Dirichlet): a number, an array with one
+      for each time of the array that is read, or None where it is not known. A function takes a
+      model to this pair, so that they are learned with it: a loss hands the model to `of_model`.
     - `order`: 1, between the two neighbours, or 3, through four points.
 
     **Raises:** `InputError` for a position outside the domain, an index below 0, or past the last
@@ -39,13 +46,14 @@ class SpaceTimePoints(eqx.Module):
     lower: float = eqx.field(static=True)
     upper: float = eqx.field(static=True)
     cells: int = eqx.field(static=True)
-    wall_values: tuple[float, float] = eqx.field(static=True)
+    wall_values: tuple[ArrayLike | None, ArrayLike | None]
+    wall_values_of: Callable[[Any], tuple[ArrayLike, ArrayLike]] | None = eqx.field(static=True)
     order: int = eqx.field(static=True)
     # Under jit the indices are tracers, whose largest is not known.
     _latest: int = eqx.field(static=True)
     _neighbours: Int[np.ndarray, "point neighbour"]
     _weights: Float[np.ndarray, "point neighbour"]
-    _from_walls: Float[np.ndarray, " point"]
+    _from_walls: Float[np.ndarray, "point wall"]
 
     def __init__(
         self,
@@ -54,7 +62,8 @@ class SpaceTimePoints(eqx.Module):
         lower: float,
         upper: float,
         cells: int,
-        wall_values: tuple[float, float] = (0.0, 0.0),
+        wall_values: tuple[ArrayLike | None, ArrayLike | None]
+        | Callable[[Any], tuple[ArrayLike, ArrayLike]] = (0.0, 0.0),
         order: int = 1,
     ):
         if positions.ndim != 1 or len(positions) == 0 or time_indices.shape != positions.shape:
@@ -64,11 +73,14 @@ class SpaceTimePoints(eqx.Module):
             )
         if order not in (1, 3):
             raise InputError(f"observations.points: order must be 1 or 3, not {order}")
-        if not (np.isfinite([lower, upper]).all() and lower < upper and cells >= order):
+        needed = order + (not callable(wall_values) and all(w is None for w in wall_values))
+        if not (np.isfinite([lower, upper]).all() and lower < upper and cells >= needed):
             raise InputError(
                 f"observations.points: {cells} cells from {lower:g} to {upper:g}; expected lower < "
-                f"upper and at least {order} cell(s) for order {order}"
+                f"upper and at least {needed} cell(s) for order {order}"
             )
+        if not (time_indices == np.floor(time_indices)).all():
+            raise InputError("observations.points: time indices must be whole numbers")
         if time_indices.min() < 0:
             point = int(np.argmin(time_indices))
             raise InputError(
@@ -78,7 +90,9 @@ class SpaceTimePoints(eqx.Module):
         self.time_indices = time_indices.astype(np.int32)
         self.positions = positions
         self.lower, self.upper, self.cells = lower, upper, cells
-        self.wall_values = wall_values
+        self.wall_values_of = wall_values if callable(wall_values) else None
+        # until a model is known, these walls are at 0
+        self.wall_values = (0.0, 0.0) if callable(wall_values) else wall_values
         self.order = order
         self._latest = int(time_indices.max())
         self._neighbours, self._weights, self._from_walls = self._stencils(positions)
@@ -100,8 +114,30 @@ class SpaceTimePoints(eqx.Module):
                 f"shape {u.shape} has {len(u)} times; give indices below {len(u)}"
             )
         near = u[self.time_indices[:, None], 0, self._neighbours]
-        weights, constants = (jnp.asarray(a, u.dtype) for a in (self._weights, self._from_walls))
-        return jnp.sum(weights * near, axis=-1) + constants
+        weights, from_walls = (jnp.asarray(a, u.dtype) for a in (self._weights, self._from_walls))
+        walls = self._walls(len(u), u.dtype)[self.time_indices]
+        return jnp.sum(weights * near, axis=-1) + jnp.sum(from_walls * walls, axis=-1)
+
+    def of_model(self, model: Any) -> "SpaceTimePoints":
+        """With the wall values of this model, if they are asked of one."""
+        if self.wall_values_of is None:
+            return self
+        return eqx.tree_at(
+            lambda points: points.wall_values, self, tuple(self.wall_values_of(model)),
+            is_leaf=lambda part: part is None,
+        )  # fmt: skip
+
+    def _walls(self, times: int, dtype: DTypeLike) -> Float[Array, "time 2"]:
+        columns = []
+        for value in self.wall_values:
+            column = jnp.asarray(0.0 if value is None else value, dtype)
+            if column.shape not in ((), (times,)):
+                raise InputError(
+                    f"observations.points: a wall has values of shape {column.shape}; expected one "
+                    f"number, or one for each of the {times} times of the states"
+                )
+            columns.append(jnp.broadcast_to(column, (times,)))
+        return jnp.stack(columns, axis=-1)
 
     def interpolate(
         self, u: Float[Array | np.ndarray, "..."], positions: Float[np.ndarray, " place"]
@@ -112,8 +148,9 @@ class SpaceTimePoints(eqx.Module):
         """
         u = self._checked(u)
         neighbours, *rest = self._stencils(positions)
-        weights, constants = (jnp.asarray(a, u.dtype) for a in rest)
-        return jnp.sum(weights * u[..., neighbours], axis=-1) + constants
+        weights, from_walls = (jnp.asarray(a, u.dtype) for a in rest)
+        walls = self._walls(len(u), u.dtype) @ from_walls.T
+        return jnp.sum(weights * u[..., neighbours], axis=-1) + walls[:, None, :]
 
     def _checked(self, u: Float[Array | np.ndarray, "..."]) -> Float[Array, "time 1 cell"]:
         if u.ndim != 3 or u.shape[1:] != (1, self.cells):
@@ -126,7 +163,7 @@ class SpaceTimePoints(eqx.Module):
     def _stencils(
         self, positions: Float[np.ndarray, " place"]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Cells and weights (N, order + 1) by Lagrange's formula, and what the walls add (N,).
+        """Cells and weights (N, order + 1) by Lagrange's formula, and those of the walls (N, 2).
 
         A wall in the place of a neighbour has weight 0 here and stands in the last array.
         """
@@ -144,18 +181,19 @@ class SpaceTimePoints(eqx.Module):
         where = np.clip(where, 0.0, n)
         width = self.order + 1
         left = np.searchsorted(nodes, where, side="right") - 1 - (width // 2 - 1)
-        chosen = np.clip(left, 0, n + 2 - width)[:, None] + np.arange(width)
+        # a wall without a value is no node
+        first, last = (int(value is None) for value in self.wall_values)
+        chosen = np.clip(left, first, n + 2 - width - last)[:, None] + np.arange(width)
         at = nodes[chosen]
         weights = np.ones(chosen.shape)
         for i in range(width):
             for j in set(range(width)) - {i}:
                 weights[:, i] *= (where - at[:, j]) / (at[:, i] - at[:, j])
         low, high = chosen == 0, chosen == n + 1
-        constants = np.sum(weights * (low * self.wall_values[0] + high * self.wall_values[1]), -1)
         return (
             np.clip(chosen - 1, 0, n - 1).astype(np.int32),
             np.where(low | high, 0.0, weights),
-            constants,
+            np.stack([np.sum(weights * low, -1), np.sum(weights * high, -1)], axis=-1),
         )
 
 

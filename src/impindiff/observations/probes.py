@@ -1,14 +1,20 @@
 """Fixed probes, such as thermocouples: a field at places between the cell centres."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from impindiff.errors import InputError
+from impindiff.grid import Boundaries, BoundaryLike, Periodic
 from impindiff.observations.checks import leading_axes
-from impindiff.observations.interpolation import linear_in_space
+from impindiff.observations.interpolation import between_centres, linear_in_space
+from impindiff.observations.walls import NearWalls, conditions, near_walls
 
 # Positions computed from bounds may leave the part by rounding alone.
 _OUTSIDE = 1e-9
@@ -18,15 +24,19 @@ class Probes(eqx.Module):
     r"""The measuring operator $H u = (u(x_1), \dots, u(x_N))$ of $N$ probes at fixed places.
 
     Between cell centres the field is interpolated linearly along each axis, so exactly where it is
-    multilinear; beyond the outermost centres, half a cell from the surface, it is continued as a
-    constant. Called on an array whose trailing axes are the grid's, it keeps the axes before them:
-    `(..., *cells) -> (..., N)`.
+    multilinear. On the surface, and in the half cell next to it, the boundary condition is read
+    (see `NearWalls`), or, without `boundary`, the field is continued in a straight line; both are
+    of second order. Called on an array whose trailing axes are the grid's, it keeps the axes before
+    them: `(..., *cells) -> (..., N)`.
 
     **Arguments:**
 
     - `lower`, `upper`: the corners of the part.
     - `cells`: the number of cells along each axis, all of one size.
     - `positions`: $x$, a row per probe, (N, dimensions), in the unit of the corners.
+    - `boundary`: the conditions of the field, in the form that `Grid` takes, or a function that
+      takes a model to them, such as `lambda model: model.grid.boundary`: then they are learned with
+      the model, which a loss hands to `of_model`; before that they are not known.
 
     **Raises:** `InputError` for a probe outside the part, for bounds or positions of another
     number of dimensions than the grid's, and for an array of another grid.
@@ -34,6 +44,9 @@ class Probes(eqx.Module):
 
     cells: tuple[int, ...] = eqx.field(static=True)
     positions: Float[np.ndarray, "probe dimension"]
+    boundary: Boundaries | None
+    boundary_of: Callable[[Any], BoundaryLike] | None = eqx.field(static=True)
+    _walls: NearWalls | None
     _neighbours: Int[np.ndarray, "probe corner"]
     _weights: Float[np.ndarray, "probe corner"]
 
@@ -43,6 +56,7 @@ class Probes(eqx.Module):
         upper: tuple[float, ...],
         cells: tuple[int, ...],
         positions: Float[np.ndarray, "..."],
+        boundary: BoundaryLike | Callable[[Any], BoundaryLike] | None = None,
     ):
         dimensions = len(cells)
         if (
@@ -72,18 +86,49 @@ class Probes(eqx.Module):
             )
         self.cells = tuple(cells)
         self.positions = positions
-        self._neighbours, self._weights = linear_in_space(scaled, self.cells)
+        learned = callable(boundary)
+        self.boundary_of = boundary if learned else None
+        self.boundary = None if learned or boundary is None else conditions(boundary, dimensions)
+        periodic = tuple(isinstance(side, Periodic) for side, _ in self.boundary or ())
+        left, part = between_centres(scaled, self.cells, periodic)
+        self._neighbours, self._weights = linear_in_space(left, part, self.cells)
+        spacing = tuple(((high - low) / np.asarray(cells)).tolist())
+        self._walls = near_walls(left, part, self.cells, spacing, periodic or (False,) * dimensions)
 
     @property
     def count(self) -> int:
         """$N$, the number of probes."""
         return len(self.positions)
 
-    def __call__(self, u: Float[Array | np.ndarray, "..."]) -> Float[Array | np.ndarray, "..."]:
-        """The values at the probes, `(..., *cells) -> (..., N)`."""
+    def of_model(self, model: Any) -> "Probes":
+        """With the boundary conditions of this model, if they are asked of one."""
+        if self.boundary_of is None:
+            return self
+        boundary = conditions(self.boundary_of(model), len(self.cells))
+        if any(isinstance(side, Periodic) for side, _ in boundary):
+            raise InputError(
+                "observations.probes: periodic axes must be known from the start; give boundary as "
+                "conditions, not as a function of the model"
+            )
+        return eqx.tree_at(
+            lambda probes: probes.boundary, self, boundary, is_leaf=lambda part: part is None
+        )
+
+    def __call__(
+        self, u: Float[Array | np.ndarray, "..."], t: ArrayLike | None = None
+    ) -> Float[Array | np.ndarray, "..."]:
+        """The values at the probes, `(..., *cells) -> (..., N)`.
+
+        - `t`: the time of all of them, for boundary values that are functions of it.
+        """
         leading = leading_axes("probes", self.cells, u.shape)
         near = u.reshape(*leading, math.prod(self.cells))[..., self._neighbours]
-        return (near * self._weights.astype(u.dtype)).sum(axis=-1)
+        found = (near * self._weights.astype(u.dtype)).sum(axis=-1)
+        if self._walls is None or self.boundary is None:
+            return found
+        rows = self._walls.rows
+        patch = jnp.asarray(near)[..., rows, :].reshape(*leading, -1, *[2] * len(self.cells))
+        return jnp.asarray(found).at[..., rows].set(self._walls(patch, self.boundary, t))
 
 
 def _point(position: Float[np.ndarray, " dimension"]) -> str:

@@ -6,13 +6,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from impindiff.errors import InputError
-from impindiff.grid import Grid, Periodic
-from impindiff.observations.interpolation import cubic_in_time, linear_in_space
+from impindiff.grid import Boundaries, BoundaryLike, Grid, Periodic
+from impindiff.observations.interpolation import (
+    between_centres,
+    cubic_in_time,
+    linear_in_space,
+)
+from impindiff.observations.walls import NearWalls, conditions, near_walls
 
 # Positions and times computed from bounds may leave them by rounding alone.
 _OUTSIDE = 1e-9
@@ -58,11 +64,22 @@ class PointTable:
         weighs alike, and what is left of the misfit is a fraction of that spread.
         """
         errors = self.standard_deviation.copy()
-        for name in self.quantities:
-            own = self.quantity == name
-            spread = float(np.std(self.value[own])) or float(np.abs(self.value[own]).max()) or 1.0
-            errors[own & np.isnan(errors)] = standard_deviations.get(name, spread)
+        for name, own in rows_by_name(self.quantity).items():
+            value = self.value[own]
+            spread = float(np.std(value)) or float(np.abs(value).max()) or 1.0
+            unknown = own[np.isnan(errors[own])]
+            errors[unknown] = standard_deviations.get(name, spread)
         return dataclasses.replace(self, standard_deviation=errors)
+
+
+def rows_by_name(names: Shaped[np.ndarray, " point"]) -> dict[str, Int[np.ndarray, " own"]]:
+    """Which rows are of each name, names in order of first appearance; in one pass over them."""
+    if not len(names):
+        return {}
+    unique, first, inverse = np.unique(names.astype(str), return_index=True, return_inverse=True)
+    order = np.argsort(inverse, kind="stable")
+    rows = np.split(order, np.cumsum(np.bincount(inverse))[:-1])
+    return {str(unique[i]): rows[i] for i in np.argsort(first)}
 
 
 class ScatteredPoints(eqx.Module):
@@ -70,7 +87,12 @@ class ScatteredPoints(eqx.Module):
 
     Between cell centres a quantity is interpolated linearly along each axis (see
     `linear_in_space`), between the times of the states by cubic polynomials, so that $N$ different
-    times do not ask for $N$ time steps. $H$ is linear in the quantities: one gather.
+    times do not ask for $N$ time steps. $H$ is linear in the quantities, but for what boundary
+    values add.
+
+    On a wall, and in the half cell next to it, the boundary condition is read (see `NearWalls`), at
+    the time of the measurement: that of `conditions`; of an array of the state itself, that of the
+    grid. Any other quantity is continued in a straight line, also of second order.
 
     Called on states with leading axes (times, samples), it returns (N,).
 
@@ -80,13 +102,23 @@ class ScatteredPoints(eqx.Module):
     - `grid`: of the states.
     - `times`: of the states.
     - `quantities`: from the states to the fields measured, by name, (times, samples, *cells).
+    - `conditions`: from a model to the boundary conditions of quantities, by name, in the form that
+      `Grid` takes. They are learned with the model: a loss hands it to `of_model`.
+    - `model`: the first to ask; without one, conditions are those of `grid` until `of_model`.
 
-    **Raises:** `InputError` for a point outside the domain or the times; when called, for a
-    quantity that the states do not have, or of another shape.
+    **Raises:** `InputError` for a point outside the domain or the times, and rows without an error
+    or of a sample below 0; when called, for a quantity that the states do not have, or of another
+    shape, and for a sample that they do not have.
     """
 
     quantities: Callable[[Any], Mapping[str, Any]] = eqx.field(static=True)
+    conditions: Callable[[Any], Mapping[str, BoundaryLike]] | None = eqx.field(static=True)
+    cells: tuple[int, ...] = eqx.field(static=True)
+    times: int = eqx.field(static=True)
+    samples: int = eqx.field(static=True)
     places: dict[str, "_Places"]
+    boundary: Boundaries
+    own_boundaries: dict[str, Boundaries]
     order: Int[np.ndarray, " point"]
     errors: Float[np.ndarray, " point"]
 
@@ -96,23 +128,39 @@ class ScatteredPoints(eqx.Module):
         grid: Grid,
         times: Float[np.ndarray, " time"],
         quantities: Callable[[Any], Mapping[str, Any]],
+        conditions: Callable[[Any], Mapping[str, BoundaryLike]] | None = None,
+        model: Any = None,
     ):
         _require_inside(table, grid, times)
+        self.quantities = quantities
+        self.conditions = conditions
+        self.cells, self.times = grid.cells, len(times)
+        self.samples = int(table.sample.max()) + 1
+        self.boundary = grid.boundary
+        given = {} if conditions is None or model is None else conditions(model)
+        self.own_boundaries = _normalised(given, grid.ndim)
         lower, upper = np.asarray(grid.lower), np.asarray(grid.upper)
-        periodic = tuple(isinstance(low, Periodic) for low, _ in grid.boundary)
         scaled = (table.position - lower) / (upper - lower)
         at = np.clip(table.time, times[0], times[-1])
         near, time_weights = cubic_in_time(times, at)
-        cells, cell_weights = linear_in_space(scaled, grid.cells, periodic)
-        self.quantities = quantities
         self.places = {}
-        rows = {name: np.flatnonzero(table.quantity == name) for name in table.quantities}
+        rows = rows_by_name(table.quantity)
         for name, own in rows.items():
-            self.places[name] = _Places(
-                table.sample[own].astype(np.int32),
-                *_needed(near[own], time_weights[own]),
-                *_needed(cells[own], cell_weights[own]),
-            )
+            periodic = _periodic(self.own_boundaries.get(name, grid.boundary))
+            sample, when = table.sample[own].astype(np.int32), table.time[own]
+            left, part = between_centres(scaled[own], grid.cells, periodic)
+            cells, cell_weights = linear_in_space(left, part, grid.cells)
+            walls = near_walls(left, part, grid.cells, grid.spacing, periodic, sample, when)
+            beside = None
+            if walls is not None:
+                beside = _Nodes(
+                    sample[walls.rows], near[own][walls.rows], time_weights[own][walls.rows],
+                    cells[walls.rows],
+                )  # fmt: skip
+            near_own, time_weights_own = _needed(near[own], time_weights[own])
+            cells, cell_weights = _needed(cells, cell_weights)
+            nodes = _Nodes(sample, near_own, time_weights_own, cells)
+            self.places[name] = _Places(nodes, cell_weights, beside, walls)
         self.order = np.argsort(np.concatenate(list(rows.values())))
         self.errors = table.standard_deviation
 
@@ -121,9 +169,30 @@ class ScatteredPoints(eqx.Module):
         """$N$."""
         return len(self.errors)
 
+    def of_model(self, model: Any) -> "ScatteredPoints":
+        """With the boundary conditions of this model and its grid, which may be learned.
+
+        **Raises:** `InputError` where other axes are periodic than at first.
+        """
+        grid = getattr(model, "grid", None)
+        given = {} if self.conditions is None else self.conditions(model)
+        own = _normalised(given, len(self.cells))
+        boundary = grid.boundary if isinstance(grid, Grid) else self.boundary
+        for before, now in [
+            (self.boundary, boundary),
+            *((old, own.get(name, old)) for name, old in self.own_boundaries.items()),
+        ]:
+            if _periodic(before) != _periodic(now):
+                raise InputError("measurements: an axis is periodic in one model, not in another")
+        return eqx.tree_at(
+            lambda operator: (operator.boundary, operator.own_boundaries), self, (boundary, own),
+            is_leaf=lambda part: part is self.boundary or part is self.own_boundaries,
+        )  # fmt: skip
+
     def __call__(self, u: PyTree[Float[Array, "..."]]) -> Float[Array, " point"]:
         """The values over their errors, in the order of the table's rows."""
         fields = self.quantities(u)
+        states = jax.tree.leaves(u)
         read = []
         for name, places in self.places.items():
             if name not in fields:
@@ -132,25 +201,68 @@ class ScatteredPoints(eqx.Module):
                     f"{', '.join(map(str, fields)) or 'none'}; rename the one that is meant, or "
                     f"write it in the problem's quantities()"
                 )
-            read.append(places(jnp.asarray(fields[name])))
+            boundary = self.own_boundaries.get(name)
+            if boundary is None and any(fields[name] is state for state in states):
+                boundary = self.boundary
+            field = jnp.asarray(fields[name])
+            self._require_shape(name, field.shape)
+            read.append(places(field, boundary))
         found = jnp.concatenate(read)[self.order]
         return found / self.errors.astype(found.dtype)
 
+    def _require_shape(self, name: str, shape: tuple[int, ...]) -> None:
+        if len(shape) != 2 + len(self.cells) or shape[2:] != self.cells or shape[0] != self.times:
+            raise InputError(
+                f"measurements: quantity '{name}' has shape {shape}; expected (times, samples, "
+                f"*cells) = {(self.times, 'any', *self.cells)}, those of the states"
+            )
+        if shape[1] < self.samples:
+            raise InputError(
+                f"measurements: there is a value of sample {self.samples - 1}, but the states have "
+                f"{shape[1]} sample(s), numbered from 0; give as many initial states, or correct "
+                f"the column 'sample'"
+            )
 
-class _Places(eqx.Module):
-    """From which nodes the values of one quantity are read."""
+
+class _Nodes(eqx.Module):
+    """Which entries of a field (times, samples, *cells) surround each point."""
 
     sample: Int[np.ndarray, " point"]
     near: Int[np.ndarray, "point node"]
     time_weights: Float[np.ndarray, "point node"]
     cells: Int[np.ndarray, "point corner"]
-    cell_weights: Float[np.ndarray, "point corner"]
 
-    def __call__(self, field: Float[Array, "time sample *cells"]) -> Float[Array, " point"]:
+    def __call__(self, field: Float[Array, "time sample *cells"]) -> Float[Array, "point corner"]:
+        """The values at the corners, at the point's time."""
         flat = field.reshape(*field.shape[:2], math.prod(field.shape[2:]))
         values = flat[self.near[:, :, None], self.sample[:, None, None], self.cells[:, None, :]]
-        weights = self.time_weights[:, :, None] * self.cell_weights[:, None, :]
-        return jnp.sum(values * weights.astype(field.dtype), axis=(1, 2))
+        return jnp.sum(values * self.time_weights[:, :, None].astype(field.dtype), axis=1)
+
+
+class _Places(eqx.Module):
+    """From which nodes, and which walls, the values of one quantity are read."""
+
+    nodes: _Nodes
+    cell_weights: Float[np.ndarray, "point corner"]
+    beside_walls: _Nodes | None
+    walls: NearWalls | None
+
+    def __call__(
+        self, field: Float[Array, "time sample *cells"], boundary: Boundaries | None
+    ) -> Float[Array, " point"]:
+        found = jnp.sum(self.nodes(field) * self.cell_weights.astype(field.dtype), axis=1)
+        if boundary is None or self.walls is None or self.beside_walls is None:
+            return found
+        patch = self.beside_walls(field).reshape(-1, *[2] * (field.ndim - 2))
+        return found.at[self.walls.rows].set(self.walls(patch, boundary))
+
+
+def _normalised(given: Mapping[str, BoundaryLike], ndim: int) -> dict[str, Boundaries]:
+    return {str(name): conditions(boundary, ndim) for name, boundary in given.items()}
+
+
+def _periodic(boundary: Boundaries) -> tuple[bool, ...]:
+    return tuple(isinstance(low, Periodic) for low, _ in boundary)
 
 
 def _needed(
@@ -171,6 +283,18 @@ def _require_inside(table: PointTable, grid: Grid, times: Float[np.ndarray, " ti
             f"measurements: places have {table.position.shape[1]} coordinate(s), the model's grid "
             f"has {grid.ndim} dimension(s); give one coordinate for each"
         )
+    if table.sample.min() < 0:
+        raise InputError(
+            f"measurements: value {int(np.argmin(table.sample)) + 1} of {len(table)} is of sample "
+            f"{table.sample.min()}; samples are numbered from 0"
+        )
+    if not (table.standard_deviation > 0).all():
+        row = int(np.argmin(table.standard_deviation > 0))
+        raise InputError(
+            f"measurements: value {row + 1} of {len(table)} ('{table.quantity[row]}') has the "
+            f"standard deviation {table.standard_deviation[row]:g}; give a positive one, or take "
+            f"table.with_errors"
+        )
     lower, upper = np.asarray(grid.lower), np.asarray(grid.upper)
     slack = _OUTSIDE * (upper - lower)
     inside = ((table.position >= lower - slack) & (table.position <= upper + slack)).all(axis=1)
@@ -184,9 +308,9 @@ def _require_inside(table: PointTable, grid: Grid, times: Float[np.ndarray, " ti
             f"values); enlarge the grid, leave them out, or check the unit of length"
         )
     slack = _OUTSIDE * (times[-1] - times[0])
-    early, late = table.time < times[0] - slack, table.time > times[-1] + slack
-    if (early | late).any():
-        row = int(np.argmax(early | late))
+    during = (table.time >= times[0] - slack) & (table.time <= times[-1] + slack)
+    if not during.all():
+        row = int(np.argmin(during))
         raise InputError(
             f"measurements: value {row + 1} of {len(table)} is at t = {table.time[row]:g}, outside "
             f"{times[0]:g} to {times[-1]:g}, the times of the states"

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from impindiff.errors import InputError
 from impindiff.observations.file_errors import listed, reading
 from impindiff.observations.matlab import matlab_arrays
+from impindiff.observations.packing import meant, real_part
 from impindiff.observations.trajectories import Trajectories
 
 _USUAL_FIELDS = ("usol", "u")
@@ -102,9 +103,11 @@ def _from_netcdf(path: Path, variable: str | None) -> Solution1D:
     # Units such as "s" would otherwise turn times into dates or durations.
     with (
         reading("NetCDF-4"),
-        xr.open_dataset(path, engine="h5netcdf", decode_times=False) as opened,
+        xr.open_dataset(
+            path, engine="h5netcdf", decode_times=False, mask_and_scale=False
+        ) as opened,
     ):
-        dataset = opened.load()
+        dataset = meant(opened).load()
     time = _name_of_time(dataset.sizes, "dimensions")
     for name in (_SPACE, time):
         if name not in dataset.sizes:
@@ -287,8 +290,5 @@ def _vector(name: str, arrays: Mapping[str, np.ndarray]) -> Float[np.ndarray, " 
 
 def _real(name: str, values: np.ndarray) -> Float[np.ndarray, "..."]:
     if values.dtype.kind == "c":
-        raise InputError(
-            f"array '{name}' holds complex values, the largest imaginary part being "
-            f"{np.abs(np.imag(values)).max():g}; expected real ones: store its real part"
-        )
+        values = real_part(name, values)
     return np.asarray(values, dtype=np.float64)

@@ -10,14 +10,17 @@ import xarray as xr
 from jaxtyping import Float
 
 from impindiff.errors import InputError
-from impindiff.observations.checks import require_even_spacing, require_finite, require_times
+from impindiff.observations.checks import (
+    require_even_spacing,
+    require_finite,
+    require_times,
+    same_places,
+    shortest,
+)
 from impindiff.observations.file_errors import listed
 from impindiff.observations.layout import coordinate_variables, described
+from impindiff.observations.packing import meant
 from impindiff.observations.whole_file import write_netcdf
-
-# Two times are the same if they differ by less than this part of the largest: enough for single
-# precision, far below any step between snapshots.
-_SAME_TIME = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,10 +134,10 @@ class Trajectories:
         **Raises:** `InputError` for a time at which there are no data, naming the nearest.
         """
         indices = []
-        tolerance = _SAME_TIME * float(np.abs(self.times).max())
+        interval = shortest(self.times)
         for time in times:
             nearest = int(np.argmin(np.abs(self.times - time)))
-            if not abs(self.times[nearest] - time) <= tolerance:
+            if not same_places(self.times[nearest], time, interval):
                 raise InputError(
                     f"observations.times: there are no data at {time:g}; the {len(self.times)} "
                     f"times go from {self.times[0]:g} to {self.times[-1]:g} and the nearest is "
@@ -274,8 +277,10 @@ def _open(path: Path) -> xr.Dataset:
         raise InputError(f"{path}: is not a file; give the path of one NetCDF file")
     try:
         # Units such as "s" would otherwise turn times into dates or durations.
-        with xr.open_dataset(path, engine="h5netcdf", decode_times=False) as opened:
-            return opened.load()
+        with xr.open_dataset(
+            path, engine="h5netcdf", decode_times=False, mask_and_scale=False
+        ) as opened:
+            return meant(opened).load()
     except Exception as error:  # h5py raises nearly any type, by where the file is broken
         reason = " ".join(str(error).split())
         raise InputError(

@@ -1,7 +1,7 @@
 """From a dataset of measurements to what training sees, and what the forecast is judged by."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,11 +9,15 @@ import xarray as xr
 from jaxtyping import Float
 
 from impindiff.data import is_points
+from impindiff.data.units import elapsed
 from impindiff.errors import InputError
-from impindiff.grid import Grid
+from impindiff.grid import Grid, Periodic
 from impindiff.observations import PointTable
+from impindiff.observations.checks import same_places, shortest, up_to
+from impindiff.observations.file_errors import listed
 
 AXES = ("x", "y", "z")
+_NEARLY = 1e-3
 
 
 class Measured(NamedTuple):
@@ -43,6 +47,7 @@ def measured(dataset: xr.Dataset, grid: Grid, settings: Any) -> Measured:
     """
     axes = AXES[: grid.ndim]
     scattered = is_points(dataset)
+    dataset = _with_numbers(dataset)
     table = _of_points(dataset, axes) if scattered else _of_fields(dataset, axes)
     if not len(table):
         raise InputError("measurements: there are no values that are numbers; is the file empty?")
@@ -50,15 +55,22 @@ def measured(dataset: xr.Dataset, grid: Grid, settings: Any) -> Measured:
     start = chosen.start
     if start is None:
         start = min(0.0, float(table.time.min())) if scattered else float(dataset["time"][0])
+    interval = shortest(dataset["time"].to_numpy())
     if not scattered:
-        table = table.rows(table.time > start)
+        table = table.rows(~same_places(table.time, start, interval))
+        if chosen.start is not None:
+            table = table.rows(table.time > start)
     if (table.time < start).any():
         raise InputError(
             f"measurements: the first is at t = {table.time.min():g}, before the initial state at "
             f"t = {start:g}; set observations.start, or leave out what comes before by data.times"
         )
     table = table.with_errors(chosen.standard_deviation)
-    late = np.zeros(len(table), bool) if chosen.until is None else table.time > chosen.until
+    late = (
+        np.zeros(len(table), bool)
+        if chosen.until is None
+        else ~up_to(table.time, chosen.until, interval)
+    )
     if late.all():
         raise InputError(
             f"observations.until: no value is at or before t = {chosen.until}; times go from "
@@ -69,27 +81,40 @@ def measured(dataset: xr.Dataset, grid: Grid, settings: Any) -> Measured:
 
 
 def initial_fields(
-    dataset: xr.Dataset, grid: Grid, names: Sequence[str] | None = None
+    dataset: xr.Dataset,
+    grid: Grid,
+    names: Sequence[str] | None = None,
+    start: float | None = None,
 ) -> dict[str, Float[np.ndarray, "sample *cells"]]:
-    """The fields of the first time on a grid, by linear interpolation; (samples, *cells) each.
+    """The fields at the start on a grid, by linear interpolation; (samples, *cells) each.
 
-    Raises `InputError` for scattered points, and for gaps in the first fields.
+    Data are the values of their places as far as half a gap beyond the outermost ones, where the
+    two next to them are continued in a straight line; along a periodic axis they go round.
+
+    - `names`: of the fields; by default all that vary in time.
+    - `start`: one of the data's times; None: the first.
+
+    Raises `InputError` for scattered points, a time that the data do not have, a grid that reaches
+    further than the data, and for gaps in the fields.
     """
     if is_points(dataset):
         raise InputError(
             "initial_state: the measurements are scattered points, which do not tell it; write "
             "initial_state(settings, model) in the problem"
         )
-    first = _with_samples(dataset).isel(time=0)
+    first = _with_samples(_with_numbers(dataset))
+    first = first.isel(time=_index_of(first["time"].to_numpy(), start))
     axes = AXES[: grid.ndim]
-    places = {name: grid.axis_centers(axis) for axis, name in enumerate(axes)}
     fields = {}
-    for name in names or [str(name) for name in first.data_vars]:
-        field = first[name].transpose("sample", *axes)
-        # interpolating to the same places would spread gaps to their neighbours
-        if not _same_places(field, places):
-            field = field.interp(places, kwargs={"fill_value": "extrapolate"})
-        found = field.to_numpy()
+    for name in names or [str(n) for n, v in dataset.data_vars.items() if "time" in v.dims]:
+        if set(first[name].dims) != {"sample", *axes}:
+            raise InputError(
+                f"initial_state: '{name}' has dimensions {listed(dataset[name].dims)}; the model's "
+                f"grid has {listed(axes)}; choose variables by data.variables"
+            )
+        found = first[name].transpose("sample", *axes).to_numpy().astype(float)
+        for axis, dim in enumerate(axes):
+            found = _onto(found, name, first[dim].to_numpy().astype(float), grid, axis)
         if not np.isfinite(found).all():
             raise InputError(
                 f"initial_state: '{name}' has {int(np.isnan(found).sum())} gaps at the first time; "
@@ -99,10 +124,79 @@ def initial_fields(
     return fields
 
 
-def _same_places(field: xr.DataArray, places: Mapping[str, Float[np.ndarray, " _"]]) -> bool:
-    return all(
-        field.sizes[name] == len(centres) and np.allclose(field[name], centres)
-        for name, centres in places.items()
+def _index_of(times: Float[np.ndarray, " time"], start: float | None) -> int:
+    if start is None:
+        return 0
+    same = same_places(times, start, shortest(times))
+    if not same.any():
+        nearest = times[np.argmin(np.abs(times - start))]
+        raise InputError(
+            f"observations.start: the data have no time {start:g}, of which the initial state is "
+            f"read; the nearest is {nearest:.12g}: take it, or write initial_state(settings, "
+            f"model) in the problem"
+        )
+    return int(np.argmax(same))
+
+
+def _onto(
+    field: Float[np.ndarray, "sample *places"],
+    name: str,
+    places: Float[np.ndarray, " place"],
+    grid: Grid,
+    axis: int,
+) -> Float[np.ndarray, "sample *cells"]:
+    """The values at the cell centres of one axis, from those at the places of the data."""
+    centres = grid.axis_centers(axis)
+    # interpolating to the same places would spread gaps to their neighbours
+    if len(places) == len(centres) and same_places(places, centres, grid.spacing[axis]).all():
+        return field
+    order = np.argsort(places)
+    places, field = places[order], np.take(field, order, axis + 1)
+    gap = np.diff(places)
+    if (gap <= 0).any():
+        raise InputError(
+            f"initial_state: coordinate '{AXES[axis]}' has {places[np.argmin(gap)]:.12g} twice; "
+            f"keep one of each place"
+        )
+    ends = gap[[0, -1]] / 2 if gap.size else (0.0, 0.0)
+    low, high = places[0] - ends[0], places[-1] + ends[1]
+    closes = isinstance(grid.boundary[axis][0], Periodic)
+    if closes and ((centres < places[0]) | (centres > places[-1])).any():
+        length = grid.upper[axis] - grid.lower[axis]
+        seam = places[0] + length - places[-1]
+        if gap.size and _NEARLY * gap.min() < seam < 2 * gap.max():
+            places = np.concatenate([places[-1:] - length, places, places[:1] + length])
+            field = np.take(field, np.arange(-1, len(places) - 1) % (len(places) - 2), axis + 1)
+            low, high = places[[0, -1]]
+    outside = ~(
+        ((centres >= low) & (centres <= high))
+        | same_places(centres, low, grid.spacing[axis])
+        | same_places(centres, high, grid.spacing[axis])
+    )
+    if outside.any() or len(places) < 2:
+        raise InputError(
+            f"initial_state: '{name}' has values from {AXES[axis]} = {places[0]:.12g} to "
+            f"{places[-1]:.12g}, but the grid has {int(outside.sum())} cell centre(s) further out, "
+            f"such as {centres[np.argmax(outside)]:.12g}; make the grid's box that of the data, or "
+            f"write initial_state(settings, model) in the problem"
+        )
+    left = np.clip(np.searchsorted(places, centres, side="right") - 1, 0, len(places) - 2)
+    part = (centres - places[left]) / (places[left + 1] - places[left])
+    part = part.reshape(-1, *[1] * (field.ndim - axis - 2))
+    one, other = np.take(field, left, axis + 1), np.take(field, left + 1, axis + 1)
+    # what weighs nothing may be a gap
+    return np.where(part == 1, other, np.where(part == 0, one, (1 - part) * one + part * other))
+
+
+def _with_numbers(dataset: xr.Dataset) -> xr.Dataset:
+    """The dataset with dates as seconds since the first, as files are read."""
+    if "time" not in dataset.variables:
+        return dataset
+    times = elapsed(dataset["time"].variable)
+    return (
+        dataset.assign_coords(time=times)
+        if "time" in dataset.coords
+        else dataset.assign(time=times)
     )
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from impindiff.data import read
 from impindiff.errors import InputError
 from impindiff.fields import Parameter
+from impindiff.grid import BoundaryLike
 from impindiff.observations import PointTable, ScatteredPoints
 from impindiff.problem.measured import Measured, initial_fields, measured
 from impindiff.problem.settings import ProblemSettings
@@ -46,6 +47,7 @@ class Problem(abc.ABC, Generic[S]):
     - `initial_state`: the fields of the first time of the data.
     - `measurements`: the file that `data.path` names.
     - `quantities`: what can be measured of a state; its components, by name.
+    - `boundaries`: what holds on the walls for what is measured; what the grid says.
     - `latent_fields`: what is drawn of the unknown; the parts of `latent`.
     - `identified`: the unknown numbers; every `Parameter`.
     """
@@ -63,7 +65,9 @@ class Problem(abc.ABC, Generic[S]):
         It may use parts of the model that are trained. The default reads it from the data.
         """
         grid: Any = getattr(model, "grid", None)
-        fields = initial_fields(self.measurements(settings), grid)
+        fields = initial_fields(
+            self.measurements(settings), grid, start=settings.observations.start
+        )
         return {name: jnp.asarray(values) for name, values in fields.items()}
 
     def measurements(self, settings: S) -> xr.Dataset:
@@ -88,6 +92,16 @@ class Problem(abc.ABC, Generic[S]):
         By default the components of a state that is a dictionary; of one array, `u`.
         """
         return u if isinstance(u, Mapping) else {"u": u}
+
+    def boundaries(self, model: HybridModel) -> Mapping[str, BoundaryLike]:
+        """The boundary conditions of quantities, by name, as `Grid` takes them.
+
+        Measurements on a wall, or less than half a cell from it, read them. By default none: a
+        component of the state has those of the grid, other quantities are continued in a straight
+        line. Write it where operators are given `boundary=`.
+        """
+        del model
+        return {}
 
     def latent_fields(
         self, model: HybridModel, t: Float[Array, ""]
@@ -166,7 +180,9 @@ class Problem(abc.ABC, Generic[S]):
         at = np.maximum(table.time, times[1])
         grid: Any = getattr(model, "grid", None)
         points = dataclasses.replace(table, time=at)
-        return times, ScatteredPoints(points, grid, times[1:], self.quantities)
+        return times, ScatteredPoints(
+            points, grid, times[1:], self.quantities, self.boundaries, model
+        )
 
     def start(self, settings: S, model: HybridModel, samples: int) -> PyTree[Any]:
         """The initial state with the axis of samples."""

@@ -17,7 +17,9 @@ class MeasurementSettings(StrictModel):
         default=None, description="file of measurements, relative to where the command is run"
     )
     variables: dict[str, str] = Field(
-        default={}, description="by name in the file, the model's name; empty: all, as they are"
+        default={},
+        description="by name in the file, the model's name, or the coordinate that it is: time, x, "
+        "y, z, sample; empty: all, as they are",
     )
     units: dict[str, str] = Field(
         default={}, description="by name, the unit that the model expects; the file must agree"

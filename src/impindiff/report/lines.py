@@ -19,6 +19,7 @@ from impindiff.observations import (
     TRUTH_SUFFIX,
     relative_l1_percent,
 )
+from impindiff.observations.checks import same_places, shortest
 from impindiff.report.style import (
     DIFFERENCE_MAP,
     FIELD_MAP,
@@ -291,7 +292,7 @@ def _ticks(
     ax: Axes, points: Float[np.ndarray, "point 2"], time: float, times: Float[np.ndarray, " time"]
 ) -> None:
     """Mark where the field was measured at this time; equal up to rounding."""
-    there = np.abs(points[:, 0] - time) <= 1e-6 * float(np.abs(times).max())
+    there = same_places(points[:, 0], time, shortest(times))
     ax.plot(
         points[there, 1],
         np.full(int(there.sum()), 0.03),

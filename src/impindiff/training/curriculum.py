@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from impindiff.errors import InputError
+from impindiff.observations.walls import of_model
 from impindiff.training.loss import TrajectoryLoss
 from impindiff.training.split import depends_on
 from impindiff.training.state import Job
@@ -27,6 +28,9 @@ class _Padded(eqx.Module):
 
     observe: Callable[..., Any]
     times: int = eqx.field(static=True)
+
+    def of_model(self, model: Any) -> "_Padded":
+        return _Padded(of_model(self.observe, model), self.times)
 
     def __call__(self, u: PyTree) -> Any:
         def pad(x):

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
+from impindiff.errors import InputError
+from impindiff.observations.walls import of_model
 from impindiff.rollout import (
     AbstractCheckpointing,
     AdaptiveStep,
@@ -31,7 +33,8 @@ class TrajectoryLoss(eqx.Module):
     - `values`: y, what was observed, of any shape.
     - `observe`: H, which takes the states at all but the first of `times`, (times, samples,
       *cells) or a pytree of such, to an array of the shape of `values`: `Sensors`,
-      `SpaceTimePoints`, `Measurements`, or any callable.
+      `SpaceTimePoints`, `Measurements`, or any callable. One with a method `of_model` is asked for
+      the operator of the model at hand, whose boundary values may be learned.
     - `stepper`, `dt`, `checkpointing`: as in `rollout`.
     - `penalty`: R, a prior such as `SlowChange`; none by default.
     - `prior`: a prior as residuals, such as `GaussianPrior`: they are appended to w (H u - y), in
@@ -61,14 +64,17 @@ class TrajectoryLoss(eqx.Module):
     ) -> tuple[Float[Array, " residuals"], Rollout]:
         """(w (H u - y) / ||w y|| in a row, and the prior; the rollout with its statistics)."""
         result = self.trajectory(model, probe)
-        residuals = self._difference(result)
+        residuals = self._difference(result, self.prepared(model))
         if self.prior is not None:
             residuals = jnp.append(residuals, self.prior(model))
         return residuals / self._size(), result
 
-    def at(self, result: Rollout) -> Float[Array, ""]:
-        """The misfit alone, ||w (H u - y)||^2 / ||w y||^2, of a rollout that is known already."""
-        return jnp.sum((self._difference(result) / self._size()) ** 2)
+    def at(self, result: Rollout, prepared: Any) -> Float[Array, ""]:
+        """The misfit alone, ||w (H u - y)||^2 / ||w y||^2, of a rollout that is known already.
+
+        - `prepared`: the model that it is of, see `prepared` of the loss that made it.
+        """
+        return jnp.sum((self._difference(result, prepared) / self._size()) ** 2)
 
     def number_of_observations(self) -> int:
         """How many values weigh more than nothing; not to be asked inside `jax.jit`."""
@@ -85,9 +91,18 @@ class TrajectoryLoss(eqx.Module):
             counts[: self.values.size] = np.ravel(np.asarray(self.weights)) != 0
         return counts
 
-    def _difference(self, result: Rollout) -> Float[Array, " observations"]:
-        found = self.observe(jax.tree.map(lambda x: x[1:], result.u))
+    def _difference(self, result: Rollout, prepared: Any) -> Float[Array, " observations"]:
+        found = of_model(self.observe, prepared)(jax.tree.map(lambda x: x[1:], result.u))
+        if jnp.shape(found) != jnp.shape(self.values):
+            raise InputError(
+                f"loss: observe gives an array of shape {jnp.shape(found)}, but the values have "
+                f"shape {jnp.shape(self.values)}; give one value for each that is observed"
+            )
         return jnp.ravel(self._weighted(found - self.values))
+
+    def prepared(self, model: Any) -> Any:
+        """The model whose rollout is observed."""
+        return model if self.prepare is None else self.prepare(model)[0]
 
     def _size(self) -> Float[Array, ""]:
         return jnp.sqrt(jnp.sum(self._weighted(self.values) ** 2))

@@ -64,6 +64,10 @@ class MultipleShooting(TrajectoryLoss):
         row = jnp.concatenate(defects)
         return jnp.append(residuals, row * jnp.sqrt(self.continuity / row.size)), result
 
+    def prepared(self, model: WithNodes) -> Any:
+        """See `TrajectoryLoss.prepared`."""
+        return super().prepared(model.model)
+
     def trajectory(self, model: WithNodes, probe: Float[Array, "steps samples"] | None) -> Rollout:
         """All segments, joined."""
         prepared, u0 = model.model, self.u0

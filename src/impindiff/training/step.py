@@ -1,10 +1,13 @@
 """One training step: a pure function of the state, to be compiled."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
+from impindiff.rollout import Rollout
 from impindiff.training.levenberg_marquardt import LevenbergMarquardt
 from impindiff.training.optimistix_method import OptimistixMethod, advance
 from impindiff.training.state import Best, Job, StepReport, TrainingState, over_members
@@ -33,7 +36,7 @@ def training_step(state: TrainingState, job: Job) -> tuple[TrainingState, StepRe
         grad=gradient,
         value_fn=lambda parameters: value(parameters, loss.probe())[0],
     )
-    validation = None if job.validation is None else job.validation.at(result)
+    validation = _validation(job, result, state.parameters)
     best = _best(state, job, loss_value, validation, state.step, state.parameters)
     new = TrainingState(
         parameters=optax.apply_updates(state.parameters, updates),
@@ -48,6 +51,13 @@ def training_step(state: TrainingState, job: Job) -> tuple[TrainingState, StepRe
     )
     norm = optax.tree.norm(gradient)
     return new, StepReport(result, adjoint_residual, norm, jnp.asarray(True))
+
+
+def _validation(job: Job, result: Rollout, parameters: Any) -> Array | None:
+    """The loss at observations held back, of the rollout of these parameters."""
+    if job.validation is None:
+        return None
+    return job.validation.at(result, job.loss.prepared(job.model(parameters)))
 
 
 def ensemble_step(state: TrainingState, job: Job) -> tuple[TrainingState, StepReport]:
@@ -67,9 +77,9 @@ def _least_squares_step(
     # forward mode: there is no adjoint solve
     no_adjoint = jnp.zeros_like(trial.rollout.stats.residual)
     point = trial.point
-    validation = state.validation
-    if job.validation is not None and validation is not None:
-        validation = jnp.where(trial.taken, job.validation.at(trial.rollout), validation)
+    validation = _validation(job, trial.rollout, point.parameters)
+    if validation is not None and state.validation is not None:
+        validation = jnp.where(trial.taken, validation, state.validation)
     best = _best(state, job, point.loss, validation, state.step + 1, point.parameters)
     new = TrainingState(
         parameters=point.parameters,
@@ -92,7 +102,7 @@ def _optimistix_step(
     # once more at the point to go on from: methods differ in what they tell of it
     loss, result = job.loss(job.model(after.parameters), job.loss.probe())
     no_adjoint = jnp.zeros_like(result.stats.residual)
-    validation = None if job.validation is None else job.validation.at(result)
+    validation = _validation(job, result, after.parameters)
     best = _best(state, job, loss, validation, state.step + 1, after.parameters)
     new = TrainingState(
         parameters=after.parameters,

@@ -24,6 +24,7 @@ from impindiff.cases.vapor_infiltration.specimens import (
 from impindiff.fields import BoundedField
 from impindiff.findings import ClosureCurve, Findings, Series, Sweep
 from impindiff.observations import Measurements, Probes, Trajectories
+from impindiff.observations.checks import up_to
 from impindiff.observations.layout import described
 from impindiff.rollout import rollout
 from impindiff.training import (
@@ -192,7 +193,7 @@ def _closure_time(times: Float[np.ndarray, " t"], gain: Float[np.ndarray, " t"])
 def _visited(data: Data, settings: Any) -> tuple[float, float]:
     """The least and the largest porosity of the training specimens while they were observed."""
     trajectories = data.trajectories
-    observed = trajectories.times <= observation_times(settings)[-1] * (1 + 1e-9)
+    observed = up_to(trajectories.times, observation_times(settings)[-1])
     seen = trajectories.field[data.training][:, observed]
     return float(seen.min()), float(seen.max())
 

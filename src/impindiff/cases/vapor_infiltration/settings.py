@@ -254,7 +254,7 @@ class InfiltrationSettings(CaseSettings):
             raise ValueError(
                 f"{key}: {list(point)} has {len(point)} coordinate(s), the part {len(upper)}"
             )
-        if any(not -1e-9 <= x <= b + 1e-9 for x, b in zip(point, upper, strict=True)):
+        if any(not -1e-9 * b <= x <= b * (1 + 1e-9) for x, b in zip(point, upper, strict=True)):
             box = " x ".join(f"[0, {b:g}]" for b in upper)
             raise ValueError(f"{key}: {list(point)} lies outside the part, {box}")
 

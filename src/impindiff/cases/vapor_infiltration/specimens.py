@@ -19,6 +19,7 @@ from impindiff.observations import (
     Probes,
     Trajectories,
 )
+from impindiff.observations.checks import same_places
 from impindiff.steppers import PerSample
 
 CT, MASS, THERMOCOUPLES = "CT", "mass gain", "thermocouples"
@@ -200,7 +201,7 @@ def from_file(path: Any, variable: str | None, heated: bool) -> Trajectories:
         others=("gas", "temperature") if heated else ("gas",),
         conditions=("phi2", "heater") if heated else ("phi2",),
     )
-    if not np.allclose(data.lower, 0.0, atol=1e-6):
+    if not same_places(np.asarray(data.lower), 0.0, data.cell_size).all():
         raise InputError(
             f"{path}: the part's lower corner is {list(data.lower)}; expected 0 along each axis, "
             "its planes of symmetry"
