@@ -13,6 +13,7 @@ from impindiff.steppers.implicit import ImplicitStepper, StageEquation, stage_ra
 from impindiff.steppers.mass import rate
 from impindiff.steppers.model import HybridModel
 from impindiff.steppers.stepper import State, Step, Time
+from impindiff.steppers.window import at
 
 
 class _Memory(eqx.Module):
@@ -50,7 +51,7 @@ class OneStageStepper(ImplicitStepper):
             guess = axpy(dt / length, jax.tree.map(jnp.subtract, u, before), u)
             last = (u, dt)
         weight, known = self.equation(dt, u, memory.method)
-        stage = StageEquation(model, t + dt, weight, latents[0], known)
+        stage = StageEquation(*at(model, t + dt), weight, latents[0], known)
         z, status = self.solve_stage(stage, u, guess, probe)
         return Step(z, _Memory(self.remember(stage, dt, u, z), last), status)
 

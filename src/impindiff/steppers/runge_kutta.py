@@ -20,6 +20,7 @@ from impindiff.steppers.mass import has_algebraic, over_mass, rate
 from impindiff.steppers.model import HybridModel, Split
 from impindiff.steppers.stepper import State, Step, Time
 from impindiff.steppers.tableaus import Tableau
+from impindiff.steppers.window import at
 
 
 class DIRK(ImplicitStepper):
@@ -92,7 +93,7 @@ class DIRK(ImplicitStepper):
             if imex:
                 known = axpy(dt, _combined(row_explicit, rates.explicit), known)
             weight = dt * tableau.diagonal
-            stage = StageEquation(model, t + c * dt, weight, latent, known, imex)
+            stage = StageEquation(*at(model, t + c * dt), weight, latent, known, imex)
             guess = None
             if self.first_guess == "extrapolated":
                 before = jax.tree.map(lambda all: all[jnp.maximum(index - 1, 0)], rates.implicit)
