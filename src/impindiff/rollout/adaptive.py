@@ -26,7 +26,7 @@ _SAFETY, _SHORTEST, _LONGEST = 0.9, 0.2, 5.0
 _AFTER_FAILURE = 0.25
 # What `atol` is by default, over `rtol` and the size of the state.
 _SMALL = 1e-2
-# The first step of a state at rest, over the whole time.
+# The part of an interval that counts as no time at all: what changes in it was switched.
 _CAUTIOUS = 1e-6
 
 
@@ -79,7 +79,7 @@ class AdaptiveStep(eqx.Module):
 class AcceptedSteps(NamedTuple):
     """The steps that were accepted, and how the search for them ended.
 
-    - `index`, `done`, `part`: the interval between stops that each of the `max_steps` steps lies
+    - `interval`, `done`, `part`: the interval between stops that each of the `max_steps` steps lies
       in, the part of it that was done before, and the step's own; those beyond `accepted` are of
       length 0 and lie where the search ended.
     - `output`, `reached`: the output time that the search was on the way to when it ended, and
@@ -87,7 +87,7 @@ class AcceptedSteps(NamedTuple):
     - `ordered`: whether what it ended at are not times that decrease.
     """
 
-    index: Int[Array, " max_steps"]
+    interval: Int[Array, " max_steps"]
     done: Float[Array, " max_steps"]
     part: Float[Array, " max_steps"]
     accepted: Int[Array, ""]
@@ -102,27 +102,27 @@ class AcceptedSteps(NamedTuple):
         - `cut`: leave out as many steps of length 0 as a coarse choice of lengths allows. Programs
           are compiled for a number of steps; rounding it up lets similar rollouts share one.
         """
-        kept = len(self.index)
+        kept = len(self.interval)
         if cut:
             count = max(int(self.accepted), 1)
             grain = 2 ** max(count.bit_length() - 3, 0)
             kept = min(-(-count // grain) * grain, kept)
-        index, done, part = (column[:kept] for column in (self.index, self.done, self.part))
+        index, done, part = (column[:kept] for column in (self.interval, self.done, self.part))
         lengths, points = stops.lengths, jnp.asarray(stops.points)
 
         def place(index, done):
             inside = points[index] + done * jnp.asarray(lengths)[index]
             return jnp.where(done < 1, inside, points[index + 1])
 
-        end = place(self.index[-1], self.done[-1] + self.part[-1])
+        end = place(self.interval[-1], self.done[-1] + self.part[-1])
         steps = part * jnp.asarray(lengths)[index]
         return as_schedule(stops, index, place(index, done), steps, end, points.dtype)
 
 
 class _Search(NamedTuple):
-    """`done` is the part of the interval `index` that is behind, and `lost` what its sum lost."""
+    """`done` is the part of the `interval` that is behind, and `lost` what its sum lost."""
 
-    index: Int[Array, ""]
+    interval: Int[Array, ""]
     done: Float[Array, ""]
     lost: Float[Array, ""]
     u: PyTree[Any]
@@ -229,40 +229,46 @@ def _search(
     intervals, order = lengths.shape[0], system.order
     eps = jnp.finfo(lengths.dtype).eps
 
-    def of_samples(function: Callable[..., Any]) -> Callable[..., Any]:
-        return over_batch(function, system.batch_ndim, (0,) * 4)
-
     def relative_error(
-        error: PyTree[Any], u: PyTree[Any], z: PyTree[Any], largest: PyTree[Any]
+        error: PyTree[Any], u: PyTree[Any], z: PyTree[Any], largest: PyTree[Any], ahead: Any
     ) -> Float[Array, ""]:
-        """Over what is tolerated; all in units of the largest value, which may be of any size."""
+        """Over what is tolerated; all in units of the largest value, which may be of any size.
+
+        - `ahead`: how many steps like this one count as no time at all. What a state that is
+          switched on reaches in that many is not small for it.
+        """
 
         def scaled(e, a, b, unit):
-            unit = jnp.where(unit > 0, unit, 1.0)
+            sudden = jnp.max(jnp.abs(b - a)) * jnp.asarray(ahead, e.dtype)
+            unit = jnp.maximum(unit, sudden)
+            something = unit > 0
+            unit = jnp.where(something, unit, 1.0)
             size = jnp.maximum(jnp.abs(a), jnp.abs(b)) / unit
             floor = _SMALL * control.rtol if control.atol is None else control.atol / unit
             allowed = jnp.asarray(floor + control.rtol * size, e.dtype)
-            return e / unit / allowed
+            # zeros that stay zeros have no error in any unit
+            return jnp.where(something, e / unit / allowed, 0.0)
 
         return rms_norm(jax.tree.map(scaled, error, u, z, largest))
 
-    def worst(error, u, z, largest):
-        return jnp.max(of_samples(relative_error)(error, u, z, largest))
+    def worst(error, u, z, largest, ahead):
+        of_samples = over_batch(relative_error, system.batch_ndim, (0, 0, 0, 0, None))
+        return jnp.max(of_samples(error, u, z, largest, ahead))
 
     def sizes(u):
         return over_batch(lambda u: jax.tree.map(max_norm, u), system.batch_ndim, (0,))(u)
 
     def going(s: _Search) -> Bool[Array, ""]:
-        here = jnp.minimum(s.index, intervals - 1)
+        here = jnp.minimum(s.interval, intervals - 1)
         length = lengths[here]
         room = (s.accepted < control.max_steps) & (s.rejected < control.max_steps)
         # the sum of the parts keeps twice the digits of one of them
         moves = (length == 0) | (s.proposal > eps**2 * length)
-        return (s.index < intervals) & room & moves & (length >= 0)
+        return (s.interval < intervals) & room & moves & (length >= 0)
 
     def pass_over(s: _Search) -> _Search:
         """An interval of length 0."""
-        return _reached(s, s.u, s.memory, s.index, jnp.zeros(()), jnp.ones(()))
+        return _reached(s, s.u, s.memory, s.interval, jnp.zeros(()), jnp.ones(()))
 
     def _reached(s, u, memory, index, done, part):
         """The search at the end of its interval."""
@@ -277,7 +283,7 @@ def _search(
                 memory,
             )
         return s._replace(
-            index=after,
+            interval=after,
             done=jnp.zeros_like(s.done),
             lost=jnp.zeros_like(s.lost),
             u=u,
@@ -289,21 +295,21 @@ def _search(
     def _written(s, done, part):
         return tuple(
             column.at[s.accepted].set(jnp.asarray(value, column.dtype))
-            for column, value in zip(s.steps, (s.index, done, part), strict=True)
+            for column, value in zip(s.steps, (s.interval, done, part), strict=True)
         )
 
     def attempt(s: _Search) -> _Search:
-        length = lengths[s.index]
+        length = lengths[s.interval]
         left = (1 - s.done) - s.lost
         longest = s.proposal
         if control.max_step is not None:
             longest = jnp.minimum(longest, jnp.asarray(control.max_step, longest.dtype))
-        parts = steps_of_at_most(left * length / longest, slack[s.index], jnp)
+        parts = steps_of_at_most(left * length / longest, slack[s.interval], jnp)
         part = left / parts
         dt = part * length
-        step = system.take(s.index, points[s.index] + s.done * length, dt, s.u, s.memory)
+        step = system.take(s.interval, points[s.interval] + s.done * length, dt, s.u, s.memory)
         largest = jax.tree.map(jnp.maximum, s.largest, sizes(step.u))
-        size = worst(step.error, s.u, step.u, largest)
+        size = worst(step.error, s.u, step.u, largest, _CAUTIOUS / part)
         fine = jnp.all(step.status.converged) & jnp.isfinite(size)
         size = jnp.clip(jnp.where(fine, size, 1.0), 1e-8)
         enough = fine & (size <= 1)
@@ -324,7 +330,7 @@ def _search(
                 accepted=s.accepted + 1,
                 steps=_written(s, s.done, part),
             )
-            end = _reached(s, step.u, step.memory, s.index, s.done, part)
+            end = _reached(s, step.u, step.memory, s.interval, s.done, part)
             return tree_where(parts <= 1, end, on)._replace(
                 largest=largest,
                 proposal=jnp.maximum(factor * dt, kept),
@@ -341,16 +347,16 @@ def _search(
 
     zero, none = jnp.zeros((), jnp.int32), jnp.zeros((), lengths.dtype)
     largest = sizes(u0)
-    total = jnp.sum(jnp.maximum(lengths, 0))
+    total = jnp.sum(jnp.where(lengths > 0, lengths, 0))
     if control.first is None:
-        amount, speed = (worst(v, u0, u0, largest) for v in (u0, rate))
+        amount, speed = (worst(v, u0, u0, largest, 0.0) for v in (u0, rate))
         usable = (amount > 1e-5) & (speed > 1e-5) & jnp.isfinite(speed)
         ratio = 0.01 * amount / jnp.where(usable, speed, 1.0)
         first = jnp.where(usable, ratio, _CAUTIOUS * total)
     else:
         first = jnp.asarray(control.first)
     start = _Search(
-        index=zero,
+        interval=zero,
         done=none,
         lost=none,
         u=u0,
@@ -369,11 +375,11 @@ def _search(
     )
 
     def go_on(s: _Search) -> _Search:
-        return jax.lax.cond(lengths[s.index] > 0, attempt, pass_over, s)
+        return jax.lax.cond(lengths[s.interval] > 0, attempt, pass_over, s)
 
     end = jax.lax.while_loop(going, go_on, start)
-    reached = end.index >= intervals
-    last = jnp.minimum(end.index, intervals - 1)
+    reached = end.interval >= intervals
+    last = jnp.minimum(end.interval, intervals - 1)
     beyond = jnp.arange(control.max_steps) >= end.accepted
     rest = (last, jnp.where(reached, 1.0, end.done), jnp.zeros_like(none))
     index, done, part = (

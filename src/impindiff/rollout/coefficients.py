@@ -87,11 +87,11 @@ def evaluate_latents(model: HybridModel, schedule: Schedule, nodes: tuple[float,
         if jumps is None or passed is None:
             return shared
         # a step that begins at a jump does not share the end of the one before
-        behind = jnp.append(False, jnp.diff(passed) > 0)
+        behind, jump = jnp.append(False, jnp.diff(passed) > 0), passed - 1
 
         def chosen(own: Array, after: Array) -> Array:
             flags = behind.reshape(-1, *[1] * (own.ndim - 1))
-            return jnp.where(flags, after[passed - 1], own)
+            return jnp.where(flags, after[jump], own)
 
         return jax.tree.map(chosen, shared, after_jumps)
 

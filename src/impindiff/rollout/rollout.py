@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 
+from impindiff.errors import InputError
 from impindiff.implicit import Outcome, Status
 from impindiff.implicit.pytree import require_floating, result_dtype
 from impindiff.rollout.adaptive import (
@@ -120,6 +121,12 @@ def rollout(
         halving = False if halving is None else halving
     else:
         schedule = make_schedule(stops, dt, dtype)
+
+    if probe is not None and probe.shape[0] != schedule.steps:
+        raise InputError(
+            f"rollout: probe has {probe.shape[0]} rows; expected one for each of the "
+            f"{schedule.steps} steps, those that lead to jump_times included"
+        )
 
     def run(stepper: AbstractStepper) -> Rollout:
         return _rollout(
@@ -244,6 +251,23 @@ def _rollout(
         both = jax.tree.map(lambda *all: jnp.stack(all), status, stats)
         return carry, both.combined()
 
+    def stay(parameters, carry, x):
+        """A step of length 0; a step that was never asked for has no derivative by its length."""
+        if x.no_length is None:
+            return carry
+        stepper, model, latents, _ = parameters
+        latent = latents.initial if steady else x.of_nodes[-1]
+
+        # what it computes is not stored for the backward pass of every step, empty or not
+        @eqx.filter_checkpoint
+        def stay(stepper, model, t, dt, carry, latent):
+            def of_one(carry, latent):
+                return stepper.stay(model, t, dt, *carry, of_sample(latent))
+
+            return over_batch(of_one, batch_ndim, (0, sample_axes(latent)))(carry, latent)
+
+        return stay(stepper, model, x.start, x.no_length, carry, latent)
+
     def pass_or_advance(parameters, carry, x):
         """`advance`, or nothing for a step of length 0."""
         if x.empty is None:
@@ -251,12 +275,13 @@ def _rollout(
         stats = eqx.filter_eval_shape(advance, parameters, carry, x)[1]
         return jax.lax.cond(
             x.empty,
-            lambda carry: (carry, _nothing_to_solve(stats)),
+            lambda carry: (stay(parameters, carry, x), _nothing_to_solve(stats)),
             lambda carry: advance(parameters, carry, x),
             carry,
         )
 
-    first = within(model, schedule.jumps, None if restarts is None else schedule.passed[0])
+    passed = schedule.passed
+    first = within(model, schedule.jumps, None if passed is None else passed[0])
     t0 = schedule.starts[0]
     u0, initial = consistent(stepper, first, t0, u0, latents.initial, batch_ndim)
     carry = (u0, started(stepper, first, t0, u0, latents.initial, batch_ndim))
@@ -267,10 +292,12 @@ def _rollout(
             kept=stepper.solves_per_step * _bytes(u0),
         )
     )
-    empty = None
+    empty = no_length = None
     lengths = schedule.lengths
     if with_empty_steps:
         empty = ~(lengths > 0)
+        if schedule.failed is not None:
+            no_length = jnp.where(empty & ~schedule.failed, lengths, 0.0)
         # Under `jax.vmap` a step that is left out is taken all the same, and then not used.
         lengths = jnp.where(empty, shortest(lengths), lengths)
     saved, stats = checkpointing.run(
@@ -283,6 +310,7 @@ def _rollout(
             of_nodes=latents.of_nodes,
             probe=probe,
             empty=empty,
+            no_length=no_length,
             passed=schedule.passed,
             restart=None if restarts is None else restarts.at[0].set(False),
         ),
@@ -303,6 +331,7 @@ class _Steps(NamedTuple):
     """What the loop is told of each step; all have a leading axis of steps, or are None.
 
     - `empty`: whether it is to be left out.
+    - `no_length`: 0, as the difference of two traced times that are equal.
     - `passed`, `restart`: how many jumps lie before it, and whether it begins at one.
     """
 
@@ -311,6 +340,7 @@ class _Steps(NamedTuple):
     of_nodes: tuple[PyTree[Any], ...] | None
     probe: Float[Array, "steps *batch"] | None
     empty: Bool[Array, " steps"] | None
+    no_length: Float[Array, " steps"] | None
     passed: Int[Array, " steps"] | None
     restart: Bool[Array, " steps"] | None
 

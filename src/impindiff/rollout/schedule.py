@@ -16,6 +16,8 @@ from impindiff.errors import InputError
 _ULPS = 4
 # A step may exceed `dt` by the rounding of the times, but never by more than this part of it.
 _MOST_SLACK, _LEAST_SLACK = 0.1, 1e-9
+# If the times are of higher precision than their values need, they may be rounded, or round.
+_PERHAPS = 1e-3
 # So many units in the last place before or after a jump is beside it: one may be lost where a model
 # multiplies or divides the time by a unit.
 _BESIDE = 2
@@ -113,7 +115,7 @@ def make_stops(times: Any, jump_times: Sequence[float] | None, dtype: Any) -> St
     jumps = _checked_jumps(() if jump_times is None else jump_times)
     if traced and not jnp.issubdtype(times.dtype, jnp.floating):
         times = times.astype(dtype)
-    eps = float(jnp.finfo(times.dtype).eps) if known is None else _eps(known)
+    eps, most = _rounding(times.dtype if known is None else known.dtype, known)
     xp: Any = jnp if traced else np
     exact = times if traced else np.asarray(times, np.float64)
     if known is not None:
@@ -135,7 +137,7 @@ def make_stops(times: Any, jump_times: Sequence[float] | None, dtype: Any) -> St
         lengths=lengths,
         outputs=outputs,
         passed=xp.cumsum(~is_output)[:-1],
-        slack=xp.clip(xp.where(positive, slack, 0.0), _LEAST_SLACK, _MOST_SLACK),
+        slack=xp.clip(xp.where(positive, slack, 0.0), _LEAST_SLACK, most),
         ordered=in_order[outputs] > 0 if traced else None,
         jumps=_windows(jumps, dtype),
     )
@@ -250,12 +252,20 @@ def shortest(lengths: Float[Array, " steps"]) -> Float[Array, ""]:
     return jax.lax.stop_gradient(jnp.where(jnp.isfinite(found), found, 1.0))
 
 
-def _eps(times: Float[np.ndarray, " outputs"]) -> float:
-    """The relative rounding of the times: that of the lowest precision that holds them all."""
-    with np.errstate(over="ignore"):
-        single = np.asarray(times, np.float32)
-    lower = bool(np.all(single.astype(np.float64) == np.asarray(times, np.float64)))
-    return float(np.finfo(np.float32 if lower else np.float64).eps)
+def _rounding(dtype: Any, known: Float[np.ndarray, " outputs"] | None) -> tuple[float, float]:
+    """The relative rounding of the times, and the most that is made of it.
+
+    It is that of the lowest precision that holds them all: lists are made of arrays, too.
+    """
+    eps = float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else 0.0
+    if known is not None:
+        exact = known.astype(np.float64)
+        with np.errstate(over="ignore", under="ignore"):
+            single = exact.astype(np.float32)
+        lower = float(np.finfo(np.float32).eps)
+        if eps < lower and np.array_equal(single, exact):
+            return lower, _PERHAPS
+    return eps, _MOST_SLACK
 
 
 def _checked_jumps(jump_times: Sequence[float]) -> Float[np.ndarray, " jumps"]:
