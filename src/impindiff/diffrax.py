@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from impindiff.errors import InputError
-from impindiff.implicit.pytree import require_floating
+from impindiff.implicit.pytree import require_floating, tree_where
 from impindiff.steppers import AbstractStepper, HybridModel, VectorField
 from impindiff.steppers.mass import has_algebraic, rate
 
@@ -84,7 +84,11 @@ class Implicit(diffrax.AbstractSolver):
     ) -> tuple[PyTree[Array], PyTree[Array] | None, dict[str, Any], PyTree[Any], Any]:
         """See `diffrax.AbstractSolver.step`."""
         model = _model(terms, t0, t1, y0, args)
-        t0, dt = jnp.asarray(t0), jnp.asarray(t1 - t0)
+        t0, length = jnp.asarray(t0), jnp.asarray(t1 - t0)
+        # Under `jax.vmap` a solution that has ended goes on by steps of length 0, which are not
+        # used; their derivatives have to be finite all the same.
+        empty = length == 0
+        dt = jnp.where(empty, (1 + abs(t0)) * jnp.finfo(t0.dtype).eps ** 0.5, length)
         # what was remembered does not hold across a jump of the vector field
         memory = jax.lax.cond(made_jump, lambda: self._start(model, t0, y0), lambda: solver_state)
         latents = (None,) * len(self.stepper.nodes)
@@ -93,12 +97,13 @@ class Implicit(diffrax.AbstractSolver):
         result = results.where(
             step.status.converged, results.successful, results.nonlinear_divergence
         )
-        dense = {"y0": y0, "y1": step.u}
+        u, memory = tree_where(empty, (y0, memory), (step.u, step.memory))
+        dense = {"y0": y0, "y1": u}
         if self.interpolation_cls is not diffrax.LocalLinearInterpolation:
-            for name, t, y in (("k0", t0, y0), ("k1", t1, step.u)):
+            for name, t, y in (("k0", t0, y0), ("k1", t1, u)):
                 rates = model.tendency(t, y, None)
-                dense[name] = jax.tree.map(lambda k: jnp.asarray(dt, k.dtype) * k, rates)
-        return step.u, step.error, dense, step.memory, result
+                dense[name] = jax.tree.map(lambda k: jnp.asarray(length, k.dtype) * k, rates)
+        return u, step.error, dense, memory, result
 
     def func(self, terms: Any, t0: Any, y0: PyTree[Array], args: Any) -> PyTree[Array]:
         """du/dt."""
