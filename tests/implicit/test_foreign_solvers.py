@@ -1,5 +1,7 @@
 """Solvers of Optimistix and Lineax in an implicit layer: right, with their gradient, or refused."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import lineax as lx
@@ -11,7 +13,7 @@ import impindiff as ipd
 
 A = jnp.asarray([[4.0, 1.0, 0.0], [1.0, 3.0, 0.5], [0.0, 0.5, 2.0]])
 B = jnp.asarray([1.0, 2.0, 3.0])
-TIGHT = {"rtol": 1e-10, "atol": 1e-12}
+TIGHT: Any = {"rtol": 1e-10, "atol": 1e-12}
 
 
 def residual(z, b):

@@ -21,7 +21,7 @@ BOTH = diffrax.MultiTerm(TERM, diffrax.ODETerm(lambda t, y, rate: 0.3 * y))
 
 
 def solve(
-    solver, term=TERM, t0: Any = 0.0, t1: Any = 1.0, y0=Y0, rate: Any = 1.0, **options
+    solver, term: Any = TERM, t0: Any = 0.0, t1: Any = 1.0, y0=Y0, rate: Any = 1.0, **options
 ) -> Any:
     given: dict[str, Any] = {"stepsize_controller": CONTROL, "dt0": None} | options
     return diffrax.diffeqsolve(term, solver, t0, t1, y0=y0, args=rate, **given)
