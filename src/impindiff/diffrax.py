@@ -8,11 +8,13 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from impindiff.errors import InputError
+from impindiff.implicit.pytree import require_floating, tree_where
 from impindiff.steppers import AbstractStepper, HybridModel, VectorField
 from impindiff.steppers.mass import has_algebraic, rate
 
@@ -27,9 +29,11 @@ class Implicit(diffrax.AbstractSolver):
     )
     ```
 
-    The state may be any pytree; the gradient is that of the stepper's own rule, `ImplicitAdjoint`
-    by default, inside whatever adjoint of Diffrax's goes from step to step (not its
-    `ImplicitAdjoint` and `BacksolveAdjoint`, which are for other things). `KenCarp3` and `KenCarp4`
+    The state may be any pytree of real floating-point arrays; time may run backwards. Terms are
+    `diffrax.ODETerm`, alone or several in a `MultiTerm`; a control that is not time (`ControlTerm`)
+    is refused. The gradient is that of the stepper's own rule, `ImplicitAdjoint` by default, inside
+    whatever adjoint of Diffrax's goes from step to step (of its `BacksolveAdjoint`, which solves
+    another equation backwards, the gradient is that equation's). `KenCarp3` and `KenCarp4`
     estimate their error, as adaptive step size controllers need; the others take constant steps or
     those of `diffrax.StepTo`. Between steps the solution is interpolated: linearly up to order 2,
     as low orders oscillate otherwise, and by cubic Hermite polynomials above.
@@ -37,6 +41,8 @@ class Implicit(diffrax.AbstractSolver):
     - `stepper`: such as `CrankNicolson()`; its `solver` may have a preconditioner, which receives
       the `StageEquation` of a `VectorField`. `max_halvings` does not count here: a step whose
       solve fails ends the solution with `RESULTS.nonlinear_divergence`.
+
+    Raises `InputError` for other terms, and for a state that is not real and floating-point.
     """
 
     term_structure: ClassVar[Any] = diffrax.AbstractTerm
@@ -62,8 +68,9 @@ class Implicit(diffrax.AbstractSolver):
 
     def init(self, terms: Any, t0: Any, t1: Any, y0: PyTree[Array], args: Any) -> PyTree[Any]:
         """The stepper's first memory."""
-        del t1
-        return self._start(VectorField(terms.vf, args), jnp.asarray(t0), y0)
+        _require_time_only(terms)
+        require_floating(y0, "ipd.diffrax.Implicit: y0")
+        return self._start(_model(terms, t0, t1, y0, args), jnp.asarray(t0), y0)
 
     def step(
         self,
@@ -76,8 +83,12 @@ class Implicit(diffrax.AbstractSolver):
         made_jump: Any,
     ) -> tuple[PyTree[Array], PyTree[Array] | None, dict[str, Any], PyTree[Any], Any]:
         """See `diffrax.AbstractSolver.step`."""
-        model = VectorField(terms.vf, args)
-        t0, dt = jnp.asarray(t0), jnp.asarray(t1 - t0)
+        model = _model(terms, t0, t1, y0, args)
+        t0, length = jnp.asarray(t0), jnp.asarray(t1 - t0)
+        # Under `jax.vmap` a solution that has ended goes on by steps of length 0, which are not
+        # used; their derivatives have to be finite all the same.
+        empty = length == 0
+        dt = jnp.where(empty, (1 + abs(t0)) * jnp.finfo(t0.dtype).eps ** 0.5, length)
         # what was remembered does not hold across a jump of the vector field
         memory = jax.lax.cond(made_jump, lambda: self._start(model, t0, y0), lambda: solver_state)
         latents = (None,) * len(self.stepper.nodes)
@@ -86,19 +97,59 @@ class Implicit(diffrax.AbstractSolver):
         result = results.where(
             step.status.converged, results.successful, results.nonlinear_divergence
         )
-        dense = {"y0": y0, "y1": step.u}
+        u, memory = tree_where(empty, (y0, memory), (step.u, step.memory))
+        dense = {"y0": y0, "y1": u}
         if self.interpolation_cls is not diffrax.LocalLinearInterpolation:
-            for name, t, y in (("k0", t0, y0), ("k1", t1, step.u)):
-                rates = self.func(terms, t, y, args)
-                dense[name] = jax.tree.map(lambda k: jnp.asarray(dt, k.dtype) * k, rates)
-        return step.u, step.error, dense, step.memory, result
+            for name, t, y in (("k0", t0, y0), ("k1", t1, u)):
+                rates = model.tendency(t, y, None)
+                dense[name] = jax.tree.map(lambda k: jnp.asarray(length, k.dtype) * k, rates)
+        return u, step.error, dense, memory, result
 
     def func(self, terms: Any, t0: Any, y0: PyTree[Array], args: Any) -> PyTree[Array]:
         """du/dt."""
-        return terms.vf(t0, y0, args)
+        # an interval for the direction of time only; any will do that is not lost to rounding
+        return _model(terms, t0, t0 + 1 + abs(t0), y0, args).tendency(t0, y0, None)
 
     def _start(self, model: VectorField, t: Array, y: PyTree[Array]) -> PyTree[Any]:
         return self.stepper.start(model, t, y, None)
+
+
+class _Rate(eqx.Module):
+    """du/dt of a term of Diffrax's: its vector field times what its control does in a unit of time.
+
+    The control is where the direction of time is: Diffrax runs backwards by turning it round.
+    """
+
+    terms: Any
+    control: PyTree[Any]
+
+    def __call__(self, t: Array, y: PyTree[Array], args: Any) -> PyTree[Array]:
+        return self.terms.vf_prod(t, y, args, self.control)
+
+
+def _model(terms: Any, t0: Any, t1: Any, y: PyTree[Array], args: Any) -> VectorField:
+    length = jnp.asarray(t1 - t0)
+    safe = jnp.where(length == 0, 1.0, length)
+    # a number such as 1 or -1; Diffrax raises it to the precision of y, but does not lower it
+    lowest = min((x.dtype for x in jax.tree.leaves(y)), key=lambda dtype: jnp.finfo(dtype).bits)
+    control = jax.tree.map(lambda c: jnp.asarray(c / safe, lowest), terms.contr(t0, t1))
+    return VectorField(_Rate(terms, control), args)
+
+
+def _require_time_only(terms: Any) -> None:
+    """Raise `InputError` unless the control of every term is time."""
+    if isinstance(terms, diffrax.MultiTerm):
+        for term in terms.terms:
+            _require_time_only(term)
+    elif isinstance(inner := getattr(terms, "term", None), diffrax.AbstractTerm):
+        # what turns time round (WrapTerm), or goes back through it (AdjointTerm)
+        _require_time_only(inner)
+    elif not isinstance(terms, diffrax.ODETerm):
+        raise InputError(
+            f"ipd.diffrax.Implicit: a term is a {type(terms).__name__}; expected diffrax.ODETerm, "
+            "or several in a MultiTerm (a smooth ControlTerm becomes one by to_ode(); stochastic "
+            "equations take a solver of Diffrax's)"
+        )
 
 
 def field(t: Array, u: PyTree[Array], model: HybridModel) -> PyTree[Array]:

@@ -27,7 +27,7 @@ from impindiff.observations import (
     write_netcdf,
 )
 from impindiff.observations.checks import up_to
-from impindiff.rollout import depends_on_time
+from impindiff.rollout import depends_on_time, number_of_steps
 from impindiff.run_figures import draw_figures, draw_findings, middle_sample
 from impindiff.run_metrics import identified_numbers, peak_memory_mb, run_metrics
 from impindiff.run_training import forecast_times, held_out_error, results_size, train
@@ -175,7 +175,7 @@ def forecast_run(
         truth = data.field[:, : len(times)]
         held_out = run.case.held_out(settings)
     else:
-        count = max(1, int(np.ceil((until - first) / settings.forecast.every * (1 - 1e-9))))
+        count = number_of_steps([first, until], settings.forecast.every)
         times = np.linspace(first, until, count + 1)
         truth, held_out = None, list(settings.data.held_out)
     judged = held_out or list(range(len(data.field)))

@@ -9,7 +9,7 @@ from systems import Decay
 from helpers import Counter, relative_difference
 from impindiff.rollout import coefficients, rollout
 from impindiff.rollout.coefficients import depends_on_time, evaluate_latents
-from impindiff.rollout.schedule import make_schedule
+from impindiff.rollout.schedule import make_schedule, make_stops
 from impindiff.steppers import RK4, BackwardEuler, CrankNicolson
 
 STEPS = 6
@@ -92,7 +92,7 @@ def test_a_switch_takes_effect_at_its_time():
 def test_latents_in_chunks_are_the_same_in_less_memory(monkeypatch):
     """A field of 500 points and three hidden layers, at 33 times and 32 midpoints."""
     points = jnp.linspace(0, 1, 500)[:, None]
-    schedule = make_schedule(np.linspace(0, 1, 33), None, jnp.dtype(float))
+    schedule = make_schedule(make_stops(np.linspace(0, 1, 33), None, float), None, float)
 
     def loss(weights):
         def field(t):
@@ -101,7 +101,7 @@ def test_latents_in_chunks_are_the_same_in_less_memory(monkeypatch):
                 features = jnp.tanh(features @ weights)
             return jnp.mean(features)
 
-        initial, latents = evaluate_latents(Decay(field), schedule, (0.0, 0.5, 1.0))
+        initial, latents, _ = evaluate_latents(Decay(field), schedule, (0.0, 0.5, 1.0))
         assert latents is not None
         return initial + sum((i + 1) * jnp.sum(u**2) for i, u in enumerate(latents))
 

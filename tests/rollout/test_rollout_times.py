@@ -9,7 +9,7 @@ from systems import GRID, TIMES, Decay, blobs, transport
 from impindiff.errors import InputError
 from impindiff.implicit import NewtonKrylov
 from impindiff.rollout import rollout
-from impindiff.rollout.schedule import make_schedule
+from impindiff.rollout.schedule import make_schedule, make_stops
 from impindiff.steppers import RK4, CrankNicolson
 
 MODEL, U0 = transport(), blobs()
@@ -58,7 +58,7 @@ def test_a_rollout_is_its_steps_one_after_the_other():
     ],
 )
 def test_subdivision(dt, counts):
-    schedule = make_schedule(TIMES, dt, jnp.dtype(float))
+    schedule = make_schedule(make_stops(TIMES, None, float), dt, float)
     assert np.bincount(np.asarray(schedule.outputs)).tolist() == [0, *counts]
     assert schedule.steps == sum(counts)
     if dt is not None:

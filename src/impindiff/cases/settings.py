@@ -189,7 +189,13 @@ class AdaptiveSettings(StrictModel):
     """Steps as long as their estimated error allows (see `AdaptiveStep`)."""
 
     rtol: Positive = Field(default=1e-4, description="error of a step, relative")
-    atol: Positive = Field(default=1e-6, description="error of a step, in the unit of the state")
+    atol: Positive | None = Field(
+        default=None,
+        description="error of a step, in the unit of the state; null: from rtol and its size",
+    )
+    max_step: Positive | None = Field(
+        default=None, description="longest step, so that no short pulse is stepped over; null: any"
+    )
     max_steps: PositiveInt = Field(
         default=256, description="accepted steps at most, and rejected ones"
     )
@@ -254,7 +260,9 @@ class StepperSettings(StrictModel):
         if self.adaptive is None:
             return self.dt
         chosen = self.adaptive
-        return AdaptiveStep(chosen.rtol, chosen.atol, max_steps=chosen.max_steps)
+        return AdaptiveStep(
+            chosen.rtol, chosen.atol, max_steps=chosen.max_steps, max_step=chosen.max_step
+        )
 
     def describe(self) -> str:
         """For the provenance of what was computed."""

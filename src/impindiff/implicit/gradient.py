@@ -15,6 +15,7 @@ import lineax as lx
 from jaxtyping import Array, Float, PyTree
 
 from impindiff.implicit.bicgstab import BiCGStab
+from impindiff.implicit.general import require_general
 from impindiff.implicit.linear import LinearMap, LowerPrecision, Preconditioner, refined_solve
 from impindiff.implicit.precision import InPrecisions, linearised, lowered
 from impindiff.implicit.pytree import (
@@ -145,6 +146,10 @@ class ImplicitAdjoint(_AtTheRoot):
     linear_solver: lx.AbstractLinearSolver | None = None
     preconditioner: Preconditioner | None = None
     first_guess: Literal["zero", "cotangent"] = "zero"
+
+    def __check_init__(self) -> None:
+        if self.linear_solver is not None:
+            require_general(self.linear_solver, "ImplicitAdjoint")
 
     def completed(self, solver: AbstractRootSolver) -> "ImplicitAdjoint":
         """See `_AtTheRoot.completed`."""

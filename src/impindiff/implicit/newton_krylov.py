@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from impindiff.implicit.affine import is_affine
 from impindiff.implicit.bicgstab import BiCGStab
 from impindiff.implicit.components import Components, balanced, ratio_to, size_of_terms
+from impindiff.implicit.general import require_general
 from impindiff.implicit.linear import Balance, Preconditioner, krylov_solve
 from impindiff.implicit.precision import InPrecisions, lowered
 from impindiff.implicit.pytree import (
@@ -99,6 +100,9 @@ class NewtonKrylov(AbstractRootSolver):
     damping: float = 1.0
     line_search: bool = True
     krylov_precision: Literal["float32"] | None = None
+
+    def __check_init__(self) -> None:
+        require_general(self.linear_solver, "NewtonKrylov")
 
     def solve(
         self,

@@ -128,11 +128,22 @@ def adapted(
     solver: AbstractRootSolver | optx.AbstractRootFinder | optx.AbstractFixedPointSolver,
 ) -> AbstractRootSolver:
     """The solver itself, or what runs it if it is one of Optimistix's interface."""
+    if isinstance(solver, optx.Bisection):
+        raise InputError(
+            "solver: optimistix.Bisection needs the ends of an interval around one scalar unknown; "
+            "expected NewtonKrylov, optimistix.Newton, or another root finder of any dimension"
+        )
     if isinstance(solver, optx.AbstractRootFinder):
         return OptimistixRoot(finder=solver)
     if isinstance(solver, optx.AbstractFixedPointSolver):
         steps = getattr(solver, "max_iterations", _MAX_STEPS)
         return FixedPointRoot(iteration=solver, max_iterations=steps)
+    if not isinstance(solver, AbstractRootSolver):
+        raise InputError(
+            f"solver: {type(solver).__name__} is no root finder; expected NewtonKrylov, Picard, "
+            "Anderson, or a root finder or fixed-point solver of Optimistix's (the minimum of a "
+            "least-squares method need not be a root)"
+        )
     return solver
 
 

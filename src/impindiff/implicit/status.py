@@ -38,6 +38,9 @@ class Outcome(eqx.Enumeration):
         "the residual is NaN or infinite; look for a NaN in the initial state or the coefficients, "
         "or try a smaller time step"
     )
+    times_decrease = (
+        "the output times before it decrease or are not finite; expected times that increase"
+    )
 
 
 class Status(eqx.Module):

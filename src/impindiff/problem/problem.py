@@ -18,7 +18,7 @@ from impindiff.grid import BoundaryLike
 from impindiff.observations import PointTable, ScatteredPoints
 from impindiff.problem.measured import Measured, initial_fields, measured
 from impindiff.problem.settings import ProblemSettings
-from impindiff.rollout import AdaptiveStep
+from impindiff.rollout import AdaptiveStep, declared_jumps, number_of_steps
 from impindiff.steppers import HybridModel
 from impindiff.training import TrajectoryLoss
 
@@ -169,6 +169,7 @@ class Problem(abc.ABC, Generic[S]):
             stepper=settings.stepper.build(settings.solver, settings.gradient),
             dt=self.step(settings),
             checkpointing=settings.gradient.build_checkpointing(),
+            jump_times=tuple(declared_jumps(example)),
             prepare=lambda model: (model, self.start(settings, model, data.samples)),
         )
 
@@ -216,7 +217,7 @@ def output_times(
             f"measurements: the last is at t = {last:g}, not after the initial state at "
             f"t = {start:g}; give later ones, or set observations.start"
         )
-    steps = _OUTPUTS if isinstance(dt, AdaptiveStep) else int(np.ceil((last - start) / dt - 1e-9))
+    steps = _OUTPUTS if isinstance(dt, AdaptiveStep) else number_of_steps([start, last], dt)
     own = np.unique(measured_at[measured_at > start])
     lands = len(own) <= max(steps, 1)
     after = own if lands else np.linspace(start, last, steps + 1)[1:]

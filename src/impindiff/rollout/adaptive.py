@@ -10,21 +10,24 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from impindiff.errors import InputError
-from impindiff.implicit.pytree import rms_norm
+from impindiff.implicit.pytree import max_norm, rms_norm, tree_where
 from impindiff.rollout.coefficients import depends_on_time
 from impindiff.rollout.initial import consistent
 from impindiff.rollout.samples import of_sample, over_batch, sample_axes, started
-from impindiff.rollout.schedule import Schedule
+from impindiff.rollout.schedule import Schedule, Stops, as_schedule, steps_of_at_most
 from impindiff.steppers import AbstractStepper, HybridModel, Step
 from impindiff.steppers.mass import rate
+from impindiff.steppers.window import Between
 
 # Hairer and Wanner's PI controller: exponents (of one over the order of the error) of this step's
 # error and the last one's, and how far a step may change.
 _NOW, _BEFORE = 0.7, 0.4
 _SAFETY, _SHORTEST, _LONGEST = 0.9, 0.2, 5.0
 _AFTER_FAILURE = 0.25
-# An interval that is this little longer than a whole number of steps needs no further one.
-_SLACK = 1e-6
+# What `atol` is by default, over `rtol` and the size of the state.
+_SMALL = 1e-2
+# The part of an interval that counts as no time at all: what changes in it was switched.
+_CAUTIOUS = 1e-6
 
 
 class AdaptiveStep(eqx.Module):
@@ -35,31 +38,37 @@ class AdaptiveStep(eqx.Module):
     embedded method (`KenCarp3`, `KenCarp4`); otherwise, or if one of its solves fails, it is
     rejected and taken again, shorter. The next length follows from this error and the last one (PI
     control). All samples of a batch take the same steps, and steps divide the interval to the next
-    output time equally, so that none is tiny.
+    output time (or jump, see `rollout`) equally, so that none is tiny.
 
-    In a gradient the steps are held fixed: they are found first, then taken, so that a rollout with
-    adaptive steps costs two forward passes, and its gradient, with any checkpoint schedule, is
-    exactly that of the steps taken.
+    In a gradient the steps are held fixed, as fractions of the interval from one output time to the
+    next: they are found first, then taken, so that a rollout with adaptive steps costs two forward
+    passes, and its gradient, with any checkpoint schedule, is exactly that of the steps taken.
 
-    - `rtol`, `atol`: of one step's error, relative and in the state's units.
+    - `rtol`: of one step's error, relative.
+    - `atol`: the error that is small enough for every unknown, in the state's units; default
+      `0.01 * rtol` times the largest value so far of the unknown's own array, in each sample, so
+      that a state has the same steps in any unit.
     - `first`: length of the first step tried; default from the size of state and tendency.
     - `max_steps`: that may be accepted, and that may be rejected. Inside `jax.jit` the loop has
       this length whatever is needed, with nothing done in the rest; outside it is cut to size.
+    - `max_step`: the longest step. An estimate knows the tendency at the stages only: give a length
+      below that of a short pulse, or its edges as `jump_times`, lest it be stepped over.
 
-    Raises `InputError` for tolerances or counts that are not positive, and in `rollout` for a
-    stepper without an error estimate.
+    Raises `InputError` for tolerances, lengths or counts that are not positive, and in `rollout`
+    for a stepper without an error estimate.
 
     Source: Hairer and Wanner, "Solving Ordinary Differential Equations II", section IV.8; the first
     step follows volume I, section II.4.
     """
 
     rtol: float = 1e-4
-    atol: float = 1e-6
+    atol: float | None = None
     first: float | None = None
     max_steps: int = eqx.field(static=True, default=256)
+    max_step: float | None = None
 
     def __check_init__(self) -> None:
-        for name in ("rtol", "atol", "first"):
+        for name in ("rtol", "atol", "first", "max_step"):
             value = getattr(self, name)
             if isinstance(value, float | int) and not (math.isfinite(value) and value > 0):
                 raise InputError(f"AdaptiveStep: {name} = {value}; expected a positive number")
@@ -70,38 +79,74 @@ class AdaptiveStep(eqx.Module):
 class AcceptedSteps(NamedTuple):
     """The steps that were accepted, and how the search for them ended.
 
-    - `schedule`: `max_steps` of them, those beyond `accepted` of length 0 at time `t`.
-    - `t`, `reached`: where they lead to, and whether that is the last time.
+    - `interval`, `done`, `part`: the interval between stops that each of the `max_steps` steps lies
+      in, the part of it that was done before, and the step's own; those beyond `accepted` are of
+      length 0 and lie where the search ended.
+    - `output`, `reached`: the output time that the search was on the way to when it ended, and
+      whether that is behind it.
+    - `ordered`: whether what it ended at are not times that decrease.
     """
 
-    schedule: Schedule
+    interval: Int[Array, " max_steps"]
+    done: Float[Array, " max_steps"]
+    part: Float[Array, " max_steps"]
     accepted: Int[Array, ""]
     rejected: Int[Array, ""]
-    t: Float[Array, ""]
+    output: Int[Array, ""]
     reached: Bool[Array, ""]
+    ordered: Bool[Array, ""]
 
-    def cut(self) -> Schedule:
-        """The schedule with as few steps of length 0 as a coarse choice of lengths allows.
+    def schedule(self, stops: Stops, *, cut: bool) -> Schedule:
+        """The steps; their places and lengths move with the stops, of which they are fractions.
 
-        Programs are compiled for a number of steps; rounding it up lets similar rollouts share one.
+        - `cut`: leave out as many steps of length 0 as a coarse choice of lengths allows. Programs
+          are compiled for a number of steps; rounding it up lets similar rollouts share one.
         """
-        count = max(int(self.accepted), 1)
-        grain = 2 ** max(count.bit_length() - 3, 0)
-        kept = min(-(-count // grain) * grain, self.schedule.steps)
-        return Schedule(*(column[:kept] for column in self.schedule))
+        kept = len(self.interval)
+        if cut:
+            count = max(int(self.accepted), 1)
+            grain = 2 ** max(count.bit_length() - 3, 0)
+            kept = min(-(-count // grain) * grain, kept)
+        index, done, part = (column[:kept] for column in (self.interval, self.done, self.part))
+        lengths, points = stops.lengths, jnp.asarray(stops.points)
+
+        def place(index, done):
+            inside = points[index] + done * jnp.asarray(lengths)[index]
+            return jnp.where(done < 1, inside, points[index + 1])
+
+        end = place(self.interval[-1], self.done[-1] + self.part[-1])
+        steps = part * jnp.asarray(lengths)[index]
+        return as_schedule(stops, index, place(index, done), steps, end, points.dtype)
 
 
 class _Search(NamedTuple):
-    t: Float[Array, ""]
+    """`done` is the part of the `interval` that is behind, and `lost` what its sum lost."""
+
+    interval: Int[Array, ""]
+    done: Float[Array, ""]
+    lost: Float[Array, ""]
     u: PyTree[Any]
     memory: PyTree[Any]
-    target: Int[Array, ""]
+    largest: PyTree[Any]
     proposal: Float[Array, ""]
     last_error: Float[Array, ""]
     accepted: Int[Array, ""]
     rejected: Int[Array, ""]
     after_rejection: Bool[Array, ""]
-    schedule: Schedule
+    steps: tuple[Int[Array, " max_steps"], Float[Array, " max_steps"], Float[Array, " max_steps"]]
+
+
+class _System(NamedTuple):
+    """What the search needs of model and stepper, for all samples together.
+
+    - `take(index, t, dt, u, memory)`: a step in an interval.
+    - `renewed(index, u)`: state and memory after the jump that the interval begins with.
+    """
+
+    take: Callable[..., Step]
+    renewed: Callable[..., tuple[PyTree[Any], PyTree[Any]]]
+    order: int
+    batch_ndim: int
 
 
 @eqx.filter_jit
@@ -110,11 +155,11 @@ def find_steps(
     u0: PyTree[Any],
     stepper: AbstractStepper,
     control: AdaptiveStep,
-    times: Float[Array, " outputs"],
+    stops: Stops,
     *,
     batch_ndim: int,
 ) -> AcceptedSteps:
-    """The steps that `control` accepts on the way through the times.
+    """The steps that `control` accepts on the way through the stops (`Stops.cast` arrays).
 
     They are not known before, so that a latent which changes in time is evaluated as they come,
     once per attempted step and node. Raises `InputError` for a stepper without an error estimate.
@@ -124,28 +169,45 @@ def find_steps(
             f"AdaptiveStep: {type(stepper).__name__} has no error estimate; use KenCarp3 or "
             "KenCarp4, or give dt as a number"
         )
-    initial_latent = model.latent(times[0])
-    steady = not depends_on_time(model, times[0])
+    t0 = jnp.asarray(stops.points[0])
+    steady = not depends_on_time(model, t0)
+    initial_latent = within(model, stops.jumps, stops.passed[0]).latent(t0)
 
-    def take(t, dt, u, memory):
-        latents = () if steady else tuple(model.latent(t + c * dt) for c in stepper.nodes)
+    def take(index, t, dt, u, memory):
+        here = within(model, stops.jumps, stops.passed[index])
+        latents = () if steady else tuple(here.latent(t + c * dt) for c in stepper.nodes)
 
         def of_one(u, memory, initial, latents):
             nodes = (of_sample(initial),) * len(stepper.nodes) if steady else of_sample(latents)
-            return stepper.step(model, t, dt, u, memory, nodes, None)
+            return stepper.step(here, t, dt, u, memory, nodes, None)
 
         axes = (0, 0, sample_axes(initial_latent), sample_axes(latents))
         return over_batch(of_one, batch_ndim, axes)(u, memory, initial_latent, latents)
 
-    def initial_rate(u, latent):
-        return rate(model, times[0], u, of_sample(latent))
+    def renewed(index, u):
+        here, t = within(model, stops.jumps, stops.passed[index]), jnp.asarray(stops.points)[index]
+        latent = initial_latent if steady else here.latent(t)
+        u, _ = consistent(stepper, here, t, u, latent, batch_ndim)
+        return u, started(stepper, here, t, u, latent, batch_ndim)
 
-    u0, _ = consistent(stepper, model, times[0], u0, initial_latent, batch_ndim)
+    u0, memory = renewed(jnp.zeros((), jnp.int32), u0)
+    model0 = within(model, stops.jumps, stops.passed[0])
+
+    def initial_rate(u, latent):
+        return rate(model0, t0, u, of_sample(latent))
+
     of_u0 = over_batch(initial_rate, batch_ndim, (0, sample_axes(initial_latent)))(
         u0, initial_latent
     )
-    memory = started(stepper, model, times[0], u0, initial_latent, batch_ndim)
-    return _search(control, take, u0, memory, of_u0, times, stepper.embedded_order + 1, batch_ndim)
+    system = _System(take, renewed, stepper.embedded_order + 1, batch_ndim)
+    return _search(control, system, u0, memory, of_u0, stops)
+
+
+def within(model: HybridModel, jumps: Any, passed: Any) -> HybridModel:
+    """The model on the near side of the jumps around a step, of which `passed` lie before it."""
+    if jumps is None:
+        return model
+    return Between(model, jumps.lower[passed], jumps.upper[passed])
 
 
 def without_tangents(tree: PyTree[Any]) -> PyTree[Any]:
@@ -155,108 +217,193 @@ def without_tangents(tree: PyTree[Any]) -> PyTree[Any]:
 
 def _search(
     control: AdaptiveStep,
-    take: Callable[..., Step],
+    system: _System,
     u0: PyTree[Any],
     memory: PyTree[Any],
     rate: PyTree[Any],
-    times: Float[Array, " outputs"],
-    order: int,
-    batch_ndim: int,
+    stops: Stops,
 ) -> AcceptedSteps:
-    """See `find_steps`.
+    """See `find_steps`; `rate` is the tendency of u0, for the length of the first step."""
+    points, lengths, slack = (jnp.asarray(a) for a in (stops.points, stops.lengths, stops.slack))
+    outputs, passed = jnp.asarray(stops.outputs), jnp.asarray(stops.passed)
+    intervals, order = lengths.shape[0], system.order
+    eps = jnp.finfo(lengths.dtype).eps
 
-    - `take(t, dt, u, memory)`: a step of all samples.
-    - `rate`: the tendency of u0, for the length of the first step.
-    - `order`: p, where the estimated error of a step is of the size of dt^p.
-    """
-    last = times.shape[0] - 1
+    def relative_error(
+        error: PyTree[Any], u: PyTree[Any], z: PyTree[Any], largest: PyTree[Any], ahead: Any
+    ) -> Float[Array, ""]:
+        """Over what is tolerated; all in units of the largest value, which may be of any size.
 
-    def relative_error(error: PyTree[Any], u: PyTree[Any], z: PyTree[Any]) -> Float[Array, ""]:
-        def scaled(e, a, b):
-            size = jnp.maximum(jnp.abs(a), jnp.abs(b))
-            return e / jnp.asarray(control.atol + control.rtol * size, e.dtype)
+        - `ahead`: how many steps like this one count as no time at all. What a state that is
+          switched on reaches in that many is not small for it.
+        """
 
-        return _largest(jax.tree.map(scaled, error, u, z), batch_ndim)
+        def scaled(e, a, b, unit):
+            sudden = jnp.max(jnp.abs(b - a)) * jnp.asarray(ahead, e.dtype)
+            unit = jnp.maximum(unit, sudden)
+            something = unit > 0
+            unit = jnp.where(something, unit, 1.0)
+            size = jnp.maximum(jnp.abs(a), jnp.abs(b)) / unit
+            floor = _SMALL * control.rtol if control.atol is None else control.atol / unit
+            allowed = jnp.asarray(floor + control.rtol * size, e.dtype)
+            # zeros that stay zeros have no error in any unit
+            return jnp.where(something, e / unit / allowed, 0.0)
+
+        return rms_norm(jax.tree.map(scaled, error, u, z, largest))
+
+    def worst(error, u, z, largest, ahead):
+        of_samples = over_batch(relative_error, system.batch_ndim, (0, 0, 0, 0, None))
+        return jnp.max(of_samples(error, u, z, largest, ahead))
+
+    def sizes(u):
+        return over_batch(lambda u: jax.tree.map(max_norm, u), system.batch_ndim, (0,))(u)
 
     def going(s: _Search) -> Bool[Array, ""]:
+        here = jnp.minimum(s.interval, intervals - 1)
+        length = lengths[here]
         room = (s.accepted < control.max_steps) & (s.rejected < control.max_steps)
-        return (s.target <= last) & room & (s.t + s.proposal > s.t)
+        # the sum of the parts keeps twice the digits of one of them
+        moves = (length == 0) | (s.proposal > eps**2 * length)
+        return (s.interval < intervals) & room & moves & (length >= 0)
+
+    def pass_over(s: _Search) -> _Search:
+        """An interval of length 0."""
+        return _reached(s, s.u, s.memory, s.interval, jnp.zeros(()), jnp.ones(()))
+
+    def _reached(s, u, memory, index, done, part):
+        """The search at the end of its interval."""
+        after = index + 1
+        if stops.jumps is not None:
+            here = jnp.minimum(after, intervals - 1)
+            u, memory = jax.lax.cond(
+                (passed[here] > passed[index]) & (after < intervals),
+                lambda u, memory: system.renewed(here, u),
+                lambda u, memory: (u, memory),
+                u,
+                memory,
+            )
+        return s._replace(
+            interval=after,
+            done=jnp.zeros_like(s.done),
+            lost=jnp.zeros_like(s.lost),
+            u=u,
+            memory=memory,
+            accepted=s.accepted + 1,
+            steps=_written(s, done, part),
+        )
+
+    def _written(s, done, part):
+        return tuple(
+            column.at[s.accepted].set(jnp.asarray(value, column.dtype))
+            for column, value in zip(s.steps, (s.interval, done, part), strict=True)
+        )
 
     def attempt(s: _Search) -> _Search:
-        end = times[s.target]
-        parts = jnp.maximum(jnp.ceil((end - s.t) / s.proposal - _SLACK), 1)
-        dt = (end - s.t) / parts
-        step = take(s.t, dt, s.u, s.memory)
-        size = relative_error(step.error, s.u, step.u)
+        length = lengths[s.interval]
+        left = (1 - s.done) - s.lost
+        longest = s.proposal
+        if control.max_step is not None:
+            longest = jnp.minimum(longest, jnp.asarray(control.max_step, longest.dtype))
+        parts = steps_of_at_most(left * length / longest, slack[s.interval], jnp)
+        part = left / parts
+        dt = part * length
+        step = system.take(s.interval, points[s.interval] + s.done * length, dt, s.u, s.memory)
+        largest = jax.tree.map(jnp.maximum, s.largest, sizes(step.u))
+        size = worst(step.error, s.u, step.u, largest, _CAUTIOUS / part)
         fine = jnp.all(step.status.converged) & jnp.isfinite(size)
         size = jnp.clip(jnp.where(fine, size, 1.0), 1e-8)
         enough = fine & (size <= 1)
         wished = _SAFETY * size ** (-_NOW / order) * s.last_error ** (_BEFORE / order)
         # right after a rejection a step does not grow
-        longest = jnp.where(s.after_rejection | ~enough, 1.0, _LONGEST)
-        factor = jnp.where(fine, jnp.clip(wished, _SHORTEST, longest), _AFTER_FAILURE)
+        most = jnp.where(s.after_rejection | ~enough, 1.0, _LONGEST)
+        factor = jnp.where(fine, jnp.clip(wished, _SHORTEST, most), _AFTER_FAILURE)
         # a step cut short by an output time says nothing against a longer one
         kept = jnp.where(enough & (factor >= 1), s.proposal, 0.0)
-        reaches = parts <= 1
-        steps = Schedule(
-            s.schedule.starts.at[s.accepted].set(s.t),
-            s.schedule.lengths.at[s.accepted].set(dt),
-            s.schedule.outputs.at[s.accepted].set(s.target),
-        )
-        taken = _Search(
-            t=jnp.where(reaches, end, s.t + dt),
-            u=step.u,
-            memory=step.memory,
-            target=s.target + reaches,
-            proposal=jnp.maximum(factor * dt, kept),
-            last_error=size,
-            accepted=s.accepted + 1,
-            rejected=s.rejected,
-            after_rejection=jnp.zeros((), bool),
-            schedule=steps,
-        )
+
+        def taken() -> _Search:
+            total, lost = _sum(s.done, s.lost, part)
+            on = s._replace(
+                done=total,
+                lost=lost,
+                u=step.u,
+                memory=step.memory,
+                accepted=s.accepted + 1,
+                steps=_written(s, s.done, part),
+            )
+            end = _reached(s, step.u, step.memory, s.interval, s.done, part)
+            return tree_where(parts <= 1, end, on)._replace(
+                largest=largest,
+                proposal=jnp.maximum(factor * dt, kept),
+                last_error=size,
+                after_rejection=jnp.zeros((), bool),
+            )
+
         refused = s._replace(
             proposal=factor * dt,
             rejected=s.rejected + 1,
             after_rejection=jnp.ones((), bool),
         )
-        return jax.tree.map(lambda a, b: jnp.where(enough, a, b), taken, refused)
+        return tree_where(enough, taken(), refused)
 
-    zero = jnp.zeros((), jnp.int32)
-    # those beyond the last step: of length 0, leading to the last time
-    nothing = Schedule(
-        jnp.full(control.max_steps, times[0]),
-        jnp.zeros(control.max_steps, times.dtype),
-        jnp.full(control.max_steps, last, jnp.int32),
-    )
+    zero, none = jnp.zeros((), jnp.int32), jnp.zeros((), lengths.dtype)
+    largest = sizes(u0)
+    total = jnp.sum(jnp.where(lengths > 0, lengths, 0))
     if control.first is None:
-        amount, speed = (relative_error(v, u0, u0) for v in (u0, rate))
-        usable = (amount > 1e-5) & (speed > 1e-5)
-        first = jnp.where(usable, 0.01 * amount / jnp.where(usable, speed, 1.0), 1e-6)
+        amount, speed = (worst(v, u0, u0, largest, 0.0) for v in (u0, rate))
+        usable = (amount > 1e-5) & (speed > 1e-5) & jnp.isfinite(speed)
+        ratio = 0.01 * amount / jnp.where(usable, speed, 1.0)
+        first = jnp.where(usable, ratio, _CAUTIOUS * total)
     else:
         first = jnp.asarray(control.first)
     start = _Search(
-        t=times[0],
+        interval=zero,
+        done=none,
+        lost=none,
         u=u0,
         memory=memory,
-        target=zero + 1,
-        proposal=jnp.minimum(first, times[1] - times[0]).astype(times.dtype),
-        last_error=jnp.ones((), times.dtype),
+        largest=largest,
+        proposal=jnp.minimum(first, total).astype(lengths.dtype),
+        last_error=jnp.ones_like(none),
         accepted=zero,
         rejected=zero,
         after_rejection=jnp.zeros((), bool),
-        schedule=nothing,
+        steps=(
+            jnp.zeros(control.max_steps, jnp.int32),
+            jnp.zeros(control.max_steps, lengths.dtype),
+            jnp.zeros(control.max_steps, lengths.dtype),
+        ),
     )
-    end = jax.lax.while_loop(going, attempt, start)
-    # The end of the last step is read off the start of the one that follows.
+
+    def go_on(s: _Search) -> _Search:
+        return jax.lax.cond(lengths[s.interval] > 0, attempt, pass_over, s)
+
+    end = jax.lax.while_loop(going, go_on, start)
+    reached = end.interval >= intervals
+    last = jnp.minimum(end.interval, intervals - 1)
     beyond = jnp.arange(control.max_steps) >= end.accepted
-    schedule = end.schedule._replace(starts=jnp.where(beyond, end.t, end.schedule.starts))
-    return AcceptedSteps(schedule, end.accepted, end.rejected, end.t, end.target > last)
+    rest = (last, jnp.where(reached, 1.0, end.done), jnp.zeros_like(none))
+    index, done, part = (
+        jnp.where(beyond, jnp.asarray(of_end, column.dtype), column)
+        for of_end, column in zip(rest, end.steps, strict=True)
+    )
+    return AcceptedSteps(
+        index,
+        done,
+        part,
+        end.accepted,
+        end.rejected,
+        outputs[last],
+        reached,
+        jnp.ones((), bool) if stops.ordered is None else stops.ordered[last],
+    )
 
 
-def _largest(error: PyTree[Any], batch_ndim: int) -> Float[Array, ""]:
-    """The largest root mean square of any sample."""
-    norm = rms_norm
-    for _ in range(batch_ndim):
-        norm = jax.vmap(norm)
-    return jnp.max(norm(error))
+def _sum(
+    high: Float[Array, ""], low: Float[Array, ""], added: Float[Array, ""]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """high + low + added, as a rounded sum and what it lost.
+
+    Source: Neumaier's variant of Kahan's compensated summation (1974).
+    """
+    total = high + added
+    return total, low + jnp.where(high >= added, (high - total) + added, (added - total) + high)

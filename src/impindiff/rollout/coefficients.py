@@ -1,6 +1,6 @@
 """Latent fields, evaluated before the time loop and never inside a solver."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -34,34 +34,71 @@ def depends_on_time(model: HybridModel, t: Any) -> bool:
     return any_tainted(jaxpr.outvars)
 
 
-def evaluate_latents(
-    model: HybridModel, schedule: Schedule, nodes: tuple[float, ...]
-) -> tuple[PyTree[Any], tuple[PyTree[Any], ...] | None]:
-    """The latent at the initial time, and per node the latents of all steps (leading axis).
+class Latents(NamedTuple):
+    """The latent fields of a rollout.
 
-    The second is None if the latent does not depend on time: the first then serves everywhere.
-    Times that several steps or nodes share are evaluated once, all of them in one batched pass, or
-    in chunks where that would need too much memory.
+    - `initial`: at the initial time.
+    - `of_nodes`: per node those of all steps (leading axis); None if the latent does not depend on
+      time: `initial` then serves everywhere.
+    - `after_jumps`: those right after each jump (leading axis); None if there is none, or no need.
     """
-    t0 = jnp.asarray(schedule.starts[0])
-    if not depends_on_time(model, t0):
-        return model.latent(t0), None
+
+    initial: PyTree[Any]
+    of_nodes: tuple[PyTree[Any], ...] | None = None
+    after_jumps: PyTree[Any] | None = None
+
+
+def evaluate_latents(model: HybridModel, schedule: Schedule, nodes: tuple[float, ...]) -> Latents:
+    """The latent at the initial time, at the nodes of all steps, and after jumps.
+
+    Times that several steps or nodes share are evaluated once, all of them in one batched pass, or
+    in chunks where that would need too much memory. Those at a jump are evaluated on the side of it
+    that the step is on.
+    """
     starts, lengths = jnp.asarray(schedule.starts), jnp.asarray(schedule.lengths)
+    jumps, passed = schedule.jumps, schedule.passed
+
+    def inside(t: Array) -> Array:
+        """The times, one of each step, on the step's side of every jump."""
+        return t if jumps is None else jnp.clip(t, jumps.lower[passed], jumps.upper[passed])
+
+    first = inside(starts)[:1]
+    if not depends_on_time(model, first[0]):
+        return Latents(model.latent(first[0]))
     # The start of a step is the end of the one before: both nodes share one evaluation.
     interior = [c for c in nodes if c not in (0.0, 1.0)]
-    ends = jnp.append(starts, starts[-1] + lengths[-1])
-    needed = jnp.concatenate([ends, *(starts + c * lengths for c in interior)])
-    table = _evaluated(model, needed)
+    ends = inside(jnp.append(starts[1:], schedule.end))
+    after = starts[:0] if jumps is None else jumps.lower[1:]
+    needed = [first, ends, after, *(inside(starts + c * lengths) for c in interior)]
+    table = _evaluated(model, jnp.concatenate(needed))
     steps = schedule.steps
 
-    def of_node(c):
-        first = {0.0: 0, 1.0: 1}.get(c)
-        if first is None:
-            first = steps + 1 + interior.index(c) * steps
-        return jax.tree.map(lambda leaf: leaf[first : first + steps], table)
+    def rows(first: int, count: int) -> PyTree[Array]:
+        return jax.tree.map(lambda leaf: leaf[first : first + count], table)
+
+    after_jumps = rows(steps + 1, len(after))
+
+    def of_node(c: float) -> PyTree[Array]:
+        if c == 1.0:
+            return rows(1, steps)
+        if c != 0.0:
+            return rows(steps + 1 + len(after) + interior.index(c) * steps, steps)
+        shared = rows(0, steps)
+        if jumps is None or passed is None:
+            return shared
+        # a step that begins at a jump does not share the end of the one before
+        behind, jump = jnp.append(False, jnp.diff(passed) > 0), passed - 1
+
+        def chosen(own: Array, after: Array) -> Array:
+            flags = behind.reshape(-1, *[1] * (own.ndim - 1))
+            return jnp.where(flags, after[jump], own)
+
+        return jax.tree.map(chosen, shared, after_jumps)
 
     initial = jax.tree.map(lambda leaf: leaf[0], table)
-    return initial, tuple(of_node(c) for c in nodes)
+    return Latents(
+        initial, tuple(of_node(c) for c in nodes), after_jumps if jumps is not None else None
+    )
 
 
 def _evaluated(model: HybridModel, needed: Array) -> PyTree[Any]:

@@ -1,5 +1,7 @@
 """A step whose solve fails is taken again in smaller parts."""
 
+import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -31,10 +33,12 @@ def _(axis_size, in_batched, flag):
 def can_be_halved(stats: Status) -> Bool[Array, "*shape"]:
     """Which solves failed in a way that a smaller step may mend.
 
-    Not those that met a NaN, nor an adaptive step, which has tried that already.
+    Not those that met a NaN, nor an adaptive step, which has tried that already, nor none at all.
     """
-    beyond_help = (stats.outcome == Outcome.not_finite) | (stats.outcome == Outcome.step_limit)
-    return ~stats.converged & ~beyond_help
+    beyond_help = (Outcome.not_finite, Outcome.step_limit, Outcome.times_decrease)
+    return ~stats.converged & ~functools.reduce(
+        operator.or_, (stats.outcome == reason for reason in beyond_help)
+    )
 
 
 def max_halvings(stepper: AbstractStepper) -> int:

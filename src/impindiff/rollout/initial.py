@@ -10,6 +10,7 @@ from impindiff.implicit import Status
 from impindiff.rollout.samples import of_sample, over_batch, sample_axes
 from impindiff.steppers import AbstractStepper, HybridModel, ImplicitStepper, StageEquation
 from impindiff.steppers.mass import has_algebraic
+from impindiff.steppers.window import at
 
 
 def consistent(
@@ -30,7 +31,7 @@ def consistent(
         return u0, None
 
     def of_one(u, latent):
-        stage = StageEquation(model, t, jnp.zeros_like(t), of_sample(latent), u)
+        stage = StageEquation(*at(model, t), jnp.zeros_like(t), of_sample(latent), u)
         return stepper.solve_stage(stage, u, None, None)
 
     return over_batch(of_one, batch_ndim, (0, sample_axes(latent)))(u0, latent)

@@ -147,7 +147,7 @@ class _Recording(AbstractCheckpointing):
         """See `AbstractCheckpointing.run`."""
         x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), xs)
         self.notes.step = _work(step, (parameters, carry, x))
-        self.notes.step_times = xs[0]
+        self.notes.step_times = xs.start
         return StoreStates().run(step, parameters, carry, xs, outputs, number)
 
     def solves(self, steps: int) -> int:
@@ -181,8 +181,8 @@ def _coefficients(model: HybridModel, stepper: AbstractStepper | None, notes: _N
     outputs = jnp.zeros(notes.sizes.steps, int)
 
     def evaluate(model: HybridModel, starts: Any, lengths: Any) -> Any:
-        schedule = Schedule(starts, lengths, outputs)
-        return eqx.filter_vjp(lambda model: evaluate_latents(model, schedule, nodes), model)
+        schedule = Schedule(starts, lengths, outputs, end=starts[-1])
+        return eqx.filter_vjp(lambda model: evaluate_latents(model, schedule, nodes)[:2], model)
 
     (_, of_nodes), pull_back = eqx.filter_eval_shape(evaluate, model, times, times)
     activations = _bytes(pull_back) - _bytes(eqx.filter(model, _is_inexact))

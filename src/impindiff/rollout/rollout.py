@@ -1,17 +1,25 @@
 """Advance a model through time."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 
+from impindiff.errors import InputError
 from impindiff.implicit import Outcome, Status
 from impindiff.implicit.pytree import require_floating, result_dtype
-from impindiff.rollout.adaptive import AcceptedSteps, AdaptiveStep, find_steps, without_tangents
+from impindiff.rollout.adaptive import (
+    AcceptedSteps,
+    AdaptiveStep,
+    find_steps,
+    within,
+    without_tangents,
+)
 from impindiff.rollout.checkpointing import AbstractCheckpointing, Sizes, StoreStates
 from impindiff.rollout.coefficients import evaluate_latents
 from impindiff.rollout.halving import can_be_halved, max_halvings, step_or_halve, without_halving
@@ -25,7 +33,13 @@ from impindiff.rollout.samples import (
     sample_indices,
     started,
 )
-from impindiff.rollout.schedule import Schedule, make_schedule, require_times, steps_per_interval
+from impindiff.rollout.schedule import (
+    Schedule,
+    make_schedule,
+    make_stops,
+    shortest,
+    steps_per_interval,
+)
 from impindiff.steppers import AbstractStepper, CrankNicolson, HybridModel
 
 
@@ -41,6 +55,7 @@ def rollout(
     batch_ndim: int | None = None,
     probe: Float[Array, "steps *batch"] | None = None,
     halving: bool | None = None,
+    jump_times: Sequence[float] | None = None,
 ) -> Rollout:
     """The trajectory of M du/dt = model.tendency(t, u, model.latent(t)) from u(times[0]) = u0.
 
@@ -48,7 +63,9 @@ def rollout(
       samples, each of which is its own system: it meets the tolerance itself, and a sample that
       fails does not change its neighbours. Components of mass 0 are a first guess: they are solved
       for at times[0], and the statistics of the first step tell of that solve too.
-    - `times`: strictly increasing, evenly spaced or not; steps land on each of them.
+    - `times`: strictly increasing, evenly spaced or not; steps land on each of them. Traced times
+      (under `jax.jit`) may repeat: between two that are equal nothing happens. From where they
+      decrease on, states are NaN and the status says so.
     - `stepper`: default `CrankNicolson()`.
     - `dt`: the largest step; intervals between output times are divided equally. Default: one step
       per interval. `AdaptiveStep(rtol, atol)`: as long as the estimated error allows.
@@ -66,8 +83,14 @@ def rollout(
       parts taken. A program that can do so takes twice as long to compile and its gradient stores
       three or four states a step. With None (default) it is made only once a solve has failed,
       which inside `jax.jit` and `jax.grad` cannot be seen; there True asks for it. False: never.
+    - `jump_times`: known numbers: when a coefficient or source jumps (a switch at t >= 1, say).
+      Steps land on them; the step before is told times before the jump only, the one after times
+      after it, and what a stepper remembers of the steps before is made anew, so that it keeps its
+      order. Default: `model.jump_times`. Those outside of `times` are not met. A jump that
+      is not declared makes every stepper first order there, even where a step lands on it:
+      its last stage is evaluated at the jump, on whichever side the model says.
 
-    Differentiable in `model`, `u0` and (with `dt=None`) `times`, in forward and reverse mode. A
+    Differentiable in `model`, `u0` and `times`, in forward and reverse mode. A
     Hessian-vector product is `jax.grad(lambda u: jax.jvp(loss, (u,), (v,))[1])`; forward mode over
     reverse mode is an error of JAX's through a loop of implicit layers. Raises `InputError`
     for times, dt or shapes that do not fit.
@@ -84,20 +107,26 @@ def rollout(
         times = np.asarray(times, np.float64)
     dtype = result_dtype(u0)
     found = None
+    stops = make_stops(times, declared_jumps(model, jump_times), dtype)
     if isinstance(dt, AdaptiveStep):
-        require_times(times)
         # as arrays: one program serves all tolerances
-        control = jax.tree.map(jnp.asarray, dt)
+        control = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), dt)
+        stops = stops.cast(dtype)
         found = find_steps(
-            *without_tangents((model, u0, stepper, control, jnp.asarray(times, dtype))),
-            batch_ndim=batch_ndim,
+            *without_tangents((model, u0, stepper, control, stops)), batch_ndim=batch_ndim
         )
         known = not isinstance(found.accepted, jax.core.Tracer)
-        schedule = found.cut() if known and probe is None else found.schedule
+        schedule = found.schedule(stops, cut=known and probe is None)
         # a step that is known to succeed has no need of being halved
         halving = False if halving is None else halving
     else:
-        schedule = make_schedule(times, dt, dtype)
+        schedule = make_schedule(stops, dt, dtype)
+
+    if probe is not None and probe.shape[0] != schedule.steps:
+        raise InputError(
+            f"rollout: probe has {probe.shape[0]} rows; expected one for each of the "
+            f"{schedule.steps} steps, those that lead to jump_times included"
+        )
 
     def run(stepper: AbstractStepper) -> Rollout:
         return _rollout(
@@ -109,7 +138,7 @@ def rollout(
             stepper=stepper,
             checkpointing=checkpointing,
             batch_ndim=batch_ndim,
-            with_empty_steps=found is not None,
+            with_empty_steps=found is not None or stops.ordered is not None,
         )
 
     result = run(stepper if halving else without_halving(stepper))
@@ -127,11 +156,23 @@ def rollout(
     return result
 
 
-def number_of_steps(times: Any, dt: float | AdaptiveStep | None) -> int:
+def number_of_steps(
+    times: Any, dt: float | AdaptiveStep | None, jump_times: Sequence[float] | None = None
+) -> int:
     """How many steps a rollout with these arguments has, as its `probe` needs to know."""
     if isinstance(dt, AdaptiveStep):
         return dt.max_steps
-    return int(np.sum(steps_per_interval(times, dt)))
+    return int(np.sum(steps_per_interval(times, dt, jump_times)))
+
+
+def declared_jumps(
+    model: HybridModel, jump_times: Sequence[float] | None = None
+) -> Sequence[float]:
+    """The times given, or those that the model declares."""
+    if jump_times is not None:
+        return jump_times
+    own = model.jump_times
+    return own() if callable(own) else own
 
 
 @eqx.filter_jit
@@ -147,15 +188,15 @@ def _rollout(
     batch_ndim: int,
     with_empty_steps: bool,
 ) -> Rollout:
-    initial_latent, latents = evaluate_latents(model, schedule, stepper.nodes)
+    latents = evaluate_latents(model, schedule, stepper.nodes)
+    steady = latents.of_nodes is None
     samples = sample_indices(u0, batch_ndim)
+    restarts = None if schedule.passed is None else jnp.diff(schedule.passed, prepend=0) > 0
 
     def advance(parameters, carry, x):
         """One step of every sample."""
-        stepper, model, initial_latent = parameters
-        t, dt, of_step, step_probe = x
-        steady = latents is None
-        coefficients = initial_latent if steady else of_step
+        stepper, model, latents, _ = parameters
+        coefficients = latents.initial if steady else x.of_nodes
 
         def step_sample(carry, sample, coefficients, step_probe):
             u, memory = carry
@@ -163,8 +204,8 @@ def _rollout(
             step = step_or_halve(
                 stepper,
                 model,
-                t,
-                dt,
+                x.start,
+                x.length,
                 u,
                 memory,
                 (here,) * len(stepper.nodes) if steady else here,
@@ -174,22 +215,76 @@ def _rollout(
             return (step.u, step.memory), step.status
 
         axes = (0, 0, sample_axes(coefficients), 0)
-        return over_batch(step_sample, batch_ndim, axes)(carry, samples, coefficients, step_probe)
+        return over_batch(step_sample, batch_ndim, axes)(carry, samples, coefficients, x.probe)
 
-    def advance_or_pass(parameters, carry, x):
+    def renewed(parameters, carry, x):
+        """State and memory after a jump, and what solving for an algebraic state there tells."""
+        stepper, model, latents, _ = parameters
+        latent = latents.initial
+        if latents.after_jumps is not None:
+            latent = jax.tree.map(lambda all: all[x.passed - 1], latents.after_jumps)
+
+        # what it computes is not stored for the backward pass of every step, jump or not
+        @eqx.filter_checkpoint
+        def renew(stepper, model, u, t, latent):
+            u, status = consistent(stepper, model, t, u, latent, batch_ndim)
+            return (u, started(stepper, model, t, u, latent, batch_ndim)), status
+
+        return renew(stepper, model, carry[0], x.start, latent)
+
+    def take(parameters, carry, x):
+        """What there is to do between two points in time: after a jump, without a step."""
+        if x.passed is None:
+            return pass_or_advance(parameters, carry, x)
+        stepper, model, latents, jumps = parameters
+        parameters = (stepper, within(model, jumps, x.passed), latents, jumps)
+        shape = eqx.filter_eval_shape(renewed, parameters, carry, x)[1]
+        carry, status = jax.lax.cond(
+            x.restart,
+            lambda carry: renewed(parameters, carry, x),
+            lambda carry: (carry, _nothing_to_solve(shape)),
+            carry,
+        )
+        carry, stats = pass_or_advance(parameters, carry, x)
+        if status is None:
+            return carry, stats
+        both = jax.tree.map(lambda *all: jnp.stack(all), status, stats)
+        return carry, both.combined()
+
+    def stay(parameters, carry, x):
+        """A step of length 0; a step that was never asked for has no derivative by its length."""
+        if x.no_length is None:
+            return carry
+        stepper, model, latents, _ = parameters
+        latent = latents.initial if steady else x.of_nodes[-1]
+
+        # what it computes is not stored for the backward pass of every step, empty or not
+        @eqx.filter_checkpoint
+        def stay(stepper, model, t, dt, carry, latent):
+            def of_one(carry, latent):
+                return stepper.stay(model, t, dt, *carry, of_sample(latent))
+
+            return over_batch(of_one, batch_ndim, (0, sample_axes(latent)))(carry, latent)
+
+        return stay(stepper, model, x.start, x.no_length, carry, latent)
+
+    def pass_or_advance(parameters, carry, x):
         """`advance`, or nothing for a step of length 0."""
+        if x.empty is None:
+            return advance(parameters, carry, x)
         stats = eqx.filter_eval_shape(advance, parameters, carry, x)[1]
-        nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), stats)
-        nothing = eqx.tree_at(lambda s: s.converged, nothing, jnp.ones_like(nothing.converged))
         return jax.lax.cond(
-            x[1] > 0,
+            x.empty,
+            lambda carry: (stay(parameters, carry, x), _nothing_to_solve(stats)),
             lambda carry: advance(parameters, carry, x),
-            lambda carry: (carry, nothing),
             carry,
         )
 
-    u0, initial = consistent(stepper, model, schedule.starts[0], u0, initial_latent, batch_ndim)
-    carry = (u0, started(stepper, model, schedule.starts[0], u0, initial_latent, batch_ndim))
+    passed = schedule.passed
+    first = within(model, schedule.jumps, None if passed is None else passed[0])
+    t0 = schedule.starts[0]
+    u0, initial = consistent(stepper, first, t0, u0, latents.initial, batch_ndim)
+    carry = (u0, started(stepper, first, t0, u0, latents.initial, batch_ndim))
     checkpointing = checkpointing.chosen(
         Sizes(
             steps=schedule.steps,
@@ -197,22 +292,90 @@ def _rollout(
             kept=stepper.solves_per_step * _bytes(u0),
         )
     )
+    empty = no_length = None
+    lengths = schedule.lengths
+    if with_empty_steps:
+        empty = ~(lengths > 0)
+        if schedule.failed is not None:
+            no_length = jnp.where(empty & ~schedule.failed, lengths, 0.0)
+        # Under `jax.vmap` a step that is left out is taken all the same, and then not used.
+        lengths = jnp.where(empty, shortest(lengths), lengths)
     saved, stats = checkpointing.run(
-        advance_or_pass if with_empty_steps else advance,
-        (stepper, model, initial_latent),
+        take,
+        (stepper, model, latents._replace(of_nodes=None), schedule.jumps),
         carry,
-        (schedule.starts, schedule.lengths, latents, probe),
+        _Steps(
+            start=schedule.starts,
+            length=lengths,
+            of_nodes=latents.of_nodes,
+            probe=probe,
+            empty=empty,
+            no_length=no_length,
+            passed=schedule.passed,
+            restart=None if restarts is None else restarts.at[0].set(False),
+        ),
         schedule.outputs,
         outputs,
     )
-    ends = jnp.append(schedule.starts, schedule.starts[-1] + schedule.lengths[-1])
-    return Rollout(
+    result = Rollout(
         u=saved,
         times=schedule.starts,
         stats=with_initial(stats, initial),
-        step_times=ends,
+        step_times=jnp.append(schedule.starts, schedule.end),
         checkpointing=checkpointing,
     )
+    return result if schedule.failed is None else _with_disorder(result, schedule)
+
+
+class _Steps(NamedTuple):
+    """What the loop is told of each step; all have a leading axis of steps, or are None.
+
+    - `empty`: whether it is to be left out.
+    - `no_length`: 0, as the difference of two traced times that are equal.
+    - `passed`, `restart`: how many jumps lie before it, and whether it begins at one.
+    """
+
+    start: Float[Array, " steps"]
+    length: Float[Array, " steps"]
+    of_nodes: tuple[PyTree[Any], ...] | None
+    probe: Float[Array, "steps *batch"] | None
+    empty: Bool[Array, " steps"] | None
+    no_length: Float[Array, " steps"] | None
+    passed: Int[Array, " steps"] | None
+    restart: Bool[Array, " steps"] | None
+
+
+def _nothing_to_solve(shape: Any) -> Any:
+    """The status of no solve at all."""
+    if shape is None:
+        return None
+    nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shape)
+    return eqx.tree_at(lambda s: s.converged, nothing, jnp.ones_like(nothing.converged))
+
+
+def _with_disorder(result: Rollout, schedule: Schedule) -> Rollout:
+    """The rollout with the steps at times that decrease, known now, as failed ones."""
+    failed = jnp.asarray(schedule.failed)
+
+    def of_steps(like: Array) -> Array:
+        return jnp.broadcast_to(failed.reshape(-1, *[1] * (like.ndim - 1)), like.shape)
+
+    stats = result.stats
+    lost = of_steps(stats.converged)
+    outcome = jax.tree.map(
+        lambda here, of_lost: jnp.where(lost, of_lost, here), stats.outcome, Outcome.times_decrease
+    )
+    stats = eqx.tree_at(
+        lambda s: (s.converged, s.outcome), stats, (stats.converged & ~lost, outcome)
+    )
+    outputs = jax.tree.leaves(result.u)[0].shape[0]
+    missed = jnp.zeros(outputs, bool).at[schedule.outputs].max(failed)
+    return eqx.tree_at(lambda r: (r.u, r.stats), result, (_lost(result.u, missed), stats))
+
+
+def _lost(u: PyTree, missed: Bool[Array, " outputs"]) -> PyTree:
+    """The states, NaN for the output times that were not reached."""
+    return jax.tree.map(lambda x: jnp.where(missed.reshape(-1, *[1] * (x.ndim - 1)), jnp.nan, x), u)
 
 
 def _with_search(result: Rollout, found: AcceptedSteps) -> Rollout:
@@ -223,7 +386,8 @@ def _with_search(result: Rollout, found: AcceptedSteps) -> Rollout:
     """
     stats, last = result.stats, jnp.maximum(found.accepted - 1, 0)
     of_last = jax.tree.map(lambda all: all[last], stats.outcome)
-    outcome = Outcome.where(found.reached, of_last, Outcome.step_limit)
+    ended = Outcome.where(found.ordered, Outcome.step_limit, Outcome.times_decrease)
+    outcome = Outcome.where(found.reached, of_last, ended)
     stats = eqx.tree_at(
         lambda s: (s.converged, s.outcome),
         stats,
@@ -232,10 +396,8 @@ def _with_search(result: Rollout, found: AcceptedSteps) -> Rollout:
             jax.tree.map(lambda all, one: all.at[last].set(one), stats.outcome, outcome),
         ),
     )
-    missed = (result.times > found.t) & ~found.reached
-    u = jax.tree.map(
-        lambda x: jnp.where(missed.reshape(-1, *[1] * (x.ndim - 1)), jnp.nan, x), result.u
-    )
+    missed = (jnp.arange(result.times.shape[0]) >= found.output) & ~found.reached
+    u = _lost(result.u, missed)
     step_times = result.step_times
     if not (isinstance(found.accepted, jax.core.Tracer) or isinstance(missed, jax.core.Tracer)):
         count = int(last) + 1

@@ -1,7 +1,7 @@
 """What the user writes: known physics with unknown parts."""
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -37,6 +37,7 @@ class HybridModel(eqx.Module):
       equation is 0 = tendency, solved anew in every stage of every implicit step, and `rollout`
       makes the initial state obey it. Explicit steppers refuse such a model.
     - `scale()`: how large the equations of each component are, where they differ; see there.
+    - `jump_times()`: when a coefficient or source is switched; see there.
 
     A field called `grid` tells the library which trailing axes of `u` are space; leading axes are
     then a batch of independent samples.
@@ -67,6 +68,14 @@ class HybridModel(eqx.Module):
         root mean square over all of them, means the same for each.
         """
         return None
+
+    def jump_times(self) -> Sequence[float]:
+        """The times at which `tendency` or `latent` jumps: known numbers, in any order.
+
+        `rollout` makes steps land on them and keeps either side of each apart. An attribute
+        (`eqx.field(static=True)`) or a property in place of the method serves too.
+        """
+        return ()
 
 
 class PerSample(eqx.Module):

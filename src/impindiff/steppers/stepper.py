@@ -4,9 +4,12 @@ import abc
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
+import jax
 from jaxtyping import Array, Float, PyTree
 
 from impindiff.implicit import Status
+from impindiff.implicit.pytree import axpy
+from impindiff.steppers.mass import rate
 from impindiff.steppers.model import HybridModel
 
 Time = Float[Array, ""]
@@ -39,7 +42,7 @@ class AbstractStepper(eqx.Module):
     - `embedded_order`: of the embedded method that estimates the error; None if there is none.
 
     A stepper may carry a `memory` from step to step (a tendency to reuse, earlier states): `start`
-    makes the first one.
+    makes the first one, and `stay` hands it on between two times that are equal.
     """
 
     order: ClassVar[int]
@@ -50,6 +53,18 @@ class AbstractStepper(eqx.Module):
     def start(self, model: HybridModel, t: Time, u: State, latent: PyTree[Any]) -> PyTree[Any]:
         """What the first step needs to know beside `u`; `latent` is that at the initial time."""
         del model, t, u, latent
+
+    def stay(
+        self,
+        model: HybridModel,
+        t: Time,
+        dt: Time,
+        u: State,
+        memory: PyTree[Any],
+        latent: PyTree[Any],
+    ) -> tuple[State, PyTree[Any]]:
+        """(u, memory) after a step of length dt = 0: what they were, differentiable in dt."""
+        return axpy(dt, rate(model, t, u, latent), u), memory
 
     @abc.abstractmethod
     def step(
@@ -66,3 +81,8 @@ class AbstractStepper(eqx.Module):
 
         `probe` goes to the step's implicit layers (see `ImplicitAdjoint`).
         """
+
+
+def with_derivatives_of(value: PyTree[Any], other: PyTree[Any]) -> PyTree[Any]:
+    """`value`, with the derivatives of `other`, another way to compute the same."""
+    return jax.tree.map(lambda a, b: jax.lax.stop_gradient(a - b) + b, value, other)

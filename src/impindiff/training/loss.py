@@ -41,6 +41,7 @@ class TrajectoryLoss(eqx.Module):
       the same units, and so reach least-squares methods and standard errors too.
     - `weights`: w, of the shape of `values`; None: 1. What weighs 0 is not looked at, be it NaN.
     - `halving`: build the halving of failed steps in (see `rollout`).
+    - `jump_times`: as in `rollout`; those of a model that declares its own have to be told here.
     - `prepare`: takes the model to (the model with what is each sample's own in it, u0), where
       conditions differ between samples or the initial state is unknown too; the rollout is of that.
       None: the model, and `u0` as it is.
@@ -58,6 +59,7 @@ class TrajectoryLoss(eqx.Module):
     prepare: Callable[[Any], tuple[HybridModel, PyTree]] | None = None
     prior: Callable[[Any], Float[Array, " residuals"]] | None = None
     weights: Float[Array, "..."] | None = None
+    jump_times: tuple[float, ...] | None = eqx.field(static=True, default=None)
 
     def misfit(
         self, model: Any, probe: Float[Array, "steps samples"] | None
@@ -125,6 +127,7 @@ class TrajectoryLoss(eqx.Module):
             throw=False,
             probe=probe,
             halving=self.halving,
+            jump_times=self.jump_times,
         )
 
     def __call__(
@@ -137,6 +140,6 @@ class TrajectoryLoss(eqx.Module):
 
     def probe(self) -> Float[Array, "steps samples"]:
         """The zeros that `rollout` takes as its probe."""
-        steps = number_of_steps(np.asarray(self.times), self.dt)
+        steps = number_of_steps(np.asarray(self.times), self.dt, self.jump_times)
         first = jax.tree.leaves(self.u0)[0]
         return jnp.zeros((steps, first.shape[0]), first.dtype)

@@ -75,7 +75,7 @@ class MultipleShooting(TrajectoryLoss):
             prepared, u0 = self.prepare(prepared)
         parts, done = [], 0
         for times, start in zip(self._segments(), (u0, *model.nodes), strict=True):
-            steps = number_of_steps(np.asarray(times), self.dt)
+            steps = number_of_steps(np.asarray(times), self.dt, self.jump_times)
             part = rollout(
                 prepared,
                 start,
@@ -86,6 +86,7 @@ class MultipleShooting(TrajectoryLoss):
                 throw=False,
                 probe=None if probe is None else probe[done : done + steps],
                 halving=self.halving,
+                jump_times=self.jump_times,
             )
             parts.append(part)
             done += steps
@@ -93,7 +94,10 @@ class MultipleShooting(TrajectoryLoss):
 
     def probe(self) -> Float[Array, "steps samples"]:
         """See `TrajectoryLoss.probe`."""
-        steps = sum(number_of_steps(np.asarray(times), self.dt) for times in self._segments())
+        steps = sum(
+            number_of_steps(np.asarray(times), self.dt, self.jump_times)
+            for times in self._segments()
+        )
         leaf = jax.tree.leaves(self.u0)[0]
         return jnp.zeros((steps, leaf.shape[0]), leaf.dtype)
 

@@ -1,6 +1,5 @@
 """Configuration of the three cases of chemical vapor infiltration."""
 
-import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -19,6 +18,7 @@ from impindiff.cases.settings import (
     StepperSettings,
     TrainingSettings,
 )
+from impindiff.rollout import number_of_steps
 
 GAS_CONSTANT = 8.31446261815324  # J / (mol K)
 
@@ -383,4 +383,4 @@ def as_theta(kelvin: Any, heat: HeatSettings) -> Any:
 
 def steps_to(end: float, step: float) -> int:
     """How many steps of at most `step` lead to `end`."""
-    return max(1, math.ceil(end / step * (1 - 1e-9)))
+    return number_of_steps([0.0, end], step)
