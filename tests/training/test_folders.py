@@ -241,7 +241,12 @@ STARTS = ((9.0, 3.0), (1.5, 0.2), (0.1, -2.0))
 
 
 def restarted(folder, **options):
-    given: dict[str, Any] = {"log_every": 1, "save_every": 4, "restart_steps": 5, "steps": 12} | options
+    given: dict[str, Any] = {
+        "log_every": 1,
+        "save_every": 4,
+        "restart_steps": 5,
+        "steps": 12,
+    } | options
     models = [model(*start) for start in STARTS]
     return fit_restarts(models, loss(), adam("cosine", 0.1, 12), folder, **given)
 
