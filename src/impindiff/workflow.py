@@ -57,12 +57,14 @@ def run_case(
     folder: Path,
     *,
     resume: bool = False,
+    changed_data: bool = False,
     mesh: Mesh | None = None,
     say: Callable[[str], None] = lambda line: None,
     show: Callable[[Progress], None] = lambda progress: None,
 ) -> dict[str, Any]:
     """Run a case from data to figures in `folder`; returns the metrics that it also writes.
 
+    - `changed_data`: resume although files of data are not what they were when the run began.
     - `mesh`: the devices to train on; None: one.
     - `say`: told what happens, a line at a time.
     - `show`: told about each training step.
@@ -72,6 +74,9 @@ def run_case(
     """
     start = time.perf_counter()
     run_directory.set_precision(settings)
+    settings = run_directory.with_absolute_path(settings)
+    if resume:
+        run_directory.require_same_files(folder, settings, changed=changed_data)
     say("data: " + (f"{settings.data.path}" if settings.data.path else "solving for the reference"))
     case = as_configured(case, settings)
     data, settings = prepare(case, settings)
@@ -136,6 +141,7 @@ def forecast_run(
     *,
     animate: Path | None = None,
     sample: int | None = None,
+    changed_data: bool = False,
     warn: Callable[[str], None] = lambda line: None,
 ) -> Forecast:
     """Forecast every sample of a trained run from its initial state to `until`, and store it.
@@ -145,6 +151,7 @@ def forecast_run(
     - `out`: the file to write; by default forecast_until_T.nc in `folder`.
     - `animate`, `sample`: the file of an animation, .mp4 or .gif (see `animate_forecast`), and
       which sample it shows, by default the middle held-out one.
+    - `changed_data`: go on although files of data are not what they were when the run began.
     - `warn`: told, before anything is computed, what the forecast rests on that training did not
       see (see `extrapolation`).
 
@@ -153,7 +160,7 @@ def forecast_run(
     """
     out = folder / f"forecast_until_{until:g}.nc" if out is None else out
     animation = None if animate is None else report.animation_path(animate)
-    run = run_directory.read(folder)
+    run = run_directory.read(folder, changed=changed_data)
     for path in filter(None, (out, animation)):
         require_writable(path)
     settings, data = run.settings, run.data

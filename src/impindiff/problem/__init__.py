@@ -1,6 +1,6 @@
 """A problem of one's own: a model, its initial state, and measurements of it."""
 
-from impindiff.problem.from_file import file_of, load_problem, located, own_modules
+from impindiff.problem.from_file import file_of, load_problem, located, own_modules, run_script
 from impindiff.problem.measured import Measured, measured
 from impindiff.problem.problem import Problem
 from impindiff.problem.settings import ProblemSettings
@@ -14,4 +14,5 @@ __all__ = [
     "located",
     "measured",
     "own_modules",
+    "run_script",
 ]

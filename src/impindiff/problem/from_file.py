@@ -5,6 +5,7 @@ import builtins
 import importlib
 import importlib.util
 import itertools
+import runpy
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +44,7 @@ def load_problem(path: Path, modules: Path | None = None) -> Problem:
         raise InputError(f"{path}: is not a Python file; give one that ends in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    with located(path.parent, path):
+    with located(path):
         spec.loader.exec_module(module)
     found = [
         value
@@ -59,10 +60,16 @@ def load_problem(path: Path, modules: Path | None = None) -> Problem:
     unwritten = sorted(getattr(found[0], "__abstractmethods__", ()))
     if unwritten:
         raise InputError(f"{path}: {found[0].__name__} lacks {', '.join(unwritten)}; write it")
-    with located(path.parent, path):
+    with located(path):
         problem = found[0]()
     problem.name = path.stem
     return problem
+
+
+def run_script(path: Path) -> None:
+    """Run a Python file as a script, which imports modules from its folder as a problem does."""
+    imports = sys.modules[_own_package(path.parent, path.stem)].__dict__["_imports"]
+    runpy.run_path(str(path), {"__builtins__": imports}, run_name="__main__")
 
 
 def own_modules(problem: Problem) -> dict[Path, Path]:
@@ -111,11 +118,11 @@ def _imported(file: Path) -> set[str]:
 
 
 @contextmanager
-def located(folder: Path, default: Path | None = None) -> Iterator[None]:
-    """Give an error of code in this folder as one line that names file and line.
+def located(default: Path | None = None) -> Iterator[None]:
+    """Give an error that code of a problem's file raises as one line that names file and line.
 
-    - `default`: the file to name for an error that is not of a line of such a file, such as one of
-      syntax; None: such an error passes.
+    - `default`: the file to name for an error that is not of a line of such a file; None: it
+      passes, and so do this package's own errors.
 
     Raises `InputError`.
     """
@@ -127,19 +134,19 @@ def located(folder: Path, default: Path | None = None) -> Iterator[None]:
         raise InputError(f"{default}: {error}") from error
     except Exception as error:
         places = [
-            (frame.filename, frame.lineno)
-            for frame in traceback.extract_tb(error.__traceback__)
-            if Path(frame.filename).resolve().is_relative_to(folder.resolve())
+            (frame.f_code.co_filename, line)
+            for frame, line in traceback.walk_tb(error.__traceback__)
+            if frame.f_globals.get("__name__", "").startswith(_PACKAGE)
         ]
         if default is not None:
             if isinstance(error, SyntaxError) and error.filename:
-                places.append((error.filename, error.lineno))
+                places.append((error.filename, error.lineno or 1))
             places = places or [(str(default), 1)]
         if not places:
             raise
         file, line = places[-1]
         reason = " ".join(str(error).split())[:500]
-        raise InputError(f"{file}, line {line or 1}: {type(error).__name__}: {reason}") from error
+        raise InputError(f"{file}, line {line}: {type(error).__name__}: {reason}") from error
 
 
 def _own_package(folder: Path, problem: str) -> str:

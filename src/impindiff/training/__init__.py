@@ -10,7 +10,7 @@ from impindiff.training.fit import (
     steps_within,
 )
 from impindiff.training.fitted import Fitted, Progress
-from impindiff.training.held import held, holder, is_leftover
+from impindiff.training.held import LOCK, held, holder, is_leftover
 from impindiff.training.history import History
 from impindiff.training.identifiability import Identifiability, identifiability
 from impindiff.training.levenberg_marquardt import (
@@ -31,6 +31,7 @@ from impindiff.training.tensorboard import TensorBoard
 from impindiff.training.uncertainty import FlatParameters, flat_parameters, standard_errors
 
 __all__ = [
+    "LOCK",
     "CompiledStep",
     "Ensemble",
     "Fitted",
