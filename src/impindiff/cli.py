@@ -48,7 +48,8 @@ Overrides = Annotated[
 ChangedData = Annotated[
     bool,
     typer.Option(
-        "--changed-data", help="go on although a file of data has changed since the run began"
+        "--changed-data",
+        help="go on although data, or files of the run, are not what they were when it began",
     ),
 ]
 
@@ -130,6 +131,8 @@ def run(
         watched(_tell) as watch,
         run_directory.claimed(name, out, resume=resume) as folder,
     ):
+        if resume:
+            run_directory.require_same_files(folder, changed=changed_data)
         if resume and chosen is not None:
             found, settings = run_directory.read_configuration(folder)
             if found is not chosen:
@@ -164,7 +167,6 @@ def run(
                     settings,
                     folder,
                     resume=resume,
-                    changed_data=changed_data,
                     mesh=mesh,
                     say=say,
                     show=step,

@@ -29,7 +29,7 @@ class Run:
         self.path = path
         self.metrics: dict[str, Any] = _metrics(path / _EXPECTED)
         self.history: list[dict[str, Any]] = read(path / "history.jsonl")
-        self.figures = {p.stem: p for p in sorted((path / "figures").glob("*.png"))}
+        self.figures = {p.stem: p for p in _pictures(path / "figures")}
 
     def forecast(self) -> xr.Dataset:
         """The forecast, read into memory. Raises `InputError` for a file that cannot be read."""
@@ -77,6 +77,10 @@ def _metrics(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError(f"{path}: is not the metrics of a run; run the case again")
     return found
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.glob("*.png") if p.is_file())
 
 
 def _flat(metrics: Any, prefix: str = "") -> list[tuple[str, object]]:

@@ -38,7 +38,6 @@ def run_problem(
     folder: Path,
     *,
     resume: bool = False,
-    changed_data: bool = False,
     mesh: Mesh | None = None,
     say: Callable[[str], None] = lambda line: None,
     show: Callable[[Progress], None] = lambda progress: None,
@@ -50,8 +49,6 @@ def run_problem(
     start = time.perf_counter()
     run_directory.set_precision(settings)
     settings = run_directory.with_absolute_path(settings)
-    if resume:
-        run_directory.require_same_files(folder, settings, changed=changed_data)
     example = problem.model(settings, jax.random.key(settings.seed))
     found = problem.measured(settings, example)
     until = _last(settings, found)
@@ -103,14 +100,14 @@ def forecast_problem(
 
     It runs the problem's file that the run keeps, and no other.
 
-    - `changed_data`: go on although files of data are not what they were when the run began.
+    - `changed_data`: go on with files that are not what they were when the run began.
 
     Raises `InputError` as `forecast_run`.
     """
     out = folder / f"forecast_until_{until:g}.nc" if out is None else out
+    run_directory.require_same_files(folder, changed=changed_data)
     problem, settings = run_directory.read_problem(folder)
     run_directory.set_precision(settings)
-    run_directory.require_same_files(folder, settings, changed=changed_data)
     require_writable(out)
     like = problem.model(settings, jax.random.key(0))
     model = run_directory.read_model(folder, like, str(settings.problem))

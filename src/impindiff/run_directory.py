@@ -140,6 +140,7 @@ def _require_empty(folder: Path) -> None:
             f"--out: {folder} is not empty ({sorted(names)[0]} is in it) and holds no run; name "
             "another folder, or remove what is in it"
         )
+    discard(folder)
     (folder / _BEGUN).touch()
 
 
@@ -169,50 +170,66 @@ def _no_run_in(folder: Path) -> str:
 def write_configuration(folder: Path, settings: RunSettings) -> None:
     """Put the resolved configuration into the folder, last: with it, the run has begun.
 
-    What the configuration names of files is remembered with their content (see
-    `require_same_files`).
+    The run remembers what it rests on (see `require_same_files`).
     """
-    write_json(folder / INPUTS, _contents(folder, settings))
-    write_text(folder / CONFIGURATION, f"{dump_yaml(settings)}{_END}\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    with written_whole(folder / CONFIGURATION) as partial:
+        partial.write_text(f"{dump_yaml(settings)}{_END}\n")
+        contents = {CONFIGURATION: {"path": CONFIGURATION, **content_of(partial)}}
+        write_json(folder / INPUTS, contents | _contents(folder, settings))
     (folder / _BEGUN).unlink(missing_ok=True)
 
 
-def require_same_files(folder: Path, settings: RunSettings, *, changed: bool = False) -> None:
+def require_same_files(folder: Path, *, changed: bool = False) -> None:
     """Refuse to go on with files that are not what they were when the run in `folder` began.
 
-    They are those of measurements, and whatever else the configuration names; and the run's own
-    reference data. Files that are gone are left to those who read them.
+    They are its configuration, its reference data, its problem's Python files, and the files
+    outside that its configuration names, such as measurements. What is gone is left to those who
+    read it.
 
     - `changed`: go on all the same.
 
     Raises `InputError`.
     """
-    if changed:
+    if changed or not has_begun(folder):
         return
-    known = read_json(folder / INPUTS)
-    for key, content in _contents(folder, settings).items():
-        before = known.get(key) if isinstance(known, dict) else None
-        if before != content:
+    try:
+        known = {
+            key: (folder / of["path"], {"size": of["size"], "sha256": of["sha256"]})
+            for key, of in read_json(folder / INPUTS).items()
+        }
+    except (InputError, TypeError, LookupError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{folder / INPUTS}: is damaged ({reason}), so it cannot be seen whether the data are "
+            "what they were when the run began; pass --changed-data to go on with them as they are"
+        ) from None
+    for key, (path, before) in known.items():
+        if not path.is_file() and not is_zarr_store(path):
+            continue
+        try:
+            now = content_of(path)
+        except OSError as error:
+            raise InputError(f"{key}: {path} cannot be read: {error.strerror}") from None
+        if now != before:
             raise InputError(
-                f"{key}: {content['path']} is not what it was when the run in {folder} began "
-                f"({content['size']} bytes, {_size_of(before)} then); put it back, or pass "
-                "--changed-data to go on with it as it is"
+                f"{key}: {path} is not what it was when the run in {folder} began ({now['size']} "
+                f"bytes, {before['size']!r:.30} then); put it back, or pass --changed-data to go "
+                "on with it as it is"
             )
 
 
-def _size_of(content: Any) -> str:
-    size = content.get("size") if isinstance(content, dict) else None
-    return "not known" if size is None else f"{size!r:.30}"
-
-
 def _contents(folder: Path, settings: RunSettings) -> dict[str, Any]:
-    """Path, size and SHA-256 of each file that the run rests on, by the key that names it."""
-    named = {key: path for key, path in _paths(settings) if key != "problem"}
-    if (folder / DATA).is_file():
-        named["reference data"] = folder / DATA
+    """Path, size and SHA-256 of each file that the run rests on, by what names it."""
+    own = [folder / DATA, folder / PROBLEM, *sorted((folder / MODULES).rglob("*.py"))]
+    names = [path.relative_to(folder).as_posix() for path in own]
+    named = {name: (name, path) for name, path in zip(names, own, strict=True)}
+    for key, path in _paths(settings):
+        if key != "problem":
+            named[key] = (str(path.absolute()), path)
     return {
-        key: {"path": path.name if path.parent == folder else str(path), **content_of(path)}
-        for key, path in named.items()
+        key: {"path": name, **content_of(path)}
+        for key, (name, path) in named.items()
         if path.is_file() or is_zarr_store(path)
     }
 
@@ -386,10 +403,8 @@ def _what(folder: Path) -> _What:
     return found
 
 
-def read(folder: Path, *, changed: bool = False) -> Run:
+def read(folder: Path) -> Run:
     """The run in `folder`, its model and its data.
-
-    - `changed`: see `require_same_files`.
 
     Raises `InputError` if it is not a run or was not trained to the end.
     """
@@ -398,7 +413,6 @@ def read(folder: Path, *, changed: bool = False) -> Run:
     set_precision(settings)
     like = case.model(settings, jax.random.key(0))
     model = read_model(folder, like, case.name)
-    require_same_files(folder, settings, changed=changed)
     if settings.data.path is None:
         return Run(case, settings, model, case.read_back(folder / DATA))
     return Run(case, settings, model, case.read(settings, settings.data.path)[0])
