@@ -12,7 +12,6 @@ from running import CASE, settings
 LONG = """
 import ctypes, signal, sys, threading
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from impindiff.training import fit as of_fit
 import importlib
 of_fit = importlib.import_module("impindiff.training.fit")
 compiled = of_fit.compile_step
@@ -50,8 +49,11 @@ with watched(lambda line: print(line, flush=True)) as watch:
 def test_inside_of_a_compilation_it_ends_at_once(tmp_path, number):
     folder = tmp_path / "run"
     command = [sys.executable, "-c", LONG, "run", CASE, *settings(), "--out", str(folder)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
         while "compiling" not in process.stdout.readline():
             assert process.poll() is None, process.stderr.read()
         time.sleep(0.2)
@@ -68,6 +70,7 @@ def test_inside_of_a_compilation_it_ends_at_once(tmp_path, number):
 def test_one_ends_after_the_step_and_two_at_once(number, steps, count):
     command = [sys.executable, "-c", TWICE, steps]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
         assert process.stdout.readline() == "step\n"
         process.send_signal(number)
         assert process.stdout.readline().startswith("interrupted: this step is ended")

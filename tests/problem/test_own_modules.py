@@ -1,6 +1,7 @@
 """A problem of a file that imports modules beside it."""
 
 import shutil
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,10 @@ class Own(ipd.Problem):
 """
 
 
+def values(problem: Any) -> Any:
+    return problem.model(None, None)
+
+
 def write(folder, value):
     for name, text in {
         "own.py": PROBLEM,
@@ -56,9 +61,9 @@ def test_two_problems_with_modules_of_the_same_names_do_not_mix(tmp_path):
     """Be it at the top of a file, in a package, or inside of a function that runs later."""
     first = load_problem(write(tmp_path / "a", 1.0))
     second = load_problem(write(tmp_path / "b", 2.0))
-    assert first.model(None, None) == [1.0] * 5 + [True]
-    assert second.model(None, None) == [2.0] * 5 + [True]
-    assert first.model(None, None) == [1.0] * 5 + [True]
+    assert values(first) == [1.0] * 5 + [True]
+    assert values(second) == [2.0] * 5 + [True]
+    assert values(first) == [1.0] * 5 + [True]
 
 
 def test_the_modules_kept_are_enough_for_another_folder(tmp_path):
@@ -71,7 +76,7 @@ def test_the_modules_kept_are_enough_for_another_folder(tmp_path):
     shutil.rmtree(tmp_path / "a")
     assert not list(kept.rglob("not_needed.py"))
     problem = load_problem(kept / "problem.py", kept / "modules")
-    assert problem.model(None, None) == [3.0] * 5 + [True]
+    assert values(problem) == [3.0] * 5 + [True]
     assert not list(kept.rglob("__pycache__"))
     (kept / "modules" / "base.py").unlink()
     with pytest.raises(ipd.InputError, match=r"helper\.py, line 1: ModuleNotFoundError"):
@@ -83,5 +88,5 @@ def test_a_problem_called_like_a_package_that_it_needs(tmp_path):
     (tmp_path / "numpy.py").write_text(
         f"{text}    def model(self, settings, key):\n        return np.pi\n"
     )
-    assert load_problem(tmp_path / "numpy.py").model(None, None) > 3
+    assert values(load_problem(tmp_path / "numpy.py")) > 3
     assert own_modules(load_problem(tmp_path / "numpy.py")) == {}
