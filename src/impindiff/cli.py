@@ -1,9 +1,10 @@
 """The command `impindiff`."""
 
 import sys
-from functools import partial
+from collections.abc import Callable
+from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -15,6 +16,21 @@ app = typer.Typer(
 )
 _out = Console()
 _error = Console(stderr=True)
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+def _ends_at_once(command: C) -> C:
+    """Ctrl-C and SIGTERM end the command at once, inside of a compilation too."""
+
+    @wraps(command)
+    def listening(*args: Any, **kwargs: Any) -> Any:
+        from impindiff.interruption import watched
+
+        with watched(_tell):
+            return command(*args, **kwargs)
+
+    return listening  # pyright: ignore[reportReturnType]
+
 
 CaseName = Annotated[str, typer.Argument(metavar="CASE", help="one of 'impindiff list'")]
 ConfigFiles = Annotated[
@@ -25,6 +41,15 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option(
         "--set", metavar="KEY=VALUE", help="one configuration key, such as training.steps=500"
+    ),
+]
+
+
+ChangedData = Annotated[
+    bool,
+    typer.Option(
+        "--changed-data",
+        help="go on although data, or files of the run, are not what they were when it began",
     ),
 ]
 
@@ -59,8 +84,14 @@ def run(
         Path | None, typer.Option(metavar="DIR", help="folder of the run (default: runs/CASE)")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="continue the run in the folder, to the bit")
+        bool,
+        typer.Option(
+            "--resume",
+            help="continue the run in the folder, to the bit; of a problem, with the file that the "
+            "folder keeps, which is run",
+        ),
     ] = False,
+    changed_data: ChangedData = False,
     devices: Annotated[
         str,
         typer.Option(
@@ -73,6 +104,7 @@ def run(
     from impindiff.cases import get_case, load_configuration
     from impindiff.devices import mesh_of
     from impindiff.errors import InputError
+    from impindiff.interruption import watched
     from impindiff.problem import load_problem
     from impindiff.problem_workflow import run_problem
     from impindiff.progress import training_progress
@@ -80,40 +112,68 @@ def run(
 
     path = Path(case) if case.endswith(".py") else None
     chosen = None if path is not None else get_case(case)
-    folder = run_directory.choose(case if path is None else path.stem, out, resume=resume)
     if resume and (config or overrides):
         raise InputError(
             "--resume: a run continues with its own configuration; leave out --config and --set"
         )
-    if chosen is None:
-        assert path is not None
-        if resume:
-            problem, settings = run_directory.read_problem(folder)
-        else:
-            problem = load_problem(path)
-            settings = load_configuration(problem.settings, config or [], overrides or [])
+    if changed_data and not resume:
+        raise InputError("--changed-data: is for --resume; a new run takes its data as they are")
+    problem: Any = None
+    settings: Any = None
+    if not resume:
+        problem = None if path is None else load_problem(path)
+        of: Any = problem or chosen
+        settings = load_configuration(of.settings, config or [], overrides or [])
+        if path is not None:
             settings = settings.model_copy(update={"problem": path.absolute()})
-        job = partial(run_problem, problem)
-    else:
+    name = case if path is None else path.stem
+    with (
+        watched(_tell) as watch,
+        run_directory.claimed(name, out, resume=resume) as folder,
+    ):
         if resume:
+            run_directory.require_same_files(folder, changed=changed_data)
+        if resume and chosen is not None:
             found, settings = run_directory.read_configuration(folder)
             if found is not chosen:
                 raise InputError(
                     f"--resume: the run in {folder} is of case {found.name}, not {case}"
                 )
-        else:
-            settings = load_configuration(chosen.settings, config or [], overrides or [])
-        job = partial(run_case, chosen)
-    try:
-        mesh = mesh_of(devices)
-        with training_progress(_out, settings.training.steps) as show:
-            metrics = job(settings, folder, resume=resume, mesh=mesh, say=_say, show=show)
-    except KeyboardInterrupt:
-        _error.print(
-            f"interrupted; continue with: impindiff run {case} --out {folder} --resume",
-            soft_wrap=True,
-        )
-        raise typer.Exit(130) from None
+        elif resume:
+            problem, settings = run_directory.read_problem(folder)
+
+        def interrupted() -> str:
+            _out.show_cursor(True)
+            if not run_directory.has_begun(folder):
+                run_directory.discard(folder)
+                return "interrupted before training began; there is nothing to continue"
+            return f"interrupted; continue with: impindiff run {case} --out {folder} --resume"
+
+        watch.farewell = interrupted
+        job = partial(run_problem, problem) if chosen is None else partial(run_case, chosen)
+        try:
+            mesh = mesh_of(devices)
+            with training_progress(_out, settings.training.steps) as show:
+
+                def step(progress: Any) -> None:
+                    show(progress)
+                    watch.stepped()
+
+                def say(line: str) -> None:
+                    _say(line)
+                    watch.saved()
+
+                metrics = job(
+                    settings,
+                    folder,
+                    resume=resume,
+                    mesh=mesh,
+                    say=say,
+                    show=step,
+                )
+        except KeyboardInterrupt:
+            _tell(interrupted())
+            raise typer.Exit(watch.code) from None
     _summary(metrics, folder)
 
 
@@ -157,6 +217,7 @@ def schema(
 
 
 @app.command()
+@_ends_at_once
 def data(
     case: CaseName,
     out: Annotated[Path, typer.Option(metavar="F.nc|F.zarr", help="file to write")],
@@ -191,6 +252,7 @@ def inspect(
 
 
 @app.command()
+@_ends_at_once
 def forecast(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="folder of a trained run")],
     until: Annotated[float, typer.Option(metavar="T", help="last time")],
@@ -209,8 +271,13 @@ def forecast(
         int | None,
         typer.Option(metavar="I", help="sample to animate (default: the middle held-out one)"),
     ] = None,
+    changed_data: ChangedData = False,
 ) -> None:
-    """Forecast further with a trained run, and store the truth beside where it can be computed."""
+    """Forecast further with a trained run, and store the truth beside where it can be computed.
+
+    For a problem of your own this runs the Python files that RUN_DIR keeps, and no others: give it
+    no folder of somebody whose code you would not run.
+    """
     from impindiff import run_directory
     from impindiff.errors import InputError
     from impindiff.workflow import forecast_run
@@ -222,12 +289,14 @@ def forecast(
 
         if animate is not None:
             raise InputError("--animate: is for runs of cases; leave it out, or use the figures")
-        dataset, path = forecast_problem(run_dir, until, out)
+        dataset, path = forecast_problem(run_dir, until, out, changed_data=changed_data)
         sizes = dataset.sizes
         _say(f"{path}: {sizes['sample']} samples, {sizes['time']} times to {until:g}")
         return
 
-    done = forecast_run(run_dir, until, out, animate=animate, sample=sample, warn=_warn)
+    done = forecast_run(
+        run_dir, until, out, animate=animate, sample=sample, changed_data=changed_data, warn=_warn
+    )
     sizes = done.dataset.sizes
     line = f"{done.path}: {sizes['sample']} samples, {sizes['time']} times to {until:g}"
     if done.error_percent is not None:
@@ -275,21 +344,23 @@ def compare(
 ) -> None:
     """Compare the method with its baselines on one case, at equal data, budget and seeds."""
     from impindiff.compare.command import compare_case, comparison_table
+    from impindiff.interruption import termination_raises
 
     try:
-        results, folder = compare_case(
-            case,
-            methods=methods,
-            seeds=seeds,
-            budget=budget,
-            quick=quick,
-            study=study,
-            config=config or [],
-            overrides=overrides or [],
-            out=out,
-            resume=resume,
-            say=_say,
-        )
+        with termination_raises():
+            results, folder = compare_case(
+                case,
+                methods=methods,
+                seeds=seeds,
+                budget=budget,
+                quick=quick,
+                study=study,
+                config=config or [],
+                overrides=overrides or [],
+                out=out,
+                resume=resume,
+                say=_say,
+            )
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     _out.print(comparison_table(results))
@@ -297,6 +368,7 @@ def compare(
 
 
 @app.command("report")
+@_ends_at_once
 def write_report(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="folder of a finished run or of a comparison")
@@ -306,7 +378,10 @@ def write_report(
         typer.Option(metavar="F.html", help="file to write (default: DIR/report.html)"),
     ] = None,
 ) -> None:
-    """Write one self-contained HTML page: results, figures, settings, how to reproduce."""
+    """Write one self-contained HTML page: results, figures, settings, how to reproduce.
+
+    It reads what is stored and runs no code of the folder's.
+    """
     from impindiff import pages
 
     _out.print(str(pages.write_report(folder, out)), markup=False, highlight=False, soft_wrap=True)
@@ -330,6 +405,10 @@ def launch_processes(
         given = context.args[0] if context.args else "nothing"
         raise InputError(f"launch: expected a Python script that is there, got {given}")
     launch(processes, context.args)
+
+
+def _tell(line: str) -> None:
+    _error.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _say(line: str) -> None:

@@ -1,16 +1,14 @@
 """Start the processes of a distributed run on this machine, and end them together."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from impindiff.errors import ImpindiffError
+from impindiff.interruption import termination_raises
 
 _LOOK = 0.2  # seconds between looks at the processes
 _GRACE = 10.0  # seconds that a process has to end once it is told to
@@ -45,7 +43,7 @@ def launch(processes: int, command: Sequence[str]) -> None:
         for index in range(processes)
     ]
     try:
-        with _termination_raises():
+        with termination_raises():
             _watch(running)
     finally:
         _end(running)
@@ -60,23 +58,6 @@ def _watch(running: list[subprocess.Popen[bytes]]) -> None:
         if failed is not None:
             raise ProcessError(failed)
         time.sleep(_LOOK)
-
-
-@contextmanager
-def _termination_raises() -> Iterator[None]:
-    """SIGTERM ends this process by an exception: without, the processes would be left running."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python leaves signals to the main thread
-        return
-
-    def raise_exit(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, raise_exit)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _failed(running: list[subprocess.Popen[bytes]]) -> str | None:

@@ -2,13 +2,12 @@
 
 import json
 import keyword
-import runpy
 import shutil
 from importlib.resources import files
 from pathlib import Path
 
 from impindiff.errors import InputError
-from impindiff.problem import load_problem
+from impindiff.problem import load_problem, run_script
 
 _PLACEHOLDER, _SUFFIX = "NAME", ".txt"
 
@@ -45,4 +44,4 @@ def _fill(folder: Path, name: str) -> None:
     problem = load_problem(folder / f"{name}.py")
     schema = json.dumps(problem.settings.model_json_schema(), indent=2)
     (folder / f"{name}.schema.json").write_text(schema + "\n")
-    runpy.run_path(str(folder / "make_data.py"), run_name="__main__")
+    run_script(folder / "make_data.py")

@@ -10,6 +10,8 @@ import xarray as xr
 
 from impindiff.errors import InputError
 from impindiff.html_tables import html_table
+from impindiff.observations import reading
+from impindiff.training.history import read
 
 _EXPECTED = "metrics.json"
 
@@ -25,15 +27,18 @@ class Run:
 
     def __init__(self, path: Path):
         self.path = path
-        self.metrics: dict[str, Any] = json.loads((path / _EXPECTED).read_text())
-        lines = (path / "history.jsonl").read_text().splitlines()
-        self.history: list[dict[str, Any]] = [json.loads(line) for line in lines]
-        self.figures = {p.stem: p for p in sorted((path / "figures").glob("*.png"))}
+        self.metrics: dict[str, Any] = _metrics(path / _EXPECTED)
+        self.history: list[dict[str, Any]] = read(path / "history.jsonl")
+        self.figures = {p.stem: p for p in _pictures(path / "figures")}
 
     def forecast(self) -> xr.Dataset:
-        """The forecast, read into memory."""
-        with xr.open_dataset(self.path / "forecast.nc", engine="h5netcdf") as dataset:
-            return dataset.load()
+        """The forecast, read into memory. Raises `InputError` for a file that cannot be read."""
+        path = self.path / "forecast.nc"
+        try:
+            with reading("NetCDF"), xr.open_dataset(path, engine="h5netcdf") as dataset:
+                return dataset.load()
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
 
     def _repr_html_(self) -> str:
         table = html_table(str(self.path), _flat(self.metrics))
@@ -50,7 +55,10 @@ class Run:
 
 
 def open_run(path: str | Path) -> Run:
-    """The run in a folder. Raises `InputError` for one that holds no finished run."""
+    """The run in a folder.
+
+    Raises `InputError` for one that holds no finished run, or holds other content.
+    """
     path = Path(path)
     if not (path / _EXPECTED).is_file():
         raise InputError(
@@ -58,6 +66,21 @@ def open_run(path: str | Path) -> Run:
             "`impindiff run` wrote, such as runs/plume"
         )
     return Run(path)
+
+
+def _metrics(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: cannot be read as JSON: {reason}") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: is not the metrics of a run; run the case again")
+    return found
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.glob("*.png") if p.is_file())
 
 
 def _flat(metrics: Any, prefix: str = "") -> list[tuple[str, object]]:

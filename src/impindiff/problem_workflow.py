@@ -1,6 +1,5 @@
 """The main job for a problem of one's own: training, forecast, metrics, figures."""
 
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ from impindiff.devices import Mesh
 from impindiff.errors import InputError, SolverError
 from impindiff.observations import forecast_dataset, provenance, require_writable, write_netcdf
 from impindiff.observations.scattered import PointTable
-from impindiff.problem import Measured, Problem, ProblemSettings
+from impindiff.problem import Measured, Problem, ProblemSettings, located
 from impindiff.problem_figures import draw_problem
 from impindiff.rollout import describe_failure, leaf_names, rollout
 from impindiff.run_metrics import as_floats, number_of_parameters, peak_memory_mb, training_metrics
@@ -32,6 +31,7 @@ _OUTPUTS = 50
 _LABELS = ("long_name", "units", "scaling", "standard_name")
 
 
+@located()
 def run_problem(
     problem: Problem,
     settings: ProblemSettings,
@@ -44,20 +44,15 @@ def run_problem(
 ) -> dict[str, Any]:
     """Train a problem and forecast, in `folder`; returns the metrics that it also writes.
 
-    Raises as `run_case`.
+    Raises as `run_case`; an error of the problem's own file, as `InputError` that names the line.
     """
     start = time.perf_counter()
     run_directory.set_precision(settings)
-    settings = _absolute(settings)
+    settings = run_directory.with_absolute_path(settings)
     example = problem.model(settings, jax.random.key(settings.seed))
     found = problem.measured(settings, example)
     until = _last(settings, found)
     say(_what_was_measured(found))
-
-    def store(folder: Path) -> None:
-        copy = folder / run_directory.PROBLEM
-        if settings.problem is not None and not copy.exists():
-            shutil.copyfile(settings.problem, copy)
 
     judged = found.held_out if len(found.held_out) else None
     trained = train(
@@ -66,7 +61,7 @@ def run_problem(
         found,
         folder,
         results_size=_results_size(problem, settings, example, found),
-        store=store,
+        store=lambda folder: run_directory.write_problem(folder, problem),
         evaluate=None if judged is None else _off_by(problem, settings, found, judged),
         resume=resume,
         mesh=mesh,
@@ -84,6 +79,7 @@ def run_problem(
     }
     metrics: dict[str, Any] = {
         "problem": problem.name,
+        "summary": problem.summary,
         "misfit": {name: misfits(table, predicted[name]) for name, table in sets.items()},
         **training_metrics(settings, fitted, trained.loss),
         "identified": _numbers(problem, settings, fitted, trained.loss),
@@ -96,14 +92,20 @@ def run_problem(
     return metrics
 
 
+@located()
 def forecast_problem(
-    folder: Path, until: float, out: Path | None = None
+    folder: Path, until: float, out: Path | None = None, *, changed_data: bool = False
 ) -> tuple[xr.Dataset, Path]:
     """Forecast a trained problem to `until`, and store it; by default in its folder.
+
+    It runs the problem's file that the run keeps, and no other.
+
+    - `changed_data`: go on with files that are not what they were when the run began.
 
     Raises `InputError` as `forecast_run`.
     """
     out = folder / f"forecast_until_{until:g}.nc" if out is None else out
+    run_directory.require_same_files(folder, changed=changed_data)
     problem, settings = run_directory.read_problem(folder)
     run_directory.set_precision(settings)
     require_writable(out)
@@ -252,15 +254,6 @@ def _numbers(
         | ({"truth": truths[name]} if name in truths else {})
         for name, value in values.items()
     }
-
-
-def _absolute(settings: ProblemSettings) -> ProblemSettings:
-    """With absolute paths, so that the run can be resumed and forecast from any folder."""
-    path = settings.data.path
-    if path is None:
-        return settings
-    chosen = settings.data.model_copy(update={"path": path.absolute()})
-    return settings.model_copy(update={"data": chosen})
 
 
 def _last(settings: ProblemSettings, found: Measured) -> float:

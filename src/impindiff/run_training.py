@@ -174,8 +174,8 @@ def train(
             if steps < training.steps:  # the learning rate's schedule is another
                 optimizer, compiled = settings.training.build(), None
 
-        run_directory.write_configuration(folder, settings)
         store(folder)
+        run_directory.write_configuration(folder, settings)
         options: dict[str, Any] = plan.options | {
             "steps": settings.training.steps,
             "log_every": training.log_every,
@@ -184,6 +184,7 @@ def train(
             "horizon": training.horizon,
             "show": show,
             "log": log,
+            "say": say,
             "compiled": compiled,
         }
         if evaluate is not None:
@@ -198,7 +199,6 @@ def train(
                 optimizer,
                 folder,
                 restart_steps=training.restart_steps,
-                say=say,
                 **options,
             )
             choices["restarts"] = {"losses": list(starts.losses), "chosen": starts.chosen}

@@ -73,6 +73,7 @@ def run_case(
     """
     start = time.perf_counter()
     run_directory.set_precision(settings)
+    settings = run_directory.with_absolute_path(settings)
     say("data: " + (f"{settings.data.path}" if settings.data.path else "solving for the reference"))
     case = as_configured(case, settings)
     data, settings = prepare(case, settings)
@@ -82,7 +83,7 @@ def run_case(
         data,
         folder,
         results_size=results_size(data),
-        store=lambda folder: _store_reference(data, settings, folder),
+        store=lambda folder: _store_reference(data, settings, folder, keep=resume),
         evaluate=held_out_error(case, settings, data) if data.held_out else None,
         resume=resume,
         mesh=mesh,
@@ -109,8 +110,9 @@ def run_case(
     return metrics
 
 
-def _store_reference(data: Data, settings: CaseSettings, folder: Path) -> None:
-    if settings.data.path is None:
+def _store_reference(data: Data, settings: CaseSettings, folder: Path, *, keep: bool) -> None:
+    there = keep and (folder / run_directory.DATA).is_file()
+    if settings.data.path is None and not there:
         data.trajectories.to_netcdf(folder / run_directory.DATA)
 
 
@@ -137,6 +139,7 @@ def forecast_run(
     *,
     animate: Path | None = None,
     sample: int | None = None,
+    changed_data: bool = False,
     warn: Callable[[str], None] = lambda line: None,
 ) -> Forecast:
     """Forecast every sample of a trained run from its initial state to `until`, and store it.
@@ -146,6 +149,7 @@ def forecast_run(
     - `out`: the file to write; by default forecast_until_T.nc in `folder`.
     - `animate`, `sample`: the file of an animation, .mp4 or .gif (see `animate_forecast`), and
       which sample it shows, by default the middle held-out one.
+    - `changed_data`: go on with files that are not what they were when the run began.
     - `warn`: told, before anything is computed, what the forecast rests on that training did not
       see (see `extrapolation`).
 
@@ -154,6 +158,7 @@ def forecast_run(
     """
     out = folder / f"forecast_until_{until:g}.nc" if out is None else out
     animation = None if animate is None else report.animation_path(animate)
+    run_directory.require_same_files(folder, changed=changed_data)
     run = run_directory.read(folder)
     for path in filter(None, (out, animation)):
         require_writable(path)

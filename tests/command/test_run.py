@@ -29,8 +29,8 @@ def finished(tmp_path_factory) -> Path:
 def test_the_run_directory_is_whole(finished):
     names = {p.name for p in finished.iterdir()}
     assert names == {
-        "config.yaml", "data.nc", "figures", "forecast.nc", "history.jsonl", "metrics.json",
-        "model.eqx", "training_state",
+        "config.yaml", "data.nc", "figures", "forecast.nc", "history.jsonl",
+        "inputs.json", "metrics.json", "model.eqx", "training_state",
     }  # fmt: skip
     figures = {p.name for p in (finished / "figures").iterdir()}
     assert figures == {

@@ -219,7 +219,8 @@ def test_a_folder_without_room_is_left_without_a_run(tmp_path, monkeypatch):
     assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number):
     """All of the state, with the best weights, so that the run ends as if it had not been hit."""
     options = settings(
         training__validation=0.2, training__steps=100, training__save_every=1000, training__clip=0.1
@@ -240,12 +241,13 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
                 break
             time.sleep(0.005)
         assert process.poll() is None, "the run ended before it could be interrupted"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, error = process.communicate(timeout=120)
-    assert process.returncode == 130, error.decode()
-    assert error.decode().strip() == (
-        f"interrupted; continue with: impindiff run {CASE} --out {folder} --resume"
-    )
+    assert process.returncode == 128 + number, error.decode()
+    assert error.decode().splitlines() == [
+        "interrupted: this step is ended and the training state saved; once more ends it at once",
+        f"interrupted; continue with: impindiff run {CASE} --out {folder} --resume",
+    ]
     impindiff("run", CASE, "--out", folder, "--resume")
     assert (folder / "model.eqx").read_bytes() == (whole / "model.eqx").read_bytes()
     trained = [json.loads((of / "metrics.json").read_text())["train"] for of in (whole, folder)]

@@ -138,7 +138,7 @@ def test_what_the_metrics_do_not_have_is_left_out(tmp_path):
     [
         (lambda run: (run / "metrics.json").unlink(), "not ended; continue it with 'impindiff run"),
         (lambda run: (run / "config.yaml").unlink(), "is not the folder of a run"),
-        (lambda run: (run / "metrics.json").write_text("{"), "metrics.json: is not the metrics"),
+        (lambda run: (run / "metrics.json").write_text("{"), "metrics.json: cannot be read as J"),
         (lambda run: (run / "metrics.json").write_text("{}"), "KeyError: 'forecast'"),
         (lambda run: (run / "forecast.nc").write_text("no"), "forecast.nc: cannot be read"),
         (lambda run: (run / "figures" / "a.png").write_text("no"), "a.png: is not a PNG image"),

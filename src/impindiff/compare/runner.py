@@ -20,6 +20,7 @@ from impindiff.compare.request import REQUEST, Request, Row, folder_of, rows_of,
 from impindiff.compare.step_search import error_percent, largest_stable_step, step_for_error
 from impindiff.compare.studies import STUDIES
 from impindiff.observations import Trajectories
+from impindiff.training import held
 
 FAILURE, MEASURED, STEPS = "failure.json", "measured.json", "steps.json"
 LOG = "log.txt"
@@ -52,11 +53,22 @@ def run_comparison(
 ) -> None:
     """Do every run of the request that is not done yet, in `out`.
 
-    A run that fails is recorded with its reason (failure.json) and the others go on.
+    A run that fails is recorded with its reason (failure.json) and the others go on. Raises
+    `InputError` if another process is at it.
     """
+    out.mkdir(parents=True, exist_ok=True)
+    with held(out):
+        _do(request, out, say, show)
+
+
+def _do(
+    request: Request,
+    out: Path,
+    say: Callable[[str], None],
+    show: Callable[[Outcome], None],
+) -> None:
     case = get_case(request.case)
     rows = rows_of(request)
-    out.mkdir(parents=True, exist_ok=True)
     run_directory.write_text(out / REQUEST, dump_yaml(request))
     measure = None if request.study is None else STUDIES[request.study].measure
     if measure is not None:

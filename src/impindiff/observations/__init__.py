@@ -1,6 +1,7 @@
 """What was measured: sensors, averages, scattered points, noise, trajectories and their files."""
 
 from impindiff.observations.averages import BlockAverages, PartAverage
+from impindiff.observations.file_errors import reading
 from impindiff.observations.forecast import (
     FORECAST_SUFFIX,
     HELD_OUT,
@@ -18,7 +19,13 @@ from impindiff.observations.scattered import PointTable, ScatteredPoints
 from impindiff.observations.sensors import Sensors
 from impindiff.observations.solution_file import Solution1D, read_solution
 from impindiff.observations.trajectories import Trajectories
-from impindiff.observations.whole_file import require_writable, write_netcdf, written_whole
+from impindiff.observations.whole_file import (
+    content_of,
+    is_zarr_store,
+    require_writable,
+    write_netcdf,
+    written_whole,
+)
 
 __all__ = [
     "FORECAST_SUFFIX",
@@ -38,10 +45,13 @@ __all__ = [
     "SpaceTimePoints",
     "Trajectories",
     "add_noise",
+    "content_of",
     "forecast_dataset",
+    "is_zarr_store",
     "provenance",
     "random_points",
     "read_solution",
+    "reading",
     "relative_l1_percent",
     "require_writable",
     "write_netcdf",

@@ -1,5 +1,6 @@
 """Files that are either whole or absent: written beside under another name, then renamed."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -61,6 +62,20 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def content_of(path: Path) -> dict[str, int | str]:
+    """`size` in bytes and `sha256` of a file, or of all files of a folder and their names."""
+    if path.is_file():
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256")
+        return {"size": path.stat().st_size, "sha256": found.hexdigest()}
+    total, whole = 0, hashlib.sha256()
+    for inner in sorted(p for p in path.rglob("*") if p.is_file()):
+        of_file = content_of(inner)
+        total += int(of_file["size"])
+        whole.update(f"{inner.relative_to(path).as_posix()}\n{of_file['sha256']}\n".encode())
+    return {"size": total, "sha256": whole.hexdigest()}
 
 
 def is_zarr_store(folder: Path) -> bool:

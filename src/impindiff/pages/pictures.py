@@ -27,7 +27,8 @@ def figures_in(folder: Path) -> list[Picture]:
 
     **Raises:** `InputError` for a file that is not an image.
     """
-    files = sorted(folder.glob("*.png"), key=lambda file: figure_order(file.stem))
+    found = (file for file in folder.glob("*.png") if file.is_file())
+    files = sorted(found, key=lambda file: figure_order(file.stem))
     return [picture(file, caption(file.stem)) for file in files]
 
 

@@ -1,6 +1,5 @@
 """The page of a run."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +28,8 @@ def run_page(folder: Path) -> Page:
     """
     what = _of_problem(folder) if run_directory.is_of_problem(folder) else _of_case(folder)
     metrics = _read_metrics(folder, what)
+    if isinstance(metrics.get("summary"), str):  # a problem's own
+        what = what._replace(title=metrics["summary"])
     forecast = folder / _FORECAST
     film_of = _film(forecast, what.horizon) if forecast.is_file() else []
     pictures = figures_in(folder / "figures")
@@ -64,6 +65,7 @@ class _What(NamedTuple):
     horizon: float | None
     data: Path | None
     source: Path | None = None
+    is_case: bool = True
 
 
 def _of_case(folder: Path) -> _What:
@@ -73,34 +75,42 @@ def _of_case(folder: Path) -> _What:
 
 
 def _of_problem(folder: Path) -> _What:
-    problem, settings = run_directory.read_problem(folder)
+    """From what is stored: the problem's own code is not run."""
+    given = run_directory.outline(folder)
+    name = Path(str(given["problem"])).stem
+    until = _under(given, "observations", "until")
+    data = _under(given, "data", "path")
     source = folder / run_directory.PROBLEM
     return _What(
-        problem.name,
-        problem.summary,
-        f"{problem.name}.py",
+        name,
+        name,
+        f"{name}.py",
         None,
-        settings.observations.until,
-        settings.data.path,
+        until if isinstance(until, float | int) else None,
+        None if data is None else Path(str(data)),
         source if source.is_file() else None,
+        is_case=False,
     )
+
+
+def _under(given: Mapping[str, Any], first: str, second: str) -> Any:
+    within = given.get(first)
+    return within.get(second) if isinstance(within, Mapping) else None
 
 
 def _read_metrics(folder: Path, what: _What) -> dict[str, Any]:
     path = folder / METRICS
     if not path.is_file():
-        raise InputError(
-            f"{folder}: has no {METRICS}, so this run has not ended; continue it with "
-            f"'impindiff run {what.command} --out {folder} --resume'"
-        )
+        why = run_directory.not_ended(folder, what.command)
+        raise InputError(f"{folder}: has no {METRICS}, so {why}")
     try:
-        metrics = json.loads(path.read_text())
+        metrics = run_directory.read_json(path)
         # every other part may be missing, and is then not on the page
-        if what.source is None:
+        if what.is_case:
             metrics["forecast"]["relative_l1_percent"]["train"]
         else:
             metrics["misfit"]["train"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise InputError(
             f"{path}: is not the metrics of a run ({type(error).__name__}: {error}); "
             f"run the case again"

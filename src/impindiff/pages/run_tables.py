@@ -22,6 +22,7 @@ _SHOWN = (
     "seconds_total",
     "seed",
     "solver",
+    "summary",
     "train",
     "versions",
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from impindiff.errors import InputError
+from impindiff.errors import ImpindiffError, InputError, is_full_disk
 from impindiff.observations import require_writable, written_whole
 from impindiff.pages.blocks import Page
 from impindiff.pages.comparison import comparison_page
@@ -33,7 +33,18 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     out = folder / _DEFAULT if out is None else out
     require_writable(out)
     build = comparison_page if (folder / RESULTS).is_file() else run_page
-    text = render(build(folder))
+    try:
+        text = render(build(folder))
+    except ImpindiffError:
+        raise
+    except Exception as error:  # by the place where a file is damaged
+        if is_full_disk(error):
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(
+            f"{folder}: holds results that are not of the form in which they were written "
+            f"({reason}); run it again"
+        ) from error
     with written_whole(out) as partial:
         partial.write_text(text, encoding="utf-8")
     return out
