@@ -1,12 +1,27 @@
 """Exceptions that reach the user. One line each: what, where, what was expected, what to try."""
 
 import errno
+import unicodedata
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+# Control characters, direction overrides, halves of characters, ends of lines.
+_NOT_SHOWN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def printable(text: object) -> str:
+    r"""Text that is safe to print on one line: control characters are written as escapes.
+
+    What a file, a key or a name holds may otherwise move a terminal's cursor, change its colours,
+    or end the line: a line feed becomes the two characters `\n`.
+    """
+    return "".join(repr(c)[1:-1] if unicodedata.category(c) in _NOT_SHOWN else c for c in str(text))
 
 
 class ImpindiffError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base of every error this package raises on purpose: one line, see `printable`."""
+
+    def __init__(self, message: object = "", *more: object):
+        super().__init__(printable(message), *more)
 
 
 class InputError(ImpindiffError, ValueError):
