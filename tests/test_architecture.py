@@ -11,6 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "impindiff"
 FLOORS = {
     "errors": 0,
     "html_tables": 0,
+    "memory": 1,
     "grid": 1,
     "implicit": 1,
     "fields": 1,

@@ -3,11 +3,11 @@
 import string
 
 import pytest
-import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from impindiff.cases import CASES, dump_yaml, load_configuration
+from impindiff.cases.yaml_text import one_line, write_yaml
 from impindiff.errors import InputError
 
 few = settings(
@@ -65,7 +65,7 @@ def taken_or_refused(files, overrides, folder):
 @few
 @given(overrides=st.lists(st.tuples(keys, values), max_size=3))
 def test_any_overrides(tmp_path, overrides):
-    texts = [f"{key}={yaml.safe_dump(value, default_flow_style=True)}" for key, value in overrides]
+    texts = [f"{key}={one_line(value)}" for key, value in overrides]
     taken_or_refused([], texts, tmp_path)
 
 
@@ -84,7 +84,7 @@ def test_any_mapping_as_a_file(tmp_path, content, as_keys):
             value = {part: value}
         nested |= value
     path = tmp_path / "given.yaml"
-    path.write_text(yaml.safe_dump(nested, allow_unicode=True), encoding="utf-8")
+    path.write_text(write_yaml(nested), encoding="utf-8")
     taken_or_refused([path], [], tmp_path)
 
 

@@ -1,8 +1,7 @@
 """What fits into memory."""
 
-import os
-
 from impindiff.errors import InputError
+from impindiff.memory import memory_limit
 
 
 def require_memory(what: str, needed: int, advice: str) -> None:
@@ -10,16 +9,9 @@ def require_memory(what: str, needed: int, advice: str) -> None:
 
     **Raises:** `InputError`, ending in the advice.
     """
-    memory = _physical_memory()
+    memory = memory_limit()
     if needed > memory / 2:
         raise InputError(
             f"{what} take {needed / 1e9:.3g} GB, more than half of the memory of "
             f"{memory / 1e9:.3g} GB; {advice}"
         )
-
-
-def _physical_memory() -> float:
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):
-        return float("inf")  # the system does not tell

@@ -9,7 +9,8 @@ import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from impindiff.errors import InputError, is_full_disk
-from impindiff.training.resources import TrainingError, readable_size, size_in_bytes
+from impindiff.memory import readable_size
+from impindiff.training.resources import TrainingError, size_in_bytes
 
 STATES_KEPT = 2
 
