@@ -18,6 +18,7 @@ app = typer.Typer(pretty_exceptions_enable=False)
 _out = Console(markup=False, emoji=False, highlight=False)
 _error = Console(markup=False, emoji=False, highlight=False, stderr=True)
 
+_PROBLEMS = "impindiff_problem_"  # as `load_problem` names the modules of problems
 # What is wrong is the file or folder that was named, or who may do what there.
 _OF_A_NAME = {
     errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT,
@@ -445,10 +446,8 @@ def _in_one_line(error: BaseException) -> tuple[int, str | None]:
         return 1, f"{where}: no space left; make room and try again"
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
         return 1, "the memory of this machine is used up; try a coarser grid or fewer samples"
-    from impindiff.problem import where_in_problem
-
-    kind, reason = type(error).__name__, " ".join(str(error).split())
-    where = where_in_problem(error)
+    kind, reason = type(error).__name__, " ".join(str(error).split())[:500]
+    where = _in_a_problem(error)
     if where is not None:
         return 2, f"{where}: {kind}: {reason}"
     if isinstance(error, SystemExit):
@@ -460,3 +459,13 @@ def _in_one_line(error: BaseException) -> tuple[int, str | None]:
         f"{kind}: {reason}; this should have been foreseen: please report it, with what "
         "'impindiff --traceback ...' shows"
     )
+
+
+def _in_a_problem(error: BaseException) -> str | None:
+    """The innermost line of a user-defined problem's modules that led to an error, if one did."""
+    import traceback
+
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        if frame.f_globals.get("__name__", "").startswith(_PROBLEMS):
+            return f"{frame.f_code.co_filename}, line {line}, in {frame.f_code.co_name}"
+    return None

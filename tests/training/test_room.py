@@ -12,7 +12,7 @@ import pytest
 from noisy_decay import train
 
 import impindiff as ipd
-from impindiff.training import History, TrainingError, TrainingStore, require_room
+from impindiff.training import History, StorageError, TrainingError, TrainingStore, require_room
 
 Usage = collections.namedtuple("Usage", "total used free")
 
@@ -78,12 +78,12 @@ def test_a_history_that_cannot_grow_says_so(tmp_path, monkeypatch):
         history.append({"step": 1})
 
 
-def test_other_errors_of_saving_are_not_taken_for_a_full_disk(tmp_path, monkeypatch):
+def test_other_errors_of_saving_are_not_called_a_full_disk(tmp_path, monkeypatch):
     def fail(self, step, *args, **kwargs):
         raise ValueError("something else")
 
     monkeypatch.setattr(ocp.CheckpointManager, "save", fail)
     store = TrainingStore(tmp_path)
-    with pytest.raises(ValueError, match="something else"):
+    with pytest.raises(StorageError, match="ValueError: something else, the training state"):
         store.save(1, {"a": jnp.ones(())})
     store.close()

@@ -1,44 +1,50 @@
 """A problem from a Python file."""
 
+import ast
+import builtins
+import importlib
 import importlib.util
+import itertools
 import sys
 import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
 
 from impindiff.errors import ImpindiffError, InputError
 from impindiff.problem.problem import Problem
 
-_MODULE = "impindiff_problem_"
+_PACKAGE = "impindiff_problem_"
+_number = itertools.count()
 
 
-def load_problem(path: Path) -> Problem:
+def load_problem(path: Path, modules: Path | None = None) -> Problem:
     """The one `Problem` that the file defines, named after the file.
 
-    The file's folder can be imported from, as where a script is run.
+    The file imports modules from its folder by their names, as where a script is run. These are the
+    problem's own: another problem may have others of the same names in the same process.
+
+    - `modules`: the folder to import them from; None: that of the file.
 
     Raises `InputError` for a file that is not there, does not run, or defines none or several.
     """
-    if not _is_file(path):
+    if not path.is_file():
         raise InputError(
             f"{path}: there is no such file; 'impindiff new {path.stem}' writes a problem to start "
             f"from"
         )
-    name = f"{_MODULE}{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    name = f"{_own_package(modules or path.parent, path.stem)}.{path.stem}"
+    # dataclasses look their module up by name
+    spec = importlib.util.spec_from_file_location(name, path, loader=_Loader(name, str(path)))
+    if spec is None or spec.loader is None or path.suffix != ".py":
         raise InputError(f"{path}: is not a Python file; give one that ends in .py")
     module = importlib.util.module_from_spec(spec)
-    # dataclasses look their module up by name
     sys.modules[name] = module
-    folder = str(path.parent.absolute())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    try:
+    with located(path.parent, path):
         spec.loader.exec_module(module)
-    except ImpindiffError as error:
-        raise InputError(f"{path}: {error}") from error
-    except (Exception, SystemExit) as error:
-        raise InputError(f"{_where(path, error)}: {_what(error)}") from error
     found = [
         value
         for value in vars(module).values()
@@ -53,47 +59,157 @@ def load_problem(path: Path) -> Problem:
     unwritten = sorted(getattr(found[0], "__abstractmethods__", ()))
     if unwritten:
         raise InputError(f"{path}: {found[0].__name__} lacks {', '.join(unwritten)}; write it")
-    problem = found[0]()
+    with located(path.parent, path):
+        problem = found[0]()
     problem.name = path.stem
     return problem
 
 
-def where_in_problem(error: BaseException) -> str | None:
-    """The file, line and function of a user-defined problem in which an error arose, if in one.
+def own_modules(problem: Problem) -> dict[Path, Path]:
+    """The Python files that the problem needs of its folder, by their path in it.
 
-    Of the calls that led to the error the innermost in a problem's file counts, or in a module
-    beside it; errors in the library below are the problem's too, for it called the library.
+    They are those that were imported until now, and those that import statements anywhere in the
+    problem and in these files name. Empty for a problem that is not of a file.
     """
-    folders = {
-        Path(file).resolve().parent
-        for name, module in sys.modules.items()
-        if name.startswith(_MODULE) and (file := getattr(module, "__file__", None))
+    package = type(problem).__module__.rpartition(".")[0]
+    if not package.startswith(_PACKAGE):
+        return {}
+    folder = Path(sys.modules[package].__path__[0])
+    itself = file_of(problem)
+    needed = [
+        Path(file)
+        for name, module in list(sys.modules.items())
+        if name.startswith(f"{package}.") and (file := getattr(module, "__file__", None))
+    ]
+    for file in needed:  # grows on the way
+        for name in _imported(file):
+            whole = folder / name
+            beside = [whole.with_name(f"{name}.py"), *whole.rglob("*.py")]
+            needed += [path for path in beside if path.is_file() and path not in needed]
+    return {
+        file.relative_to(folder): file
+        for file in needed
+        if file.is_relative_to(folder) and file != itself
     }
-    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
-        path = Path(frame.f_code.co_filename)
-        if path.suffix == ".py" and path.resolve().parent in folders:
-            return f"{path}, line {line}, in {frame.f_code.co_name}"
-    return None
 
 
-def _where(path: Path, error: BaseException) -> str:
-    """The file and line that cannot be run."""
-    if isinstance(error, SyntaxError):
-        return f"{error.filename or path}, line {error.lineno or 1}"
-    where = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in where if Path(frame.filename).resolve() == path.resolve()]
-    return f"{path}, line {lines[-1] if lines else 1}"
+def file_of(problem: Problem) -> Path | None:
+    """The file that a problem was loaded from; None for one that was not."""
+    name = type(problem).__module__
+    return Path(str(sys.modules[name].__file__)) if name.startswith(_PACKAGE) else None
 
 
-def _what(error: BaseException) -> str:
-    if isinstance(error, SystemExit):
-        return "ends Python (SystemExit); a problem's file only defines a problem, take that out"
-    reason = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
-    return f"{type(error).__name__}: {reason}"
-
-
-def _is_file(path: Path) -> bool:
+def _imported(file: Path) -> set[str]:
+    """The first parts of the names that a file imports."""
     try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name longer than the system takes, or with a NUL
-        return False
+        tree = ast.parse(file.read_bytes())
+    except (OSError, ValueError, SyntaxError):
+        return set()
+    names = [a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names]
+    names += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return {name.partition(".")[0] for name in names} - {""}
+
+
+@contextmanager
+def located(folder: Path, default: Path | None = None) -> Iterator[None]:
+    """Give an error of code in this folder as one line that names file and line.
+
+    - `default`: the file to name for an error that is not of a line of such a file, such as one of
+      syntax; None: such an error passes.
+
+    Raises `InputError`.
+    """
+    try:
+        yield
+    except ImpindiffError as error:
+        if default is None:
+            raise
+        raise InputError(f"{default}: {error}") from error
+    except Exception as error:
+        places = [
+            (frame.filename, frame.lineno)
+            for frame in traceback.extract_tb(error.__traceback__)
+            if Path(frame.filename).resolve().is_relative_to(folder.resolve())
+        ]
+        if default is not None:
+            if isinstance(error, SyntaxError) and error.filename:
+                places.append((error.filename, error.lineno))
+            places = places or [(str(default), 1)]
+        if not places:
+            raise
+        file, line = places[-1]
+        reason = " ".join(str(error).split())[:500]
+        raise InputError(f"{file}, line {line or 1}: {type(error).__name__}: {reason}") from error
+
+
+def _own_package(folder: Path, problem: str) -> str:
+    """A package whose modules are those of the folder, of a name that no other has."""
+    name = f"{_PACKAGE}{next(_number)}"
+    package = ModuleType(name)
+    package.__path__ = [str(folder.absolute())]
+    package.__dict__["_imports"] = _imports(name, problem)
+    sys.modules[name] = package
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+    return name
+
+
+def _imports(package: str, problem: str) -> dict[str, Any]:
+    """The builtins of a problem's modules: their `import NAME` finds what the package has first."""
+    plain = builtins.__import__
+
+    def is_own(name: str) -> bool:
+        # a file that is called like what it needs does not mean itself
+        if name == problem or name in sys.builtin_module_names:
+            return False
+        if f"{package}.{name}" in sys.modules:
+            return True
+        found = importlib.util.find_spec(f"{package}.{name}")
+        if found is None:
+            return False
+        # a mere folder comes after all packages, as it does in Python
+        return found.origin is not None or importlib.util.find_spec(name) is None
+
+    def find(
+        name: str,
+        globals: Mapping[str, Any] | None = None,
+        locals: Mapping[str, Any] | None = None,
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> ModuleType:
+        first = name.partition(".")[0]
+        if level or not is_own(first):
+            return plain(name, globals, locals, fromlist or (), level)
+        found = plain(f"{package}.{name}", globals, locals, fromlist or (), 0)
+        return found if fromlist else sys.modules[f"{package}.{first}"]
+
+    return {**vars(builtins), "__import__": find}
+
+
+class _Loader(SourceFileLoader):
+    """Runs a module with the imports of its problem."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        # without the bytecode on disk: it would lie in the folder of the run
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+    def exec_module(self, module: ModuleType) -> None:
+        package = module.__name__.partition(".")[0]
+        module.__dict__["__builtins__"] = sys.modules[package].__dict__["_imports"]
+        super().exec_module(module)
+
+
+class _Finder:
+    """Finds the modules of problems, which are no others'."""
+
+    @staticmethod
+    def find_spec(
+        name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """See `importlib.abc.MetaPathFinder`."""
+        if not name.startswith(_PACKAGE) or path is None:
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _Loader(name, spec.loader.path)
+        return spec

@@ -10,6 +10,7 @@ from impindiff.training.fit import (
     steps_within,
 )
 from impindiff.training.fitted import Fitted, Progress
+from impindiff.training.held import held, holder, is_leftover
 from impindiff.training.history import History
 from impindiff.training.identifiability import Identifiability, identifiability
 from impindiff.training.levenberg_marquardt import (
@@ -21,7 +22,7 @@ from impindiff.training.multiple_shooting import MultipleShooting, WithNodes, mu
 from impindiff.training.optimizers import adam, lbfgs, learning_rate_schedule, muon
 from impindiff.training.parts import at_rates, partition
 from impindiff.training.penalty import GaussianPrior, SlowChange
-from impindiff.training.resources import TrainingError, require_room
+from impindiff.training.resources import StorageError, TrainingError, require_room
 from impindiff.training.restarts import Restarts, fit_restarts
 from impindiff.training.split import depends_on, split
 from impindiff.training.state import Optimizer, Totals
@@ -43,6 +44,7 @@ __all__ = [
     "Progress",
     "Restarts",
     "SlowChange",
+    "StorageError",
     "TensorBoard",
     "Totals",
     "TrainingError",
@@ -59,7 +61,10 @@ __all__ = [
     "fit_ensemble",
     "fit_restarts",
     "flat_parameters",
+    "held",
+    "holder",
     "identifiability",
+    "is_leftover",
     "lbfgs",
     "learning_rate_schedule",
     "multiple_shooting",

@@ -6,25 +6,33 @@ from impindiff.rollout import describe_failure, leaf_names
 from impindiff.training.resources import TrainingError
 from impindiff.training.state import StepReport, TrainingState, member
 
+_RATE = "a smaller learning rate (training.learning_rate) may help, or training.clip"
+
 
 def require_success(
-    step: int, state: TrainingState, report: StepReport, members: int | None = None
+    step: int,
+    state: TrainingState,
+    report: StepReport,
+    members: int | None = None,
+    *,
+    has_rate: bool = False,
 ) -> None:
     """Raise `TrainingError` for a solve that failed, and a loss or gradient that is not finite.
 
     A trial that was rejected may fail, for the state before is kept, if that has a finite loss.
 
     - `members`: of an ensemble, along the leading axis; the error names the first that failed.
+    - `has_rate`: whether the optimiser has a learning rate. One that is too large is the likely
+      reason for what fails after the first step, with which the model was still the given one.
     """
-    if members is None:
-        _require_success(step, state, report)
-        return
-    for i in range(members):
-        one, of_one = member(state, i), member(report, i)
+    for i in range(1 if members is None else members):
+        one, of_one = (state, report) if members is None else (member(state, i), member(report, i))
         try:
             _require_success(step, one, of_one)
         except TrainingError as error:
-            raise TrainingError(f"member {i}: {error}") from None
+            name = "" if members is None else f"member {i}: "
+            advice = f"; the steps before it succeeded: {_RATE}" if has_rate and step > 1 else ""
+            raise TrainingError(f"{name}{error}{advice}") from None
 
 
 def _require_success(step: int, state: TrainingState, report: StepReport) -> None:
@@ -37,7 +45,7 @@ def _require_success(step: int, state: TrainingState, report: StepReport) -> Non
     if not np.isfinite(float(state.loss)):
         raise TrainingError(
             f"training step {step}: the loss is {float(state.loss)} although every solve "
-            "converged; look for a NaN in the observations"
+            + ("converged" if step > 1 else "converged; look for a NaN in the observations")
         )
     if report.broken is not None and bool(report.broken):
         raise TrainingError(
@@ -46,10 +54,11 @@ def _require_success(step: int, state: TrainingState, report: StepReport) -> Non
         )
     if report.gradient_norm is not None and not np.isfinite(float(report.gradient_norm)):
         residual = np.asarray(report.adjoint_residual)
-        rollout_step, sample = np.unravel_index(np.argmax(residual), residual.shape)
+        rollout_step, *sample = np.unravel_index(np.argmax(residual), residual.shape)
+        of_sample = f", sample {', '.join(map(str, sample))}" if sample else ""
         raise TrainingError(
             f"training step {step}: the gradient is not finite; the adjoint solve of rollout step "
-            f"{rollout_step + 1} of {residual.shape[0]}, sample {sample}, left a relative residual "
+            f"{rollout_step + 1} of {residual.shape[0]}{of_sample}, left a relative residual "
             f"of {residual.max():.3g}; try a larger gradient.max_iterations or gradient.rtol, or a "
             "smaller step"
         )

@@ -20,9 +20,11 @@ from impindiff.training.compiled_step import CompiledStep, compile_step, seconds
 from impindiff.training.curriculum import stages
 from impindiff.training.failure import require_success
 from impindiff.training.fitted import Fitted, Progress, fitted, number, record
+from impindiff.training.held import held
 from impindiff.training.history import History
 from impindiff.training.levenberg_marquardt import LevenbergMarquardt
 from impindiff.training.loss import TrajectoryLoss
+from impindiff.training.optimistix_method import OptimistixMethod
 from impindiff.training.parts import partition
 from impindiff.training.resources import require_memory, require_room, size_in_bytes
 from impindiff.training.state import Job, Optimizer, StepReport, TrainingState, member
@@ -54,13 +56,15 @@ def fit(
     identified: Callable[[M], dict[str, float]] | None = None,
     show: Callable[[Progress], object] = lambda progress: None,
     log: Callable[[dict[str, Any]], object] = lambda record: None,
+    say: Callable[[str], object] = lambda line: None,
     compiled: CompiledStep | None = None,
 ) -> Fitted[M]:
     """Minimise `loss` over the model's floating-point arrays, in at most `steps` steps.
 
     Writes `history.jsonl` (a line per `log_every` steps) and `training_state/` (every `save_every`
     steps, at the end, and when interrupted) into `folder`. With `resume` it continues from the last
-    state saved, with the same result to the bit as if it had not been interrupted. Several
+    state saved that is whole, with the same result to the bit as if it had not been interrupted;
+    without, states that are there are forgotten. One process at a time holds the folder. Several
     processes (see `distributed`) all call it, with a folder that all see, inside a `Mesh`: the
     first writes the history, and an interruption saves nothing, for it may be of one alone.
 
@@ -83,23 +87,27 @@ def fit(
     - `evaluate`: held-out error of a model in percent (None if not finite), for the log only.
     - `show`: called after each step.
     - `log`: called with each line of the history.
+    - `say`: told of states that are damaged, in place of which an earlier one was taken.
     - `compiled`: the training step, if it is compiled already for these arguments.
 
     A training step in which a solve fails is done again with failed rollout steps halved (see
     `rollout`), but for trials of Levenberg-Marquardt after the first, which are rejected. Raises
     `TrainingError`, naming the training step and, of the rollout, step, time, sample and field,
     when a solve fails or the loss or its gradient is not finite, for a step that needs more memory
-    than the machine has, and for a disk that has become full; `InputError` for a folder that cannot
-    be written to or has no room for the training states.
+    than the machine has, and, a `StorageError`, for a disk that has become full and a folder that
+    is moved; `InputError` for a folder that another process holds, that cannot be written to, has
+    no room for the training states, or holds none that can be read.
     """
     job, state = _start(model, loss, optimizer, freeze, validation, patience, keep_best, members)
     example = job.model(state.parameters)
     curriculum = stages(job, example if members is None else member(example, 0), horizon)
     plan = [*curriculum, (steps, job)]
     require_room(folder, _room(state), "training states")
-    store = TrainingStore(folder / "training_state")
-    with contextlib.closing(store):
-        restored = store.restore(state) if resume else None
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(held(folder))
+        store = TrainingStore(folder / "training_state", fresh=not resume)
+        stack.enter_context(contextlib.closing(store))
+        restored = store.restore(state, say) if resume else None
         state = state if restored is None else restored
         first = int(np.max(state.step))
         history = History(folder / "history.jsonl", after_step=first if resume else None)
@@ -108,6 +116,7 @@ def fit(
         with_halving = eqx.filter_jit(_step(members))
         durations: list[float] = []
         held_out, mesh = None, active_mesh()
+        has_rate = not isinstance(optimizer, LevenbergMarquardt | OptimistixMethod)
         try:
             for step in range(first + 1, steps + 1):
                 if bool(np.all(state.finished)):
@@ -127,20 +136,22 @@ def fit(
                     again = with_halving(state, dataclasses.replace(job, loss=halving))
                     candidate, report = _known_to_all(mesh, *again)
                 durations.append(time.perf_counter() - begun)
-                require_success(step, candidate, report, members)
+                require_success(step, candidate, report, members, has_rate=has_rate)
                 seconds = time.perf_counter() - start
                 filled = np.full(state.seconds.shape, seconds, state.seconds.dtype)
                 timed = jnp.asarray(filled) if mesh is None else mesh.each(filled)
-                state = eqx.tree_at(lambda s: s.seconds, candidate, timed)
-                if step % log_every == 0 or step in (1, steps) or bool(np.all(state.finished)):
-                    current = job.model(state.parameters)
+                after = eqx.tree_at(lambda s: s.seconds, candidate, timed)
+                if step % log_every == 0 or step in (1, steps) or bool(np.all(after.finished)):
+                    current = job.model(after.parameters)
                     if evaluate is not None:
                         held_out = evaluate(current)
-                    line = record(state, report) | {"held_out_percent": held_out}
+                    line = record(after, report) | {"held_out_percent": held_out}
                     if identified is not None:
                         line["identified"] = identified(current)
                     history.append(line)
                     log(line)
+                # only now: a state that is saved is never ahead of the history
+                state = after
                 if step % save_every == 0:
                     store.save(step, state)
                 mean = float(np.mean(state.loss))

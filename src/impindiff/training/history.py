@@ -7,14 +7,15 @@ from typing import Any
 
 import jax
 
-from impindiff.errors import is_full_disk
-from impindiff.training.resources import TrainingError
+from impindiff.errors import InputError
+from impindiff.training.resources import storing
 
 
 class History:
     """Appends records to `history.jsonl`; on resuming drops those past the restored step.
 
-    Of several processes the first alone writes.
+    Of several processes the first alone writes. Raises `InputError` on resuming from a file that is
+    no history.
     """
 
     def __init__(self, path: Path, after_step: int | None = None):
@@ -24,32 +25,60 @@ class History:
             return
         kept = [] if after_step is None else [r for r in read(path) if r["step"] <= after_step]
         partial = path.with_name(f".{path.name}.partial")
-        partial.write_text("".join(json.dumps(record) + "\n" for record in kept))
-        os.replace(partial, path)
+        with storing(path):
+            partial.write_text("".join(json.dumps(record) + "\n" for record in kept))
+            os.replace(partial, path)
 
     def append(self, record: dict[str, Any]) -> None:
-        """Write one record, at once. Raises `TrainingError` if the disk is full."""
+        """Write one record, at once.
+
+        Raises `StorageError` if the disk is full, or the file is gone.
+        """
         if not self._writes:
             return
-        try:
-            with self._path.open("a") as file:
-                file.write(json.dumps(record) + "\n")
-        except OSError as error:
-            if not is_full_disk(error):
-                raise
-            raise TrainingError(
-                f"{self._path}: the disk is full; make room and continue with --resume"
-            ) from None
+        with storing(self._path), self._path.open("r+") as file:
+            file.seek(0, os.SEEK_END)
+            file.write(json.dumps(record) + "\n")
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """All whole records of a history; a last line cut short by a kill is left out."""
-    if not path.exists():
+    """All whole records of a history; a last line cut short by a kill is left out.
+
+    Raises `InputError` for a file that holds anything else.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read as a history: {error.strerror}") from None
+    lines = content.split(b"\n")
     records = []
-    for line in path.read_text().splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+    for number, line in enumerate(lines, start=1):
+        record = _record(line)
+        if record is not None:
+            records.append(record)
+        elif number < len(lines):
+            raise InputError(
+                f"{path}, line {number}: is not a record of training; remove the file to go on "
+                "without it"
+            )
     return records
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not (isinstance(found, dict) and type(found.get("step")) is int):
+        return None
+    return found if all(map(_is_numeric, found.values())) else None
+
+
+def _is_numeric(value: Any) -> bool:
+    """Whether it is a number or nothing, or such by name or in a row."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    of = value if isinstance(value, list) else [value]
+    return all(one is None or type(one) in (int, float) for one in of)

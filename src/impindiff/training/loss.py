@@ -17,6 +17,7 @@ from impindiff.rollout import (
     number_of_steps,
     rollout,
 )
+from impindiff.rollout.samples import find_batch_ndim
 from impindiff.steppers import AbstractStepper, HybridModel
 
 
@@ -26,7 +27,8 @@ class TrajectoryLoss(eqx.Module):
     L(model) = ||w (H u - y)||^2 / ||w y||^2 + R(model): a misfit of 0.01 means an error of 10 % of
     the observations' root mean square.
 
-    - `u0`: initial states, (samples, *cells) or a pytree of such.
+    - `u0`: initial states, (samples, *cells) or a pytree of such; or one state without the axis
+      of samples, as `rollout` takes it, and then `observe` takes states without it too.
     - `times`: that of u0, then the observation times.
     - `values`: y, what was observed, of any shape.
     - `observe`: H, which takes the states at all but the first of `times`, (times, samples,
@@ -120,8 +122,19 @@ class TrajectoryLoss(eqx.Module):
         total = jnp.sum(misfit**2)
         return (total if self.penalty is None else total + self.penalty(model)), result
 
-    def probe(self) -> Float[Array, "steps samples"]:
-        """The zeros that `rollout` takes as its probe."""
-        steps = number_of_steps(np.asarray(self.times), self.dt)
-        first = jax.tree.leaves(self.u0)[0]
-        return jnp.zeros((steps, first.shape[0]), first.dtype)
+    def probe(self, model: Any = None) -> Float[Array, "steps *batch"]:
+        """The zeros that `rollout` takes as its probe.
+
+        - `model`: from which it is seen whether the initial state has an axis of samples; None: it
+          has.
+        """
+        u0, axes = self.u0, 1
+        if isinstance(model, HybridModel):
+            if self.prepare is not None:
+                model, u0 = eqx.filter_eval_shape(self.prepare, model)
+            axes = find_batch_ndim(model, u0)
+        first = jax.tree.leaves(u0)[0]
+        return jnp.zeros((self._steps(), *first.shape[:axes]), first.dtype)
+
+    def _steps(self) -> int:
+        return number_of_steps(np.asarray(self.times), self.dt)

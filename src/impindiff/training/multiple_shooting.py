@@ -87,11 +87,12 @@ class MultipleShooting(TrajectoryLoss):
             done += steps
         return _joined(parts)
 
-    def probe(self) -> Float[Array, "steps samples"]:
+    def probe(self, model: WithNodes | None = None) -> Float[Array, "steps *batch"]:
         """See `TrajectoryLoss.probe`."""
-        steps = sum(number_of_steps(np.asarray(times), self.dt) for times in self._segments())
-        leaf = jax.tree.leaves(self.u0)[0]
-        return jnp.zeros((steps, leaf.shape[0]), leaf.dtype)
+        return super().probe(None if model is None else model.model)
+
+    def _steps(self) -> int:
+        return sum(number_of_steps(np.asarray(times), self.dt) for times in self._segments())
 
     def _segments(self) -> list[tuple[float, ...]]:
         bounds = (0, *self.starts, len(self.times) - 1)

@@ -88,7 +88,8 @@ def _function(method: OptimistixMethod, loss: TrajectoryLoss, static: Any) -> An
     if isinstance(method, optx.AbstractMinimiser):
 
         def value(parameters, _):
-            found, result = loss(eqx.combine(parameters, static), loss.probe())
+            model = eqx.combine(parameters, static)
+            found, result = loss(model, loss.probe(model))
             return jnp.where(jnp.all(result.stats.converged), found, jnp.nan), None
 
         return value

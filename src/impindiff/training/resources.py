@@ -2,17 +2,43 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
 from jaxtyping import PyTree
 
-from impindiff.errors import ImpindiffError, InputError
+from impindiff.errors import ImpindiffError, InputError, is_full_disk
 from impindiff.memory import memory_limit, readable_size
 
 
 class TrainingError(ImpindiffError, RuntimeError):
     """Training cannot go on: a loss or gradient is not finite, a solve failed, a disk is full."""
+
+
+class StorageError(TrainingError):
+    """The training state or history cannot be stored: a full disk, a folder that is gone."""
+
+
+class RoomError(InputError):
+    """A disk has too little room for what will be written."""
+
+
+@contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Give errors of the operating system, while `path` is written, as `StorageError`."""
+    try:
+        yield
+    except OSError as error:
+        if is_full_disk(error):
+            how = "the disk is full; make room and continue with --resume"
+        elif isinstance(error, FileNotFoundError):
+            how = "was moved or deleted during training; move it back and continue with --resume"
+        else:
+            reason = error.strerror or error
+            how = f"cannot be written to ({reason}); continue with --resume once it can be"
+        raise StorageError(f"{path}: {how}") from None
 
 
 def require_memory(temporary_mb: float | None) -> None:
@@ -27,7 +53,7 @@ def require_memory(temporary_mb: float | None) -> None:
 
 
 def require_room(folder: Path, needed: int, purpose: str) -> None:
-    """Make `folder` and raise `InputError` if it cannot be written to or has too little room.
+    """Make `folder` and raise `InputError` if it cannot be written to; `RoomError` if it is full.
 
     - `needed`: bytes.
     - `purpose`: what they are for, such as "training states".
@@ -43,7 +69,7 @@ def require_room(folder: Path, needed: int, purpose: str) -> None:
         ) from None
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise InputError(
+        raise RoomError(
             f"{folder}: the {purpose} need {readable_size(needed)}, and {readable_size(free)} are "
             "free on its disk; make room or name another folder"
         )

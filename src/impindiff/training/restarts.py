@@ -15,8 +15,15 @@ from impindiff.errors import InputError
 from impindiff.training.compiled_step import CompiledStep
 from impindiff.training.fit import compile_training_step, fit
 from impindiff.training.fitted import Fitted
+from impindiff.training.held import held
 from impindiff.training.loss import TrajectoryLoss
-from impindiff.training.resources import TrainingError
+from impindiff.training.resources import (
+    RoomError,
+    StorageError,
+    TrainingError,
+    require_room,
+    storing,
+)
 from impindiff.training.state import Optimizer
 
 FOLDER = "restarts"
@@ -61,59 +68,85 @@ def fit_restarts(
     - `compiled`: the training step of the first model, if it is compiled already.
     - `log`: told of the chosen model's steps after the choice.
 
-    Raises `TrainingError` if every start fails, else as `fit`.
+    Raises `TrainingError` if every start fails, else as `fit`: a disk that becomes full ends it at
+    once, whichever start it is.
     """
     if not 1 <= restart_steps < steps:
         raise InputError(
             f"training.restart_steps: {restart_steps} must be between 1 and the {steps} steps of "
             "the training"
         )
-    record = folder / RECORD
-    if resume and (folder / _STATE).exists():
-        told = json.loads(record.read_text())
-        known = tuple(math.inf if value is None else value for value in told["losses"])
-        chosen = Restarts(known, told["chosen"])
-    else:
-        compiled = compiled or _compiled(models[0], loss, optimizer, options)
-        losses = []
-        for i, model in enumerate(models):
-            try:
-                fitted = fit(
-                    model,
-                    loss,
-                    optimizer,
-                    folder / FOLDER / str(i),
-                    steps=restart_steps,
-                    resume=resume,
-                    compiled=compiled if _same_program(model, models[0]) else None,
-                    **options,
+    require_room(folder, 0, "training states")
+    with held(folder) as still:
+        if resume and (folder / _STATE).exists():
+            chosen = _known(folder / RECORD, len(models))
+        else:
+            if not resume:
+                shutil.rmtree(folder / _STATE, ignore_errors=True)
+            compiled = compiled or _compiled(models[0], loss, optimizer, options)
+            losses = []
+            for i, model in enumerate(models):
+                still()
+                try:
+                    fitted = fit(
+                        model,
+                        loss,
+                        optimizer,
+                        folder / FOLDER / str(i),
+                        steps=restart_steps,
+                        resume=resume,
+                        compiled=compiled if _same_program(model, models[0]) else None,
+                        say=say,
+                        **options,
+                    )
+                except StorageError:  # no fault of the start
+                    raise
+                except RoomError as error:
+                    raise error if i == 0 else StorageError(str(error)) from None
+                except TrainingError as error:
+                    say(f"start {i + 1} of {len(models)} failed: {error}")
+                    losses.append(math.inf)
+                    continue
+                losses.append(
+                    fitted.final_loss if fitted.validation_loss is None else fitted.validation_loss
                 )
-            except TrainingError as error:
-                say(f"start {i + 1} of {len(models)} failed: {error}")
-                losses.append(math.inf)
-                continue
-            losses.append(
-                fitted.final_loss if fitted.validation_loss is None else fitted.validation_loss
-            )
-            say(f"start {i + 1} of {len(models)}: loss {losses[-1]:.3e}")
-        if all(math.isinf(value) for value in losses):
-            raise TrainingError(f"training.restarts: all {len(models)} starts failed")
-        chosen = Restarts(tuple(losses), losses.index(min(losses)))
-        _go_on_from(folder / FOLDER / str(chosen.chosen), folder, chosen)
-    say(f"going on with start {chosen.chosen + 1} of {len(models)}")
-    model = models[chosen.chosen]
-    fitted = fit(
-        model,
-        loss,
-        optimizer,
-        folder,
-        steps=steps,
-        resume=True,
-        compiled=compiled if _same_program(model, models[0]) else None,
-        log=log,
-        **options,
+                say(f"start {i + 1} of {len(models)}: loss {losses[-1]:.3e}")
+            if all(math.isinf(value) for value in losses):
+                raise TrainingError(f"training.restarts: all {len(models)} starts failed")
+            chosen = Restarts(tuple(losses), losses.index(min(losses)))
+            _go_on_from(folder / FOLDER / str(chosen.chosen), folder, chosen)
+        say(f"going on with start {chosen.chosen + 1} of {len(models)}")
+        model = models[chosen.chosen]
+        fitted = fit(
+            model,
+            loss,
+            optimizer,
+            folder,
+            steps=steps,
+            resume=True,
+            compiled=compiled if _same_program(model, models[0]) else None,
+            log=log,
+            say=say,
+            **options,
+        )
+        return fitted, chosen
+
+
+def _known(record: Path, starts: int) -> Restarts:
+    """What was chosen. Raises `InputError` for a record that cannot be read."""
+    try:
+        told = json.loads(record.read_text())
+        losses = tuple(math.inf if value is None else float(value) for value in told["losses"])
+        chosen = told["chosen"]
+        if len(losses) == starts and type(chosen) is int and 0 <= chosen < starts:
+            return Restarts(losses, chosen)
+        reason = f"it should be of {starts} starts"
+    except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    raise InputError(
+        f"{record}: cannot be read as the record of a choice between starts ({reason}); remove "
+        f"{record.with_name(_STATE)} to choose again with --resume"
     )
-    return fitted, chosen
 
 
 def _go_on_from(start: Path, folder: Path, chosen: Restarts) -> None:
@@ -122,12 +155,16 @@ def _go_on_from(start: Path, folder: Path, chosen: Restarts) -> None:
         "losses": [value if math.isfinite(value) else None for value in chosen.losses],
         "chosen": chosen.chosen,
     }
-    (folder / RECORD).write_text(json.dumps(record) + "\n")
-    shutil.copyfile(start / _HISTORY, folder / _HISTORY)
     partial = folder / f".{_STATE}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(start / _STATE, partial)
-    os.replace(partial, folder / _STATE)
+    with storing(folder / _STATE):
+        try:
+            (folder / RECORD).write_text(json.dumps(record) + "\n")
+            shutil.copyfile(start / _HISTORY, folder / _HISTORY)
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(start / _STATE, partial)
+            os.replace(partial, folder / _STATE)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _compiled(

@@ -21,17 +21,16 @@ def training_step(state: TrainingState, job: Job) -> tuple[TrainingState, StepRe
     def value(parameters, probe):
         return loss(job.model(parameters), probe)
 
+    probe = loss.probe(job.model(state.parameters))
     differentiate = jax.value_and_grad(value, argnums=(0, 1), has_aux=True)
-    (loss_value, result), (gradient, adjoint_residual) = differentiate(
-        state.parameters, loss.probe()
-    )
+    (loss_value, result), (gradient, adjoint_residual) = differentiate(state.parameters, probe)
     updates, optimizer_state = optax.with_extra_args_support(optimizer).update(
         gradient,
         state.optimizer,
         state.parameters,
         value=loss_value,
         grad=gradient,
-        value_fn=lambda parameters: value(parameters, loss.probe())[0],
+        value_fn=lambda parameters: value(parameters, probe)[0],
     )
     validation = None if job.validation is None else job.validation.at(result)
     best = _best(state, job, loss_value, validation, state.step, state.parameters)
@@ -90,7 +89,8 @@ def _optimistix_step(
 ) -> tuple[TrainingState, StepReport]:
     after = advance(method, state.optimizer, state.parameters, job.loss, job.fixed())
     # once more at the point to go on from: methods differ in what they tell of it
-    loss, result = job.loss(job.model(after.parameters), job.loss.probe())
+    model = job.model(after.parameters)
+    loss, result = job.loss(model, job.loss.probe(model))
     no_adjoint = jnp.zeros_like(result.stats.residual)
     validation = None if job.validation is None else job.validation.at(result)
     best = _best(state, job, loss, validation, state.step + 1, after.parameters)

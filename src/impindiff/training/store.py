@@ -1,75 +1,197 @@
 """The training state on disk: saved whole, restored to the bit."""
 
+import gc
+import hashlib
 import logging
 import shutil
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 import orbax.checkpoint as ocp
-from jaxtyping import PyTree
+from jaxtyping import PyTree, UInt8
 
 from impindiff.errors import InputError, is_full_disk
 from impindiff.memory import readable_size
-from impindiff.training.resources import TrainingError, size_in_bytes
+from impindiff.training.resources import StorageError, size_in_bytes
 
 STATES_KEPT = 2
+_STATE, _DIGEST = "state", "sha256"
+# what Orbax says of arrays or names that it does not find as they were asked for
+_ANOTHER = ("structures do not match", "not compatible with the stored shape")
 
 
 class TrainingStore:
     """A folder of training states, one per saved step, of which the last two are kept.
 
     Orbax writes each under a temporary name and renames it: a process killed while saving leaves
-    the state before.
+    the state before. A digest of all numbers is saved with them, for Orbax restores some damaged
+    files to other numbers without a word.
+
+    - `fresh`: forget the states that are there.
+
+    Raises `InputError` if `folder` cannot hold them.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, *, fresh: bool = False):
         self._folder = folder
-        # Orbax reports every save at level INFO and each wait at WARNING
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        if fresh and jax.process_index() == 0:
+            shutil.rmtree(folder, ignore_errors=True)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=STATES_KEPT, enable_async_checkpointing=False, create=True
         )
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        try:
+            with _quietly():
+                self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+            self._identity = _identity(folder)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{folder}: cannot hold training states ({_reason(error)}); remove it or name "
+                "another folder"
+            ) from None
 
     def save(self, step: int, state: PyTree[Any]) -> None:
         """Store the arrays of `state` as that of `step`.
 
-        Raises `TrainingError` if the disk is full; the states saved before stay as they are.
+        Raises `StorageError` if that cannot be done, as on a full disk, or in a folder that was
+        moved or deleted; the states saved before stay as they are.
         """
         if step in self._manager.all_steps():
             return
-        try:
-            self._manager.save(step, args=ocp.args.StandardSave(state))
-        except (OSError, ValueError) as error:
-            if not is_full_disk(error):
-                raise
-            for partial in self._folder.glob("*.orbax-checkpoint-tmp*"):
-                shutil.rmtree(partial, ignore_errors=True)
-            saved = self._manager.latest_step()
-            kept = "none was saved before" if saved is None else f"that of step {saved} is intact"
-            raise TrainingError(
-                f"{self._folder}: the disk is full, the training state of step {step} "
-                f"({readable_size(size_in_bytes(state))}) cannot be saved; {kept}; make room and "
-                "continue with --resume"
-            ) from None
+        if _identity(self._folder) != self._identity:
+            raise StorageError(
+                f"{self._folder}: was moved or deleted during training, so the state of step "
+                f"{step} cannot be saved; move it back and continue with --resume, or start again"
+            )
+        content = {_STATE: state, _DIGEST: _digest(state)}
+        reason, help_ = None, "continue with --resume once it can be"
+        with _quietly():
+            try:
+                self._manager.save(step, args=ocp.args.StandardSave(content))
+            except Exception as error:
+                reason = _reason(error)
+                if is_full_disk(error):
+                    reason, help_ = "the disk is full", "make room and continue with --resume"
+            if reason is not None:
+                # what Orbax's threads left complains when it is deleted
+                gc.collect()
+        if reason is None:
+            return
+        for partial in self._folder.glob("*.orbax-checkpoint-tmp*"):
+            shutil.rmtree(partial, ignore_errors=True)
+        saved = self._manager.latest_step()
+        kept = "none was saved before" if saved is None else f"that of step {saved} is intact"
+        raise StorageError(
+            f"{self._folder}: {reason}, the training state of step {step} "
+            f"({readable_size(size_in_bytes(state))}) cannot be saved; {kept}; {help_}"
+        )
 
-    def restore(self, like: PyTree[Any]) -> PyTree[Any] | None:
-        """The last state saved, in the structure of `like`; None if there is none.
+    def restore(
+        self, like: PyTree[Any], say: Callable[[str], object] = lambda line: None
+    ) -> PyTree[Any] | None:
+        """The last whole state saved, in the structure of `like`; None if there is none.
 
-        Raises `InputError` if what is stored does not fit `like`.
+        - `say`: told of each later state that is damaged; it is deleted once an earlier is read.
+
+        Raises `InputError` if none of those stored can be read as `like`.
         """
-        step = self._manager.latest_step()
-        if step is None:
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        reasons: list[str] = []
+        for step in steps:
+            found, reason = self._restored(step, like)
+            if reason is None:
+                for damaged, why in zip(steps, reasons, strict=False):
+                    say(
+                        f"{self._folder}: the training state of step {damaged} is damaged ({why}); "
+                        f"going on from that of step {step}"
+                    )
+                    shutil.rmtree(self._folder / str(damaged), ignore_errors=True)
+                if reasons:
+                    self._manager.reload()
+                return found
+            reasons.append(reason)
+        if not reasons:
             return None
-        try:
-            return self._manager.restore(step, args=ocp.args.StandardRestore(like))
-        except (ValueError, KeyError, TypeError) as error:
-            reason = " ".join(str(error).split())[:200]
+        if all(any(words in reason for words in _ANOTHER) for reason in reasons):
             raise InputError(
-                f"{self._folder}: the training state of step {step} does not fit this model "
-                f"({reason}); was the run made by another version or configuration?"
-            ) from error
+                f"{self._folder}: the training state of step {steps[0]} does not fit this model "
+                f"({reasons[0]}); was the run made by another version or configuration?"
+            )
+        raise InputError(
+            f"{self._folder}: none of the training states (of steps "
+            f"{', '.join(map(str, reversed(steps)))}) can be read, they are damaged "
+            f"({reasons[0]}); remove this folder and continue with --resume to train from the "
+            "beginning"
+        )
+
+    def _restored(self, step: int, like: PyTree[Any]) -> tuple[PyTree[Any] | None, str | None]:
+        """(state, None), or (None, why there is none)."""
+        asked = {_STATE: like, _DIGEST: np.zeros(hashlib.sha256().digest_size, np.uint8)}
+        found, reason = None, None
+        with _quietly():
+            try:
+                found = self._manager.restore(step, args=ocp.args.StandardRestore(asked))
+            except Exception as error:
+                reason = _reason(error)
+            if found is None:
+                gc.collect()
+                return None, reason
+        if not np.array_equal(np.asarray(found[_DIGEST]), _digest(found[_STATE])):
+            return None, "its numbers are not those that were saved"
+        return found[_STATE], None
 
     def close(self) -> None:
         """Finish what is under way."""
         self._manager.close()
+
+
+def _digest(state: PyTree[Any]) -> UInt8[np.ndarray, " 32"]:
+    """SHA-256 of all arrays, their types and shapes, in the order of the tree."""
+    found = hashlib.sha256()
+    for leaf in jax.tree.leaves(state):
+        array = np.asarray(leaf)
+        found.update(f"{array.dtype}{array.shape}".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return np.frombuffer(found.digest(), np.uint8)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Which folder this is, whatever its name; None if it is not there."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep Orbax's threads from writing tracebacks to the terminal: the error is raised as well."""
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    levels = [logger.level for logger in loggers]
+    hooks = threading.excepthook, sys.unraisablehook
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    threading.excepthook = sys.unraisablehook = _ignore
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+            yield
+    finally:
+        threading.excepthook, sys.unraisablehook = hooks
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _ignore(arguments: object) -> None:
+    del arguments
