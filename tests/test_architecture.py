@@ -32,6 +32,7 @@ FLOORS = {
     "problem": 7,
     "ensembles": 8,
     "opened_run": 8,
+    "sizes": 8,
     "progress": 8,
     "run_directory": 9,
     "problem_figures": 9,

@@ -189,11 +189,13 @@ def data(
     from impindiff import run_directory
     from impindiff.cases import get_case, load_configuration
     from impindiff.data import require_format, write
+    from impindiff.sizes import require_case_fits
 
     chosen = get_case(case)
     settings = load_configuration(chosen.settings, config or [], overrides or [])
     run_directory.set_precision(settings)
     require_format(out)
+    require_case_fits(chosen, settings)
     dataset = chosen.dataset(settings)
     write(dataset, out)
     _say(f"{out}: {chosen.describe(settings, dataset)}")

@@ -81,7 +81,7 @@ def one_line(value: Any) -> str:
 
 def _reader() -> YAML:
     found = YAML(typ="safe", pure=True)
-    found.sort_base_mapping_type_on_output = False
+    found.sort_base_mapping_type_on_output = False  # pyright: ignore[reportAttributeAccessIssue]
     found.allow_unicode = True
     found.max_depth = _DEEPEST
     found.composer.warn_double_anchors = False  # they are refused
