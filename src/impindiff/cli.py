@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import sys
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -410,6 +411,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a character that the terminal does not have
             stream.reconfigure(errors="backslashreplace")
+    if not sys.warnoptions:  # of other packages, for those who write programs with them
+        warnings.simplefilter("ignore")
     code = 0
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)

@@ -18,7 +18,7 @@ from impindiff.devices import Mesh
 from impindiff.errors import InputError, SolverError
 from impindiff.observations import forecast_dataset, provenance, require_writable, write_netcdf
 from impindiff.observations.scattered import PointTable
-from impindiff.problem import Measured, Problem, ProblemSettings
+from impindiff.problem import Measured, Problem, ProblemSettings, checked, require_consistent
 from impindiff.problem_figures import draw_problem
 from impindiff.rollout import describe_failure, leaf_names, rollout
 from impindiff.run_metrics import as_floats, number_of_parameters, peak_memory_mb, training_metrics
@@ -50,11 +50,13 @@ def run_problem(
     start = time.perf_counter()
     run_directory.set_precision(settings)
     settings = _absolute(settings)
+    problem = checked(problem)
     require_problem_fits(problem, settings)
     example = problem.model(settings, jax.random.key(settings.seed))
     found = problem.measured(settings, example)
     until = _last(settings, found)
     _require_fits(problem, settings, example, found, until)
+    require_consistent(problem, settings, example, found)
     say(_what_was_measured(found))
 
     def store(folder: Path) -> None:
@@ -108,6 +110,7 @@ def forecast_problem(
     """
     out = folder / f"forecast_until_{until:g}.nc" if out is None else out
     problem, settings = run_directory.read_problem(folder)
+    problem = checked(problem)
     run_directory.set_precision(settings)
     require_writable(out)
     like = problem.model(settings, jax.random.key(0))
