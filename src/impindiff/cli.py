@@ -1,6 +1,10 @@
 """The command `impindiff`."""
 
+import errno
+import io
+import os
 import sys
+import warnings
 from collections.abc import Callable
 from functools import partial, wraps
 from pathlib import Path
@@ -9,13 +13,19 @@ from typing import Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="Implicit hybrid neural-physics PDE models: infer unknown physics, forecast stably.",
-)
-_out = Console()
-_error = Console(stderr=True)
+from impindiff.errors import ImpindiffError, InputError, is_full_disk, printable
+
+app = typer.Typer(pretty_exceptions_enable=False)
+# Names of folders, keys and values of configurations are text, whatever they look like.
+_out = Console(markup=False, emoji=False, highlight=False)
+_error = Console(markup=False, emoji=False, highlight=False, stderr=True)
+
+_PROBLEMS = "impindiff_problem_"  # as `load_problem` names the modules of problems
+# What is wrong is the file or folder that was named, or who may do what there.
+_OF_A_NAME = {
+    errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT,
+    errno.ENOTDIR, errno.ENOTEMPTY, errno.EPERM, errno.EROFS,
+}  # fmt: skip
 C = TypeVar("C", bound=Callable[..., Any])
 
 
@@ -52,6 +62,23 @@ ChangedData = Annotated[
         help="go on although data, or files of the run, are not what they were when it began",
     ),
 ]
+
+
+class _Shown:
+    """Whether the traceback of an error is asked for."""
+
+    traceback = False
+
+
+@app.callback()
+def options(
+    traceback: Annotated[
+        bool,
+        typer.Option("--traceback", help="after an error, also show where in the code it arose"),
+    ] = False,
+) -> None:
+    """Implicit hybrid neural-physics PDE models: infer unknown physics, forecast stably."""
+    _Shown.traceback = traceback
 
 
 @app.command("list")
@@ -103,7 +130,6 @@ def run(
     from impindiff import run_directory
     from impindiff.cases import get_case, load_configuration
     from impindiff.devices import mesh_of
-    from impindiff.errors import InputError
     from impindiff.interruption import watched
     from impindiff.problem import load_problem
     from impindiff.problem_workflow import run_problem
@@ -209,7 +235,7 @@ def schema(
     owner = load_problem(Path(case)) if case.endswith(".py") else get_case(case)
     text = json.dumps(owner.settings.model_json_schema(), indent=2)
     if out is None:
-        _out.print(text, markup=False, highlight=False, soft_wrap=True)
+        _out.print(text, soft_wrap=True)
         return
     with written_whole(out) as partial_file:
         partial_file.write_text(text + "\n")
@@ -228,11 +254,13 @@ def data(
     from impindiff import run_directory
     from impindiff.cases import get_case, load_configuration
     from impindiff.data import require_format, write
+    from impindiff.sizes import require_case_fits
 
     chosen = get_case(case)
     settings = load_configuration(chosen.settings, config or [], overrides or [])
     run_directory.set_precision(settings)
     require_format(out)
+    require_case_fits(chosen, settings)
     dataset = chosen.dataset(settings)
     write(dataset, out)
     _say(f"{out}: {chosen.describe(settings, dataset)}")
@@ -279,7 +307,6 @@ def forecast(
     no folder of somebody whose code you would not run.
     """
     from impindiff import run_directory
-    from impindiff.errors import InputError
     from impindiff.workflow import forecast_run
 
     if sample is not None and animate is None:
@@ -384,7 +411,7 @@ def write_report(
     """
     from impindiff import pages
 
-    _out.print(str(pages.write_report(folder, out)), markup=False, highlight=False, soft_wrap=True)
+    _say(str(pages.write_report(folder, out)))
 
 
 @app.command("launch", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -398,7 +425,6 @@ def launch_processes(
 
     The script calls impindiff.distributed() first.
     """
-    from impindiff.errors import InputError
     from impindiff.launch import launch
 
     if not context.args or not Path(context.args[0]).is_file():
@@ -407,16 +433,16 @@ def launch_processes(
     launch(processes, context.args)
 
 
-def _tell(line: str) -> None:
-    _error.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
 def _say(line: str) -> None:
-    _out.print(line, highlight=False, soft_wrap=True)
+    _out.print(printable(line), soft_wrap=True)
+
+
+def _tell(line: str) -> None:
+    _error.print(printable(line), soft_wrap=True)
 
 
 def _warn(line: str) -> None:
-    _error.print(f"impindiff: warning: {line}", markup=False, highlight=False, soft_wrap=True)
+    _tell(f"impindiff: warning: {line}")
 
 
 def _summary(metrics: dict, folder: Path) -> None:
@@ -460,16 +486,69 @@ def _add_errors(table: Any, metrics: dict) -> None:
 
 def main() -> None:
     """Run the command: exit code 2 and one line for wrong input, 1 for a failed computation."""
-    from impindiff.errors import ImpindiffError, InputError, is_full_disk
-
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a character that the terminal does not have
+            stream.reconfigure(errors="backslashreplace")
+    if not sys.warnoptions:  # of other packages, for those who write programs with them
+        warnings.simplefilter("ignore")
+    code = 0
     try:
-        app()
-    except OSError as error:
-        if not is_full_disk(error):
-            raise
-        where = error.filename or "the disk to write to"
-        _error.print(f"impindiff: {where}: no space left; make room and try again", markup=False)
-        sys.exit(1)
-    except ImpindiffError as error:
-        _error.print(f"impindiff: {error}", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2 if isinstance(error, InputError) else 1)
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # who read the output has gone; Python would write once more as it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except (Exception, SystemExit) as error:
+        code = _failed(error)
+    if code:
+        sys.exit(code)
+
+
+def _failed(error: BaseException) -> int:
+    """Print the one line of an error, and return the exit code."""
+    code, line = _in_one_line(error)
+    if _Shown.traceback:
+        import traceback
+
+        traceback.print_exception(error)
+    if line is not None:
+        _tell(f"impindiff: {line}")
+    return code
+
+
+def _in_one_line(error: BaseException) -> tuple[int, str | None]:
+    if isinstance(error, InputError):
+        return 2, str(error)
+    if isinstance(error, ImpindiffError):
+        return 1, str(error)
+    if isinstance(error, typer.TyperException):
+        return 2, error.format_message()
+    if is_full_disk(error):
+        where = getattr(error, "filename", None) or "the disk to write to"
+        return 1, f"{where}: no space left; make room and try again"
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        return 1, "the memory of this machine is used up; try a coarser grid or fewer samples"
+    kind, reason = type(error).__name__, " ".join(str(error).split())[:500]
+    where = _in_a_problem(error)
+    if where is not None:
+        return 2, f"{where}: {kind}: {reason}"
+    if isinstance(error, SystemExit):
+        return (error.code if isinstance(error.code, int) else 1), None
+    if isinstance(error, OSError):
+        where = "" if error.filename is None else f"{error.filename}: "
+        return (2 if error.errno in _OF_A_NAME else 1), f"{where}{error.strerror or error}"
+    return 1, (
+        f"{kind}: {reason}; this should have been foreseen: please report it, with what "
+        "'impindiff --traceback ...' shows"
+    )
+
+
+def _in_a_problem(error: BaseException) -> str | None:
+    """The innermost line of a user-defined problem's modules that led to an error, if one did."""
+    import traceback
+
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        if frame.f_globals.get("__name__", "").startswith(_PROBLEMS):
+            return f"{frame.f_code.co_filename}, line {line}, in {frame.f_code.co_name}"
+    return None

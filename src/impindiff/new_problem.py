@@ -3,26 +3,38 @@
 import json
 import keyword
 import shutil
+import sys
+import unicodedata
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 from impindiff.errors import InputError
 from impindiff.problem import load_problem, run_script
 
 _PLACEHOLDER, _SUFFIX = "NAME", ".txt"
+# Of files that are written beside, or that pytest runs by itself.
+_TAKEN = {"make_data", "conftest"}
 
 
 def write_problem(name: str, parent: Path) -> Path:
     """Make `parent`/`name` with a model, its configuration and schema, data and a test.
 
-    Raises `InputError` for a name that Python cannot import, and a folder that is there already.
+    Raises `InputError` for a name that Python cannot import or that is another module's, and a
+    folder that is there already.
     """
-    if not name.isidentifier() or keyword.iskeyword(name):
+    plain = name.isidentifier() and unicodedata.normalize("NFKC", name) == name
+    if not plain or keyword.iskeyword(name):
         raise InputError(
             f"new: '{name}' cannot be the name of a Python file to import; use letters, digits and "
             f"_, beginning with a letter"
         )
     folder = parent / name
+    if name in _TAKEN or name in sys.stdlib_module_names or _is_installed(name, folder):
+        raise InputError(
+            f"new: '{name}' is the name of a module that is there already, which {name}.py would "
+            f"hide from those that import it; choose another name"
+        )
     try:
         folder.mkdir()
     except FileExistsError:
@@ -40,8 +52,15 @@ def write_problem(name: str, parent: Path) -> Path:
 def _fill(folder: Path, name: str) -> None:
     for template in files("impindiff").joinpath("templates", "problem").iterdir():
         path = folder / template.name.removesuffix(_SUFFIX).replace(_PLACEHOLDER, name)
-        path.write_text(template.read_text().replace(_PLACEHOLDER, name))
+        text = template.read_text(encoding="utf-8").replace(_PLACEHOLDER, name)
+        path.write_text(text, encoding="utf-8")
     problem = load_problem(folder / f"{name}.py")
     schema = json.dumps(problem.settings.model_json_schema(), indent=2)
     (folder / f"{name}.schema.json").write_text(schema + "\n")
     run_script(folder / "make_data.py")
+
+
+def _is_installed(name: str, folder: Path) -> bool:
+    """Whether `import NAME` finds something else than the folder itself."""
+    spec = find_spec(name)
+    return spec is not None and (spec.origin is not None or not folder.exists())

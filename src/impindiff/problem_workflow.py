@@ -17,11 +17,19 @@ from impindiff.devices import Mesh
 from impindiff.errors import InputError, SolverError
 from impindiff.observations import forecast_dataset, provenance, require_writable, write_netcdf
 from impindiff.observations.scattered import PointTable
-from impindiff.problem import Measured, Problem, ProblemSettings, located
+from impindiff.problem import (
+    Measured,
+    Problem,
+    ProblemSettings,
+    checked,
+    located,
+    require_consistent,
+)
 from impindiff.problem_figures import draw_problem
 from impindiff.rollout import describe_failure, leaf_names, rollout
 from impindiff.run_metrics import as_floats, number_of_parameters, peak_memory_mb, training_metrics
 from impindiff.run_training import train
+from impindiff.sizes import require_problem_fits, require_rollout_fits
 from impindiff.steppers import HybridModel
 from impindiff.training import Fitted, Progress, TrajectoryLoss, standard_errors
 
@@ -49,9 +57,13 @@ def run_problem(
     start = time.perf_counter()
     run_directory.set_precision(settings)
     settings = run_directory.with_absolute_path(settings)
+    problem = checked(problem)
+    require_problem_fits(problem, settings)
     example = problem.model(settings, jax.random.key(settings.seed))
     found = problem.measured(settings, example)
     until = _last(settings, found)
+    _require_fits(problem, settings, example, found, until)
+    require_consistent(problem, settings, example, found)
     say(_what_was_measured(found))
 
     judged = found.held_out if len(found.held_out) else None
@@ -107,6 +119,7 @@ def forecast_problem(
     out = folder / f"forecast_until_{until:g}.nc" if out is None else out
     run_directory.require_same_files(folder, changed=changed_data)
     problem, settings = run_directory.read_problem(folder)
+    problem = checked(problem)
     run_directory.set_precision(settings)
     require_writable(out)
     like = problem.model(settings, jax.random.key(0))
@@ -114,6 +127,7 @@ def forecast_problem(
     found = problem.measured(settings, model)
     if not found.start < until < np.inf:
         raise InputError(f"--until: {until:g} is not a time after the initial one, {found.start:g}")
+    _require_fits(problem, settings, model, found, until)
     forecast = forecast_fields(problem, settings, model, found, until)
     write_netcdf(forecast, out)
     return forecast, out
@@ -277,6 +291,16 @@ def _what_was_measured(found: Measured) -> str:
     return (
         f"data: {counts}{trajectories}, t = {table.time.min():g} to {table.time.max():g}{held_out}"
     )
+
+
+def _require_fits(
+    problem: Problem, settings: ProblemSettings, model: HybridModel, found: Measured, until: float
+) -> None:
+    """Refuse a forecast, and a training as long, that need more memory than there is."""
+    state = eqx.filter_eval_shape(lambda: problem.start(settings, model, found.samples))
+    every = settings.forecast.every
+    outputs = _OUTPUTS if every is None else (until - found.start) / every
+    require_rollout_fits(state, outputs, found.start, until, problem.step(settings))
 
 
 def _results_size(

@@ -31,6 +31,7 @@ from impindiff.rollout import depends_on_time, number_of_steps
 from impindiff.run_figures import draw_figures, draw_findings, middle_sample
 from impindiff.run_metrics import identified_numbers, peak_memory_mb, run_metrics
 from impindiff.run_training import forecast_times, held_out_error, results_size, train
+from impindiff.sizes import require_case_fits, require_rollout_fits
 from impindiff.steppers import HybridModel
 from impindiff.training import Ensemble, Progress
 
@@ -75,6 +76,7 @@ def run_case(
     run_directory.set_precision(settings)
     settings = run_directory.with_absolute_path(settings)
     say("data: " + (f"{settings.data.path}" if settings.data.path else "solving for the reference"))
+    require_case_fits(case, settings)
     case = as_configured(case, settings)
     data, settings = prepare(case, settings)
     trained = train(
@@ -166,6 +168,9 @@ def forecast_run(
     first = float(data.times[0])
     if not first < until < np.inf:
         raise InputError(f"--until: {until:g} is not a time after the initial one, {first:g}")
+    require_case_fits(run.case, settings, until)
+    outputs = (until - first) / settings.forecast.every
+    require_rollout_fits(data.field[:, 0], outputs, first, until, run.case.step(settings))
     last_sample = len(data.field) - 1
     if sample is not None and not 0 <= sample <= last_sample:
         raise InputError(f"--sample: there is no sample {sample}; they go from 0 to {last_sample}")

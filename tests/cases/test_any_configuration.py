@@ -1,17 +1,26 @@
 """Whatever a configuration says, it is taken and written back alike, or refused in one line."""
 
+import os
+import resource
 import string
 
 import pytest
-import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from impindiff.cases import CASES, dump_yaml, load_configuration
-from impindiff.errors import InputError
+from impindiff.cases.configuration import StrictModel
+from impindiff.cases.yaml_text import one_line, write_yaml
+from impindiff.errors import InputError, printable
+from impindiff.fields import Parameter
+from impindiff.grid import Grid
+from impindiff.problem import Problem, ProblemSettings
+from impindiff.sizes import require_case_fits, require_problem_fits
+from impindiff.steppers import HybridModel
 
+# More by hand: IMPINDIFF_CONFIGURATIONS=300 pytest tests/cases/test_any_configuration.py
 few = settings(
-    max_examples=60,
+    max_examples=int(os.environ.get("IMPINDIFF_CONFIGURATIONS", "60")),
     derandomize=True,
     database=None,
     deadline=None,
@@ -65,7 +74,7 @@ def taken_or_refused(files, overrides, folder):
 @few
 @given(overrides=st.lists(st.tuples(keys, values), max_size=3))
 def test_any_overrides(tmp_path, overrides):
-    texts = [f"{key}={yaml.safe_dump(value, default_flow_style=True)}" for key, value in overrides]
+    texts = [f"{key}={one_line(value)}" for key, value in overrides]
     taken_or_refused([], texts, tmp_path)
 
 
@@ -84,7 +93,7 @@ def test_any_mapping_as_a_file(tmp_path, content, as_keys):
             value = {part: value}
         nested |= value
     path = tmp_path / "given.yaml"
-    path.write_text(yaml.safe_dump(nested, allow_unicode=True), encoding="utf-8")
+    path.write_text(write_yaml(nested), encoding="utf-8")
     taken_or_refused([path], [], tmp_path)
 
 
@@ -94,6 +103,79 @@ def test_any_bytes_as_a_file(tmp_path, content):
     path = tmp_path / "given.yaml"
     path.write_bytes(content)
     taken_or_refused([path], [], tmp_path)
+
+
+class _Section(StrictModel):
+    number: float = 1.0
+    names: dict[str, int] = {}  # noqa: RUF012
+
+
+class _Settings(ProblemSettings):
+    cells: tuple[int, int] = (8, 4)
+    mine: _Section | None = None
+
+
+class _Decay(HybridModel):
+    grid: Grid
+    rate: Parameter
+
+    def tendency(self, t, u, latent):
+        return -self.rate() * u
+
+
+class _Problem(Problem):
+    settings = _Settings
+
+    def model(self, settings, key):
+        return _Decay(Grid((0.0, 0.0), (1.0, 1.0), settings.cells), Parameter(1.0))
+
+
+INTEGERS = (2**31, 2**32, 2**63 - 1, 2**63, 10**30, 10**400, -1, 0, 1, 10**9)
+FLOATS = (1e300, -1e300, 1e-300, 1e15, 5e-324, 1.7e308, float("nan"), float("inf"))
+TEXTS = ("[/x]", "[red]a[/red]", "\x1b[31m", "a\nb", "\u202e", ":smile:", "../..", "x" * 5000)
+YAML_TEXTS = ("!!int a", "&a", "*a", "<<", "{{7*7}}", "%s", "\x7f", "1e-3", "010", "no", "9" * 50)
+huge = st.sampled_from((*INTEGERS, *FLOATS))
+odd = st.sampled_from((*TEXTS, *YAML_TEXTS))
+deep = st.recursive(
+    huge | odd | scalars,
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(odd | st.text(max_size=4), below),
+    max_leaves=6,
+)
+junk = st.one_of(huge, st.lists(huge, min_size=1, max_size=3), odd, deep)
+OWNERS = {**CASES, "of one's own": _Problem()}
+
+
+@few
+@given(data=st.data())
+def test_any_junk_in_any_key(tmp_path, data):
+    """As the command takes it: read, judged by its sizes, written back."""
+    name = data.draw(st.sampled_from(sorted(OWNERS)))
+    owner = OWNERS[name]
+    known = st.sampled_from(sorted(_keys(owner.settings)))
+    chosen = data.draw(st.lists(st.tuples(known, junk), min_size=1, max_size=3))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refusal = None
+    try:
+        path = tmp_path / "given.yaml"
+        nested = {}
+        for key, value in chosen:
+            for part in reversed(key.split(".")):
+                value = {part: value}
+            nested |= value
+        path.write_text(write_yaml(nested), encoding="utf-8")
+        found = load_configuration(owner.settings, [path], [])
+        if name in CASES:
+            require_case_fits(CASES[name], found)
+        else:
+            require_problem_fits(OWNERS[name], found)
+        path.write_text(dump_yaml(found), encoding="utf-8")
+        assert load_configuration(owner.settings, [path], []) == found
+    except InputError as error:
+        refusal = str(error)
+    if refusal is not None:
+        assert refusal
+        assert refusal == printable(refusal)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kB
 
 
 @pytest.mark.parametrize("text", ["a: " + "[" * 5000, "training.steps=" + "[" * 5000])

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from running import CASE, impindiff
 
 from impindiff import cli
+from impindiff.cases.yaml_text import parse_yaml
 
 SMALL = {
     "grid.cells": "[24, 12]",
@@ -46,7 +46,7 @@ def test_every_run_is_a_run_of_its_own_with_shared_data(compared):
     for seed, method in itertools.product((0, 1), METHODS.split(",")):
         run = folder / "runs" / method / f"seed-{seed}"
         assert (run / "metrics.json").is_file()
-        config = yaml.safe_load((run / "config.yaml").read_text())
+        config = parse_yaml((run / "config.yaml").read_text())
         assert config["data"]["path"] == str(folder / "data" / f"seed-{seed}.nc")
         assert config["seed"] == seed
         # planned for the first seed: all of them fit into the budget

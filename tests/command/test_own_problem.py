@@ -105,10 +105,23 @@ def test_refuses_names_and_folders(tmp_path):
     for name, words in {
         "two words": "cannot be the name of a Python file",
         "class": "cannot be the name of a Python file",
+        "": "cannot be the name of a Python file",
+        "../up": "cannot be the name of a Python file",
+        "[/x]": "'[/x]' cannot be the name of a Python file",
+        "a\x1b[31m": r"'a\x1b[31m' cannot be the name of a Python file",
+        "\ufb01eld": "cannot be the name of a Python file",
+        "numpy": "'numpy' is the name of a module that is there already",
+        "impindiff": "is the name of a module that is there already",
+        "xml": "is the name of a module that is there already",
+        "typing": "is the name of a module that is there already",
+        "make_data": "is the name of a module that is there already",
+        "n" * 5000: "File name too long",
     }.items():
         done = impindiff("new", name, cwd=tmp_path, check=False)
         assert done.returncode == 2
         assert words in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
     (tmp_path / "there").mkdir()
     done = impindiff("new", "there", cwd=tmp_path, check=False)
     assert "is there already" in done.stderr

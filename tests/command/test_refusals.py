@@ -1,5 +1,6 @@
 """Wrong input: one line, exit code 2, no traceback, nothing written."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -120,3 +121,46 @@ def test_times_and_samples_of_own_files(capsys, monkeypatch, tmp_path):
         )  # fmt: skip
         assert part in line
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["liste"], "No such command 'liste'"),
+        (["run"], "Missing argument"),
+        (["run", "burgers", "--nothing"], "No such option"),
+        (["run", "[/x]\x1b[31m"], r"there is no case '[/x]\x1b[31m'"),
+        (["run", "[/x].py"], "[/x].py: there is no such file"),
+        (["run", "n" * 5000 + ".py"], "File name too long"),
+        (["run", CASE, "--config", "/dev/zero"], "is larger than 1 MB"),
+        (["run", CASE, "--config", "."], "Is a directory"),
+        (["run", CASE, "--set", "="], "expected KEY=VALUE"),
+        (["run", CASE, "--set", "seed.x.y=1"], "seed.x: there is no such key"),
+        (["run", CASE, "--set", "seed=!!binary aGk="], "the tag !!binary is not taken"),
+        (["run", CASE, "--set", "seed=[/x]"], "seed: "),
+        (["run", CASE, "--devices", "1000000000"], "--devices"),
+        (["forecast", "[/x]", "--until", "1e300"], "[/x]: is not the folder of a run"),
+        (["forecast", ".", "--until", "soon"], "--until"),
+        (["inspect", "[/x]"], "[/x]: there is no such file"),
+        (["report", "[/x]"], "[/x]: there is no such folder"),
+        (["schema", "[/x]"], "there is no case '[/x]'"),
+        (["compare", CASE, "--methods", "[/x]"], "there is no method '[/x]'"),
+        (["compare", CASE, "--budget", "nan"], "budget: must be"),
+        (["compare", CASE, "--budget", "-1"], "budget: must be greater than 0"),
+        (["compare", CASE, "--seeds", "0"], "--seeds"),
+    ],
+)
+def test_arguments(capsys, monkeypatch, tmp_path, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    line = refused(capsys, monkeypatch, *arguments)
+    assert words in line
+    assert "\x1b" not in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_who_stops_reading_is_not_told(tmp_path):
+    command = f"{sys.executable} -m impindiff list | true"
+    done = subprocess.run(
+        command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""

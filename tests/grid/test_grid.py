@@ -72,3 +72,22 @@ def test_boundary_is_stored_as_pairs():
 def test_refused(arguments, message):
     with pytest.raises(InputError, match=message):
         Grid(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "words"),
+    [
+        (-1e300, 1e300, "width 5e\\+299"),
+        (-1.7e308, 1.7e308, "width inf"),
+        (0.0, 1e-200, "another unit of length"),
+        (1e17, 1e17 + 64, "centres that are the same number"),
+    ],
+)
+def test_refuses_cells_that_numbers_cannot_tell_apart(lower, upper, words):
+    with pytest.raises(InputError, match=words):
+        Grid((lower,), (upper,), (4,))
+
+
+def test_takes_every_unit_of_length():
+    for unit in (1e-30, 1e-9, 1e9, 1e30):
+        assert Grid((-unit,), (unit,), (8,)).spacing == (unit / 4,)

@@ -54,7 +54,7 @@ class DynamicFieldSettings(FieldSettings):
     time_basis: Literal["chebyshev", "fourier"] = Field(
         default="chebyshev", description="functions of time"
     )
-    time_order: int = Field(default=6, ge=1, description="highest degree, or harmonic")
+    time_order: int = Field(default=6, ge=1, le=1000, description="highest degree, or harmonic")
     time_damping: float = Field(
         default=0.5, gt=0, le=1, description="factor per order: below 1, a prior for slow change"
     )

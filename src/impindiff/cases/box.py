@@ -1,5 +1,6 @@
 """What the cases on a box share: its settings in two and three dimensions, and their reference."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -9,9 +10,9 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 from pydantic import Field, model_validator
 
-from impindiff.cases.case import Case, Data
+from impindiff.cases.case import Case, Data, Scale
 from impindiff.cases.configuration import StrictModel
-from impindiff.cases.random_fields import gaussian_random_field
+from impindiff.cases.random_fields import gaussian_random_field, periodic_modes
 from impindiff.cases.settings import (
     CaseSettings,
     ObservationSettings,
@@ -158,6 +159,33 @@ class BoxCase(Case[B]):
         """How the field depends on time, as `ConditionalField` takes it; by default not at all."""
         del settings
         return {}
+
+    def scale(self, settings: B, until: float | None = None) -> Scale:
+        """See `Case.scale`."""
+        box, truth, observed = settings.grid, settings.truth, settings.observations.times
+        until = self.horizon(settings) if until is None else until
+        times = until / settings.forecast.every + len(observed) + 1
+        shortest = min(_TRAINING_CORRELATION + _HELD_OUT_CORRELATION)
+        lengths = (b - a for a, b in zip(box.lower, box.upper, strict=True))
+        return Scale(
+            cells=box.cells,
+            refine=truth.refine,
+            fields=1 + len(box.cells),
+            training=truth.training_samples,
+            samples=truth.training_samples + truth.held_out_samples,
+            times=times,
+            steps=until / truth.dt + times,
+            observed=len(observed),
+            last=max(observed),
+            modes=math.prod(2 * periodic_modes(shortest, length) + 1 for length in lengths),
+            advice={
+                "refine": "lower truth.refine",
+                "samples": "lower truth.training_samples or truth.held_out_samples",
+                "times": "raise forecast.every or lower forecast.until",
+                "steps": "raise truth.dt or lower forecast.until",
+                "modes": "bring grid.lower and grid.upper closer",
+            },
+        )
 
     def network(self, settings: Any, components: int, key: PRNGKeyArray) -> ConditionalField:
         """The fresh network of `settings.field`: a SIREN, periodic where the domain is."""

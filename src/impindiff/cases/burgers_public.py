@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from pydantic import Field
 from scipy.interpolate import CubicSpline
 
-from impindiff.cases.case import Case, Data
+from impindiff.cases.case import Case, Data, Scale
 from impindiff.cases.cole_hopf import cole_hopf_sine
 from impindiff.cases.configuration import StrictModel
 from impindiff.cases.settings import (
@@ -180,6 +180,23 @@ class BurgersPublic(Case[PublicSettings]):
                 settings.model_dump(mode="json"),
             ),
             variable_attrs=_VARIABLE_ATTRIBUTES,
+        )
+
+    def scale(self, settings: PublicSettings, until: float | None = None) -> Scale:
+        """See `Case.scale`; the reference is a formula, and has places of its own."""
+        until = until or settings.forecast.until or 0.99
+        times = until / settings.forecast.every + 1
+        return Scale(
+            cells=(settings.grid.cells,),
+            refine=1,
+            fields=1,
+            training=1,
+            samples=1,
+            times=times,
+            steps=times,
+            observed=math.ceil(min(times, 1e18)),
+            last=until,
+            advice={"times": "raise forecast.every or lower forecast.until"},
         )
 
     def held_out(self, settings: PublicSettings) -> list[int]:

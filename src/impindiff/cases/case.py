@@ -1,7 +1,7 @@
 """What a worked case is: a model with something unknown, data, and a default configuration."""
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
@@ -27,6 +27,30 @@ class Data(NamedTuple):
     trajectories: Trajectories
     training: list[int]
     held_out: list[int]
+
+
+class Scale(NamedTuple):
+    """How large the computations of a configuration are; numbers that may be beyond any machine.
+
+    - `cells`: of the model's grid; `refine`: into how many the reference divides each, an axis.
+    - `fields`: numbers that a cell has in a state and in what is hidden.
+    - `training`, `samples`: trajectories that are trained on, and all of the reference.
+    - `times`, `steps`: of the reference. `observed`, `last`: times that training sees, and the end.
+    - `modes`: waves of the random initial fields.
+    - `advice`: by the names above, how to change the keys that make the reference large.
+    """
+
+    cells: tuple[int, ...]
+    refine: int
+    fields: int
+    training: int
+    samples: int
+    times: float
+    steps: float
+    observed: int
+    last: float
+    advice: Mapping[str, str]
+    modes: float = 0.0
 
 
 class Case(abc.ABC, Generic[S]):
@@ -82,6 +106,13 @@ class Case(abc.ABC, Generic[S]):
         """The latent fields found, by the names that data and metrics use.
 
         (*space), or (time, *space) at the given times for a field that changes in time.
+        """
+
+    @abc.abstractmethod
+    def scale(self, settings: S, until: float | None = None) -> Scale:
+        """The sizes that the settings ask for, known before anything is made.
+
+        - `until`: the end of the reference data, in place of the settings'.
         """
 
     def identified(self, model: Any) -> dict[str, Float[Array, ""]]:

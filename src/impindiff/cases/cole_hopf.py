@@ -11,9 +11,12 @@ import numpy as np
 from jaxtyping import Float
 
 from impindiff.errors import InputError
+from impindiff.memory import require_memory
 
 # exp(-40) is below float64's round-off: integrands are cut off there.
 _NEGLIGIBLE_EXPONENT = 40.0
+# Of (points, nodes), at one time.
+_ARRAYS = 5
 
 
 def cole_hopf_sine(
@@ -83,7 +86,13 @@ def _sine_at(
     # harmonics to resolve, which steps of 0.1 do up to the 20th.
     width = 1 / math.sqrt(2 / spread + math.pi / (2 * viscosity))
     step = min(0.5 * width, 0.1) / refinement
-    half = math.ceil(reach / step)
+    nodes = reach / step
+    require_memory(
+        f"the exact solution at a viscosity of {viscosity:g} until t = {t:g} takes",
+        8 * _ARRAYS * 2 * nodes * len(x),
+        "raise the viscosity, or end earlier",
+    )
+    half = math.ceil(nodes)
     eta = step * np.arange(-half, half + 1)
     angle = np.pi * (x[:, None] - eta)
     exponent = -(eta**2) / spread - np.cos(angle) / (2 * np.pi * viscosity)

@@ -5,13 +5,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import to_jsonable_python
 
 from impindiff.cases.configuration_errors import first_problem
-from impindiff.cases.yaml_text import parse_yaml, what_is_wrong, write_yaml
+from impindiff.cases.yaml_text import NotYAMLError, parse_yaml, write_yaml
 from impindiff.errors import InputError
+
+_LARGEST_INTEGER = 2**63 - 1
+_DEEPEST_KEY = 40
+_LARGEST_FILE = 1_000_000  # bytes
 
 
 class StrictModel(BaseModel):
@@ -57,6 +60,7 @@ def load_settings(model: type[M], given: Mapping[str, Any]) -> M:
 
     Raises as `load_configuration`.
     """
+    _require_plain(given)
     # Defaults go in as data, not left to validation: a case's own default for a nested model would
     # otherwise be lost as soon as one of its keys is set.
     given = _filled(model.model_construct(), given)
@@ -64,8 +68,7 @@ def load_settings(model: type[M], given: Mapping[str, Any]) -> M:
         # Of the strict modes, the JSON one takes a list for a tuple and text for a path.
         return model.model_validate_json(json.dumps(given), strict=True)
     except ValidationError as error:
-        # A key that is not known may hold anything, line breaks as well.
-        raise InputError(" ".join(first_problem(model, given, error).split())) from None
+        raise InputError(first_problem(model, given, error)) from None
 
 
 def dump_yaml(config: StrictModel) -> str:
@@ -100,14 +103,39 @@ def _filled(default: BaseModel, given: Mapping[str, Any]) -> dict[str, Any]:
     return filled
 
 
+def _require_plain(value: Any, key: str = "") -> None:
+    """Refuse what no key can hold: integers beyond 64 bits, and text with a NUL."""
+    if isinstance(value, Mapping):
+        for name, below in value.items():
+            _require_plain(below, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, (list, tuple)):
+        for below in value:
+            _require_plain(below, key)
+    elif isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
+        raise InputError(
+            f"{key}: an integer of {len(str(abs(value)))} digits is too large; the largest is "
+            f"{_LARGEST_INTEGER}"
+        )
+    elif isinstance(value, str) and "\0" in value:
+        raise InputError(f"{key}: {value!r:.60} has a NUL character, which no text here may have")
+
+
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = parse_yaml(file.read_text(encoding="utf-8"))
+        with file.open("rb") as stream:
+            read = stream.read(_LARGEST_FILE + 1)
+        text = read.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InputError(f"{file}: cannot read this configuration file: {reason}") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{file}: not valid YAML: {what_is_wrong(error)}") from None
+    if len(read) > _LARGEST_FILE:
+        raise InputError(
+            f"{file}: is larger than {_LARGEST_FILE / 1e6:g} MB; is it a configuration file?"
+        )
+    try:
+        content = parse_yaml(text)
+    except NotYAMLError as error:
+        raise InputError(f"{file}: not valid YAML: {error}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -119,18 +147,17 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _parse_override(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
-    shown = " ".join(text.split())
     parts = key.strip().split(".")
-    if not equals or not all(parts):
+    if not equals or not all(parts) or len(parts) > _DEEPEST_KEY:
         raise InputError(
-            f"--set {shown}: expected KEY=VALUE with dots in KEY, for example train.steps=500"
+            f"--set {text}: expected KEY=VALUE with dots in KEY, for example train.steps=500"
         )
     try:
         nested: Any = parse_yaml(value)
-    except yaml.YAMLError as error:
+    except NotYAMLError as error:
         raise InputError(
-            f"--set {shown}: {' '.join(key.split())} has a value that is not valid YAML "
-            f"({what_is_wrong(error)}); text with special characters needs quotes"
+            f"--set {text}: {key} has a value that is not valid YAML ({error}); text with special "
+            f"characters needs quotes"
         ) from None
     for part in reversed(parts):
         nested = {part: nested}

@@ -129,6 +129,11 @@ def random_waves(
     ).rescaled(cells)
 
 
+def periodic_modes(correlation_length: float, length: float) -> float:
+    """The largest wavenumber, in periods of `length`, whose variance counts in `gaussian_waves`."""
+    return math.sqrt(-math.log(_NEGLIGIBLE_VARIANCE) / 2) * length / (math.pi * correlation_length)
+
+
 def gaussian_waves(
     correlation_length: float,
     lower: tuple[float, ...],
@@ -150,7 +155,8 @@ def gaussian_waves(
         raise InputError(f"a correlation length must be above 0, not {correlation_length}")
     ratios = [correlation_length / (x1 - x0) for x0, x1 in zip(lower, upper, strict=True)]
     last = [
-        math.ceil(math.sqrt(-math.log(_NEGLIGIBLE_VARIANCE) / 2) / (math.pi * r)) for r in ratios
+        math.ceil(periodic_modes(correlation_length, x1 - x0))
+        for x0, x1 in zip(lower, upper, strict=True)
     ]
     axes = [np.arange(-n, n + 1) for n in last]
     modes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))

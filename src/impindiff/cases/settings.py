@@ -43,7 +43,10 @@ from impindiff.steppers import (
 Positive = Annotated[float, Field(gt=0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0)]
-Seed = Annotated[int, Field(ge=0)]
+# JAX leaves out the bits above 32 of a seed in single precision; seeds that follow must fit too.
+Seed = Annotated[int, Field(ge=0, le=2**31)]
+# Made one after the other: many more would take for ever.
+Layers = Annotated[int, Field(ge=1, le=1000)]
 R = TypeVar("R", bound="RunSettings")
 
 _PRECONDITIONERS = {
@@ -93,7 +96,7 @@ class FieldSettings(StrictModel):
     """The neural field that stands for the unknown (see `ConditionalField`)."""
 
     width: PositiveInt = Field(default=64, description="neurons per sine layer")
-    depth: PositiveInt = Field(default=3, description="sine layers")
+    depth: Layers = Field(default=3, description="sine layers")
     omega_first: Positive = Field(
         default=10.0, description="frequency factor of the first sine layer"
     )
@@ -157,7 +160,7 @@ class GradientSettings(StrictModel):
         default=None, description="relative residual of the adjoint solve; null: by precision"
     )
     max_iterations: PositiveInt = Field(default=200, description="per adjoint solve")
-    terms: Annotated[int, Field(ge=0)] = Field(
+    terms: Annotated[int, Field(ge=0, le=1000)] = Field(
         default=0, description="of jacobian_free's series, beyond the first"
     )
     checkpointing: Literal["store_states", "segments", "binomial", "for_budget"] = Field(
@@ -232,7 +235,7 @@ class StepperSettings(StrictModel):
     first_guess: Literal["previous", "extrapolated"] = Field(
         default="previous", description="where an implicit step's iteration starts"
     )
-    max_halvings: Annotated[int, Field(ge=0)] = Field(
+    max_halvings: Annotated[int, Field(ge=0, le=30)] = Field(
         default=3, description="how often an implicit step whose solve fails is halved"
     )
 

@@ -10,6 +10,8 @@ from impindiff.training import LevenbergMarquardt, Optimizer, adam, at_rates, lb
 
 _Positive = Annotated[float, Field(gt=0)]
 _PositiveInt = Annotated[int, Field(ge=1)]
+# Made one after the other.
+_Models = Annotated[int, Field(ge=1, le=10_000)]
 _NonNegative = Annotated[float, Field(ge=0)]
 _Fraction = Annotated[float, Field(gt=0, lt=1)]
 _NOT_TOGETHER = (
@@ -99,11 +101,11 @@ class TrainingSettings(StrictModel):
         description="a curriculum of [steps, fraction of the observed times], such as [[100, "
         "0.25], [100, 0.5]]; afterwards all times",
     )
-    restarts: _PositiveInt = Field(
+    restarts: _Models = Field(
         default=1, description="starts from successive seeds, of which the best goes on"
     )
     restart_steps: _PositiveInt = Field(default=50, description="steps of each of several starts")
-    ensemble: _PositiveInt = Field(
+    ensemble: _Models = Field(
         default=1, description="models from successive seeds trained at once, for the spread"
     )
     shooting: ShootingSettings | None = Field(

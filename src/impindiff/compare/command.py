@@ -53,15 +53,16 @@ def compare_case(
                 f"--out: {folder} is not empty; pass --resume to go on with the comparison in it, "
                 "or name another"
             )
-        request = Request(
-            case=case,
-            methods=None if methods is None else tuple(methods.split(",")),
-            seeds=1 if quick else seeds,
-            budget=QUICK_BUDGET if quick and budget is None else budget,
-            quick=quick,
-            study=study,
-            overrides=nested_overrides(config, overrides),
-        )
+        given = {
+            "case": case,
+            "methods": None if methods is None else methods.split(","),
+            "seeds": 1 if quick else seeds,
+            "budget": QUICK_BUDGET if quick and budget is None else budget,
+            "quick": quick,
+            "study": study,
+            "overrides": nested_overrides(config, overrides),
+        }
+        request = load_settings(Request, given)
     _check(request)
 
     def show(outcome: Outcome) -> None:

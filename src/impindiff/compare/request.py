@@ -1,16 +1,14 @@
 """What a comparison is asked for, and the runs that it consists of."""
 
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import yaml
 from pydantic import Field
 
 from impindiff.cases.configuration import StrictModel, merged
-from impindiff.cases.yaml_text import parse_yaml
+from impindiff.cases.yaml_text import one_line
 from impindiff.compare.methods import Method, choose, methods_of
 from impindiff.compare.studies import STUDIES, Point
 
@@ -57,7 +55,7 @@ class Request(StrictModel):
         if self.budget is not None and not (self.quick and self.budget == QUICK_BUDGET):
             words += ["--budget", f"{self.budget:g}"]
         for key, value in _dotted(self.overrides):
-            words += ["--set", f"{key}={_one_line(value)}"]
+            words += ["--set", f"{key}={one_line(value)}"]
         return shlex.join(words)
 
 
@@ -123,14 +121,3 @@ def _dotted(nested: dict[str, Any], before: str = "") -> Sequence[tuple[str, Any
         else:
             pairs.append((f"{before}{key}", value))
     return pairs
-
-
-def _one_line(value: Any) -> str:
-    """The value in YAML: text as it is if it reads back so, else JSON, which YAML contains."""
-    if isinstance(value, str):
-        try:
-            if parse_yaml(value) == value:
-                return value
-        except yaml.YAMLError:
-            pass
-    return json.dumps(value, ensure_ascii=False)

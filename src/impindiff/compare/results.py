@@ -16,6 +16,7 @@ from impindiff.compare.methods import methods_of
 from impindiff.compare.request import Request, Row, folder_of, rows_of
 from impindiff.compare.runner import FAILURE, MEASURED, STEPS, comparison_times, is_done
 from impindiff.compare.studies import STUDIES
+from impindiff.memory import memory_limit
 
 RESULTS = "results.json"
 # What the command says of numbers that have left the range of numbers.
@@ -71,15 +72,11 @@ def write_results(request: Request, out: Path) -> dict[str, Any]:
 
 def machine() -> dict[str, Any]:
     """What the figures were taken on."""
-    try:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
-    except (ValueError, OSError, AttributeError):  # not told on every system
-        memory = None
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
-        "memory_gb": memory,
+        "memory_gb": memory_limit() / 1e9,
     }
 
 

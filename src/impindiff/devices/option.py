@@ -1,12 +1,16 @@
 """The command's `--devices`."""
 
 import math
+import os
 from typing import Any
 
 import jax
 
 from impindiff.devices.mesh import Mesh
 from impindiff.errors import InputError
+
+# A CPU's devices share its cores; each takes threads and memory of its own.
+_MOST_ON_A_CORE, _MOST_ANYWHERE = 8, 64
 
 
 def mesh_of(text: str) -> Mesh | None:
@@ -15,7 +19,7 @@ def mesh_of(text: str) -> Mesh | None:
     On a CPU there are then as many devices as it takes, which share its cores. It has to be asked
     for before JAX computes anything.
 
-    Raises `InputError` for a text that is neither.
+    Raises `InputError` for a text that is neither, and for more devices than this machine can have.
     """
     try:
         axes: dict[str, Any] = {"x": int(text)} if text.isdecimal() else _axes(text)
@@ -28,6 +32,9 @@ def mesh_of(text: str) -> Mesh | None:
     count = math.prod(axes.values())
     if count == 1:
         return None
+    most = max(_MOST_ANYWHERE, _MOST_ON_A_CORE * (os.cpu_count() or 1))
+    if count > most:
+        raise InputError(f"--devices: {text} makes {count} devices; at most {most} fit here")
     # without effect where there are accelerators
     jax.config.update("jax_num_cpu_devices", count)
     return Mesh(**axes)

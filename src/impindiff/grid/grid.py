@@ -12,6 +12,9 @@ from jaxtyping import Array, Float
 from impindiff.errors import InputError
 from impindiff.grid.boundary import Boundaries, BoundaryLike, Periodic, normalise_boundary
 
+# Neither the volume of a cell nor a width to the power of -2 may overflow or vanish.
+_SHORTEST = 1e-100
+
 
 class Grid(eqx.Module):
     """A uniform Cartesian grid in 1, 2 or 3 dimensions; unknowns live at cell centres.
@@ -29,7 +32,8 @@ class Grid(eqx.Module):
       default: operators take `boundary=` for the variable at hand.
 
     Raises `InputError` if lengths disagree, there are more than 3 axes, an upper bound is not above
-    its lower one, an axis has fewer than 2 cells, or a boundary entry is wrong.
+    its lower one, an axis has fewer than 2 cells, cells are narrower than 1e-100, wider than 1e100
+    or too far from 0 to be told apart, or a boundary entry is wrong.
     """
 
     lower: tuple[float, ...] = eqx.field(static=True)
@@ -64,6 +68,17 @@ class Grid(eqx.Module):
                 raise InputError(f"grid: axis {axis} needs lower < upper, got {low} and {high}.")
             if n < 2:
                 raise InputError(f"grid: axis {axis} needs at least 2 cells, got {n}.")
+            width = (high - low) / n
+            if not _SHORTEST < width < 1 / _SHORTEST:
+                raise InputError(
+                    f"grid: axis {axis} from {low} to {high} has cells of width {width:.3g}; "
+                    f"expected {_SHORTEST:g} to {1 / _SHORTEST:g}; choose another unit of length."
+                )
+            if width < 4 * math.ulp(max(abs(low), abs(high))):
+                raise InputError(
+                    f"grid: axis {axis} from {low} to {high} with {n} cells has centres that are "
+                    f"the same number; shift the box to 0, or take fewer cells."
+                )
         self.boundary = normalise_boundary(
             (Periodic(),) * ndim if boundary is None else boundary, ndim
         )

@@ -1,9 +1,9 @@
 """What fits into memory."""
 
-import os
 from pathlib import Path
 
 from impindiff.errors import InputError
+from impindiff.memory import memory_limit
 
 COORDINATE = "is it a coordinate? cut it to what is needed"
 # What unpacks to so many times its size, and to more than this, was made to fill the memory.
@@ -18,7 +18,7 @@ def require_memory(what: str, needed: int, advice: str, stored: int | None = Non
 
     **Raises:** `InputError`, ending in the advice.
     """
-    memory = _physical_memory()
+    memory = memory_limit()
     if needed > memory / 2:
         raise InputError(
             f"{what} take {needed / 1e9:.3g} GB, more than half of the memory of "
@@ -37,10 +37,3 @@ def stored_bytes(path: Path | None, needed: int) -> int | None:
         return None
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
-
-
-def _physical_memory() -> float:
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):
-        return float("inf")  # the system does not tell

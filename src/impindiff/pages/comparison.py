@@ -5,9 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from impindiff.cases import CASES
+from impindiff.cases.yaml_text import one_line
 from impindiff.pages.blocks import (
     Block,
     Code,
@@ -121,9 +120,7 @@ def _flat(overrides: Mapping[str, Any], before: str = "") -> list[tuple[str, str
         if isinstance(value, Mapping):
             flat += _flat(value, f"{before}{key}.")
         else:
-            # one line, without the mark that ends a YAML document
-            text = yaml.safe_dump(value, default_flow_style=True, width=1_000_000)
-            flat.append((f"{before}{key}", text.removesuffix("...\n").strip()))
+            flat.append((f"{before}{key}", one_line(value)))
     return flat
 
 

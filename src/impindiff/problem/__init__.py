@@ -1,6 +1,7 @@
 """A problem of one's own: a model, its initial state, and measurements of it."""
 
 from impindiff.problem.from_file import file_of, load_problem, located, own_modules, run_script
+from impindiff.problem.hooks import checked, require_consistent
 from impindiff.problem.measured import Measured, measured
 from impindiff.problem.problem import Problem
 from impindiff.problem.settings import ProblemSettings
@@ -9,10 +10,12 @@ __all__ = [
     "Measured",
     "Problem",
     "ProblemSettings",
+    "checked",
     "file_of",
     "load_problem",
     "located",
     "measured",
     "own_modules",
+    "require_consistent",
     "run_script",
 ]

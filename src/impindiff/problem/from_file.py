@@ -132,21 +132,24 @@ def located(default: Path | None = None) -> Iterator[None]:
         if default is None:
             raise
         raise InputError(f"{default}: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         places = [
-            (frame.f_code.co_filename, line)
+            (frame.f_code.co_filename, line, frame.f_code.co_name)
             for frame, line in traceback.walk_tb(error.__traceback__)
             if frame.f_globals.get("__name__", "").startswith(_PACKAGE)
         ]
         if default is not None:
             if isinstance(error, SyntaxError) and error.filename:
-                places.append((error.filename, error.lineno or 1))
-            places = places or [(str(default), 1)]
+                places.append((error.filename, error.lineno or 1, "<module>"))
+            places = places or [(str(default), 1, "<module>")]
         if not places:
             raise
-        file, line = places[-1]
+        file, line, function = places[-1]
+        if file.startswith("<") and default is not None:  # a source that Python cannot read
+            file = str(default)
+        place = "" if function == "<module>" else f", in {function}"
         reason = " ".join(str(error).split())[:500]
-        raise InputError(f"{file}, line {line}: {type(error).__name__}: {reason}") from error
+        raise InputError(f"{file}, line {line}{place}: {type(error).__name__}: {reason}") from error
 
 
 def _own_package(folder: Path, problem: str) -> str:

@@ -55,6 +55,15 @@ class Problem(abc.ABC, Generic[S]):
     settings: ClassVar[type[Any]] = ProblemSettings
     name: str = ""
 
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        own = cls.settings
+        if not (isinstance(own, type) and issubclass(own, ProblemSettings)):
+            raise InputError(
+                f"{cls.__name__}.settings: must be a class that inherits from ipd.ProblemSettings, "
+                f"not {own!r:.60}"
+            )
+
     @abc.abstractmethod
     def model(self, settings: S, key: PRNGKeyArray) -> HybridModel:
         """The model with fresh unknown parts, those that are networks drawn from `key`."""

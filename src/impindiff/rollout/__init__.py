@@ -6,6 +6,7 @@ from impindiff.rollout.checkpointing import (
     Binomial,
     ForBudget,
     Segments,
+    Sizes,
     StoreStates,
 )
 from impindiff.rollout.coefficients import depends_on_time
@@ -22,6 +23,7 @@ __all__ = [
     "MemoryEstimate",
     "Rollout",
     "Segments",
+    "Sizes",
     "StoreStates",
     "can_be_halved",
     "declared_jumps",

@@ -10,6 +10,7 @@ import jax
 from jaxtyping import PyTree
 
 from impindiff.errors import ImpindiffError, InputError, is_full_disk
+from impindiff.memory import memory_limit, readable_size
 
 
 class TrainingError(ImpindiffError, RuntimeError):
@@ -42,10 +43,7 @@ def storing(path: Path) -> Iterator[None]:
 
 def require_memory(temporary_mb: float | None) -> None:
     """Raise `TrainingError` for a step whose temporary memory this machine does not have."""
-    try:
-        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e6
-    except (ValueError, OSError, AttributeError):  # not told on every system
-        return
+    available = memory_limit() / 1e6
     if temporary_mb is not None and temporary_mb > available:
         raise TrainingError(
             f"a training step needs {temporary_mb / 1e3:.1f} GB of temporary memory, this machine "
@@ -80,11 +78,3 @@ def require_room(folder: Path, needed: int, purpose: str) -> None:
 def size_in_bytes(tree: PyTree) -> int:
     """Of all arrays in it."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def readable_size(count: int) -> str:
-    """Bytes as a person reads them."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count / 1e3:.0f} kB"

@@ -18,7 +18,8 @@ import orbax.checkpoint as ocp
 from jaxtyping import PyTree, UInt8
 
 from impindiff.errors import InputError, is_full_disk
-from impindiff.training.resources import StorageError, readable_size, size_in_bytes
+from impindiff.memory import readable_size
+from impindiff.training.resources import StorageError, size_in_bytes
 
 STATES_KEPT = 2
 _STATE, _DIGEST = "state", "sha256"

@@ -12,7 +12,7 @@ import xarray as xr
 from jaxtyping import Float, PRNGKeyArray, PyTree
 
 from impindiff.cases.box import output_times
-from impindiff.cases.case import Case, Data
+from impindiff.cases.case import Case, Data, Scale
 from impindiff.cases.vapor_infiltration import results
 from impindiff.cases.vapor_infiltration.forward import (
     ATTRIBUTES,
@@ -119,6 +119,30 @@ class InfiltrationCase(Case[V]):
             variable_attrs=ATTRIBUTES,
             others=averaged,
             conditions=own,
+        )
+
+    def scale(self, settings: V, until: float | None = None) -> Scale:
+        """See `Case.scale`."""
+        specimens, observed, time = settings.specimens, settings.observations, settings.time
+        until = self.horizon(settings) if until is None else until
+        measured = len(observed.ct_times) + observed.mass_times
+        times = until / settings.forecast.every + measured + 1
+        return Scale(
+            cells=settings.grid.cells,
+            refine=settings.refine,
+            fields=2 if settings.physics.heat is None else 3,
+            training=len(specimens.thickness),
+            samples=len(specimens.thickness) + len(specimens.held_out_thickness),
+            times=times,
+            steps=until / time.step * settings.substeps + times,
+            observed=measured,
+            last=max(*observed.ct_times, observed.mass_until),
+            advice={
+                "refine": "lower refine",
+                "samples": "take fewer specimens",
+                "times": "raise forecast.every, or lower forecast.until or observations.mass_times",
+                "steps": "raise time.step or lower substeps",
+            },
         )
 
     def held_out(self, settings: V) -> list[int]:

@@ -174,7 +174,9 @@ class PlantSettings(NoiseSettings):
         default=None,
         description="lower and upper corner of the region seen by CT, in units of L; null: all",
     )
-    mass_times: PositiveInt = Field(default=10, description="number of weighings")
+    mass_times: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=10, description="number of weighings"
+    )
     mass_until: Positive = Field(default=1.6, description="time of the last weighing")
     thermocouples: tuple[Point, ...] = Field(
         default=(), description="their positions, in units of L"
@@ -187,7 +189,7 @@ class ClosureSettings(StrictModel):
 
     prior: Law = Field(default=(0.11, 0.785), description="eps_p and alpha of the law it starts as")
     largest_threshold: Fraction = Field(default=0.25, description="above every possible eps_p")
-    knots: Annotated[int, Field(ge=2)] = Field(default=4, description="of its slope")
+    knots: Annotated[int, Field(ge=2, le=1000)] = Field(default=4, description="of its slope")
     deviation: Positive = Field(
         default=0.5,
         description="prior belief: standard deviation of the logarithm of its slopes, and of other "
@@ -325,7 +327,9 @@ class ThermalStartSettings(StrictModel):
     conductivity: tuple[Positive, Positive, Positive] = Field(
         default=(0.02, 1.3, 1.3), description="of gas, fibre and matrix in the law it starts as"
     )
-    knots: Annotated[int, Field(ge=2)] = Field(default=4, description="of the conductivity's slope")
+    knots: Annotated[int, Field(ge=2, le=1000)] = Field(
+        default=4, description="of the conductivity's slope"
+    )
 
 
 class VaporInfiltrationThermalSettings(InfiltrationSettings):

@@ -1,0 +1,37 @@
+"""The memory that there is."""
+
+import pytest
+
+from impindiff import memory
+from impindiff.errors import InputError
+from impindiff.memory import memory_limit, readable_size, require_memory
+
+
+def test_a_container_has_less_than_its_machine(tmp_path, monkeypatch):
+    whole = memory_limit()
+    assert 10**8 < whole < 10**15
+    monkeypatch.setattr(memory, "_GROUPS", tmp_path)
+    for line in memory.Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, inside = line.split(":", 2)
+        if controllers in ("", "memory"):
+            folder = tmp_path / controllers / inside.lstrip("/")
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "memory.max").write_text("max\n")
+            (folder / "memory.limit_in_bytes").write_text("123456789\n")
+    for name in ("memory.max", "memory.limit_in_bytes"):
+        (tmp_path / name).write_text("123456789\n")
+    (tmp_path / "memory").mkdir(exist_ok=True)
+    assert memory_limit() == 123456789
+
+
+def test_says_how_much_is_needed_and_what_to_do():
+    require_memory("the data take", 1e6, "take fewer")
+    for needed in (1e30, float("inf"), float("nan")):
+        with pytest.raises(InputError, match=r"the data take .* of memory, .*; take fewer"):
+            require_memory("the data take", needed, "take fewer")
+
+
+def test_sizes_are_readable():
+    sizes = {5e3: "5 kB", 2.5e6: "2.5 MB", 3e9: "3.0 GB", 1.5e12: "1.5 TB", 1e20: "1.0e+08 TB"}
+    for count, text in sizes.items():
+        assert readable_size(count) == text

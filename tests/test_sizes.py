@@ -1,0 +1,78 @@
+"""Sizes that no machine has are refused by their keys, and nothing is made to find out."""
+
+import resource
+import time
+
+import pytest
+
+from impindiff.cases import CASES, load_configuration
+from impindiff.errors import InputError
+from impindiff.sizes import require_case_fits
+
+STEADY, VAPOR = "advection_diffusion_steady", "vapor_infiltration_closure"
+TOO_LARGE = [
+    (STEADY, "grid.cells=[1000000000, 1000000000]", "lower grid.cells"),
+    (STEADY, "grid.cells=[20000, 20000]", "lower grid.cells"),
+    (STEADY, "grid.cells=[5000, 5000, 5000]", "lower grid.cells"),
+    (STEADY, "grid.lower=[-1e6, -1e6]", "bring grid.lower and grid.upper closer"),
+    (STEADY, "field.width=1000000000", "field.width"),
+    (STEADY, "forecast.every=1e-9", "raise forecast.every"),
+    (STEADY, "forecast.every=1e-300", "raise forecast.every"),
+    (STEADY, "forecast.until=1e300", "lower forecast.until"),
+    (STEADY, "truth.dt=1e-12", "raise truth.dt"),
+    (STEADY, "stepper.dt=1e-12", "take longer steps"),
+    (STEADY, "truth.training_samples=1000000000", "lower truth.training_samples"),
+    (STEADY, "training.ensemble=10000", "of memory"),
+    (STEADY, "method={name: fno, width: 1000000}", "method"),
+    (STEADY, "method={name: conv_lstm, kernel: 1000001}", "method"),
+    (STEADY, "stepper={name: kencarp3, adaptive: {max_steps: 1000000000}}", "max_steps"),
+    (VAPOR, "refine=100000", "lower refine"),
+    (VAPOR, "substeps=1000000000000", "lower substeps"),
+    (VAPOR, "grid.cells=[1000000000]", "lower grid.cells"),
+    ("burgers_public", "grid.cells=1000000000000", "lower grid.cells"),
+    ("burgers_public", "forecast.every=1e-12", "raise forecast.every"),
+]
+
+
+@pytest.mark.parametrize(("case", "override", "words"), TOO_LARGE)
+def test_what_no_machine_has(case, override, words):
+    settings = load_configuration(CASES[case].settings, [], [override])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    with pytest.raises(InputError, match="of memory, this machine has") as refusal:
+        require_case_fits(CASES[case], settings)
+    assert words in str(refusal.value)
+    assert time.perf_counter() - start < 10
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_shipped_fits(name):
+    require_case_fits(CASES[name], load_configuration(CASES[name].settings, [], []))
+    require_case_fits(CASES[name], load_configuration(CASES[name].settings, [], []), 5.0)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=9223372036854775808",
+        "seed=4294967296",
+        "seed=-1",
+        "observations.seed=9223372036854775807",
+        "training.steps=" + "9" * 400,
+        "training.steps=" + "9" * 5000,
+        "field.depth=1000000000",
+        "training.restarts=1000000000",
+        "training.ensemble=1000000000",
+        "gradient.terms=1000000000",
+        "stepper.max_halvings=1000000000",
+        "forecast.until=.inf",
+        "stepper.dt=.nan",
+        "grid.cells=[1e9, 1e9]",
+    ],
+)
+def test_numbers_that_no_key_takes(override):
+    with pytest.raises(InputError) as refusal:
+        load_configuration(CASES[STEADY].settings, [], [override])
+    assert override.partition("=")[0] in str(refusal.value)
+    assert len(str(refusal.value)) < 300 + len(override)
