@@ -207,7 +207,7 @@ def _search(
             t=jnp.where(reaches, end, s.t + dt),
             u=step.u,
             memory=step.memory,
-            target=s.target + reaches,
+            target=s.target + reaches.astype(s.target.dtype),
             proposal=jnp.maximum(factor * dt, kept),
             last_error=size,
             accepted=s.accepted + 1,
@@ -249,7 +249,7 @@ def _search(
     )
     end = jax.lax.while_loop(going, attempt, start)
     # The end of the last step is read off the start of the one that follows.
-    beyond = jnp.arange(control.max_steps) >= end.accepted
+    beyond = jnp.arange(control.max_steps, dtype=jnp.int32) >= end.accepted
     schedule = end.schedule._replace(starts=jnp.where(beyond, end.t, end.schedule.starts))
     return AcceptedSteps(schedule, end.accepted, end.rejected, end.t, end.target > last)
 

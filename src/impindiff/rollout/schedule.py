@@ -50,7 +50,7 @@ def make_schedule(
                 "pass times as a NumPy array, or list every step in times and leave dt out"
             )
         times = times.astype(dtype)
-        return Schedule(times[:-1], jnp.diff(times), jnp.arange(1, times.shape[0]))
+        return Schedule(times[:-1], jnp.diff(times), jnp.arange(1, len(times), dtype=jnp.int32))
 
     exact = np.asarray(times, np.float64)
     intervals = np.diff(exact)
