@@ -34,6 +34,11 @@ class Outcome(eqx.Enumeration):
         "adaptive steps ended before the last time; try a larger max_steps, or larger rtol and "
         "atol; steps that shrink without end mean a solution that leaves the range of numbers"
     )
+    ill_posed = (
+        "a diffusivity is negative, so that the smallest scales grow fastest and no finer grid "
+        "gives a better answer; keep it positive: ipd.Parameter(..., lower=0), ipd.BoundedField, "
+        "ipd.PositiveClosure"
+    )
     not_finite = (
         "the residual is NaN or infinite; look for a NaN in the initial state or the coefficients, "
         "or try a smaller time step"

@@ -94,7 +94,7 @@ class Elliptic(eqx.Module):
             if jnp.ndim(x) > grid.ndim:
                 raise InputError(
                     f"{name}: an Elliptic is one sample's, expected shape {grid.cells}, got "
-                    f"{jnp.shape(x)}; jax.vmap what builds it over the samples."
+                    f"{jnp.shape(x)}; jax.vmap what builds it over the samples"
                 )
         on_faces = face_coefficients(coefficient, grid, averaging, boundaries, dtype)
         ones = jnp.ones(grid.cells, dtype)

@@ -99,7 +99,7 @@ class Multigrid(eqx.Module):
         if operator.shape != like.shape:
             raise InputError(
                 f"Multigrid: an Elliptic of shape {operator.shape} is given for a component of the "
-                f"state of shape {like.shape}; one sample's are to be equal."
+                f"state of shape {like.shape}; one sample's are to be equal"
             )
         return self._cycles(jax.tree.map(lambda x: jnp.asarray(x, like.dtype), operator))
 

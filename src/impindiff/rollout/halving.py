@@ -1,5 +1,6 @@
 """A step whose solve fails is taken again in smaller parts."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -31,10 +32,14 @@ def _(axis_size, in_batched, flag):
 def can_be_halved(stats: Status) -> Bool[Array, "*shape"]:
     """Which solves failed in a way that a smaller step may mend.
 
-    Not those that met a NaN, nor an adaptive step, which has tried that already.
+    Not those that met a NaN or an equation that is ill-posed, nor an adaptive step, which has tried
+    that already.
     """
-    beyond_help = (stats.outcome == Outcome.not_finite) | (stats.outcome == Outcome.step_limit)
-    return ~stats.converged & ~beyond_help
+    beyond_help = [
+        stats.outcome == outcome
+        for outcome in (Outcome.not_finite, Outcome.step_limit, Outcome.ill_posed)
+    ]
+    return ~stats.converged & ~functools.reduce(jnp.logical_or, beyond_help)
 
 
 def max_halvings(stepper: AbstractStepper) -> int:

@@ -26,6 +26,7 @@ from impindiff.rollout.samples import (
     started,
 )
 from impindiff.rollout.schedule import Schedule, make_schedule, require_times, steps_per_interval
+from impindiff.rollout.well_posed import with_well_posedness
 from impindiff.steppers import AbstractStepper, CrankNicolson, HybridModel
 
 
@@ -171,7 +172,9 @@ def _rollout(
                 (lambda t: here) if steady else (lambda t: of_sample(model.latent(t), sample)),
                 step_probe,
             )
-            return (step.u, step.memory), step.status
+            last = here if steady else here[-1]
+            status = with_well_posedness(step.status, model, t + dt, step.u, last)
+            return (step.u, step.memory), status
 
         axes = (0, 0, sample_axes(coefficients), 0)
         return over_batch(step_sample, batch_ndim, axes)(carry, samples, coefficients, step_probe)
