@@ -9,8 +9,8 @@ from jaxtyping import Array
 from impindiff.errors import InputError
 
 
-def real_array(x: ArrayLike, dtype: DTypeLike, name: str) -> Array:
-    """`x` as an array of that precision. Raises `InputError` for what is no real numbers."""
+def real_array(x: ArrayLike, dtype: DTypeLike | None, name: str) -> Array:
+    """`x` as an array of that precision, or its own. Raises `InputError` for other than reals."""
     try:
         given = jnp.result_type(x) if isinstance(x, jax.Array | np.ndarray) else np.asarray(x).dtype
         if any(jnp.issubdtype(given, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):

@@ -51,6 +51,7 @@ class _Iterate(eqx.Module):
     iterations: Int[Array, ""]
     linear_iterations: Int[Array, ""]
     linear_failure: Bool[Array, ""]
+    exhausted: Bool[Array, ""]
     stuck: Bool[Array, ""]
     worst_leaf: Int[Array, ""]
 
@@ -108,6 +109,7 @@ class NewtonKrylov(AbstractRootSolver):
         def function(z):
             return residual(z, args)
 
+        longest = getattr(self.linear_solver, "max_steps", None) or jnp.iinfo(jnp.int32).max
         affine = is_affine(function, z0)
         z_start, reference = better_start(function, z0, guess)
 
@@ -160,6 +162,7 @@ class NewtonKrylov(AbstractRootSolver):
                 iterations=it.iterations + 1,
                 linear_iterations=it.linear_iterations + steps,
                 linear_failure=~solved,
+                exhausted=steps >= longest,
                 stuck=~(usable & reduced),
                 worst_leaf=worst_leaf,
             )
@@ -168,7 +171,7 @@ class NewtonKrylov(AbstractRootSolver):
         zero = jnp.zeros((), jnp.int32)
         false = jnp.zeros((), bool)
         start = _Iterate(
-            z_start, infinity, infinity, infinity, infinity, zero, zero, false, false, zero
+            z_start, infinity, infinity, infinity, infinity, zero, zero, false, false, false, zero
         )
         end = bounded_loop(unfinished, newton_step, start, self.max_iterations, unrolled=unrolled)
         return end.z, _status_of(end)
@@ -210,7 +213,8 @@ def _shortened(
 def _status_of(end: _Iterate) -> Status:
     converged = end.size <= end.target
     outcome = Outcome.where(end.stuck, Outcome.stagnated, Outcome.max_iterations)
-    outcome = Outcome.where(end.linear_failure, Outcome.linear_failure, outcome)
+    of_linear = Outcome.where(end.exhausted, Outcome.linear_failure, Outcome.linear_breakdown)
+    outcome = Outcome.where(end.linear_failure, of_linear, outcome)
     lost = ~(end.size < _GROWTH * end.first_size)
     outcome = Outcome.where(lost, Outcome.diverged, outcome)
     outcome = Outcome.where(jnp.isfinite(end.first_size), outcome, Outcome.not_finite)

@@ -18,8 +18,16 @@ class Outcome(eqx.Enumeration):
         "time step, a larger max_iterations, or a tolerance further above round-off"
     )
     linear_failure = (
-        "the linear (Krylov) solver reached max_steps or broke down; try a preconditioner, a "
-        "larger max_steps, another linear_solver such as lineax.GMRES, or a smaller time step"
+        "the linear (Krylov) solver reached its max_steps; try a preconditioner (ipd.explain "
+        "compares them), a larger max_steps, another linear_solver such as lineax.GMRES, or a "
+        "smaller time step; a singular equation, such as a pressure whose level nothing fixes and "
+        "whose sources do not sum to 0, has no solution"
+    )
+    linear_breakdown = (
+        "the linear (Krylov) solver broke down: the Jacobian is singular (a component of mass 0 "
+        "that its own equation does not contain, a level that nothing fixes), holds a NaN (a root "
+        "or a power at 0), or does not suit the method; try a regular equation, another "
+        "linear_solver such as lineax.GMRES, or a smaller time step"
     )
     stagnated = (
         "the residual could not be made smaller: there may be no root nearby, the Jacobian may be "
@@ -35,7 +43,7 @@ class Outcome(eqx.Enumeration):
         "atol; steps that shrink without end mean a solution that leaves the range of numbers"
     )
     ill_posed = (
-        "a diffusivity is negative, so that the smallest scales grow fastest and no finer grid "
+        "a diffusivity or a mass is negative, so that the smallest scales grow fastest and no finer grid "
         "gives a better answer; keep it positive: ipd.Parameter(..., lower=0), ipd.BoundedField, "
         "ipd.PositiveClosure"
     )

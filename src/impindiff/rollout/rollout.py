@@ -1,5 +1,6 @@
 """Advance a model through time."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
+from impindiff.errors import InputError
 from impindiff.implicit import Outcome, Status
 from impindiff.implicit.pytree import require_floating, result_dtype
 from impindiff.rollout.adaptive import AcceptedSteps, AdaptiveStep, find_steps, without_tangents
@@ -16,6 +18,7 @@ from impindiff.rollout.checkpointing import AbstractCheckpointing, Sizes, StoreS
 from impindiff.rollout.coefficients import evaluate_latents
 from impindiff.rollout.halving import can_be_halved, max_halvings, step_or_halve, without_halving
 from impindiff.rollout.initial import consistent, with_initial
+from impindiff.rollout.method import Method
 from impindiff.rollout.result import Rollout
 from impindiff.rollout.samples import (
     find_batch_ndim,
@@ -27,7 +30,8 @@ from impindiff.rollout.samples import (
 )
 from impindiff.rollout.schedule import Schedule, make_schedule, require_times, steps_per_interval
 from impindiff.rollout.well_posed import with_well_posedness
-from impindiff.steppers import AbstractStepper, CrankNicolson, HybridModel
+from impindiff.steppers import AbstractStepper, CrankNicolson, HybridModel, ImplicitStepper
+from impindiff.steppers.mass import require_masses
 
 
 def rollout(
@@ -79,6 +83,8 @@ def rollout(
     checkpointing = StoreStates() if checkpointing is None else checkpointing
     u0 = jax.tree.map(jnp.asarray, u0)
     require_floating(u0, "rollout: u0")
+    implicit = isinstance(stepper, ImplicitStepper)
+    require_masses(model, u0, explicit=None if implicit else type(stepper).__name__)
     if batch_ndim is None:
         batch_ndim = find_batch_ndim(model, u0)
     if not isinstance(times, jax.Array):
@@ -100,6 +106,14 @@ def rollout(
     else:
         schedule = make_schedule(times, dt, dtype)
 
+    batch = jax.tree.leaves(u0)[0].shape[:batch_ndim]
+    if probe is not None and probe.shape != (schedule.steps, *batch):
+        raise InputError(
+            f"rollout: the probe has shape {probe.shape}; expected {(schedule.steps, *batch)}, the "
+            f"steps and the batch axes of u0, which is one sample of {type(model).__name__} beyond "
+            "these: give the model a field `grid`, or u0 an axis of samples"
+        )
+
     def run(stepper: AbstractStepper) -> Rollout:
         return _rollout(
             model,
@@ -117,7 +131,9 @@ def rollout(
     may_halve = halving is None and max_halvings(stepper) > 0 and _is_known(result.stats)
     if may_halve and bool(jnp.any(can_be_halved(result.stats))):
         result = run(stepper)
-    result = eqx.tree_at(lambda r: r.times, result, jnp.asarray(times, dtype))
+    result = dataclasses.replace(
+        result, times=jnp.asarray(times, dtype), method=Method.of(stepper, dt, dtype)
+    )
     if found is not None:
         result = _with_search(result, found)
     if throw:
@@ -244,7 +260,9 @@ def _with_search(result: Rollout, found: AcceptedSteps) -> Rollout:
         count = int(last) + 1
         stats = jax.tree.map(lambda a: a[:count], stats)
         step_times = step_times[: count + 1]
-    return Rollout(u, result.times, stats, step_times, result.checkpointing, found.rejected)
+    return dataclasses.replace(
+        result, u=u, stats=stats, step_times=step_times, rejected_steps=found.rejected
+    )
 
 
 def _bytes(tree: PyTree) -> int:
