@@ -43,9 +43,9 @@ class Outcome(eqx.Enumeration):
         "atol; steps that shrink without end mean a solution that leaves the range of numbers"
     )
     ill_posed = (
-        "a diffusivity or a mass is negative, so that the smallest scales grow fastest and no finer grid "
-        "gives a better answer; keep it positive: ipd.Parameter(..., lower=0), ipd.BoundedField, "
-        "ipd.PositiveClosure"
+        "a diffusivity or a mass is negative, so that the smallest scales grow fastest and no "
+        "finer grid gives a better answer; try what stays positive: ipd.Parameter(..., lower=0), "
+        "ipd.BoundedField or ipd.PositiveClosure"
     )
     not_finite = (
         "the residual is NaN or infinite; look for a NaN in the initial state or the coefficients, "

@@ -27,8 +27,8 @@ def partition(model: M, freeze: Sequence[str] = ()) -> tuple[M, M]:
     for path, leaf in jax.tree_util.tree_flatten_with_path(model)[0]:
         if eqx.is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.complexfloating):
             raise InputError(
-                f"training: {path_text(path)} is {leaf.dtype}; expected real numbers: split it into "
-                "its real and imaginary parts, two arrays"
+                f"training: {path_text(path)} is {leaf.dtype}; expected real numbers: split it "
+                "into its real and imaginary parts, two arrays"
             )
     if not _paths(model):
         raise InputError(
