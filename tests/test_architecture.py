@@ -83,3 +83,16 @@ def test_import_leaves_jax_as_it_was_and_skips_what_only_the_command_needs():
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_errors_are_sentences_without_a_full_stop():
+    """One form for all: they are read in lines of a log, and after other words."""
+    stopped = []
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+                for text in node.exc.args:
+                    last = text.values[-1] if isinstance(text, ast.JoinedStr) else text
+                    if isinstance(last, ast.Constant) and str(last.value).endswith("."):
+                        stopped.append(f"{path.name}:{node.lineno}")
+    assert not stopped

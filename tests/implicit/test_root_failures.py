@@ -34,14 +34,21 @@ def not_finite(z, _):
 
 CASES = {
     "no root": (no_root, jnp.full(2, 0.3), NewtonKrylov(), {"stagnated"}),
-    "singular": (singular, jnp.zeros(2), NewtonKrylov(), {"linear_failure"}),
+    "singular": (singular, jnp.zeros(2), NewtonKrylov(), {"linear_failure", "linear_breakdown"}),
     "singular, GMRES": (
         singular,
         jnp.zeros(2),
         NewtonKrylov(linear_solver=lx.GMRES(rtol=1e-6, atol=1e-6)),
-        {"linear_failure"},
+        {"linear_failure", "linear_breakdown"},
     ),
-    "zero derivative": (flat_start, jnp.zeros(2), NewtonKrylov(), {"linear_failure"}),
+    "zero derivative": (flat_start, jnp.zeros(2), NewtonKrylov(), {"linear_breakdown"}),
+    "zero Jacobian": (lambda z, _: 0 * z + 1, jnp.zeros(2), NewtonKrylov(), {"linear_breakdown"}),
+    "a NaN in the Jacobian": (
+        lambda z, _: jnp.sqrt(z) - 1,
+        jnp.zeros(2),
+        NewtonKrylov(),
+        {"linear_breakdown"},
+    ),
     "no root, Picard": (no_root, jnp.full(2, 0.3), Picard(), {"diverged"}),
     "no root, Anderson": (no_root, jnp.full(2, 0.3), Anderson(), {"diverged"}),
     "no root, full steps": (
@@ -71,7 +78,15 @@ CASES = {
 }
 
 
-NAMES = ("converged", "max_iterations", "linear_failure", "stagnated", "diverged", "not_finite")
+NAMES = (
+    "converged",
+    "max_iterations",
+    "linear_failure",
+    "linear_breakdown",
+    "stagnated",
+    "diverged",
+    "not_finite",
+)
 
 
 def name_of(outcome) -> str:

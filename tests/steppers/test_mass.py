@@ -239,3 +239,68 @@ def test_a_plain_attribute_serves_as_mass():
         Attribute(), jnp.ones(1), np.array([0.0, 1.0]), stepper=ipd.KenCarp4(TIGHT), dt=0.2
     )
     assert float(found.u[-1, 0]) == pytest.approx(np.exp(-0.5), abs=1e-6)
+
+
+class Weighed(ipd.HybridModel):
+    """m u' = -u, with 1 / s of it solved."""
+
+    m: Any
+    s: Any = 1
+
+    def tendency(self, t: Array, u: Any, latent: Any) -> Any:
+        return -u
+
+    def mass(self):
+        return self.m
+
+    def scale(self):
+        return self.s
+
+
+UNFIT = {
+    "negative": (jnp.asarray(-1.0), "is -1; expected"),
+    "negative somewhere": (np.array([1.0, -1.0, 1.0]), "is -1; expected"),
+    "NaN": (float("nan"), "is nan; expected"),
+    "a NaN": (np.array([1.0, np.nan, 1.0]), "is nan; expected"),
+    "text": ("1", "expected real numbers, got str"),
+    "complex": (1j, "expected real numbers, got complex"),
+    "too long": (np.ones(4), r"has shape \(4,\); expected a number or \(3,\)"),
+    "too many axes": (np.ones((2, 3)), r"has shape \(2, 3\)"),
+    "a parameter": (ipd.Parameter(2.0), "call it for its value"),
+}
+
+
+@pytest.mark.parametrize("stepper", [ipd.BackwardEuler(), ipd.RK4()], ids=["implicit", "explicit"])
+@pytest.mark.parametrize("case", UNFIT)
+def test_a_mass_or_scale_that_cannot_be(case, stepper):
+    """Also where it is an array of the model, which inside the rollout's program is not known."""
+    given, message = UNFIT[case]
+    for name, model in (("mass", Weighed(given)), ("scale", Weighed(1.0, given))):
+        with pytest.raises(ipd.InputError, match=rf"Weighed\.{name}.* ?{message}"):
+            ipd.rollout(model, jnp.ones(3), [0.0, 0.1], stepper=stepper)
+
+
+@pytest.mark.parametrize("stepper", [ipd.BackwardEuler(), ipd.RK4()], ids=["implicit", "explicit"])
+@pytest.mark.parametrize("two", [2, np.int64(2), jnp.asarray(2), np.full(3, 2), jnp.full(3, 2.0)])
+def test_a_mass_of_two_in_any_form(two, stepper):
+    rate = 1 / 1.05 if isinstance(stepper, ipd.BackwardEuler) else np.exp(-0.05)
+    found = ipd.rollout(Weighed(two, two), jnp.ones(3), [0.0, 0.1], stepper=stepper).u[-1]
+    np.testing.assert_allclose(found, rate, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("stepper", "mass", "fine"),
+    [
+        (ipd.BackwardEuler(), 0.0, True),
+        (ipd.BackwardEuler(), -1.0, False),
+        (ipd.RK4(), 2.0, True),
+        (ipd.RK4(), 0.0, False),
+        (ipd.RK4(), -1.0, False),
+    ],
+)
+def test_a_learned_mass_that_cannot_be_is_a_status(stepper, mass, fine):
+    def converged(mass):
+        model = Weighed(mass)
+        return ipd.rollout(model, jnp.ones(3), [0.0, 0.1], stepper=stepper, throw=False).stats
+
+    assert bool(jax.jit(lambda m: jnp.all(converged(m).converged))(mass)) == fine

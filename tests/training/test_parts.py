@@ -1,5 +1,6 @@
 """Which parts of a model are trained, how fast, and by what steps."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -112,3 +113,13 @@ def test_the_first_step_of_adam_shows_the_warmup():
         steps = [o.update(parameters, o.init(parameters), parameters)[0] for o in (plain, warmed)]
         whole, fifth = (np.asarray(jax.tree.leaves(step)[0]) for step in steps)
         np.testing.assert_allclose(fifth, whole / 5, rtol=1e-6)
+
+
+def test_what_cannot_be_trained_is_refused():
+    start = model(1.0, 0.1)
+    imaginary = eqx.tree_at(lambda m: m.rate, start, jnp.asarray(1j))
+    with pytest.raises(ipd.InputError, match=r"training: rate is complex.*real and imaginary"):
+        partition(imaginary)
+    whole = jax.tree.map(lambda x: jnp.asarray(1) if eqx.is_array(x) else x, start)
+    with pytest.raises(ipd.InputError, match="no floating-point array to train"):
+        partition(whole)

@@ -59,14 +59,14 @@ def cole_hopf_sine(
     times = np.asarray(t, np.float64)
     for name, value in (("viscosity", viscosity), ("speed", speed)):
         if not (math.isfinite(value) and value > 0):
-            raise InputError(f"cole_hopf_sine: {name} must be above 0 and finite, got {value}.")
+            raise InputError(f"cole_hopf_sine: {name} must be above 0 and finite, got {value}")
     if points.ndim != 1 or times.ndim != 1:
         raise InputError(
             "cole_hopf_sine: x and t must be one-dimensional, "
-            f"got shapes {points.shape} and {times.shape}."
+            f"got shapes {points.shape} and {times.shape}"
         )
     if not np.all(np.isfinite(times) & (times >= 0)):
-        raise InputError(f"cole_hopf_sine: times must be finite and from 0, got {times}.")
+        raise InputError(f"cole_hopf_sine: times must be finite and from 0, got {times}")
     out = np.empty((len(times), len(points)))
     for row, time in zip(out, speed * times, strict=True):
         row[:] = _sine_at(points, time, viscosity / speed, refinement)

@@ -51,14 +51,17 @@ class _Network(eqx.Module):
 
     def __call__(self, *variables: Value) -> Float[Array, "outputs ..."]:
         scaled = [
-            2 * (jnp.asarray(x) - a) / (b - a) - 1
-            for x, a, b in zip(variables, self.lower, self.upper, strict=True)
+            2 * (x - a) / (b - a) - 1
+            for x, a, b in zip(_floating(*variables), self.lower, self.upper, strict=True)
         ]
         points = jnp.stack(jnp.broadcast_arrays(*scaled))
         h = points.reshape(len(variables), -1)
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+        weights, biases = jax.tree.map(
+            lambda x: x.astype(points.dtype), (self.weights, self.biases)
+        )
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
             h = jnp.tanh(weight @ h + bias[:, None])
-        h = self.weights[-1] @ h + self.biases[-1][:, None]
+        h = weights[-1] @ h + biases[-1][:, None]
         return h.reshape(-1, *points.shape[1:])
 
 
@@ -102,7 +105,8 @@ class PositiveClosure(eqx.Module):
     def __call__(self, x: Value, *others: Value) -> Float[Array, "..."]:
         """The law at the given values of its variables."""
         _check_call("PositiveClosure", len(self.network.lower), 1 + len(others))
-        return self.prior(x, *others) * jnp.exp(self.network(x, *others)[0])
+        variables = _floating(x, *others)
+        return self.prior(*variables) * jnp.exp(self.network(*variables)[0])
 
 
 class MonotoneClosure(eqx.Module):
@@ -185,10 +189,11 @@ class MonotoneClosure(eqx.Module):
         """The law at the given values of its variables."""
         expected = 1 if self.network is None else 1 + len(self.network.lower)
         _check_call("MonotoneClosure", expected, 1 + len(others))
+        x, *others = _floating(x, *others)
         prior = jnp.asarray(self.prior(x, *others))
         # its square is the smallest that can stand under the third derivative of a logarithm
         prior = jnp.log(jnp.maximum(prior, jnp.finfo(prior.dtype).eps ** 2))
-        shift, log_slopes = self.shift, self.log_slopes
+        shift, log_slopes = (p.astype(prior.dtype) for p in (self.shift, self.log_slopes))
         if self.network is not None:
             of_others = self.network(*others)
             shift = shift + of_others[0]
@@ -266,12 +271,13 @@ class PercolatingClosure(eqx.Module):
 
     def __call__(self, x: Value) -> Float[Array, "..."]:
         """The law at x."""
-        threshold = self.threshold
-        z = jnp.asarray((x - threshold) / (1 - threshold))
-        moved = _integrated_spline(z, self.knots, jnp.exp(self.log_slopes))
-        return percolation_law(
-            threshold + (1 - threshold) * moved, threshold, self.exponent, self.floor
+        (x,) = _floating(x)
+        threshold, exponent, log_slopes = (
+            p.astype(x.dtype) for p in (self.threshold, self.exponent, self.log_slopes)
         )
+        z = (x - threshold) / (1 - threshold)
+        moved = _integrated_spline(z, self.knots, jnp.exp(log_slopes))
+        return percolation_law(threshold + (1 - threshold) * moved, threshold, exponent, self.floor)
 
 
 def percolation_law(
@@ -296,6 +302,12 @@ def percolation_law(
     # a rounding error above 0 every derivative of the power is finite, also where it is not used
     power = jnp.exp(exponent * jnp.log(jnp.maximum(z, jnp.finfo(z.dtype).eps)))
     return jnp.where(z > 0, jnp.maximum(x * power, floor), floor)
+
+
+def _floating(*variables: Value) -> list[Float[Array, "..."]]:
+    """The variables in one precision, which is that of the answer, whatever the parameters' is."""
+    dtype = jnp.result_type(*variables, 1.0)
+    return [jnp.asarray(x, dtype) for x in variables]
 
 
 def _integrated_spline(

@@ -86,7 +86,7 @@ class Robin(Wall):
         if not (is_concrete(a) and is_concrete(b)):
             return
         if np.any((np.asarray(a) == 0) & (np.asarray(b) == 0)):
-            raise InputError("Robin: a and b are both 0, which states nothing; give at least one.")
+            raise InputError("Robin: a and b are both 0, which states nothing; give at least one")
 
     @property
     def coefficients(self) -> tuple[ArrayLike, ArrayLike]:
@@ -115,7 +115,7 @@ def normalise_boundary(boundary: BoundaryLike, ndim: int) -> Boundaries:
         given = "a single condition" if isinstance(boundary, Boundary) else len(boundary)
         raise InputError(
             f"boundary: expected {ndim} entries, one per axis, got {given}; "
-            "the two sides of an axis go in a pair: boundary=((lower, upper), ...)."
+            "the two sides of an axis go in a pair: boundary=((lower, upper), ...)"
         )
     return tuple(_sides(entry, axis) for axis, entry in enumerate(boundary))
 
@@ -126,11 +126,11 @@ def _sides(entry: Side, axis: int) -> tuple[Boundary, Boundary]:
     if not is_pair or not all(isinstance(side, Boundary) for side in pair):
         raise InputError(
             f"boundary of axis {axis}: expected Periodic, Dirichlet, Neumann or Robin, "
-            f"or a pair of them (lower, upper), got {entry!r}."
+            f"or a pair of them (lower, upper), got {entry!r}"
         )
     lower, upper = pair
     if isinstance(lower, Periodic) != isinstance(upper, Periodic):
-        raise InputError(f"boundary of axis {axis}: Periodic needs to be on both sides.")
+        raise InputError(f"boundary of axis {axis}: Periodic needs to be on both sides")
     return lower, upper
 
 

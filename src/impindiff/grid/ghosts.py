@@ -1,5 +1,9 @@
 """Ghost cells: the values beyond the boundary that make a stencil valid in every cell."""
 
+import inspect
+import math
+from collections.abc import Callable
+
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -8,6 +12,7 @@ from jaxtyping import Array, Float
 
 from impindiff.errors import InputError
 from impindiff.grid.boundary import Boundaries, Boundary, BoundaryLike, Periodic, Wall, is_concrete
+from impindiff.grid.given import extremes, real_array
 from impindiff.grid.grid import Grid
 
 # Below this the ghost would amplify its mirror image a million times: a singular Robin condition.
@@ -64,10 +69,10 @@ def ghosts(
     """
     grid.check_field(u, "u")
     if not 0 <= axis < grid.ndim:
-        raise InputError(f"axis: expected 0 to {grid.ndim - 1}, got {axis}.")
+        raise InputError(f"axis: expected 0 to {grid.ndim - 1}, got {axis}")
     n = grid.cells[axis]
     if not 1 <= width <= n:
-        raise InputError(f"width: expected 1 to {n} (the cells of axis {axis}), got {width}.")
+        raise InputError(f"width: expected 1 to {n} (the cells of axis {axis}), got {width}")
     along = axis - grid.ndim
     first = lax.slice_in_dim(u, 0, width, axis=along)
     last = lax.slice_in_dim(u, n - width, n, axis=along)
@@ -101,14 +106,14 @@ def _reflect(
     """Mirror the cells next to a wall through it."""
     where = f"boundary of axis {axis}, {side} side"
     if not isinstance(wall, Wall):
-        raise InputError(f"{where}: no ghost value is known for {type(wall).__name__}.")
+        raise InputError(f"{where}: no ghost value is known for {type(wall).__name__}")
     along = axis - grid.ndim
     face = cells.shape[:along] + cells.shape[cells.ndim + along + 1 :]
     value = wall.value
     if callable(value):
         if t is None:
-            raise InputError(f"{where}: its value is a function of time, pass t=.")
-        value = value(t)
+            raise InputError(f"{where}: its value is a function of time, pass t=")
+        value = _at_time(value, t, where)
     g = _on_face(value, face, cells.dtype, along, f"{where}: value")
     a, b = (
         _on_face(x, face, cells.dtype, along, f"{where}: {name}")
@@ -129,6 +134,20 @@ def _reflect(
     return layers[0] if width == 1 else jnp.concatenate(layers, axis=along)
 
 
+def _at_time(value: Callable[..., ArrayLike], t: ArrayLike, where: str) -> ArrayLike:
+    try:
+        inspect.signature(value).bind(t)
+    except TypeError:
+        raise InputError(
+            f"{where}: its value is a function that cannot be called as value(t); expected one "
+            "of the time alone"
+        ) from None
+    except ValueError:
+        # a function of another language tells nothing of its arguments
+        pass
+    return value(t)
+
+
 def _on_face(
     x: ArrayLike, face: tuple[int, ...], dtype: DTypeLike, along: int, name: str
 ) -> Array | float:
@@ -137,12 +156,19 @@ def _on_face(
     A Python number stays one: it takes the field's precision by itself, and folds at trace time.
     """
     if isinstance(x, int | float) and not isinstance(x, np.generic):
-        return float(x)
-    x = jnp.asarray(x, dtype)
+        least = value = float(x)
+    else:
+        value = real_array(x, dtype, name)
+        least = extremes(x)[0]
+    if not math.isfinite(least):
+        raise InputError(f"{name}: expected finite numbers, got NaN or infinity")
+    if isinstance(value, float):
+        return value
+    x = value
     if x.ndim > len(face) or any(
         n not in (1, m) for n, m in zip(reversed(x.shape), reversed(face), strict=False)
     ):
-        raise InputError(f"{name}: shape {x.shape} does not fit the face's {face}.")
+        raise InputError(f"{name}: shape {x.shape} does not fit the face's {face}")
     return jnp.expand_dims(jnp.broadcast_to(x, face), along)
 
 
@@ -154,5 +180,5 @@ def _refuse_singular(wall: Wall, d: float, where: str) -> None:
     if np.any(np.abs(ad + bb) <= _SINGULAR * (np.abs(ad) + np.abs(bb))):
         raise InputError(
             f"{where}: a d + 2 b is 0 at d = {d:g}, which leaves the ghost cell undefined; "
-            "b has the wrong sign, or the grid needs another number of cells."
+            "b has the wrong sign, or the grid needs another number of cells"
         )

@@ -55,29 +55,29 @@ class Grid(eqx.Module):
         except (TypeError, ValueError, AttributeError):
             raise InputError(
                 "grid: lower and upper must be sequences of numbers and cells one of whole "
-                f"numbers, got lower={lower!r}, upper={upper!r}, cells={cells!r}."
+                f"numbers, got lower={lower!r}, upper={upper!r}, cells={cells!r}"
             ) from None
         ndim = len(self.cells)
         if not len(self.lower) == len(self.upper) == ndim or ndim not in (1, 2, 3):
             raise InputError(
                 "grid: lower, upper and cells need the same length, 1, 2 or 3, "
-                f"got {len(self.lower)}, {len(self.upper)} and {ndim}."
+                f"got {len(self.lower)}, {len(self.upper)} and {ndim}"
             )
         for axis, (low, high, n) in enumerate(zip(self.lower, self.upper, self.cells, strict=True)):
             if not (math.isfinite(low) and math.isfinite(high) and high > low):
-                raise InputError(f"grid: axis {axis} needs lower < upper, got {low} and {high}.")
+                raise InputError(f"grid: axis {axis} needs lower < upper, got {low} and {high}")
             if n < 2:
-                raise InputError(f"grid: axis {axis} needs at least 2 cells, got {n}.")
+                raise InputError(f"grid: axis {axis} needs at least 2 cells, got {n}")
             width = (high - low) / n
             if not _SHORTEST < width < 1 / _SHORTEST:
                 raise InputError(
                     f"grid: axis {axis} from {low} to {high} has cells of width {width:.3g}; "
-                    f"expected {_SHORTEST:g} to {1 / _SHORTEST:g}; choose another unit of length."
+                    f"expected {_SHORTEST:g} to {1 / _SHORTEST:g}; choose another unit of length"
                 )
             if width < 4 * math.ulp(max(abs(low), abs(high))):
                 raise InputError(
                     f"grid: axis {axis} from {low} to {high} with {n} cells has centres that are "
-                    f"the same number; shift the box to 0, or take fewer cells."
+                    f"the same number; shift the box to 0, or take fewer cells"
                 )
         self.boundary = normalise_boundary(
             (Periodic(),) * ndim if boundary is None else boundary, ndim
@@ -125,9 +125,14 @@ class Grid(eqx.Module):
 
     def check_field(self, u: Array | np.ndarray, name: str) -> None:
         """Raise `InputError` unless `u` is floating point and its trailing axes are the grid's."""
+        if not hasattr(u, "shape") or not hasattr(u, "dtype"):
+            raise InputError(
+                f"{name}: expected an array with trailing axes {self.cells} (the grid's), got "
+                f"{type(u).__name__}"
+            )
         if u.shape[-self.ndim :] != self.cells:
             raise InputError(
-                f"{name}: trailing axes must be the grid's {self.cells}, got shape {u.shape}."
+                f"{name}: trailing axes must be the grid's {self.cells}, got shape {u.shape}"
             )
         if not jnp.issubdtype(u.dtype, jnp.floating):
-            raise InputError(f"{name}: expected a floating-point array, got {u.dtype}.")
+            raise InputError(f"{name}: expected a floating-point array, got {u.dtype}")

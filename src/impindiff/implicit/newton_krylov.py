@@ -57,6 +57,7 @@ class _Iterate(eqx.Module):
     iterations: Int[Array, ""]
     linear_iterations: Int[Array, ""]
     linear_failure: Bool[Array, ""]
+    exhausted: Bool[Array, ""]
     stuck: Bool[Array, ""]
     worst_leaf: Int[Array, ""]
 
@@ -118,6 +119,7 @@ class NewtonKrylov(AbstractRootSolver):
         def function(z):
             return residual(z, args)
 
+        longest = getattr(self.linear_solver, "max_steps", None) or jnp.iinfo(jnp.int32).max
         affine = is_affine(function, z0)
         components = Components(z0)
         size_of_z0 = components.sizes(jax.lax.stop_gradient(z0))
@@ -201,6 +203,7 @@ class NewtonKrylov(AbstractRootSolver):
                 iterations=it.iterations + 1,
                 linear_iterations=it.linear_iterations + steps,
                 linear_failure=~solved,
+                exhausted=steps >= longest,
                 stuck=~(usable & reduced),
                 worst_leaf=components.leaf_of(there.worst),
             )
@@ -218,6 +221,7 @@ class NewtonKrylov(AbstractRootSolver):
             iterations=zero,
             linear_iterations=zero,
             linear_failure=false,
+            exhausted=false,
             stuck=false,
             worst_leaf=zero,
         )
@@ -285,7 +289,8 @@ def _shortened(
 def _status_of(end: _Iterate) -> Status:
     converged = (end.excess <= 1) & jnp.isfinite(end.size)
     outcome = Outcome.where(end.stuck, Outcome.stagnated, Outcome.max_iterations)
-    outcome = Outcome.where(end.linear_failure, Outcome.linear_failure, outcome)
+    of_linear = Outcome.where(end.exhausted, Outcome.linear_failure, Outcome.linear_breakdown)
+    outcome = Outcome.where(end.linear_failure, of_linear, outcome)
     lost = ~(end.size < _GROWTH * end.first_size)
     outcome = Outcome.where(lost, Outcome.diverged, outcome)
     outcome = Outcome.where(jnp.isfinite(end.first_size), outcome, Outcome.not_finite)

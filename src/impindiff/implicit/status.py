@@ -18,8 +18,16 @@ class Outcome(eqx.Enumeration):
         "time step, a larger max_iterations, or a tolerance further above round-off"
     )
     linear_failure = (
-        "the linear (Krylov) solver reached max_steps or broke down; try a preconditioner, a "
-        "larger max_steps, another linear_solver such as lineax.GMRES, or a smaller time step"
+        "the linear (Krylov) solver reached its max_steps; try a preconditioner (ipd.explain "
+        "compares them), a larger max_steps, another linear_solver such as lineax.GMRES, or a "
+        "smaller time step; a singular equation, such as a pressure whose level nothing fixes and "
+        "whose sources do not sum to 0, has no solution"
+    )
+    linear_breakdown = (
+        "the linear (Krylov) solver broke down: the Jacobian is singular (a component of mass 0 "
+        "that its own equation does not contain, a level that nothing fixes), holds a NaN (a root "
+        "or a power at 0), or does not suit the method; try a regular equation, another "
+        "linear_solver such as lineax.GMRES, or a smaller time step"
     )
     stagnated = (
         "the residual could not be made smaller: there may be no root nearby, the Jacobian may be "
@@ -33,6 +41,11 @@ class Outcome(eqx.Enumeration):
     step_limit = (
         "adaptive steps ended before the last time; try a larger max_steps, or larger rtol and "
         "atol; steps that shrink without end mean a solution that leaves the range of numbers"
+    )
+    ill_posed = (
+        "a diffusivity or a mass is negative, so that the smallest scales grow fastest and no "
+        "finer grid gives a better answer; try what stays positive: ipd.Parameter(..., lower=0), "
+        "ipd.BoundedField or ipd.PositiveClosure"
     )
     not_finite = (
         "the residual is NaN or infinite; look for a NaN in the initial state or the coefficients, "

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from impindiff.errors import InputError
 from impindiff.grid import Boundaries, BoundaryLike, Grid, Periodic
+from impindiff.grid.given import real_array
 from impindiff.operators.faces import (
     Beside,
     Faces,
@@ -134,12 +135,16 @@ def face_velocities(
     velocity: ArrayLike | Sequence[ArrayLike], grid: Grid, boundaries: Boundaries, dtype: DTypeLike
 ) -> list[Faces]:
     """The normal velocity on the faces of each axis; arguments and errors are `advection`'s."""
-    entries = list(velocity) if isinstance(velocity, Sequence) else jnp.asarray(velocity)
+    entries = (
+        list(velocity)
+        if isinstance(velocity, Sequence)
+        else real_array(velocity, dtype, "velocity")
+    )
     shape = (len(entries),) if isinstance(entries, list) else entries.shape
     if not shape or shape[0] != grid.ndim:
         raise InputError(
             f"velocity: expected {grid.ndim} entries along the leading axis, one per grid axis, "
-            f"got shape {shape}."
+            f"got shape {shape}"
         )
     faces = []
     for axis in range(grid.ndim):

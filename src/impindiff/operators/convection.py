@@ -121,7 +121,7 @@ def _per_axis(flux: Flux | Sequence[Flux], grid: Grid) -> list[Flux]:
     per_axis = list(flux) if isinstance(flux, Sequence) else [flux] * grid.ndim
     if len(per_axis) != grid.ndim or not all(callable(f) for f in per_axis):
         raise InputError(
-            f"flux: expected a function f(u), or {grid.ndim} of them, one per axis, got {flux!r}."
+            f"flux: expected a function f(u), or {grid.ndim} of them, one per axis, got {flux!r}"
         )
     return per_axis
 
@@ -134,7 +134,7 @@ def _checked(flux: Flux, axis: int) -> Flux:
         if out.shape != x.shape:
             raise InputError(
                 f"flux of axis {axis}: expected the shape of what it is given, {x.shape}, "
-                f"got {out.shape}."
+                f"got {out.shape}"
             )
         return out
 

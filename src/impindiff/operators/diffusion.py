@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from impindiff.errors import InputError
 from impindiff.grid import Boundaries, BoundaryLike, Grid, Periodic
+from impindiff.grid.given import extremes
 from impindiff.operators.faces import (
     Beside,
     Faces,
@@ -19,6 +20,7 @@ from impindiff.operators.faces import (
     neighbours,
 )
 from impindiff.operators.two_point import TwoPoint, net_inflow
+from impindiff.operators.well_posed import note_if_ill_posed
 
 _AVERAGINGS = ("arithmetic", "harmonic")
 
@@ -57,8 +59,9 @@ def diffusion(
 
     **Returns** (*batch, *cells), in u's dtype.
 
-    Raises `InputError` on shapes that do not fit the grid, an unknown averaging, and as `ghosts`
-    does.
+    Raises `InputError` on shapes that do not fit the grid, a D that is negative or not finite, an
+    unknown averaging, and as `ghosts` does. A D that is traced is not known here: where it is
+    negative, the status of a `rollout`'s step says `ill_posed`.
 
     Source: LeVeque 2002, ch. 4; Patankar, Numerical Heat Transfer and Fluid Flow, 1980, section 4.2
     (harmonic means).
@@ -97,14 +100,33 @@ def face_coefficients(
     per_axis = coefficient if isinstance(coefficient, Sequence) else (coefficient,) * grid.ndim
     if len(per_axis) != grid.ndim:
         raise InputError(
-            f"coefficient: expected {grid.ndim} entries, one per axis, got {len(per_axis)}."
+            f"coefficient: expected {grid.ndim} entries, one per axis, got {len(per_axis)}"
         )
     faces = []
     for axis, entry in enumerate(per_axis):
-        D = given_field(entry, grid, axis, dtype, f"coefficient of axis {axis}")
+        name = f"coefficient of axis {axis}"
+        D = given_field(entry, grid, axis, dtype, name)
+        _require_positive(entry, D, grid, name)
         periodic = isinstance(boundaries[axis][0], Periodic)
         faces.append(_on_faces(D, axis - grid.ndim, periodic, averaging))
     return faces
+
+
+def _require_positive(given: ArrayLike, D: Array, grid: Grid, name: str) -> None:
+    """Raise `InputError` for a D below 0 that is known; a traced one is noted for the status.
+
+    What rounding can have made of 0 is let through.
+    """
+    slack = float(jnp.finfo(D.dtype).eps) ** 0.5
+    least, largest = extremes(given)
+    if least < -slack * max(abs(least), abs(largest)):
+        raise InputError(
+            f"{name}: the diffusivity is {least:g} somewhere; expected 0 or more, since with a "
+            "negative one the smallest scales grow fastest (where that is meant, subtract the "
+            "diffusion of the positive one)"
+        )
+    if isinstance(given, jax.core.Tracer):
+        note_if_ill_posed(lambda: jnp.min(D) < -slack * jnp.max(jnp.abs(D)))
 
 
 def _on_faces(D: Array, along: int, periodic: bool, averaging: str) -> Faces:

@@ -42,7 +42,7 @@ def divergence(
     if v.ndim == grid.ndim or v.shape[0] != grid.ndim:
         raise InputError(
             f"v: expected shape (ndim, ..., *cells) = ({grid.ndim}, ..., "
-            f"{', '.join(map(str, grid.cells))}), got {v.shape}."
+            f"{', '.join(map(str, grid.cells))}), got {v.shape}"
         )
     boundaries = grid.boundary_or_own(boundary)
     beside = [cells_beside(v[axis], grid, axis, boundaries, t) for axis in range(grid.ndim)]

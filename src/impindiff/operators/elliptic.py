@@ -18,6 +18,7 @@ from impindiff.grid import (
     ghosts_of_layers,
     homogeneous,
 )
+from impindiff.grid.given import real_array
 from impindiff.operators.aggregates import sum_over_pairs
 from impindiff.operators.diffusion import face_coefficients
 from impindiff.operators.faces import (
@@ -88,13 +89,17 @@ class Elliptic(eqx.Module):
         """
         boundaries = homogeneous(grid.boundary_or_own(boundary))
         per_axis = coefficient if isinstance(coefficient, Sequence) else (coefficient,)
-        dtype = jnp.result_type(1.0, reaction, *per_axis)
+        given = (
+            real_array(reaction, None, "reaction"),
+            *(real_array(x, None, "coefficient") for x in per_axis),
+        )
+        dtype = jnp.result_type(1.0, *given)
         r = given_field(reaction, grid, 0, dtype, "reaction")
         for name, x in (("reaction", r), *(("coefficient", x) for x in per_axis)):
             if jnp.ndim(x) > grid.ndim:
                 raise InputError(
                     f"{name}: an Elliptic is one sample's, expected shape {grid.cells}, got "
-                    f"{jnp.shape(x)}; jax.vmap what builds it over the samples."
+                    f"{jnp.shape(x)}; jax.vmap what builds it over the samples"
                 )
         on_faces = face_coefficients(coefficient, grid, averaging, boundaries, dtype)
         ones = jnp.ones(grid.cells, dtype)

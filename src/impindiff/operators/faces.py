@@ -7,6 +7,7 @@ Every slice that an operator takes of the field costs a full-size sum in that tr
 why `cells_beside` takes each slice once, for all that is computed from it.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from jaxtyping import Array, Float
 
 from impindiff.errors import InputError
 from impindiff.grid import Boundaries, Grid, ghosts_of_layers
+from impindiff.grid.given import extremes, real_array
 from impindiff.operators.layers import put_layer, take_layer
 
 
@@ -191,10 +193,13 @@ def given_field(
 ) -> Array:
     """A coefficient as an array in the field's precision.
 
-    Raises `InputError` unless it is a number, or its trailing axes are the grid's or, where
-    allowed, the grid's with one more along `axis`.
+    Raises `InputError` unless it is real, finite (where that is known when traced), and a number or
+    an array whose trailing axes are the grid's or, where allowed, the grid's with one more along
+    `axis`.
     """
-    array = jnp.asarray(x, dtype)
+    array = real_array(x, dtype, name)
+    if not math.isfinite(extremes(x)[0]):
+        raise InputError(f"{name}: expected finite numbers, got NaN or infinity")
     on_faces = tuple(n + (i == axis) for i, n in enumerate(grid.cells))
     trailing = array.shape[-grid.ndim :]
     if array.ndim == 0 or trailing == grid.cells or (allow_faces and trailing == on_faces):
@@ -202,11 +207,11 @@ def given_field(
     also = f" or, on faces, {on_faces}" if allow_faces else ""
     raise InputError(
         f"{name}: expected a number or trailing axes {grid.cells} (the grid's){also}, "
-        f"got shape {array.shape}."
+        f"got shape {array.shape}"
     )
 
 
 def check_choice(name: str, given: str, allowed: tuple[str, ...]) -> None:
     """Raise `InputError`, naming what is allowed, unless `given` is among it."""
     if given not in allowed:
-        raise InputError(f"{name}: expected one of {', '.join(allowed)}, got {given!r}.")
+        raise InputError(f"{name}: expected one of {', '.join(allowed)}, got {given!r}")

@@ -159,8 +159,10 @@ def _level(operator: Elliptic) -> _Level:
     for axis in range(len(operator.faces)):
         up, down = operator.outflows(axis)
         wraps = operator.periodic[axis]
-        of_below = lower_faces(up.inner, wraps * up.lower, axis)
-        of_above = upper_faces(down.inner, wraps * down.upper, axis)
+        # a wall's conductance is in the diagonal alone
+        through = 1.0 if wraps else 0.0
+        of_below = lower_faces(up.inner, through * up.lower, axis)
+        of_above = upper_faces(down.inner, through * down.upper, axis)
         couplings.append(_Couplings(of_below / diagonal, of_above / diagonal, wraps))
     return _Level(diagonal, tuple(couplings))
 

@@ -112,8 +112,8 @@ def star_of(
 
     # Entries are picked from all products at once: read and written again at each product, they
     # would take most of the time.
-    every = jnp.arange(plan.colours).reshape(-1, *(1 for _ in cells))
-    _, products = lax.scan(probe, None, colour == every)
+    every = jnp.arange(plan.colours, dtype=jnp.int32).reshape(-1, *(1 for _ in cells))
+    _, products = lax.scan(probe, None, colour[None] == every)
 
     def entries(axis: int = 0, step: int = 0) -> Field:
         """Of the column that the neighbour in that direction is."""

@@ -28,7 +28,7 @@ def grid_of(stage: StageEquation, user: str) -> Grid:
     if not isinstance(grid, Grid):
         raise InputError(
             f"{user}: {type(stage.model).__name__} has no grid; give the model a field `grid`, an "
-            "impindiff.Grid, so that the axes of its state are known."
+            "impindiff.Grid, so that the axes of its state are known"
         )
     return grid
 

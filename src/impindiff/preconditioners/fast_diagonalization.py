@@ -103,10 +103,10 @@ def _inverse(matrix: Elliptic, grid: Grid, axes: list[_Axis]) -> LinearMap:
         return x.astype(dtype)
 
     def apply(v: Field) -> Field:
-        return transformed(v, lambda x: x * spectrum)
+        return transformed(v, lambda x: x * spectrum.astype(x.dtype))
 
     def solve(_, v: Field) -> Field:
-        return transformed(v, lambda x: x / spectrum)
+        return transformed(v, lambda x: x / spectrum.astype(x.dtype))
 
     # told to JAX, so that the transposed solve does not transpose the transforms
     return lambda v: lax.custom_linear_solve(apply, v, solve, symmetric=True)

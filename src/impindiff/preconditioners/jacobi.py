@@ -70,7 +70,7 @@ def _cell_blocks(z: PyTree, stage: StageEquation) -> LinearMap:
             return [jnp.where(colour == c, product, entry) for entry, product in found], None
 
         start = [jnp.zeros_like(leaves[i]) for i in fields]
-        return lax.scan(probe, start, jnp.arange(plan.colours))[0]
+        return lax.scan(probe, start, jnp.arange(plan.colours, dtype=jnp.int32))[0]
 
     columns = [column(j) for j in fields]
     inverse = _inverted([list(row) for row in zip(*columns, strict=True)])

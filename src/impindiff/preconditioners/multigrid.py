@@ -90,7 +90,8 @@ class Multigrid(eqx.Module):
         matrix = jax.tree.map(lambda x: jnp.asarray(sign, x.dtype) * x, matrix)
         if self.symmetric:
             matrix = dataclasses.replace(matrix, drift=None)
-        solve = self._cycles(matrix if len(matrix.shape) == 1 else m_matrix(matrix))
+        exact = _is_line_between_walls(matrix)
+        solve = self._cycles(regular(matrix) if exact else m_matrix(matrix))
         return lambda v: jnp.asarray(sign, v.dtype) * solve(v)
 
     def _inverse_of_given(self, operator: Elliptic | None, like: Array) -> LinearMap | None:
@@ -99,16 +100,35 @@ class Multigrid(eqx.Module):
         if operator.shape != like.shape:
             raise InputError(
                 f"Multigrid: an Elliptic of shape {operator.shape} is given for a component of the "
-                f"state of shape {like.shape}; one sample's are to be equal."
+                f"state of shape {like.shape}; one sample's are to be equal"
             )
         return self._cycles(jax.tree.map(lambda x: jnp.asarray(x, like.dtype), operator))
 
     def _cycles(self, operator: Elliptic) -> LinearMap:
-        exact = len(operator.shape) == 1 and not operator.periodic[0]
-        if self.precision is not None and not exact:
+        if self.precision is not None and not _is_line_between_walls(operator):
             operator = jax.tree.map(lambda x: x.astype(self.precision), operator)
         solve = multigrid(operator, cycles=self.cycles, smoothing=self.smoothing, shape=self.shape)
         return lambda v: solve(v.astype(operator.reaction.dtype)).astype(v.dtype)
+
+
+def _is_line_between_walls(operator: Elliptic) -> bool:
+    """Whether the cycles are the inverse itself."""
+    return len(operator.shape) == 1 and not operator.periodic[0]
+
+
+def regular(operator: Elliptic) -> Elliptic:
+    """The operator, with a reaction of the size of rounding where nothing holds its level.
+
+    That is so of a pressure between impermeable walls. Its equation has solutions all the same,
+    where sources and sinks are in balance, and a Krylov method finds one.
+    """
+    held = jnp.sum(operator.reaction)
+    for k in operator.faces:
+        held += jnp.sum(k.lower) + jnp.sum(k.upper)
+    eps = 10 * jnp.finfo(operator.reaction.dtype).eps
+    least = eps * jnp.max(jnp.abs(operator.main_diagonal()))
+    shift = jnp.where(jnp.abs(held) < least * operator.reaction.size, least, 0.0)
+    return dataclasses.replace(operator, reaction=operator.reaction + shift)
 
 
 def m_matrix(operator: Elliptic) -> Elliptic:

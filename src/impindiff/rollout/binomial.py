@@ -148,7 +148,7 @@ def _run_backward(stored, cotangent, perturbed, differentiated, step, plan, writ
             here = store_before[store] == m
             stored = _set(stored, jnp.where(here, store_in[store], _NONE), carry)
             carry, _ = step(parameters, carry, _get(xs, m))
-            return stored, carry, store + here
+            return stored, carry, store + here.astype(store.dtype)
 
         state = (stored, _get(stored, load), first_store)
         stored, before, _ = jax.lax.fori_loop(start, n, go_on, state)

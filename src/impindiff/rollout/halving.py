@@ -1,7 +1,6 @@
 """A step whose solve fails is taken again in smaller parts."""
 
 import functools
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -33,12 +32,19 @@ def _(axis_size, in_batched, flag):
 def can_be_halved(stats: Status) -> Bool[Array, "*shape"]:
     """Which solves failed in a way that a smaller step may mend.
 
-    Not those that met a NaN, nor an adaptive step, which has tried that already, nor none at all.
+    Not those that met a NaN, an equation that is ill-posed or times that decrease, nor an adaptive
+    step, which has tried that already.
     """
-    beyond_help = (Outcome.not_finite, Outcome.step_limit, Outcome.times_decrease)
-    return ~stats.converged & ~functools.reduce(
-        operator.or_, (stats.outcome == reason for reason in beyond_help)
-    )
+    beyond_help = [
+        stats.outcome == outcome
+        for outcome in (
+            Outcome.not_finite,
+            Outcome.step_limit,
+            Outcome.times_decrease,
+            Outcome.ill_posed,
+        )
+    ]
+    return ~stats.converged & ~functools.reduce(jnp.logical_or, beyond_help)
 
 
 def max_halvings(stepper: AbstractStepper) -> int:

@@ -9,8 +9,9 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from impindiff.errors import SolverError
 from impindiff.html_tables import html_table
-from impindiff.implicit import Outcome, Status
+from impindiff.implicit import Status
 from impindiff.rollout.checkpointing import AbstractCheckpointing
+from impindiff.rollout.method import Method, reason
 
 
 class Rollout(eqx.Module):
@@ -24,6 +25,7 @@ class Rollout(eqx.Module):
     - `checkpointing`: the schedule that was run.
     - `step_times`: the time each step started from, and the last one's end; shape (steps + 1,).
     - `rejected_steps`: how many adaptive steps were taken again; None for steps that were given.
+    - `method`: what it was solved with, for the advice when a solve fails.
     """
 
     u: PyTree[Float[Array, "..."]]
@@ -32,6 +34,7 @@ class Rollout(eqx.Module):
     step_times: Float[Array, " steps_and_one"]
     checkpointing: AbstractCheckpointing
     rejected_steps: Int[Array, ""] | None = None
+    method: Method | None = eqx.field(static=True, default=None)
 
     def raise_for_failure(self) -> None:
         """Raise `SolverError` for the first step that failed; do nothing if none did.
@@ -39,7 +42,7 @@ class Rollout(eqx.Module):
         The message names the step, its time, the sample, the field and its residual. Only outside
         `jax.jit`: the statistics must be concrete.
         """
-        message = describe_failure(self.stats, self.step_times, leaf_names(self.u))
+        message = describe_failure(self.stats, self.step_times, leaf_names(self.u), self.method)
         if message is not None:
             raise SolverError(message)
 
@@ -48,7 +51,7 @@ class Rollout(eqx.Module):
         leaves = zip(leaf_names(self.u), jax.tree.leaves(self.u), strict=True)
         rows = [(f"u{name.removeprefix('u')}", f"{x.shape} {x.dtype}") for name, x in leaves]
         span = f"{times.size}, t = {times[0]:.6g} to {times[-1]:.6g}"
-        failure = describe_failure(self.stats, self.step_times, leaf_names(self.u))
+        failure = describe_failure(self.stats, self.step_times, leaf_names(self.u), self.method)
         return html_table(
             "Rollout",
             [*rows, ("times", span), *self.stats.rows(), ("failure", failure or "none")],
@@ -61,8 +64,13 @@ def leaf_names(tree: PyTree[Any]) -> list[str]:
     return [jax.tree_util.keystr(path) or "u" for path, _ in paths]
 
 
-def describe_failure(stats: Status, step_times: Any, names: list[str]) -> str | None:
-    """One line on the first failed step of a rollout, or None if every solve converged."""
+def describe_failure(
+    stats: Status, step_times: Any, names: list[str], method: Method | None = None
+) -> str | None:
+    """One line on the first failed step of a rollout, or None if every solve converged.
+
+    What it advises to try fits the method that was used, where that is given.
+    """
     failed = ~np.asarray(stats.converged)
     if not failed.any():
         return None
@@ -80,9 +88,9 @@ def describe_failure(stats: Status, step_times: Any, names: list[str]) -> str | 
         shown = ", ".join(map(str, indices[:8])) + (", ..." if len(indices) > 8 else "")
         others = f"; samples that failed: {shown}"
     halvings = int(np.asarray(stats.halvings)[first])
-    halved = f", halved {halvings} time{'s' * (halvings > 1)}," if halvings else ""
+    halved = f", halved {halvings} time{'s' * (halvings > 1)}" if halvings else ""
     return (
         f"step {step + 1} of {failed.shape[0]} (t = {times[step]:.6g} to {times[step + 1]:.6g})"
         f"{of_sample}{halved}: field {name}, residual {residual:.3g} after "
-        f"{int(np.asarray(stats.iterations)[first])} iterations: {Outcome[outcome]}{others}"
+        f"{int(np.asarray(stats.iterations)[first])} iterations: {reason(outcome, method)}{others}"
     )

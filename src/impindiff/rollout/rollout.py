@@ -1,5 +1,6 @@
 """Advance a model through time."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from impindiff.rollout.checkpointing import AbstractCheckpointing, Sizes, StoreS
 from impindiff.rollout.coefficients import evaluate_latents
 from impindiff.rollout.halving import can_be_halved, max_halvings, step_or_halve, without_halving
 from impindiff.rollout.initial import consistent, with_initial
+from impindiff.rollout.method import Method
 from impindiff.rollout.result import Rollout
 from impindiff.rollout.samples import (
     find_batch_ndim,
@@ -40,7 +42,9 @@ from impindiff.rollout.schedule import (
     shortest,
     steps_per_interval,
 )
-from impindiff.steppers import AbstractStepper, CrankNicolson, HybridModel
+from impindiff.rollout.well_posed import with_well_posedness
+from impindiff.steppers import AbstractStepper, CrankNicolson, HybridModel, ImplicitStepper
+from impindiff.steppers.mass import require_masses
 
 
 def rollout(
@@ -101,6 +105,8 @@ def rollout(
     checkpointing = StoreStates() if checkpointing is None else checkpointing
     u0 = jax.tree.map(jnp.asarray, u0)
     require_floating(u0, "rollout: u0")
+    implicit = isinstance(stepper, ImplicitStepper)
+    require_masses(model, u0, explicit=None if implicit else type(stepper).__name__)
     if batch_ndim is None:
         batch_ndim = find_batch_ndim(model, u0)
     if not isinstance(times, jax.Array):
@@ -122,10 +128,13 @@ def rollout(
     else:
         schedule = make_schedule(stops, dt, dtype)
 
-    if probe is not None and probe.shape[0] != schedule.steps:
+    batch = jax.tree.leaves(u0)[0].shape[:batch_ndim]
+    if probe is not None and probe.shape != (schedule.steps, *batch):
         raise InputError(
-            f"rollout: probe has {probe.shape[0]} rows; expected one for each of the "
-            f"{schedule.steps} steps, those that lead to jump_times included"
+            f"rollout: the probe has shape {probe.shape}; expected {(schedule.steps, *batch)}, the "
+            "steps (those that lead to jump_times included) and the batch axes of u0, which is one "
+            f"sample of {type(model).__name__} beyond "
+            "these: give the model a field `grid`, or u0 an axis of samples"
         )
 
     def run(stepper: AbstractStepper) -> Rollout:
@@ -145,7 +154,9 @@ def rollout(
     may_halve = halving is None and max_halvings(stepper) > 0 and _is_known(result.stats)
     if may_halve and bool(jnp.any(can_be_halved(result.stats))):
         result = run(stepper)
-    result = eqx.tree_at(lambda r: r.times, result, jnp.asarray(times, dtype))
+    result = dataclasses.replace(
+        result, times=jnp.asarray(times, dtype), method=Method.of(stepper, dt, dtype)
+    )
     if found is not None:
         result = _with_search(result, found)
     if throw:
@@ -212,7 +223,9 @@ def _rollout(
                 (lambda t: here) if steady else (lambda t: of_sample(model.latent(t), sample)),
                 step_probe,
             )
-            return (step.u, step.memory), step.status
+            last = here if steady else here[-1]
+            status = with_well_posedness(step.status, model, x.start + x.length, step.u, last)
+            return (step.u, step.memory), status
 
         axes = (0, 0, sample_axes(coefficients), 0)
         return over_batch(step_sample, batch_ndim, axes)(carry, samples, coefficients, x.probe)
@@ -403,7 +416,9 @@ def _with_search(result: Rollout, found: AcceptedSteps) -> Rollout:
         count = int(last) + 1
         stats = jax.tree.map(lambda a: a[:count], stats)
         step_times = step_times[: count + 1]
-    return Rollout(u, result.times, stats, step_times, result.checkpointing, found.rejected)
+    return dataclasses.replace(
+        result, u=u, stats=stats, step_times=step_times, rejected_steps=found.rejected
+    )
 
 
 def _bytes(tree: PyTree) -> int:

@@ -10,10 +10,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PyTree
 
-from impindiff.errors import InputError
 from impindiff.implicit import Outcome, Status
 from impindiff.implicit.pytree import all_finite, axpy, largest_leaf
-from impindiff.steppers.mass import has_algebraic, rate
+from impindiff.steppers.mass import lost_where_algebraic, rate, require_masses
 from impindiff.steppers.model import HybridModel
 from impindiff.steppers.stepper import AbstractStepper, State, Step, Time
 
@@ -54,14 +53,11 @@ class ExplicitStepper(AbstractStepper):
     ) -> Step:
         """See `AbstractStepper.step`; `probe` is not used.
 
-        Raises `InputError` for a model with algebraic components.
+        Raises `InputError` for a model with algebraic components; where that is not known when
+        traced, they become NaN.
         """
         del memory, probe
-        if has_algebraic(model, u):
-            raise InputError(
-                f"{type(self).__name__}: some component of {type(model).__name__} has mass 0, "
-                "which takes an implicit stepper, such as SDIRK2"
-            )
+        require_masses(model, u, explicit=type(self).__name__)
 
         @eqx.filter_checkpoint
         def advance(model, t, dt, u, latents):
@@ -73,7 +69,7 @@ class ExplicitStepper(AbstractStepper):
 
             return self.formula(rate_at, dt, u)
 
-        z = advance(model, t, dt, u, latents)
+        z = lost_where_algebraic(model, advance(model, t, dt, u, latents))
         return Step(z, None, _explicit_status(z))
 
 

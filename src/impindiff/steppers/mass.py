@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from impindiff.errors import InputError
+from impindiff.grid.given import real_array
 from impindiff.steppers.model import HybridModel, total_tendency
 
 
@@ -35,6 +36,36 @@ def scales(model: HybridModel, u: PyTree[Array]) -> PyTree[float | Array]:
 def has_algebraic(model: HybridModel, u: PyTree[Array]) -> bool:
     """Whether some component has mass zero, or may have: entries of an array are not known here."""
     return any(not isinstance(m, float) or m == 0 for m in jax.tree.leaves(masses(model, u)))
+
+
+def require_masses(model: HybridModel, u: PyTree[Array], explicit: str | None) -> None:
+    """Raise as `masses` and `scales` do, and for a mass of 0 under the `explicit` stepper named.
+
+    To be called where the model's arrays are still known. A learned mass is traced even then.
+    """
+    scales(model, u)
+    for entry in jax.tree.leaves(masses(model, u)):
+        zero = not isinstance(entry, jax.core.Tracer) and np.any(np.asarray(entry) == 0)
+        if zero and explicit is not None:
+            raise InputError(
+                f"{explicit}: some component of {type(model).__name__} has mass 0, which takes an "
+                "implicit stepper, such as SDIRK2"
+            )
+
+
+def lost_where_algebraic(model: HybridModel, u: PyTree[Array]) -> PyTree[Array]:
+    """u, and NaN where a mass that was not known when traced is 0: explicit steppers refuse it."""
+    return jax.tree.map(
+        lambda m, x: x if isinstance(m, float) else jnp.where(m == 0, jnp.nan, x),
+        masses(model, u),
+        u,
+    )
+
+
+def negative(model: HybridModel, u: PyTree[Array]) -> list[Array]:
+    """Whether some entry is, of each mass that was not known when traced."""
+    traced = [m for m in jax.tree.leaves(masses(model, u)) if isinstance(m, jax.core.Tracer)]
+    return [jnp.any(m < 0) for m in traced]
 
 
 def rate(model: HybridModel, t: Array, u: PyTree[Array], latent: PyTree[Any]) -> PyTree[Array]:
@@ -112,18 +143,20 @@ def _of_leaves(
     try:
         spread = jax.tree.broadcast(given, u)
     except ValueError:
+        hint = "; call it for its value" if callable(given) else ""
         raise InputError(
             f"{what} has structure {jax.tree.structure(given)}; expected a number, or an entry for "
-            f"each part of the state, {jax.tree.structure(u)}"
+            f"each part of the state, {jax.tree.structure(u)}{hint}"
         ) from None
 
     def checked(path, entry, leaf):
         place = what + jax.tree_util.keystr(path)
-        shape = jnp.shape(entry)
-        if shape and jnp.broadcast_shapes(shape, leaf.shape) != leaf.shape:
+        shape = real_array(entry, None, place).shape
+        fits = zip(reversed(shape), reversed(leaf.shape), strict=False)
+        if len(shape) > leaf.ndim or any(n not in (1, m) for n, m in fits):
             raise InputError(f"{place} has shape {shape}; expected a number or {leaf.shape}")
         if not isinstance(entry, jax.core.Tracer):
-            known = np.asarray(entry)
+            known = np.asarray(entry, np.float64)
             if not np.all(np.isfinite(known) & allowed(known)):
                 raise InputError(f"{place} is {known.min():g}; expected {expected}")
             if not isinstance(entry, jax.Array) and not shape:

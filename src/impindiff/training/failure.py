@@ -39,7 +39,7 @@ def _require_success(step: int, state: TrainingState, report: StepReport) -> Non
     if not bool(report.taken) and np.isfinite(float(state.loss)):
         return
     result = report.rollout
-    failure = describe_failure(result.stats, result.step_times, leaf_names(result.u))
+    failure = describe_failure(result.stats, result.step_times, leaf_names(result.u), result.method)
     if failure is not None:
         raise TrainingError(f"training step {step}: the rollout failed at {failure}")
     if not np.isfinite(float(state.loss)):

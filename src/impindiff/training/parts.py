@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
@@ -20,9 +21,20 @@ def partition(model: M, freeze: Sequence[str] = ()) -> tuple[M, M]:
     Trained are the floating-point arrays, but for the parts in `freeze`. A part is named by its
     path, such as "velocity" or "velocity.network.layers[0]": all that is below it belongs to it.
 
-    Raises `InputError` for a path at which the model has no floating-point array, and if nothing
-    is left to train.
+    Raises `InputError` for a path at which the model has no floating-point array, if nothing is
+    left to train, and for a complex array, which has no gradient that a loss could go down.
     """
+    for path, leaf in jax.tree_util.tree_flatten_with_path(model)[0]:
+        if eqx.is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+            raise InputError(
+                f"training: {path_text(path)} is {leaf.dtype}; expected real numbers: split it "
+                "into its real and imaginary parts, two arrays"
+            )
+    if not _paths(model):
+        raise InputError(
+            "training: the model has no floating-point array to train; an unknown number is an "
+            "ipd.Parameter or an array such as jnp.asarray(1.0)"
+        )
     if not freeze:
         return eqx.partition(model, eqx.is_inexact_array)
     require_parts("training.freeze", model, freeze)

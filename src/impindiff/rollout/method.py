@@ -1,0 +1,93 @@
+"""What a rollout was solved with, and what to try, it being so, when a solve fails."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from impindiff.implicit import NewtonKrylov, Outcome
+from impindiff.rollout.adaptive import AdaptiveStep
+from impindiff.steppers import AbstractStepper, ImplicitStepper
+
+
+class Method(NamedTuple):
+    """What of a rollout's method an advice depends on, in words and numbers.
+
+    - `solver`: the nonlinear one's name, and `max_iterations` its own; None of an explicit stepper.
+    - `linear_solver`, `max_steps`, `preconditioner`: of `NewtonKrylov`.
+    - `adaptive`: the largest number of adaptive steps, None where steps were given.
+    """
+
+    dtype: str
+    solver: str | None = None
+    max_iterations: int | None = None
+    linear_solver: str | None = None
+    max_steps: int | None = None
+    preconditioner: str | None = None
+    adaptive: int | None = None
+
+    @classmethod
+    def of(cls, stepper: AbstractStepper, dt: Any, dtype: jnp.dtype) -> "Method":
+        """Of `rollout`'s arguments and the state's precision."""
+        found = cls(dtype.name, adaptive=dt.max_steps if isinstance(dt, AdaptiveStep) else None)
+        if not isinstance(stepper, ImplicitStepper):
+            return found
+        solver = stepper.solver
+        found = found._replace(
+            solver=type(solver).__name__, max_iterations=getattr(solver, "max_iterations", None)
+        )
+        if not isinstance(solver, NewtonKrylov):
+            return found
+        inverse = solver.preconditioner
+        return found._replace(
+            linear_solver=type(solver.linear_solver).__name__,
+            max_steps=getattr(solver.linear_solver, "max_steps", None),
+            preconditioner=None
+            if inverse is None
+            else getattr(inverse, "__name__", type(inverse).__name__),
+        )
+
+
+def reason(outcome: Outcome, method: Method | None) -> str:
+    """Why a solve ended and what to try: nothing that has been tried already."""
+    message = Outcome[outcome]
+    tried = None if method is None else _to_try(outcome, method)
+    if not tried:
+        return message
+    cause = message.partition("; try ")[0]
+    return f"{cause}; try {', '.join(tried[:-1])}{', or ' if len(tried) > 1 else ''}{tried[-1]}"
+
+
+def _to_try(outcome: Outcome, m: Method) -> list[str] | None:
+    """What may help, the likeliest first; None to leave it at the outcome's own words."""
+    gmres = [] if m.linear_solver == "GMRES" else ["linear_solver=lineax.GMRES(...)"]
+    double = ["float64"] if m.dtype in ("float32", "float16", "bfloat16") else []
+    # adaptive steps have been made smaller already
+    smaller = ["a smaller time step"] if m.adaptive is None else []
+    if outcome == Outcome.linear_failure:
+        if m.preconditioner is None:
+            other = ["a preconditioner (ipd.explain chooses one)"]
+        else:
+            other = [f"another preconditioner than {m.preconditioner} (ipd.explain compares them)"]
+        longer = [f"max_steps of {m.linear_solver} above {m.max_steps}"] if m.max_steps else []
+        regular = "a regular equation (is there a level that nothing fixes, with sources that do "
+        return [*other, *longer, *gmres, *smaller, *double, regular + "not sum to 0?)"]
+    if outcome == Outcome.linear_breakdown:
+        without = [f"no preconditioner in place of {m.preconditioner}"] if m.preconditioner else []
+        return ["a regular equation", *without, *gmres, *smaller, *double]
+    if outcome == Outcome.max_iterations:
+        more = [f"max_iterations of {m.solver} above {m.max_iterations}"]
+        newton = [] if m.solver == "NewtonKrylov" else ["NewtonKrylov"]
+        return [*more, *newton, *smaller, "a tolerance further above round-off"]
+    if outcome == Outcome.stagnated:
+        newton = [] if m.solver == "NewtonKrylov" else ["NewtonKrylov"]
+        return [*newton, *smaller, *double, "another first guess", "larger rtol and atol"]
+    if outcome == Outcome.diverged:
+        if m.solver == "NewtonKrylov":
+            return ["line_search=True", "a smaller damping", *smaller]
+        return ["NewtonKrylov", f"a smaller relaxation of {m.solver}", *smaller]
+    if outcome == Outcome.not_finite and m.solver is None:
+        return [
+            "a smaller time step" if smaller else "smaller rtol and atol",
+            "an implicit stepper",
+        ]
+    return None
