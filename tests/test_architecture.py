@@ -11,6 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "impindiff"
 FLOORS = {
     "errors": 0,
     "html_tables": 0,
+    "checks": 1,
     "grid": 1,
     "implicit": 1,
     "fields": 1,
@@ -43,6 +44,7 @@ FLOORS = {
     "workflow": 11,
     "new_problem": 10,
     "problem_workflow": 11,
+    "check_problem": 12,
     "compare": 12,
     "cli": 13,
     "__main__": 14,
