@@ -8,6 +8,7 @@ import importlib
 from typing import Any
 
 from impindiff.advice import explain
+from impindiff.checks import GradientCheck, check_gradient
 from impindiff.devices import Mesh, collectives, distributed
 from impindiff.errors import ImpindiffError, InputError, SolverError
 from impindiff.fields import (
@@ -90,6 +91,7 @@ __all__ = [
     "FastDiagonalization",
     "ForBudget",
     "ForwardEuler",
+    "GradientCheck",
     "Grid",
     "HybridModel",
     "ImpindiffError",
@@ -126,6 +128,7 @@ __all__ = [
     "VectorField",
     "advection",
     "advection_diffusion",
+    "check_gradient",
     "collectives",
     "convection",
     "diffusion",

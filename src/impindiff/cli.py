@@ -484,6 +484,29 @@ def _add_errors(table: Any, metrics: dict) -> None:
             table.add_row(f"error of {name.replace('_', ' ')}{of_norm}", f"{percent:.2f} %")
 
 
+@app.command("check")
+def check(
+    case: Annotated[
+        str,
+        typer.Argument(
+            metavar="CASE|FILE.py", help="one of 'impindiff list', or a problem of your own"
+        ),
+    ],
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+) -> None:
+    """Test the gradient of the training loss by Taylor's formula: exit code 1 if it is wrong."""
+    from impindiff.cases import get_case, load_configuration
+    from impindiff.check_problem import check_problem
+    from impindiff.problem import load_problem
+
+    owner = load_problem(Path(case)) if case.endswith(".py") else get_case(case)
+    found = check_problem(owner, load_configuration(owner.settings, config or [], overrides or []))
+    _out.print(str(found), markup=False, highlight=False, soft_wrap=True)
+    if not found.passed:
+        raise typer.Exit(1)
+
+
 def main() -> None:
     """Run the command: exit code 2 and one line for wrong input, 1 for a failed computation."""
     for stream in (sys.stdout, sys.stderr):

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, PyTree
 from impindiff.implicit.bicgstab import BiCGStab
 from impindiff.implicit.general import require_general
 from impindiff.implicit.linear import LinearMap, LowerPrecision, Preconditioner, refined_solve
+from impindiff.implicit.own_derivative import with_derivative
 from impindiff.implicit.precision import InPrecisions, linearised, lowered
 from impindiff.implicit.pytree import (
     result_dtype,
@@ -94,23 +95,26 @@ class _AtTheRoot(AbstractGradient):
             (residual, z0, args, guess),
         )
         z, status = solver.solve(fixed_residual, fixed_z0, fixed_args, guess=fixed_guess)
-        return _root_of(z, residual, args, probe, rule=self.completed(solver)), status
+        operands = (residual, args, probe, self.completed(solver))
+        return with_derivative(z, operands, _tangent_of_root), status
 
     @abc.abstractmethod
     def completed(self, solver: AbstractRootSolver) -> "ImplicitAdjoint | JacobianFree":
         """This rule with what it does not say filled in from the forward solver."""
 
     @abc.abstractmethod
-    def apply_inverse(
+    def tangent(
         self,
-        linear_map: LinearMap,
-        b: PyTree,
-        preconditioner: LinearMap | None,
-        lower: LowerPrecision | None,
-    ) -> tuple[PyTree, Float[Array, ""]]:
-        """(B b, ||b - A B b|| / ||b||) for A = `linear_map`, dF/dz or its transpose.
+        residual: Residual,
+        z: PyTree,
+        args: PyTree,
+        residual_dot: PyTree,
+        args_dot: PyTree,
+        probe_dot: Float[Array, ""] | None,
+    ) -> PyTree:
+        """-B (dF/dargs) dargs at the root z.
 
-        With `lower`, A in a lower precision, the preconditioner is in that precision too.
+        Transposed, it gives `probe_dot` the relative residual that B leaves of the cotangent.
         """
 
 
@@ -172,14 +176,66 @@ class ImplicitAdjoint(_AtTheRoot):
             first_guess=self.first_guess,
         )
 
-    def apply_inverse(
+    def tangent(
+        self,
+        residual: Residual,
+        z: PyTree,
+        args: PyTree,
+        residual_dot: PyTree,
+        args_dot: PyTree,
+        probe_dot: Float[Array, ""] | None,
+    ) -> PyTree:
+        """See `_AtTheRoot.tangent`; NaN where the solve fails."""
+        # Unknown and right-hand side carry one scalar more, which the system leaves alone. In the
+        # transposed solve it is free to bring the relative residual out, as the cotangent of
+        # `probe`.
+        scalar = jnp.zeros((), result_dtype(z))
+        source = _minus_source(z, (residual, args), (residual_dot, args_dot))
+        # A barrier makes the parts one unit: JAX cannot transpose a linear solve of whose
+        # right-hand side some parts depend on the tangents and others (zeros here) do not.
+        # Differentiated again, the solve gets a right-hand side from `matvec` or its transpose:
+        # hence one at either end.
+        one_unit = jax.lax.optimization_barrier
+        b = one_unit((source, scalar if probe_dot is None else probe_dot))
+
+        def matvec(augmented):
+            v, extra = one_unit(augmented)
+            return one_unit((jax.jvp(lambda z: residual(z, args), (z,), (v,))[1], extra))
+
+        # Both solves linearise F once and iterate on that, instead of on `matvec`, which would
+        # evaluate F's nonlinear parts anew in every product.
+        def solve_with(b, *, transpose):
+            if isinstance(residual, InPrecisions):
+                linear_map, _ = linearised(residual, z, args, None, transpose=transpose)
+                lower, inverse = lowered(
+                    residual, z, args, self.preconditioner, transpose=transpose
+                )
+                return self._solved(linear_map, b, inverse, lower)
+            linear_map, inverse = linearised(
+                residual, z, args, self.preconditioner, transpose=transpose
+            )
+            return self._solved(linear_map, b, inverse, None)
+
+        def solve(_, augmented):
+            value, _ = solve_with(augmented[0], transpose=False)
+            return value, augmented[1]
+
+        def transposed_solve(_, augmented):
+            return solve_with(augmented[0], transpose=True)
+
+        return jax.lax.custom_linear_solve(matvec, b, solve, transposed_solve)[0]
+
+    def _solved(
         self,
         linear_map: LinearMap,
         b: PyTree,
         preconditioner: LinearMap | None,
         lower: LowerPrecision | None,
     ) -> tuple[PyTree, Float[Array, ""]]:
-        """See `_AtTheRoot.apply_inverse`; NaN where the solve fails."""
+        """(A^{-1} b, ||b - A x|| / ||b||), NaN where the solve fails.
+
+        With `lower`, A in a lower precision, the preconditioner is in that precision too.
+        """
         eps = float(jnp.finfo(result_dtype(b)).eps)
         rtol = max(1e-8, 50 * eps) if self.rtol is None else self.rtol
         linear_solver = self.linear_solver or BiCGStab()
@@ -220,48 +276,63 @@ class JacobianFree(_AtTheRoot):
         preconditioner = self.preconditioner or getattr(solver, "preconditioner", None)
         return JacobianFree(terms=self.terms, preconditioner=preconditioner)
 
-    def apply_inverse(
+    def tangent(
         self,
-        linear_map: LinearMap,
-        b: PyTree,
-        preconditioner: LinearMap | None,
-        lower: LowerPrecision | None,
-    ) -> tuple[PyTree, Float[Array, ""]]:
-        """See `_AtTheRoot.apply_inverse`; no solve is done, in whichever precision."""
-        del lower
+        residual: Residual,
+        z: PyTree,
+        args: PyTree,
+        residual_dot: PyTree,
+        args_dot: PyTree,
+        probe_dot: Float[Array, ""] | None,
+    ) -> PyTree:
+        """See `_AtTheRoot.tangent`; no solve is done, in whichever precision.
+
+        The series is written out, unlike a solve, whose derivative JAX knows without asking how it
+        is done: second derivatives are those of this rule, not of the root.
+        """
+
+        # The checkpoint keeps the intermediate values of F's derivative out of memory.
+        @eqx.filter_checkpoint
+        def series(z, primal, tangent, rule):
+            source = _minus_source(z, primal, tangent)
+            linear_map, inverse = linearised(primal[0], z, primal[1], rule.preconditioner)
+            return rule._summed(linear_map, source, inverse)
+
+        primal = (residual, args)
+        x = series(z, primal, (residual_dot, args_dot), self)
+        if probe_dot is None:
+            return x
+
+        # the identity, but for what its transpose tells of the cotangent
+        def transposed(_, augmented):
+            linear_map, inverse = linearised(residual, z, args, self.preconditioner, transpose=True)
+            b = augmented[0]
+            left = tree_subtract(b, linear_map(self._summed(linear_map, b, inverse)))
+            size = rms_norm(b)
+            return b, rms_norm(left) / jnp.where(size > 0, size, 1.0)
+
+        one_unit = jax.lax.optimization_barrier
+        b = one_unit((x, probe_dot))
+        return jax.lax.custom_linear_solve(lambda v: v, b, lambda _, v: v, transposed)[0]
+
+    def _summed(self, linear_map: LinearMap, b: PyTree, preconditioner: LinearMap | None) -> PyTree:
+        """B b, with A = `linear_map`."""
         precondition = preconditioner or (lambda v: v)
 
-        def add_term(_, carry):
-            x, left = carry
-            x = tree_add(x, precondition(left))
-            return x, tree_subtract(b, linear_map(x))
+        def add_term(x, _):
+            return tree_add(x, precondition(tree_subtract(b, linear_map(x)))), None
 
-        first = precondition(b)
-        start = (first, tree_subtract(b, linear_map(first)))
-        x, left = jax.lax.fori_loop(0, self.terms, add_term, start)
-        size = rms_norm(b)
-        return x, rms_norm(left) / jnp.where(size > 0, size, 1.0)
+        return jax.lax.scan(add_term, precondition(b), length=self.terms)[0]
 
 
-@eqx.filter_custom_jvp
-def _root_of(
-    z: PyTree, residual: Residual, args: PyTree, probe: Float[Array, ""] | None, *, rule: Any
-) -> PyTree:
-    """The identity in z, told that z is the root of `residual(., args)`."""
-    del residual, args, probe, rule
-    return z
-
-
-@_root_of.def_jvp
-def _root_of_jvp(primals, tangents, *, rule: ImplicitAdjoint | JacobianFree):
-    z, residual, args, probe = primals
-    _, residual_dot, args_dot, probe_dot = tangents
-    # Called again, so that a second derivative sees z move with the parameters.
-    z = _root_of(z, residual, args, probe, rule=rule)
+def _minus_source(
+    z: PyTree, primal: tuple[Any, ...], tangent: tuple[Any, ...]
+) -> PyTree[Float[Array, "..."]]:
+    """-(dF/dargs) dargs, where the parameters are the residual's own and its `args`."""
 
     # The checkpoint keeps F's intermediate values out of memory: only z and args are stored.
     @eqx.filter_checkpoint
-    def minus_source(z, primal, tangent):
+    def computed(z, primal, tangent):
         def of_parameters(parameters):
             residual, args = parameters
             return residual(z, args)
@@ -269,38 +340,11 @@ def _root_of_jvp(primals, tangents, *, rule: ImplicitAdjoint | JacobianFree):
         _, out = eqx.filter_jvp(of_parameters, (primal,), (tangent,))
         return jax.tree.map(lambda leaf, dot: jnp.zeros_like(leaf) if dot is None else -dot, z, out)
 
-    # Unknown and right-hand side carry one scalar more, which the system leaves alone. In the
-    # transposed solve it is free to bring the relative residual out, as the cotangent of `probe`.
-    scalar = jnp.zeros((), result_dtype(z))
-    source = minus_source(z, (residual, args), (residual_dot, args_dot))
-    # A barrier makes the parts one unit: JAX cannot transpose a linear solve of whose right-hand
-    # side some parts depend on the tangents and others (zeros here) do not. Differentiated again,
-    # the solve gets a right-hand side from `matvec` or its transpose: hence one at either end.
-    one_unit = jax.lax.optimization_barrier
-    b = one_unit((source, scalar if probe_dot is None else probe_dot))
+    return computed(z, primal, tangent)
 
-    def matvec(augmented):
-        v, extra = one_unit(augmented)
-        return one_unit((jax.jvp(lambda z: residual(z, args), (z,), (v,))[1], extra))
 
-    # Both solves linearise F once and iterate on that, instead of on `matvec`, which would
-    # evaluate F's nonlinear parts anew in every product.
-    def solve_with(b, *, transpose):
-        if isinstance(residual, InPrecisions) and isinstance(rule, ImplicitAdjoint):
-            linear_map, _ = linearised(residual, z, args, None, transpose=transpose)
-            lower, inverse = lowered(residual, z, args, rule.preconditioner, transpose=transpose)
-            return rule.apply_inverse(linear_map, b, inverse, lower)
-        linear_map, inverse = linearised(
-            residual, z, args, rule.preconditioner, transpose=transpose
-        )
-        return rule.apply_inverse(linear_map, b, inverse, None)
-
-    def solve(_, augmented):
-        value, _ = solve_with(augmented[0], transpose=False)
-        return value, augmented[1]
-
-    def transposed_solve(_, augmented):
-        return solve_with(augmented[0], transpose=True)
-
-    z_dot, _ = jax.lax.custom_linear_solve(matvec, b, solve, transposed_solve)
-    return z, z_dot
+def _tangent_of_root(z: PyTree, operands: Any, tangents: Any) -> PyTree:
+    """The tangent of z with `residual(z, args) = 0`, by the rule."""
+    residual, args, _, rule = operands
+    residual_dot, args_dot, probe_dot, _ = tangents
+    return rule.tangent(residual, z, args, residual_dot, args_dot, probe_dot)

@@ -59,8 +59,10 @@ def root(
     # A Python number that is being differentiated is traced as an array over a number; giving it
     # its dtype makes it an array in both senses.
     args = jax.tree.map(lambda x: jnp.asarray(x, x.dtype) if eqx.is_array(x) else x, args)
-    # Hoists what the residual closes over, so that it is differentiated like `args`.
-    converted = eqx.filter_closure_convert(residual, z0, args)
+    # Hoists what the residual closes over, and what functions inside of `args` do, so that it is
+    # differentiated like `args`. Wrapped, since Equinox takes a function without a closure for one
+    # that closes over nothing, whatever it calls.
+    converted = eqx.filter_closure_convert(lambda z, args: residual(z, args), z0, args)
     _check_like(
         jax.eval_shape(lambda: z0),
         eqx.filter_eval_shape(converted, z0, args),

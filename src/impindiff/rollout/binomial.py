@@ -19,6 +19,8 @@ import numpy as np
 from checkpoint_schedules import Copy, Forward, Move, MultistageCheckpointSchedule, Reverse
 from jaxtyping import Array, Int, PyTree
 
+from impindiff.rollout.refusals import no_forward_mode, no_reverse_mode
+
 # A slot that does not exist: reading or writing it is left out.
 _NONE = -1
 
@@ -91,8 +93,16 @@ def binomial_scan(
     plan = _plan(len(outputs), slots)
     # where each step writes: nowhere, unless it is the one that reaches the output time
     writes = jnp.where(jnp.diff(outputs) > 0, outputs[:-1], _NONE)
-    reached, stats = _run((parameters, carry, head), step, plan, writes, number)
+    # what the step closes over becomes one of its parameters, to be differentiated like these
+    converted = eqx.filter_closure_convert(step, parameters, carry, _get(head, 0))
+    differentiated = no_forward_mode(((converted, parameters), carry, head))
+    reached, stats = _run(differentiated, _call, plan, writes, number)
     return *reached, stats
+
+
+def _call(parameters: Any, carry: PyTree[Any], x: PyTree[Any]) -> tuple[PyTree[Any], PyTree[Any]]:
+    step, others = parameters
+    return step(others, carry, x)
 
 
 @eqx.filter_custom_vjp
@@ -167,7 +177,7 @@ def _run_backward(stored, cotangent, perturbed, differentiated, step, plan, writ
     by_step = (np.arange(number, dtype=np.int32), free_xs, fixed_xs, writes, *plan[2:5])
     start = (stored, carry_bar, jax.tree.map(jnp.zeros_like, free_parameters))
     (_, bar, parameters_bar), xs_bar = jax.lax.scan(go_back, start, by_step, reverse=True)
-    return parameters_bar, bar, xs_bar
+    return no_reverse_mode((parameters_bar, bar, xs_bar))
 
 
 def _empty(number: int, like: PyTree[Any]) -> PyTree[Any]:

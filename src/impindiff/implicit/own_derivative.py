@@ -1,0 +1,95 @@
+"""A value with a derivative of its own, which JAX's loops do not take from it.
+
+`jax.custom_jvp` gives a function such a derivative, but its rule is lost in a loop that is
+differentiated in reverse mode: to compute once what does not change from turn to turn,
+`jax.lax.scan` splits its body into the part that depends on constants alone and the rest, and in
+this split JAX replaces each call that has a rule by the function itself ("non-trivial partial
+evaluation is only performed to build linear functions", `JaxprTrace.process_custom_jvp_call` in
+JAX 0.10). Whoever differentiates the result again differentiates the function, without the rule.
+Of a root, which is a constant but for its rule, all terms of a second derivative were lost in which
+the root moves. An operation of its own (a primitive) is never replaced.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+from jaxtyping import Array, PyTree
+
+_Tangent = Callable[[Sequence[Array], Sequence[Array | None]], list[Array]]
+
+
+def with_derivative(
+    value: PyTree[Array],
+    operands: PyTree[Any],
+    derivative: Callable[[PyTree[Array], PyTree[Any], PyTree[Any]], PyTree[Array]],
+) -> PyTree[Array]:
+    """The value, with `derivative(value, operands, tangents)` as its tangent, in every order.
+
+    - `value`: arrays; how they were computed is not differentiated.
+    - `operands`: what they depend on. Leaves that are not arrays are handed through.
+    - `derivative`: of the structure of `value`, linear in `tangents`, which are those of the
+      operands, None where one does not move; a function that closes over no array. It is
+      differentiated itself in higher orders, and transposed in reverse mode.
+    """
+    leaves, structure = jax.tree.flatten(jax.lax.stop_gradient(value))
+    arrays, static = eqx.partition(operands, eqx.is_array)
+    arrays, form = jax.tree.flatten(arrays)
+    count = len(leaves)
+
+    def tangent(primals, tangents):
+        value = jax.tree.unflatten(structure, primals[:count])
+        operands = eqx.combine(jax.tree.unflatten(form, primals[count:]), static)
+        moved = jax.tree.unflatten(form, tangents[count:])
+        return jax.tree.leaves(derivative(value, operands, moved))
+
+    found = _value_p.bind(*leaves, *arrays, count=count, tangent=tangent)
+    return jax.tree.unflatten(structure, found)
+
+
+def _pushed_forward(primals, tangents, *, count: int, tangent: _Tangent):
+    found = _value_p.bind(*primals, count=count, tangent=tangent)
+    still = [isinstance(dot, ad.Zero) for dot in tangents]
+    if all(still[count:]):
+        return found, [ad.Zero(x.to_tangent_aval()) for x in map(jax.typeof, found)]
+    moved = [None if zero else dot for dot, zero in zip(tangents, still, strict=True)]
+    # the value found, not the one given: it moves with the operands when this is differentiated
+    return found, tangent([*found, *primals[count:]], moved)
+
+
+def _batched(axis, operands, dims, *, count: int, tangent: _Tangent):
+    if all(dim is None for dim in dims):
+        return _value_p.bind(*operands, count=count, tangent=tangent), [None] * count
+    pairs = list(zip(operands, dims, strict=True))
+    values = [
+        jnp.broadcast_to(x, (axis.size, *x.shape)) if dim is None else jnp.moveaxis(x, dim, 0)
+        for x, dim in pairs[:count]
+    ]
+    others = [x if dim is None else jnp.moveaxis(x, dim, 0) for x, dim in pairs[count:]]
+    axes = [0] * count + [None if dim is None else 0 for _, dim in pairs[count:]]
+
+    def of_all(primals, tangents):
+        along = [None if dot is None else a for dot, a in zip(tangents, axes, strict=True)]
+        return jax.vmap(
+            tangent,
+            in_axes=(axes, along),
+            axis_size=axis.size,
+            axis_name=axis.name,
+            spmd_axis_name=axis.spmd_name,
+        )(list(primals), list(tangents))
+
+    found = _value_p.bind(*values, *others, count=count, tangent=of_all)
+    return found, [0] * count
+
+
+_value_p = Primitive("value_with_derivative")
+_value_p.multiple_results = True
+_value_p.def_impl(lambda *operands, count, tangent: list(operands[:count]))
+_value_p.def_abstract_eval(lambda *operands, count, tangent: list(operands[:count]))
+ad.primitive_jvps[_value_p] = _pushed_forward
+batching.fancy_primitive_batchers[_value_p] = _batched
+mlir.register_lowering(_value_p, lambda context, *operands, count, tangent: operands[:count])
