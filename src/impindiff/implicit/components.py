@@ -115,7 +115,8 @@ def balanced(
 
     From P and the sizes of b. A row is as large as its b or as what the other components drive it
     by; with C = R / U, the x that makes its row so, the balanced system R^{-1} A C y = R^{-1} b has
-    terms of about 1 whatever the units, and does not change if b is multiplied by a number.
+    terms of about 1 whatever the units, and does not change if b is multiplied by a number. R is 0
+    for an equation that nothing drives.
     """
     diagonal = jnp.diagonal(magnitudes)
     # an equation without its own unknown (a constraint) takes the scale of the largest in its row
@@ -125,9 +126,14 @@ def balanced(
     rows = right
     for _ in range(_PASSES if len(diagonal) > 1 else 0):
         rows = jnp.maximum(rows, jnp.max(coupling * rows[None, :], 1))
-    largest = jnp.max(rows)
-    largest = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1.0)
-    return jnp.where((rows > 0) & jnp.isfinite(rows), rows, largest), own
+    return rows, own
+
+
+def as_divisors(rows: Float[Array, " components"]) -> Float[Array, " components"]:
+    """The sizes as divisors: what is 0, or not finite, as large as the largest of the others."""
+    fine = (rows > 0) & jnp.isfinite(rows)
+    largest = jnp.max(jnp.where(fine, rows, 0.0))
+    return jnp.where(fine, rows, jnp.where(largest > 0, largest, 1.0))
 
 
 def size_of_terms(

@@ -11,7 +11,13 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from impindiff.implicit.bicgstab import BiCGStab, bicgstab
-from impindiff.implicit.components import Components, balanced, ratio_to, size_of_terms
+from impindiff.implicit.components import (
+    Components,
+    as_divisors,
+    balanced,
+    ratio_to,
+    size_of_terms,
+)
 from impindiff.implicit.pytree import (
     all_finite,
     max_norm,
@@ -44,6 +50,13 @@ class Balance(NamedTuple):
     rows: Float[Array, " components"]
     own: Float[Array, " components"]
 
+    @classmethod
+    def of(cls, matvec: LinearMap, b: PyTree[Float[Array, "..."]]) -> "Balance":
+        """The balance of A x = b; see `balanced`. Cost: a product with A a component."""
+        components = Components(b)
+        sizes = components.sizes(jax.lax.stop_gradient(b))
+        return cls(components, *balanced(components.magnitudes(matvec), sizes))
+
     def system(
         self,
         matvec: LinearMap,
@@ -58,7 +71,7 @@ class Balance(NamedTuple):
         times = self.components.times
         # conjugate gradients need A as it is, symmetric
         if self.components.number == 1 or isinstance(solver, lx.CG):
-            size = jnp.full_like(self.rows, jnp.max(self.rows))
+            size = jnp.full_like(self.rows, jnp.max(as_divisors(self.rows)))
             # in two factors: XLA makes R U of the divisor in (R / U) / R, which can overflow
             unit = jnp.full_like(size, 1.0 if preconditioner else jnp.max(1 / self.own))
 
@@ -72,7 +85,7 @@ class Balance(NamedTuple):
                 lambda y: times(size * unit, y),
             )
 
-        rows = self.rows / jnp.asarray(self.components.weights(), self.rows.dtype)
+        rows = as_divisors(self.rows) / jnp.asarray(self.components.weights(), self.rows.dtype)
         columns = rows / self.own
         inverse = preconditioner or (lambda v: v)
         return (
@@ -90,8 +103,8 @@ def krylov_solve(
     b: PyTree[Float[Array, "..."]],
     solver: lx.AbstractLinearSolver,
     rtol: Float[Array, ""] | float,
-    preconditioner: LinearMap | None,
-    balance: Balance,
+    preconditioner: LinearMap | None = None,
+    balance: Balance | None = None,
     *,
     unrolled: bool = False,
 ) -> tuple[PyTree[Float[Array, "..."]], Int[Array, ""], Bool[Array, ""]]:
@@ -103,9 +116,12 @@ def krylov_solve(
     than was meant. A right-hand side that is not finite is replaced by zero, so that a lost sample
     of a batch does not keep its neighbours iterating.
 
+    - `balance`: default that of this system, for a product more a component.
+
     `unrolled`, the method is `bicgstab` whatever `solver` is, since no other can be differentiated
     through; of `solver` only `max_steps` counts.
     """
+    balance = Balance.of(matvec, b) if balance is None else balance
     into, matvec, preconditioner, out = balance.system(matvec, preconditioner, solver)
     unit = into(b)
     scale = rms_norm(jax.lax.stop_gradient(unit))
@@ -158,7 +174,7 @@ class LowerPrecision(NamedTuple):
         """`krylov_solve` in that precision, as far as it goes; x is given back in b's."""
         least = 100 * float(jnp.finfo(self.dtype).eps)
         # scaled in b's precision: what is left of a solve may be too small for the lower one
-        size = jnp.max(balance.rows)
+        size = jnp.max(as_divisors(balance.rows))
         rows, own = (balance.rows / size).astype(self.dtype), balance.own.astype(self.dtype)
         lowered = jax.tree.map(lambda x: (x / size.astype(x.dtype)).astype(self.dtype), b)
         wanted = jnp.asarray(jnp.clip(rtol, least, 0.5), self.dtype)
@@ -228,7 +244,7 @@ def refined_solve(
     def refine(carry):
         x, left, iterations, count = carry
         rows, own = balanced(magnitudes, components.sizes(left))
-        balance = Balance(components, rows, own)
+        balance, rows = Balance(components, rows, own), as_divisors(rows)
         # a little below the target: rounding adds to what the recurrence shows
         allowed = jnp.min(rtol * reference / rows) / components.number**0.5
         wanted = jnp.clip(0.9 * allowed / rms_norm(components.sizes(left) / rows), max=0.5)

@@ -18,7 +18,13 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from impindiff.implicit.affine import is_affine
 from impindiff.implicit.bicgstab import BiCGStab
-from impindiff.implicit.components import Components, balanced, ratio_to, size_of_terms
+from impindiff.implicit.components import (
+    Components,
+    as_divisors,
+    balanced,
+    ratio_to,
+    size_of_terms,
+)
 from impindiff.implicit.general import require_general
 from impindiff.implicit.linear import Balance, Preconditioner, krylov_solve
 from impindiff.implicit.precision import InPrecisions, lowered
@@ -136,9 +142,10 @@ class NewtonKrylov(AbstractRootSolver):
             magnitudes = components.magnitudes(jacobian)
             first = it.iterations == 0
             first_size = jnp.where(first, size, it.first_size)
-            rows, own = balanced(magnitudes, sizes)
-            reference = rows if at_z0 is None else balanced(magnitudes, at_z0)[0]
+            driven, own = balanced(magnitudes, sizes)
+            reference = driven if at_z0 is None else balanced(magnitudes, at_z0)[0]
             reference = jnp.where(first, reference, it.reference)
+            rows = as_divisors(driven)
 
             def judged(z, value) -> _Judged:
                 """A point, by the sizes of its terms; `merit` is its residual in balance."""
@@ -152,7 +159,11 @@ class NewtonKrylov(AbstractRootSolver):
 
             here = judged(jax.lax.stop_gradient(it.z), value_now)
             # a little below the target: the update itself is rounded
-            allowed = jnp.min(here.target / rows) / components.number**0.5
+            allowed = here.target / rows
+            # an equation that nothing drove at first has no target to speak of, but round-off
+            part = float(jnp.finfo(size.dtype).eps) ** 0.5
+            allowed = jnp.where(reference > 0, allowed, jnp.maximum(allowed, part))
+            allowed = jnp.min(allowed) / components.number**0.5
             wanted = 0.9 * allowed / jnp.where(here.merit > 0, here.merit, 1.0)
             exact = jnp.maximum(wanted, _EXACTEST * float(jnp.finfo(size.dtype).eps))
             if affine:
@@ -161,7 +172,7 @@ class NewtonKrylov(AbstractRootSolver):
                 ratio = jnp.where(first, 1.0, here.merit / it.previous_merit)
                 forcing = jnp.maximum(exact, jnp.minimum(_EW_MAX, _EW_GAMMA * ratio**2))
             forcing = jnp.minimum(forcing, 0.5)
-            balance = Balance(components, rows, own)
+            balance = Balance(components, driven, own)
             if isinstance(residual, InPrecisions) and not unrolled:
                 lower, inverse = lowered(residual, it.z, args, self.preconditioner)
                 update, steps, solved = lower.solve(
@@ -179,8 +190,8 @@ class NewtonKrylov(AbstractRootSolver):
                     unrolled=unrolled,
                 )
             # an update with a NaN (breakdown) is not taken: the state stays what it was
-            usable = all_finite(update)
-            update = tree_where(usable, update, jax.tree.map(jnp.zeros_like, update))
+            sound = all_finite(update)
+            update = tree_where(sound, update, jax.tree.map(jnp.zeros_like, update))
 
             def after(length) -> _Judged:
                 z = jax.lax.stop_gradient(axpy(-length, update, it.z))
@@ -204,7 +215,7 @@ class NewtonKrylov(AbstractRootSolver):
                 linear_iterations=it.linear_iterations + steps,
                 linear_failure=~solved,
                 exhausted=steps >= longest,
-                stuck=~(usable & reduced),
+                stuck=~(sound & reduced),
                 worst_leaf=components.leaf_of(there.worst),
             )
 

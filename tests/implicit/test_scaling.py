@@ -1,0 +1,248 @@
+"""A linear problem times c gives c times the answer, whatever the size of its components."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from impindiff.implicit import (
+    Anderson,
+    ImplicitAdjoint,
+    NewtonKrylov,
+    Picard,
+    Unrolled,
+    fixed_point,
+    root,
+)
+from impindiff.implicit.components import Components, balanced
+from impindiff.implicit.pytree import max_norm, rms_norm
+
+N = 12
+EACH = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+# powers of ten of the whole problem, and of one component over the other
+POWERS = {"float64": (-250, 250), "float32": (-28, 28)}
+RATIOS = {"float64": (-20, 20), "float32": (-9, 9)}
+TOLERANCE = {"float64": 1e-6, "float32": 5e-3}
+
+
+def inverse_diagonal(z, args):
+    """Jacobi's preconditioner of `coupled`."""
+    del z, args
+    return lambda v: {"a": v["a"] / 5.0, "b": v["b"] / 3.0}
+
+
+SOLVERS = {
+    "BiCGStab": NewtonKrylov(),
+    "GMRES": NewtonKrylov(linear_solver=lx.GMRES(rtol=1e-6, atol=1e-6)),
+    "preconditioned": NewtonKrylov(preconditioner=inverse_diagonal),
+    "Picard": Picard(relaxation=0.15),
+    "Anderson": Anderson(),
+}
+
+
+def coupled(z, args):
+    """Two fields; `ratio` is the size of b over that of a, `size` that of both."""
+    right, size, ratio = args
+    a, b = z["a"], z["b"] / ratio
+    shifted = jnp.roll(a, 1) + jnp.roll(a, -1)
+    return {
+        "a": 5 * a - shifted + 0.5 * jnp.roll(b, 2) - size * right["a"],
+        "b": ratio * (3 * b + 0.4 * a - size * right["b"]),
+    }
+
+
+def rights(dtype):
+    rng = np.random.default_rng(0)
+    return {name: jnp.asarray(rng.normal(size=N), dtype) for name in "ab"}
+
+
+@jax.jit
+def _unit(right):
+    solver = NewtonKrylov(rtol=1e-13)
+    one = jnp.asarray(1.0, right["a"].dtype)
+    zero = jax.tree.map(jnp.zeros_like, right)
+    return root(coupled, zero, (right, one, one), solver=solver)[0]
+
+
+SOLVES = {
+    name: jax.jit(
+        lambda z0, args, solver=solver: root(coupled, z0, args, solver=solver),
+    )
+    for name, solver in SOLVERS.items()
+}
+
+
+def powers(dtype):
+    low, high = POWERS[dtype]
+    lowest, highest = RATIOS[dtype]
+    pair = st.tuples(st.floats(low, high), st.floats(lowest, highest))
+    return pair.filter(lambda p: low <= p[0] + p[1] <= high)
+
+
+@pytest.mark.parametrize("dtype", POWERS)
+@pytest.mark.parametrize("name", SOLVES)
+@given(data=st.data())
+@EACH
+def test_the_answer_scales_with_the_problem(name, dtype, data):
+    size, ratio = (10.0**p for p in data.draw(powers(dtype)))
+    right = rights(dtype)
+    exact = _unit(rights("float64"))
+    z0 = jax.tree.map(jnp.zeros_like, right)
+    args = (right, jnp.asarray(size, dtype), jnp.asarray(ratio, dtype))
+    z, status = SOLVES[name](z0, args)
+    assert status.converged
+    for component, unit in (("a", size), ("b", size * ratio)):
+        found = np.asarray(z[component], np.float64) / unit
+        error = np.linalg.norm(found - exact[component]) / np.linalg.norm(exact[component])
+        assert error < TOLERANCE[dtype]
+
+
+@jax.jit
+def _gradient(right, size, ratio, weights):
+    def misfit(right):
+        z, _ = root(coupled, jax.tree.map(jnp.zeros_like, right), (right, size, ratio))
+        parts = weights["a"] @ z["a"] / size, weights["b"] @ z["b"] / (size * ratio)
+        return parts[0] + parts[1]
+
+    return jax.grad(misfit)(right)
+
+
+@pytest.mark.parametrize("dtype", POWERS)
+@given(data=st.data())
+@EACH
+def test_the_adjoint_does_not_know_the_size(dtype, data):
+    size, ratio = (jnp.asarray(10.0**p, dtype) for p in data.draw(powers(dtype)))
+    right = rights(dtype)
+    weights = jax.tree.map(jnp.cos, right)
+    one = jnp.ones((), dtype)
+    exact, found = _gradient(right, one, one, weights), _gradient(right, size, ratio, weights)
+    for name in "ab":
+        np.testing.assert_allclose(found[name], exact[name], rtol=TOLERANCE[dtype], atol=1e-5)
+
+
+@pytest.mark.parametrize("gradient", [ImplicitAdjoint(), Unrolled()], ids=["adjoint", "unrolled"])
+def test_numbers_of_different_size_in_one_array(gradient):
+    """An unknown of few entries is a system of numbers, each judged by its own size."""
+    matrix = jnp.asarray([[2.0, 3e8], [1e-10, 7.0]])
+    right = jnp.asarray([1.0, 1e-9])
+    solver = NewtonKrylov(max_iterations=6)
+
+    def solution(right):
+        z, status = root(
+            lambda z, right: matrix @ z - right,
+            jnp.zeros(2),
+            right,
+            solver=solver,
+            gradient=gradient,
+        )
+        return z, status.converged
+
+    (z, converged), inverse = solution(right), jax.jacrev(lambda b: solution(b)[0])(right)
+    assert converged
+    np.testing.assert_allclose(z, np.linalg.solve(matrix, right), rtol=1e-7)
+    np.testing.assert_allclose(inverse, np.linalg.inv(matrix), rtol=1e-7)
+
+
+def test_a_slow_component_is_solved_beside_a_fast_one():
+    """In float32 its increment is below the tolerance of the fast one's, and is solved for."""
+    right = {"fast": jnp.ones(N, jnp.float32), "slow": jnp.full(N, 1e-5, jnp.float32)}
+
+    def residual(z, right):
+        slow = 4 * z["slow"] - jnp.roll(z["slow"], 1)
+        return {"fast": 2 * z["fast"] - right["fast"], "slow": slow - (3 + right["slow"])}
+
+    z0 = {"fast": jnp.zeros(N, jnp.float32), "slow": jnp.ones(N, jnp.float32)}
+    z, status = root(residual, z0, right)
+    assert status.converged
+    np.testing.assert_allclose(z["slow"] - 1, 1e-5 / 3, rtol=0.05)
+
+
+def test_a_component_that_another_drives_is_solved():
+    """Its own equation is met where the solve starts."""
+
+    def residual(z, _):
+        a, b, c = z["a"], z["b"], z["c"]
+        return {"a": a - 1, "b": 3 * b - 1e-7 * a, "c": 2 * c - jnp.roll(b, 1) ** 2}
+
+    zero = {name: jnp.zeros(N) for name in "abc"}
+    z, status = root(residual, zero)
+    assert status.converged
+    np.testing.assert_allclose(z["b"], 1e-7 / 3, rtol=1e-6)
+    np.testing.assert_allclose(z["c"], (1e-7 / 3) ** 2 / 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("solver", [NewtonKrylov(), Anderson(), Picard()])
+@pytest.mark.parametrize("size", [0.0, 1e-200, 1.0, 1e200])
+def test_at_rest_a_solve_ends_at_once(solver, size):
+    at_rest = size * jnp.linspace(1.0, 2.0, 40)
+    z, status = fixed_point(lambda z, rest: 0.5 * (z + rest), at_rest, at_rest, solver=solver)
+    assert status.converged
+    assert status.iterations <= 1
+    np.testing.assert_array_equal(z, at_rest)
+
+
+def test_an_unknown_that_runs_away_does_not_count_as_solved():
+    """Round-off of a large unknown would hide the residual of an equation without a root."""
+
+    def singular(z, _):
+        mean = jnp.mean(z)
+        return jnp.full(40, mean) - jnp.linspace(0.0, 1.0, 40)
+
+    for solver in (NewtonKrylov(), Anderson(), Picard()):
+        _, status = root(singular, jnp.zeros(40), solver=solver)
+        assert not status.converged
+        assert status.residual > 0.1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "sizes"), [("float64", (1e-290, 1e300)), ("float32", (1e-36, 1e37))]
+)
+def test_norms_stay_in_the_range_of_numbers(dtype, sizes):
+    for size in sizes:
+        tree = {"a": jnp.full(5, size, dtype), "b": jnp.full((2, 2), -2 * size, dtype)}
+        want = size * math.sqrt(21 / 9)
+        assert float(rms_norm(tree)) == pytest.approx(want, rel=1e-5)
+        assert float(max_norm(tree)) == pytest.approx(2 * size, rel=1e-6)
+
+
+def test_a_norm_of_what_is_not_finite():
+    assert float(rms_norm(jnp.zeros(3))) == 0
+    assert float(rms_norm(jnp.asarray([1.0, jnp.inf]))) == math.inf
+    assert math.isnan(float(rms_norm(jnp.asarray([1.0, jnp.nan]))))
+
+
+def test_magnitudes_are_those_of_the_blocks():
+    """Of fields in root mean square over rows; of few numbers exactly."""
+    rng = np.random.default_rng(1)
+    block = rng.normal(size=(30, 30))
+    fields = {"a": jnp.zeros(30), "b": jnp.zeros(30)}
+    found = Components(fields).magnitudes(
+        lambda v: {"a": block @ v["a"] + 1e-6 * v["b"], "b": 1e9 * v["a"]}
+    )
+    rows = np.sqrt(np.mean(np.sum(block**2, 1)))
+    np.testing.assert_allclose(found[0, 0], rows, rtol=0.3)
+    np.testing.assert_allclose([found[0, 1], found[1, 0], found[1, 1]], [1e-6, 1e9, 0.0])
+    numbers = jnp.zeros(4)
+    small = block[:4, :4]
+    found = Components(numbers).magnitudes(lambda v: small @ v)
+    np.testing.assert_allclose(found, abs(small), rtol=1e-14)
+
+
+@given(st.lists(st.floats(-100, 100), min_size=3, max_size=3), st.floats(-100, 100))
+@EACH
+def test_a_balance_does_not_depend_on_units(units, scale):
+    rng = np.random.default_rng(2)
+    magnitudes, right = jnp.asarray(rng.uniform(0.1, 2.0, (3, 3))), jnp.asarray([1.0, 0.0, 1e-3])
+    unit, factor = 10.0 ** np.asarray(units), 10.0**scale
+    rows, own = balanced(magnitudes, right)
+    # equations in other units, and the right-hand side times a number
+    scaled, scaled_own = balanced(unit[:, None] * magnitudes, factor * unit * right)
+    np.testing.assert_allclose(scaled, factor * unit * rows, rtol=1e-10)
+    np.testing.assert_allclose(scaled_own, unit * own, rtol=1e-10)
