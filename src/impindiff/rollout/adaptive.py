@@ -148,11 +148,6 @@ def find_steps(
     return _search(control, take, u0, memory, of_u0, times, stepper.embedded_order + 1, batch_ndim)
 
 
-def without_tangents(tree: PyTree[Any]) -> PyTree[Any]:
-    """The same numbers, of which nothing that follows is a derivative."""
-    return jax.tree.map(lambda x: jax.lax.stop_gradient(x) if eqx.is_array(x) else x, tree)
-
-
 def _search(
     control: AdaptiveStep,
     take: Callable[..., Step],

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from impindiff.implicit import Outcome, Status
-from impindiff.implicit.pytree import require_floating, result_dtype
-from impindiff.rollout.adaptive import AcceptedSteps, AdaptiveStep, find_steps, without_tangents
+from impindiff.implicit.pytree import require_floating, result_dtype, without_tangents
+from impindiff.rollout.adaptive import AcceptedSteps, AdaptiveStep, find_steps
 from impindiff.rollout.checkpointing import AbstractCheckpointing, Sizes, StoreStates
 from impindiff.rollout.coefficients import evaluate_latents
 from impindiff.rollout.halving import can_be_halved, max_halvings, step_or_halve, without_halving
@@ -67,10 +67,12 @@ def rollout(
       three or four states a step. With None (default) it is made only once a solve has failed,
       which inside `jax.jit` and `jax.grad` cannot be seen; there True asks for it. False: never.
 
-    Differentiable in `model`, `u0` and (with `dt=None`) `times`, in forward and reverse mode. A
-    Hessian-vector product is `jax.grad(lambda u: jax.jvp(loss, (u,), (v,))[1])`; forward mode over
-    reverse mode is an error of JAX's through a loop of implicit layers. Raises `InputError`
-    for times, dt or shapes that do not fit.
+    Differentiable in `model`, `u0` and (with `dt=None`) `times`, and in what functions inside of
+    the model close over, to any order and in every composition of forward and reverse mode:
+    `jax.hessian`, `jax.grad` of `jax.grad`, and a Hessian-vector product as
+    `jax.grad(lambda u: jax.jvp(loss, (u,), (v,))[1])`. `Binomial` allows reverse mode, and forward
+    over reverse mode; other orders are an `InputError`. Raises `InputError` for times, dt or shapes
+    that do not fit.
 
     Source: Akhare et al. (2025), section 2; the split of latent and tendency is this library's.
     """
