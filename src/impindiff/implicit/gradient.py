@@ -6,6 +6,7 @@ With F(z, args) = 0, the implicit function theorem gives dz = -(dF/dz)^{-1} (dF/
 """
 
 import abc
+import dataclasses
 from typing import Any, Literal
 
 import equinox as eqx
@@ -15,6 +16,7 @@ import lineax as lx
 from jaxtyping import Array, Float, PyTree
 
 from impindiff.implicit.bicgstab import BiCGStab
+from impindiff.implicit.closures import HoistedPreconditioner, holds_closure_over_tracer
 from impindiff.implicit.general import require_general
 from impindiff.implicit.linear import LinearMap, LowerPrecision, Preconditioner, refined_solve
 from impindiff.implicit.own_derivative import with_derivative
@@ -25,6 +27,7 @@ from impindiff.implicit.pytree import (
     tree_add,
     tree_subtract,
     tree_where,
+    without_tangents,
 )
 from impindiff.implicit.solver import AbstractRootSolver, Residual
 from impindiff.implicit.status import Status
@@ -90,12 +93,16 @@ class _AtTheRoot(AbstractGradient):
         guess: PyTree | None = None,
     ) -> tuple[PyTree, Status]:
         """See `AbstractGradient.solve`."""
-        fixed_residual, fixed_z0, fixed_args, fixed_guess = jax.tree.map(
-            lambda leaf: jax.lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf,
-            (residual, z0, args, guess),
+        fixed_solver, fixed_residual, fixed_z0, fixed_args, fixed_guess = without_tangents(
+            (solver, residual, z0, args, guess)
         )
-        z, status = solver.solve(fixed_residual, fixed_z0, fixed_args, guess=fixed_guess)
-        operands = (residual, args, probe, self.completed(solver))
+        z, status = fixed_solver.solve(fixed_residual, fixed_z0, fixed_args, guess=fixed_guess)
+        rule = self.completed(solver)
+        inverse = rule.preconditioner
+        if inverse is not None and holds_closure_over_tracer((inverse, args)):
+            inverse = HoistedPreconditioner.of(inverse, z0, args)
+            rule = dataclasses.replace(rule, preconditioner=inverse)
+        operands = (residual, args, probe, rule)
         return with_derivative(z, operands, _tangent_of_root), status
 
     @abc.abstractmethod
@@ -259,7 +266,8 @@ class JacobianFree(_AtTheRoot):
     that is stiff, without a preconditioner). With `terms=0` it is a descent direction where
     ||I - M A|| is small enough. Cost: `terms` + 1 products with A^T, no solve and no tolerance;
     memory as `ImplicitAdjoint`. The `probe` of `root` gets the relative residual: how far the
-    result is from a solution of the adjoint system.
+    result is from a solution of the adjoint system. Second derivatives are those of this gradient,
+    bias and all, not of the root.
 
     - `terms`: of the series, beyond the first.
     - `preconditioner`: as in `NewtonKrylov`; default the solver's own.

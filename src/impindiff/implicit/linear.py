@@ -28,6 +28,7 @@ from impindiff.implicit.pytree import (
     tree_scale,
     tree_subtract,
     tree_where,
+    without_tangents,
 )
 from impindiff.implicit.solver import tolerances
 
@@ -150,7 +151,10 @@ def krylov_solve(
     operator = lx.FunctionLinearOperator(matvec, structure, tags)
     options = {}
     if preconditioner is not None:
-        options["preconditioner"] = lx.FunctionLinearOperator(preconditioner, structure, tags)
+        # whatever it closes over: how well it approximates is nothing that a solution depends on
+        options["preconditioner"] = without_tangents(
+            lx.FunctionLinearOperator(preconditioner, structure, tags)
+        )
     solution = lx.linear_solve(operator, unit, solver, options=options, throw=False)
     steps = solution.stats.get("num_steps", 1)
     success = solution.result == lx.RESULTS.successful

@@ -77,6 +77,11 @@ def result_dtype(tree: PyTree[Inexact[Array, "..."]]) -> jnp.dtype:
     return jnp.result_type(*(leaf.dtype for leaf in jax.tree.leaves(tree)))
 
 
+def without_tangents(tree: PyTree) -> PyTree:
+    """The same numbers, of which nothing that follows is a derivative."""
+    return jax.tree.map(lambda x: jax.lax.stop_gradient(x) if eqx.is_array(x) else x, tree)
+
+
 def tree_cast(tree: PyTree, dtype: DTypeLike) -> PyTree:
     """The tree with its floating-point arrays in that precision; all else as it is."""
 

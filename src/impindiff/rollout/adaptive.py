@@ -210,11 +210,6 @@ def within(model: HybridModel, jumps: Any, passed: Any) -> HybridModel:
     return Between(model, jumps.lower[passed], jumps.upper[passed])
 
 
-def without_tangents(tree: PyTree[Any]) -> PyTree[Any]:
-    """The same numbers, of which nothing that follows is a derivative."""
-    return jax.tree.map(lambda x: jax.lax.stop_gradient(x) if eqx.is_array(x) else x, tree)
-
-
 def _search(
     control: AdaptiveStep,
     system: _System,

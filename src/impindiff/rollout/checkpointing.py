@@ -93,7 +93,7 @@ class StoreStates(AbstractCheckpointing):
     """Keep the state of every step; re-run no solve.
 
     Memory of the backward pass: one state a step and solve (the steppers recompute everything
-    else). Solves: one a step. Forward mode, reverse mode and reverse mode over forward mode.
+    else). Solves: one a step. Forward mode, reverse mode and all their compositions.
     """
 
     def run(
@@ -189,8 +189,8 @@ class Binomial(AbstractCheckpointing):
 
     The optimal schedule for a known number of steps: with r the least number for which
     C(slots + r, r) >= steps, all solves together are (r + 1) steps - C(slots + r, r - 1).
-    Memory: `slots` times state and stepper's memory, whatever the number of steps. Reverse mode
-    only.
+    Memory: `slots` times state and stepper's memory, whatever the number of steps. Reverse mode,
+    and forward over reverse mode (`jax.hessian`); other orders are an `InputError`.
 
     - `slots`: states that may be stored at the same time.
 

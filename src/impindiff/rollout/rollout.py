@@ -13,14 +13,8 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 
 from impindiff.errors import InputError
 from impindiff.implicit import Outcome, Status
-from impindiff.implicit.pytree import require_floating, result_dtype
-from impindiff.rollout.adaptive import (
-    AcceptedSteps,
-    AdaptiveStep,
-    find_steps,
-    within,
-    without_tangents,
-)
+from impindiff.implicit.pytree import require_floating, result_dtype, without_tangents
+from impindiff.rollout.adaptive import AcceptedSteps, AdaptiveStep, find_steps, within
 from impindiff.rollout.checkpointing import AbstractCheckpointing, Sizes, StoreStates
 from impindiff.rollout.coefficients import evaluate_latents
 from impindiff.rollout.halving import can_be_halved, max_halvings, step_or_halve, without_halving
@@ -94,10 +88,12 @@ def rollout(
       is not declared makes every stepper first order there, even where a step lands on it:
       its last stage is evaluated at the jump, on whichever side the model says.
 
-    Differentiable in `model`, `u0` and `times`, in forward and reverse mode. A
-    Hessian-vector product is `jax.grad(lambda u: jax.jvp(loss, (u,), (v,))[1])`; forward mode over
-    reverse mode is an error of JAX's through a loop of implicit layers. Raises `InputError`
-    for times, dt or shapes that do not fit.
+    Differentiable in `model`, `u0` and `times`, and in what functions inside of
+    the model close over, to any order and in every composition of forward and reverse mode:
+    `jax.hessian`, `jax.grad` of `jax.grad`, and a Hessian-vector product as
+    `jax.grad(lambda u: jax.jvp(loss, (u,), (v,))[1])`. `Binomial` allows reverse mode, and forward
+    over reverse mode; other orders are an `InputError`. Raises `InputError` for times, dt or shapes
+    that do not fit.
 
     Source: Akhare et al. (2025), section 2; the split of latent and tendency is this library's.
     """
