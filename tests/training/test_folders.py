@@ -82,17 +82,15 @@ def test_a_damaged_state_is_never_restored_to_other_numbers(stored, tmp_path, se
     assert capfd.readouterr().err == ""
 
 
-def test_flipped_bits_in_the_numbers_are_noticed(stored, tmp_path):
-    """Orbax alone restores other numbers for some of these."""
+@pytest.mark.parametrize("at", [0.1, 0.4, 0.7])
+def test_one_flipped_bit_in_the_numbers_is_noticed(stored, tmp_path, at):
+    """Orbax alone restores other numbers, without a word."""
     folder, said = tmp_path / "states", []
     shutil.copytree(stored, folder)
-    (largest,) = sorted(
-        (folder / "2" / "default" / "ocdbt.process_0" / "d").iterdir(),
-        key=lambda p: p.stat().st_size,
-    )[-1:]
+    of_numbers = (folder / "2" / "default" / "ocdbt.process_0" / "d").iterdir()
+    largest = max(of_numbers, key=lambda p: p.stat().st_size)
     content = bytearray(largest.read_bytes())
-    for i in range(200, len(content) - 200, 97):
-        content[i] ^= 1
+    content[int(at * len(content))] ^= 1
     largest.write_bytes(content)
     store = TrainingStore(folder)
     found = store.restore(STATE, said.append)
