@@ -25,14 +25,16 @@ def training_step(state: TrainingState, job: Job) -> tuple[TrainingState, StepRe
     (loss_value, result), (gradient, adjoint_residual) = differentiate(
         state.parameters, loss.probe()
     )
-    updates, optimizer_state = optax.with_extra_args_support(optimizer).update(
-        gradient,
-        state.optimizer,
-        state.parameters,
-        value=loss_value,
-        grad=gradient,
-        value_fn=lambda parameters: value(parameters, loss.probe())[0],
-    )
+    # Optax's own arithmetic mixes integers and floats, which JAX's strict mode refuses
+    with jax.numpy_dtype_promotion("standard"):
+        updates, optimizer_state = optax.with_extra_args_support(optimizer).update(
+            gradient,
+            state.optimizer,
+            state.parameters,
+            value=loss_value,
+            grad=gradient,
+            value_fn=lambda parameters: value(parameters, loss.probe())[0],
+        )
     validation = None if job.validation is None else job.validation.at(result)
     best = _best(state, job, loss_value, validation, state.step, state.parameters)
     new = TrainingState(
