@@ -93,12 +93,12 @@ def test_operators(ndim, walls, precision):
 @pytest.mark.parametrize(("field", "walls"), [("flat", "periodic"), ("zero", "numbers")])
 def test_operators_make_no_nan(field, walls):
     with strict(nans=True) as dtype:
-        grid = grid_of(2, walls)
+        grid = grid_of(1, walls)
         u = jnp.full(grid.cells, 1.0 if field == "flat" else 0.0, dtype)
         # closed faces: 0/0 in a harmonic mean
         D = jnp.zeros(grid.cells).at[2:].set(1.0)
         of_all = jax.jit(jax.grad(lambda u, D, v: every_operator(u, D, v, grid), (0, 1, 2)))
-        for x in of_all(u, D, jnp.zeros((2, *grid.cells))):
+        for x in of_all(u, D, jnp.zeros((1, *grid.cells))):
             assert jnp.all(jnp.isfinite(x))
 
 
@@ -133,18 +133,23 @@ def newton(**options):
 
 # short loops: what is unrolled is traced at length
 FEW = ipd.NewtonKrylov(max_iterations=2, linear_solver=ipd.BiCGStab(max_steps=3))
+# each names what it has that the others have not
 WAYS = {
-    **{m.__name__: {"stepper": m()} for m in (ipd.CrankNicolson, ipd.BDF2, ipd.SDIRK2, ipd.RK4)},
-    "KenCarp4": {"stepper": ipd.KenCarp4()},
+    "BDF2": {"stepper": ipd.BDF2(), "checkpointing": ipd.Segments()},
+    "RK4": {"stepper": ipd.RK4(), "checkpointing": ipd.ForBudget("1MB")},
+    "extrapolated": {"stepper": ipd.SDIRK2(first_guess="extrapolated")},
+    "KenCarp4": {"stepper": ipd.KenCarp4(), "checkpointing": ipd.Binomial(2)},
     "adaptive": {"stepper": ipd.KenCarp3(), "dt": ipd.AdaptiveStep(max_steps=40)},
-    "GMRES": {"stepper": newton(linear_solver=lx.GMRES(1e-6, 1e-6))},
-    "CG": {"stepper": newton(linear_solver=lx.CG(1e-6, 1e-6))},
+    "halving": {"halving": True},
+    "GMRES": {"stepper": newton(linear_solver=lx.GMRES(1e-6, 1e-6), line_search=False)},
     "float32 Krylov": {"stepper": newton(krylov_precision="float32")},
-    "no line search": {"stepper": newton(line_search=False)},
     "Multigrid": {"stepper": newton(preconditioner=ipd.Multigrid())},
-    "Multigrid W": {"stepper": newton(preconditioner=ipd.Multigrid(cycles=2, shape="W"))},
-    "Multigrid float32": {"stepper": newton(preconditioner=ipd.Multigrid(precision="float32"))},
-    "Multigrid symmetric": {"stepper": newton(preconditioner=ipd.Multigrid(symmetric=True))},
+    "Multigrid W": {
+        "stepper": newton(
+            linear_solver=lx.CG(1e-6, 1e-6),
+            preconditioner=ipd.Multigrid(cycles=2, shape="W", symmetric=True, precision="float32"),
+        )
+    },
     "FastDiagonalization": {"stepper": newton(preconditioner=ipd.FastDiagonalization())},
     "Jacobi": {"stepper": newton(preconditioner=ipd.Jacobi())},
     "Jacobi blocks": {"stepper": newton(preconditioner=ipd.Jacobi(blocks=True))},
@@ -152,18 +157,13 @@ WAYS = {
     "Anderson": {"stepper": ipd.BackwardEuler(solver=ipd.Anderson())},
     "JacobianFree": {"stepper": ipd.BackwardEuler(gradient=ipd.JacobianFree(terms=2))},
     "Unrolled": {"stepper": ipd.BackwardEuler(gradient=ipd.Unrolled(), solver=FEW)},
-    "extrapolated": {"stepper": ipd.SDIRK2(first_guess="extrapolated")},
-    "halving": {"halving": True},
-    "Segments": {"checkpointing": ipd.Segments()},
-    "Binomial": {"checkpointing": ipd.Binomial(2)},
-    "ForBudget": {"checkpointing": ipd.ForBudget("1MB")},
 }
 # model, dimensions, walls, and the ways that it is solved
 SYSTEMS = {
     "1-D": (Reacting, 1, "periodic", WAYS),
-    "2-D": (Reacting, 2, "numbers", ("BDF2", "Multigrid", "FastDiagonalization")),
-    "3-D": (Reacting, 3, "of time", ("CrankNicolson", "Multigrid")),
-    "coupled": (Coupled, 2, "periodic", ("SDIRK2", "adaptive", "Multigrid", "Jacobi blocks")),
+    "2-D": (Reacting, 2, "numbers", ("Multigrid", "FastDiagonalization")),
+    "3-D": (Reacting, 3, "of time", ("BDF2",)),
+    "coupled": (Coupled, 2, "periodic", ("adaptive", "Jacobi blocks")),
 }
 ROLLOUTS = in_turn(*((system, way) for system, (*_, ways) in SYSTEMS.items() for way in ways))
 
@@ -191,8 +191,7 @@ def test_rollouts(system, way, precision):
     assert {x.dtype for x in jax.tree.leaves(found)} == {dtype}
 
 
-@pytest.mark.parametrize("amplitude", [0.5, 0.0], ids=["moving", "at rest"])
-@pytest.mark.parametrize("way", ["Multigrid", "adaptive"])
+@pytest.mark.parametrize(("way", "amplitude"), [("Multigrid", 0.5), ("adaptive", 0.0)])
 def test_rollouts_make_no_nan(way, amplitude):
     with strict(nans=True) as dtype:
         function, D, u0 = gradient_of_rollout("1-D", way, dtype, amplitude)
@@ -214,8 +213,9 @@ CLOSURES = {
 }
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("name", CLOSURES)
+@pytest.mark.parametrize(
+    ("name", "precision"), [*in_turn(*((name,) for name in CLOSURES)), ("positive", "float32")]
+)
 def test_closures_answer_in_the_precision_of_their_variables(name, precision):
     with strict(precision, nans=True) as dtype:
         law = CLOSURES[name]()

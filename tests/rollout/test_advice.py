@@ -1,5 +1,7 @@
 """What the error of a failed rollout advises: to do so helps, and none of it was done already."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import lineax as lx
@@ -46,7 +48,7 @@ def heat(D=1.0):
     return Heat(ipd.Grid((0, 0), (1, 1), (12, 9), boundary=boundary), jnp.asarray(D))
 
 
-def newton(**options):
+def newton(**options) -> dict[str, Any]:
     return {"stepper": ipd.BackwardEuler(solver=ipd.NewtonKrylov(**options))}
 
 

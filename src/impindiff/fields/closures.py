@@ -189,13 +189,13 @@ class MonotoneClosure(eqx.Module):
         """The law at the given values of its variables."""
         expected = 1 if self.network is None else 1 + len(self.network.lower)
         _check_call("MonotoneClosure", expected, 1 + len(others))
-        x, *others = _floating(x, *others)
-        prior = jnp.asarray(self.prior(x, *others))
+        variables = _floating(x, *others)
+        prior = jnp.asarray(self.prior(*variables))
         # its square is the smallest that can stand under the third derivative of a logarithm
         prior = jnp.log(jnp.maximum(prior, jnp.finfo(prior.dtype).eps ** 2))
         shift, log_slopes = (p.astype(prior.dtype) for p in (self.shift, self.log_slopes))
         if self.network is not None:
-            of_others = self.network(*others)
+            of_others = self.network(*variables[1:])
             shift = shift + of_others[0]
             log_slopes = log_slopes.reshape(-1, *[1] * shift.ndim) + of_others[1:]
         spline = _integrated_spline(prior, self.knots, jnp.exp(log_slopes))

@@ -155,21 +155,16 @@ def _on_face(
 
     A Python number stays one: it takes the field's precision by itself, and folds at trace time.
     """
-    if isinstance(x, int | float) and not isinstance(x, np.generic):
-        least = value = float(x)
-    else:
-        value = real_array(x, dtype, name)
-        least = extremes(x)[0]
-    if not math.isfinite(least):
+    values = real_array(x, dtype, name)
+    if not math.isfinite(extremes(x)[0]):
         raise InputError(f"{name}: expected finite numbers, got NaN or infinity")
-    if isinstance(value, float):
-        return value
-    x = value
-    if x.ndim > len(face) or any(
-        n not in (1, m) for n, m in zip(reversed(x.shape), reversed(face), strict=False)
+    if isinstance(x, int | float) and not isinstance(x, np.generic):
+        return float(x)
+    if values.ndim > len(face) or any(
+        n not in (1, m) for n, m in zip(reversed(values.shape), reversed(face), strict=False)
     ):
-        raise InputError(f"{name}: shape {x.shape} does not fit the face's {face}")
-    return jnp.expand_dims(jnp.broadcast_to(x, face), along)
+        raise InputError(f"{name}: shape {values.shape} does not fit the face's {face}")
+    return jnp.expand_dims(jnp.broadcast_to(values, face), along)
 
 
 def _refuse_singular(wall: Wall, d: float, where: str) -> None:

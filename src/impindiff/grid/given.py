@@ -1,6 +1,7 @@
 """Numbers that a user gives: real ones, and what is known of them when a program is traced."""
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike

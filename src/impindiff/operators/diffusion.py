@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import jax
+import jax.core
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float

@@ -36,13 +36,14 @@ class Totals(eqx.Module):
     def add(self, result: Rollout, adjoint_residual: Float[Array, "steps samples"]) -> "Totals":
         """With one more rollout and its backward pass."""
         stats = result.stats
+        dtype = self.solves.dtype
         return Totals(
             self.solves + stats.converged.size,
-            self.iterations + jnp.sum(stats.iterations),
-            self.linear_iterations + jnp.sum(stats.linear_iterations),
-            self.failed_solves + jnp.sum(~stats.converged),
-            jnp.maximum(self.max_residual, jnp.max(stats.residual)),
-            jnp.maximum(self.max_adjoint_residual, jnp.max(adjoint_residual)),
+            self.iterations + jnp.sum(stats.iterations).astype(dtype),
+            self.linear_iterations + jnp.sum(stats.linear_iterations).astype(dtype),
+            self.failed_solves + jnp.sum(~stats.converged).astype(dtype),
+            jnp.maximum(self.max_residual, jnp.max(stats.residual).astype(dtype)),
+            jnp.maximum(self.max_adjoint_residual, jnp.max(adjoint_residual).astype(dtype)),
         )
 
     def of_all(self) -> "Totals":
@@ -80,6 +81,7 @@ class Best(eqx.Module):
         self, loss: Array, step: Array, parameters: PyTree[Any], patience: int | None
     ) -> "Best":
         """With the loss of the parameters after `step` updates; a NaN is never the smallest."""
+        loss = loss.astype(self.loss.dtype)
         better = loss < self.loss
         best = jnp.where(better, step, self.step)
         return Best(

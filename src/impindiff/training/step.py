@@ -27,14 +27,16 @@ def training_step(state: TrainingState, job: Job) -> tuple[TrainingState, StepRe
     probe = loss.probe(job.model(state.parameters))
     differentiate = jax.value_and_grad(value, argnums=(0, 1), has_aux=True)
     (loss_value, result), (gradient, adjoint_residual) = differentiate(state.parameters, probe)
-    updates, optimizer_state = optax.with_extra_args_support(optimizer).update(
-        gradient,
-        state.optimizer,
-        state.parameters,
-        value=loss_value,
-        grad=gradient,
-        value_fn=lambda parameters: value(parameters, probe)[0],
-    )
+    # Optax's own arithmetic mixes integers and floats, which JAX's strict mode refuses
+    with jax.numpy_dtype_promotion("standard"):
+        updates, optimizer_state = optax.with_extra_args_support(optimizer).update(
+            gradient,
+            state.optimizer,
+            state.parameters,
+            value=loss_value,
+            grad=gradient,
+            value_fn=lambda parameters: value(parameters, probe)[0],
+        )
     validation = _validation(job, result, state.parameters)
     best = _best(state, job, loss_value, validation, state.step, state.parameters)
     new = TrainingState(
