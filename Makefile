@@ -44,6 +44,7 @@ validate: $(VENV)/.core
 	$(BIN)/python validation/burgers.py
 	$(BIN)/python validation/gradient.py
 	$(BIN)/python validation/derivatives.py
+	$(BIN)/python validation/scaling.py
 	$(BIN)/python validation/vapor_infiltration.py
 
 # One table of ratios, added to docs/results/history.jsonl; NAME.py of benchmarks/ runs alone too.

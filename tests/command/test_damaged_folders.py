@@ -25,7 +25,7 @@ from impindiff.pages.blocks import Picture
 from impindiff.problem import load_problem
 from impindiff.problem_workflow import run_problem
 
-COUNT = int(os.environ.get("IMPINDIFF_DAMAGED_FOLDERS", "40"))
+COUNT = int(os.environ.get("IMPINDIFF_DAMAGED_FOLDERS", "12"))
 PROBLEM = """
 import jax.numpy as jnp
 import impindiff as ipd

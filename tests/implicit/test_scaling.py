@@ -86,8 +86,10 @@ def powers(dtype):
     return pair.filter(lambda p: low <= p[0] + p[1] <= high)
 
 
-@pytest.mark.parametrize("dtype", POWERS)
-@pytest.mark.parametrize("name", SOLVES)
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [*((name, "float64") for name in SOLVES), ("BiCGStab", "float32"), ("Anderson", "float32")],
+)
 @given(data=st.data())
 @EACH
 def test_the_answer_scales_with_the_problem(name, dtype, data):
@@ -144,7 +146,8 @@ def test_numbers_of_different_size_in_one_array(gradient):
         )
         return z, status.converged
 
-    (z, converged), inverse = solution(right), jax.jacrev(lambda b: solution(b)[0])(right)
+    z, converged = jax.jit(solution)(right)
+    inverse = jax.jit(jax.jacrev(lambda b: solution(b)[0]))(right)
     assert converged
     np.testing.assert_allclose(z, np.linalg.solve(matrix, right), rtol=1e-7)
     np.testing.assert_allclose(inverse, np.linalg.inv(matrix), rtol=1e-7)
@@ -182,7 +185,12 @@ def test_a_component_that_another_drives_is_solved():
 @pytest.mark.parametrize("size", [0.0, 1e-200, 1.0, 1e200])
 def test_at_rest_a_solve_ends_at_once(solver, size):
     at_rest = size * jnp.linspace(1.0, 2.0, 40)
-    z, status = fixed_point(lambda z, rest: 0.5 * (z + rest), at_rest, at_rest, solver=solver)
+
+    @jax.jit
+    def solve(at_rest):
+        return fixed_point(lambda z, rest: 0.5 * (z + rest), at_rest, at_rest, solver=solver)
+
+    z, status = solve(at_rest)
     assert status.converged
     assert status.iterations <= 1
     np.testing.assert_array_equal(z, at_rest)
@@ -196,7 +204,9 @@ def test_an_unknown_that_runs_away_does_not_count_as_solved():
         return jnp.full(40, mean) - jnp.linspace(0.0, 1.0, 40)
 
     for solver in (NewtonKrylov(), Anderson(), Picard()):
-        _, status = root(singular, jnp.zeros(40), solver=solver)
+        _, status = jax.jit(lambda z, solver=solver: root(singular, z, solver=solver))(
+            jnp.zeros(40)
+        )
         assert not status.converged
         assert status.residual > 0.1
 
