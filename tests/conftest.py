@@ -23,7 +23,9 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
 
+import equinox as eqx  # noqa: E402
 import jax  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 
@@ -34,3 +36,12 @@ gc.set_threshold(200_000, 50, 100)
 def pytest_unconfigure():
     if _OWN_FOLDER is not None:
         shutil.rmtree(_OWN_FOLDER, ignore_errors=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs_of_one_module():
+    """A worker does not keep the programs of all modules: they would take 10 GB and more."""
+    yield
+    eqx.clear_caches()
+    jax.clear_caches()
+    gc.collect()

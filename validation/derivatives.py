@@ -59,7 +59,7 @@ class CellWithConstraint(Cell):
     def tendency(self, t, u, latent):
         u, w = u
         spread = ipd.diffusion(u, self.diffusivity, self.grid, t=t)
-        return spread - latent * u * w, w - self.reaction(1.0) * u
+        return spread - latent * u * w, w - self.reaction(jnp.ones(())) * u
 
     def mass(self):
         return MASS, 0.0
@@ -118,7 +118,7 @@ def loss(x: Float[Array, " 6"], row: Row, schedule: Any) -> Float[Array, ""]:
     result = ipd.rollout(
         model, u0, _times(middle), stepper=row.stepper, checkpointing=schedule, throw=False
     )
-    states = sum(result.u) if row.constraint else result.u
+    states = result.u[0] + result.u[1] if row.constraint else result.u
     return _measured(states[:, 0])
 
 
@@ -155,7 +155,7 @@ def reference(x: Float[Array, " 6"], row: Row) -> Float[Array, ""]:
         return 2 * right / (linear + jnp.sqrt(linear**2 + 4 * square * right))
 
     def tableau_step(tableau, t, dt, u):
-        of_implicit, of_explicit = [], []
+        of_implicit, of_explicit, z = [], [], u
         for i, c in enumerate(tableau.nodes):
             known = u + dt * sum(a * k for a, k in zip(tableau.below[i], of_implicit, strict=True))
             if row.split:

@@ -143,7 +143,7 @@ VALUES: dict[str, Any] = {
         np.array([-1, 2], np.int8), {"_Unsigned": "true", "_FillValue": np.int8(2)}, [255, np.nan]
     ),
     "double marker of single values": (
-        np.float32([-999.9, 1]), {"missing_value": -999.9}, [np.nan, 1]
+        np.array([-999.9, 1], np.float32), {"missing_value": -999.9}, [np.nan, 1]
     ),
     "several markers": (np.array([1, 2, 3]), {"missing_value": [1, 3]}, [np.nan, 2, np.nan]),
     "markers as text": (np.array([1.0, 2]), {"missing_value": "1"}, [np.nan, 2]),

@@ -253,6 +253,7 @@ def test_a_balance_does_not_depend_on_units(units, scale):
     unit, factor = 10.0 ** np.asarray(units), 10.0**scale
     rows, own = balanced(magnitudes, right)
     # equations in other units, and the right-hand side times a number
-    scaled, scaled_own = balanced(unit[:, None] * magnitudes, factor * unit * right)
+    equations = jnp.asarray(unit)
+    scaled, scaled_own = balanced(equations[:, None] * magnitudes, factor * equations * right)
     np.testing.assert_allclose(scaled, factor * unit * rows, rtol=1e-10)
     np.testing.assert_allclose(scaled_own, unit * own, rtol=1e-10)

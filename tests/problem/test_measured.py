@@ -93,7 +93,7 @@ def test_more_than_one_dimension_in_any_order():
 def test_the_start_is_one_of_the_times_of_the_data():
     x = np.arange(4.0)
     grid = ipd.Grid((-0.5,), (3.5,), (4,), boundary=WALLS)
-    data = fields(x, x, np.float32([0.1, 0.2, 0.3]))
+    data = fields(x, x, np.array([0.1, 0.2, 0.3], np.float32))
     np.testing.assert_array_equal(initial_fields(data, grid, start=0.2)["u"][0], x + 1)
     with pytest.raises(ipd.InputError, match=r"no time 0.14, .* the nearest is 0\.1"):
         initial_fields(data, grid, start=0.14)
