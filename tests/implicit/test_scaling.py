@@ -21,6 +21,8 @@ from impindiff.implicit import (
 )
 from impindiff.implicit.components import Components, balanced
 from impindiff.implicit.pytree import max_norm, rms_norm
+from impindiff.rollout import AdaptiveStep, rollout
+from impindiff.steppers import KenCarp4, VectorField
 
 N = 12
 EACH = settings(
@@ -257,3 +259,22 @@ def test_a_balance_does_not_depend_on_units(units, scale):
     scaled, scaled_own = balanced(equations[:, None] * magnitudes, factor * equations * right)
     np.testing.assert_allclose(scaled, factor * unit * rows, rtol=1e-10)
     np.testing.assert_allclose(scaled_own, unit * own, rtol=1e-10)
+
+
+def test_a_product_that_its_reactant_drives_quadratically():
+    """Robertson's kinetics from a pure reactant: each species starts at 0 but one, and stays small."""
+
+    def rates(t, y, _):
+        slow, fast, back = 0.04 * y[0], 3e7 * y[1] ** 2, 1e4 * y[1] * y[2]
+        return jnp.stack([-slow + back, slow - fast - back, fast])
+
+    result = rollout(
+        VectorField(rates),
+        jnp.asarray([1.0, 0.0, 0.0]),
+        [0.0, 0.4, 40.0],
+        dt=AdaptiveStep(rtol=1e-5),
+        stepper=KenCarp4(),
+    )
+    # Hairer and Wanner, "Solving Ordinary Differential Equations II", section IV.10
+    np.testing.assert_allclose(result.u[1], [0.98517211, 3.3863954e-5, 0.014794022], rtol=1e-5)
+    np.testing.assert_allclose(result.u[2], [0.7158271, 9.1855e-6, 0.2841637], rtol=1e-4)

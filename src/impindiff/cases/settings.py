@@ -112,7 +112,9 @@ class SolverSettings(StrictModel):
     rtol: Positive = Field(
         default=1e-8, description="relative to the residual of the previous state"
     )
-    atol: Positive | None = Field(default=None, description="absolute; null: the round-off of the equation")
+    atol: Positive | None = Field(
+        default=None, description="absolute; null: the round-off of the equation"
+    )
     max_iterations: PositiveInt = Field(
         default=20, description="of the nonlinear solver; picard and anderson need many more"
     )

@@ -52,14 +52,18 @@ _GROWTH = 1e4
 
 
 class _Iterate(eqx.Module):
-    """Sizes, references and targets are of each component; `excess` is the largest size/target."""
+    """Where the iteration stands.
+
+    - `reference`: what `rtol` refers to, by components; `excess`: the largest size over its target.
+    - `reduction`: by how much the last iteration reduced the residual, in its balanced units.
+    """
 
     z: PyTree[Float[Array, "..."]]
     size: Float[Array, ""]
     first_size: Float[Array, ""]
     reference: Float[Array, " components"]
     excess: Float[Array, ""]
-    previous_merit: Float[Array, ""]
+    reduction: Float[Array, ""]
     iterations: Int[Array, ""]
     linear_iterations: Int[Array, ""]
     linear_failure: Bool[Array, ""]
@@ -169,8 +173,7 @@ class NewtonKrylov(AbstractRootSolver):
             if affine:
                 forcing = exact
             else:
-                ratio = jnp.where(first, 1.0, here.merit / it.previous_merit)
-                forcing = jnp.maximum(exact, jnp.minimum(_EW_MAX, _EW_GAMMA * ratio**2))
+                forcing = jnp.maximum(exact, jnp.minimum(_EW_MAX, _EW_GAMMA * it.reduction**2))
             forcing = jnp.minimum(forcing, 0.5)
             balance = Balance(components, driven, own)
             if isinstance(residual, InPrecisions) and not unrolled:
@@ -210,7 +213,7 @@ class NewtonKrylov(AbstractRootSolver):
                 first_size=first_size,
                 reference=reference,
                 excess=there.excess,
-                previous_merit=here.merit,
+                reduction=there.merit / jnp.where(here.merit > 0, here.merit, 1.0),
                 iterations=it.iterations + 1,
                 linear_iterations=it.linear_iterations + steps,
                 linear_failure=~solved,
@@ -228,7 +231,7 @@ class NewtonKrylov(AbstractRootSolver):
             first_size=infinity,
             reference=jnp.zeros_like(size_of_z0),
             excess=infinity,
-            previous_merit=infinity,
+            reduction=jnp.ones_like(infinity),
             iterations=zero,
             linear_iterations=zero,
             linear_failure=false,

@@ -33,7 +33,8 @@ def tolerances(
     wanted = jnp.asarray(eps**0.5 if rtol is None else rtol, terms.dtype) * reference
     if atol is not None:
         return wanted + jnp.asarray(atol, terms.dtype)
-    grown = jnp.minimum(ROUND_OFF * eps * terms, eps**0.5 * reference)
+    most = jnp.where(reference > 0, eps**0.5 * reference, jnp.inf)
+    grown = jnp.minimum(ROUND_OFF * eps * terms, most)
     return wanted + jnp.maximum(grown, ROUND_OFF * eps * first_terms)
 
 
