@@ -145,9 +145,7 @@ def test_a_forecast_warns_of_extrapolation_in_time(finished, tmp_path, monkeypat
     arguments = ["--until", "0.2", "--out", out, "--animate", film, "--sample", "0"]
     command = ["impindiff", "forecast", finished, *arguments]
     monkeypatch.setattr(sys, "argv", list(map(str, command)))
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert stop.value.code == 0
+    cli.main()
     printed = capsys.readouterr()
     (warning,) = printed.err.splitlines()
     assert warning.startswith("impindiff: warning: the velocity depends on time")

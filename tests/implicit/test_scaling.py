@@ -262,7 +262,7 @@ def test_a_balance_does_not_depend_on_units(units, scale):
 
 
 def test_a_product_that_its_reactant_drives_quadratically():
-    """Robertson's kinetics from a pure reactant: each species starts at 0 but one, and stays small."""
+    """Robertson's kinetics from a pure reactant: all other species start at 0."""
 
     def rates(t, y, _):
         slow, fast, back = 0.04 * y[0], 3e7 * y[1] ** 2, 1e4 * y[1] * y[2]
