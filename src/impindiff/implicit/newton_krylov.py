@@ -263,8 +263,10 @@ class _Judged(NamedTuple):
 
     @property
     def worst(self) -> Int[Array, ""]:
-        """The component with the largest ratio; one with a NaN counts as the largest."""
-        return jnp.argmax(jnp.nan_to_num(self.ratios, nan=jnp.inf))
+        """The component with the largest ratio; one that is not finite counts as the largest."""
+        # the targets of all can be NaN because of one
+        known = jnp.nan_to_num(self.ratios, nan=0.0)
+        return jnp.argmax(jnp.where(jnp.isfinite(self.sizes), known, jnp.inf))
 
 
 def _shortened(
