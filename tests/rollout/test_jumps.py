@@ -232,7 +232,7 @@ def test_a_short_pulse_is_not_stepped_over():
 
 
 def test_a_probe_of_another_number_of_steps_is_refused():
-    with pytest.raises(ipd.InputError, match="probe has 4 rows; expected one for each of the 5"):
+    with pytest.raises(ipd.InputError, match=r"probe has shape \(4,\); expected \(5,\)"):
         ipd.rollout(
             Switched(ONE), jnp.zeros(1), TIMES, dt=0.5, probe=jnp.zeros(4), jump_times=[0.7]
         )
