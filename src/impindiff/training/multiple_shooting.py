@@ -201,4 +201,5 @@ def _joined(parts: Sequence[Rollout]) -> Rollout:
         step_times=join(lambda part: part.step_times),
         checkpointing=first.checkpointing,
         rejected_steps=jnp.sum(jnp.stack(rejected)) if rejected else None,
+        method=first.method,
     )
