@@ -109,9 +109,9 @@ class NearWalls(eqx.Module):
         batch = shape[: max(len(shape) - len(face), 0)]
         own = (*[1] * (len(face) - len(shape)), *shape[len(batch) :])
         if any(n not in (1, m) for n, m in zip(own, face, strict=True)):
-            raise InputError(f"{name}: shape {shape} does not fit the face's {face}.")
+            raise InputError(f"{name}: shape {shape} does not fit the face's {face}")
         if self.samples is not None and len(batch) > 1:
-            raise InputError(f"{name}: shape {shape} has more axes than (samples, *face).")
+            raise InputError(f"{name}: shape {shape} has more axes than (samples, *face)")
         x = x.reshape(*x.shape[:1] if timed else (), *batch, *own)
         spread = (-1, *[1] * len(face))
         index: list[Any] = [jnp.asarray(self.when)[rows].reshape(spread)] if timed else []
