@@ -26,6 +26,8 @@ _SAFETY, _SHORTEST, _LONGEST = 0.9, 0.2, 5.0
 _AFTER_FAILURE = 0.25
 # What `atol` is by default, over `rtol` and the size of the state.
 _SMALL = 1e-2
+# An interval that is this much longer than a whole number of steps needs no further one.
+_SLACK = 1e-6
 # The part of an interval that counts as no time at all: what changes in it was switched.
 _CAUTIOUS = 1e-6
 
@@ -219,7 +221,7 @@ def _search(
     stops: Stops,
 ) -> AcceptedSteps:
     """See `find_steps`; `rate` is the tendency of u0, for the length of the first step."""
-    points, lengths, slack = (jnp.asarray(a) for a in (stops.points, stops.lengths, stops.slack))
+    points, lengths = jnp.asarray(stops.points), jnp.asarray(stops.lengths)
     outputs, passed = jnp.asarray(stops.outputs), jnp.asarray(stops.passed)
     intervals, order = lengths.shape[0], system.order
     eps = jnp.finfo(lengths.dtype).eps
@@ -299,7 +301,7 @@ def _search(
         longest = s.proposal
         if control.max_step is not None:
             longest = jnp.minimum(longest, jnp.asarray(control.max_step, longest.dtype))
-        parts = steps_of_at_most(left * length / longest, slack[s.interval], jnp)
+        parts = steps_of_at_most(left * length / longest, _SLACK, jnp)
         part = left / parts
         dt = part * length
         step = system.take(s.interval, points[s.interval] + s.done * length, dt, s.u, s.memory)

@@ -264,7 +264,10 @@ def _rounding(dtype: Any, known: Float[np.ndarray, " outputs"] | None) -> tuple[
             single = exact.astype(np.float32)
         lower = float(np.finfo(np.float32).eps)
         if eps < lower and np.array_equal(single, exact):
-            return lower, _PERHAPS
+            # short decimals and whole numbers are exact; what needs every bit has been rounded
+            every_bit = np.any(np.frexp(exact)[0] * 2**22 % 1 != 0)
+            rounded = every_bit and np.any(exact % 1 != 0)
+            return lower, _MOST_SLACK if rounded else _PERHAPS
     return eps, _MOST_SLACK
 
 
