@@ -10,6 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "impindiff"
 FLOORS = {
     "errors": 0,
+    "command_errors": 1,
     "html_tables": 0,
     "interruption": 0,
     "memory": 1,

@@ -1,6 +1,5 @@
 """The command `impindiff`."""
 
-import errno
 import io
 import os
 import sys
@@ -13,19 +12,14 @@ from typing import Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 
-from impindiff.errors import ImpindiffError, InputError, is_full_disk, printable
+from impindiff.command_errors import in_one_line
+from impindiff.errors import InputError, printable
 
 app = typer.Typer(pretty_exceptions_enable=False)
 # Names of folders, keys and values of configurations are text, whatever they look like.
 _out = Console(markup=False, emoji=False, highlight=False)
 _error = Console(markup=False, emoji=False, highlight=False, stderr=True)
 
-_PROBLEMS = "impindiff_problem_"  # as `load_problem` names the modules of problems
-# What is wrong is the file or folder that was named, or who may do what there.
-_OF_A_NAME = {
-    errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT,
-    errno.ENOTDIR, errno.ENOTEMPTY, errno.EPERM, errno.EROFS,
-}  # fmt: skip
 C = TypeVar("C", bound=Callable[..., Any])
 
 
@@ -42,6 +36,12 @@ def _ends_at_once(command: C) -> C:
     return listening  # pyright: ignore[reportReturnType]
 
 
+CaseOrFile = Annotated[
+    str,
+    typer.Argument(
+        metavar="CASE|FILE.py", help="one of 'impindiff list', or a problem of your own"
+    ),
+]
 CaseName = Annotated[str, typer.Argument(metavar="CASE", help="one of 'impindiff list'")]
 ConfigFiles = Annotated[
     list[Path] | None,
@@ -99,12 +99,7 @@ def list_cases() -> None:
 
 @app.command()
 def run(
-    case: Annotated[
-        str,
-        typer.Argument(
-            metavar="CASE|FILE.py", help="one of 'impindiff list', or a problem of your own"
-        ),
-    ],
+    case: CaseOrFile,
     config: ConfigFiles = None,
     overrides: Overrides = None,
     out: Annotated[
@@ -486,12 +481,7 @@ def _add_errors(table: Any, metrics: dict) -> None:
 
 @app.command("check")
 def check(
-    case: Annotated[
-        str,
-        typer.Argument(
-            metavar="CASE|FILE.py", help="one of 'impindiff list', or a problem of your own"
-        ),
-    ],
+    case: CaseOrFile,
     config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
@@ -530,7 +520,7 @@ def main() -> None:
 
 def _failed(error: BaseException) -> int:
     """Print the one line of an error, and return the exit code."""
-    code, line = _in_one_line(error)
+    code, line = in_one_line(error)
     if _Shown.traceback:
         import traceback
 
@@ -538,40 +528,3 @@ def _failed(error: BaseException) -> int:
     if line is not None:
         _tell(f"impindiff: {line}")
     return code
-
-
-def _in_one_line(error: BaseException) -> tuple[int, str | None]:
-    if isinstance(error, InputError):
-        return 2, str(error)
-    if isinstance(error, ImpindiffError):
-        return 1, str(error)
-    if isinstance(error, typer.TyperException):
-        return 2, error.format_message()
-    if is_full_disk(error):
-        where = getattr(error, "filename", None) or "the disk to write to"
-        return 1, f"{where}: no space left; make room and try again"
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-        return 1, "the memory of this machine is used up; try a coarser grid or fewer samples"
-    kind, reason = type(error).__name__, " ".join(str(error).split())[:500]
-    where = _in_a_problem(error)
-    if where is not None:
-        return 2, f"{where}: {kind}: {reason}"
-    if isinstance(error, SystemExit):
-        return (error.code if isinstance(error.code, int) else 1), None
-    if isinstance(error, OSError):
-        where = "" if error.filename is None else f"{error.filename}: "
-        return (2 if error.errno in _OF_A_NAME else 1), f"{where}{error.strerror or error}"
-    return 1, (
-        f"{kind}: {reason}; this should have been foreseen: please report it, with what "
-        "'impindiff --traceback ...' shows"
-    )
-
-
-def _in_a_problem(error: BaseException) -> str | None:
-    """The innermost line of a user-defined problem's modules that led to an error, if one did."""
-    import traceback
-
-    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
-        if frame.f_globals.get("__name__", "").startswith(_PROBLEMS):
-            return f"{frame.f_code.co_filename}, line {line}, in {frame.f_code.co_name}"
-    return None

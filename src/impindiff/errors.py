@@ -1,7 +1,12 @@
 """Exceptions that reach the user. One line each: what, where, what was expected, what to try."""
 
 import errno
+import traceback
 import unicodedata
+from typing import NamedTuple
+
+PROBLEM_MODULES = "impindiff_problem_"
+"""How the names of modules begin that were loaded from a problem's file."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 # Control characters, direction overrides, halves of characters, ends of lines.
@@ -41,3 +46,28 @@ def is_full_disk(error: BaseException) -> bool:
     Orbax and HDF5 give the operating system's error as text in one of their own.
     """
     return getattr(error, "errno", None) in _FULL or "No space left" in str(error)
+
+
+class Place(NamedTuple):
+    """A line of a file that a user wrote."""
+
+    file: str
+    line: int
+    function: str = "<module>"
+
+    def __str__(self) -> str:
+        inside = "" if self.function == "<module>" else f", in {self.function}"
+        return f"{self.file}, line {self.line}{inside}"
+
+
+def place_in_problem(error: BaseException) -> Place | None:
+    """The innermost line of a user-defined problem's modules that led to an error, if one did."""
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        if frame.f_globals.get("__name__", "").startswith(PROBLEM_MODULES):
+            return Place(frame.f_code.co_filename, line, frame.f_code.co_name)
+    return None
+
+
+def reason_of(error: BaseException) -> str:
+    """The kind of an error and its text, on one line of bounded length."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"

@@ -7,7 +7,6 @@ import importlib.util
 import itertools
 import runpy
 import sys
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -15,10 +14,16 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from impindiff.errors import ImpindiffError, InputError
+from impindiff.errors import (
+    PROBLEM_MODULES,
+    ImpindiffError,
+    InputError,
+    Place,
+    place_in_problem,
+    reason_of,
+)
 from impindiff.problem.problem import Problem
 
-_PACKAGE = "impindiff_problem_"
 _number = itertools.count()
 
 
@@ -79,7 +84,7 @@ def own_modules(problem: Problem) -> dict[Path, Path]:
     problem and in these files name. Empty for a problem that is not of a file.
     """
     package = type(problem).__module__.rpartition(".")[0]
-    if not package.startswith(_PACKAGE):
+    if not package.startswith(PROBLEM_MODULES):
         return {}
     folder = Path(sys.modules[package].__path__[0])
     itself = file_of(problem)
@@ -103,7 +108,7 @@ def own_modules(problem: Problem) -> dict[Path, Path]:
 def file_of(problem: Problem) -> Path | None:
     """The file that a problem was loaded from; None for one that was not."""
     name = type(problem).__module__
-    return Path(str(sys.modules[name].__file__)) if name.startswith(_PACKAGE) else None
+    return Path(str(sys.modules[name].__file__)) if name.startswith(PROBLEM_MODULES) else None
 
 
 def _imported(file: Path) -> set[str]:
@@ -133,28 +138,21 @@ def located(default: Path | None = None) -> Iterator[None]:
             raise
         raise InputError(f"{default}: {error}") from error
     except (Exception, SystemExit) as error:
-        places = [
-            (frame.f_code.co_filename, line, frame.f_code.co_name)
-            for frame, line in traceback.walk_tb(error.__traceback__)
-            if frame.f_globals.get("__name__", "").startswith(_PACKAGE)
-        ]
+        place = place_in_problem(error)
         if default is not None:
             if isinstance(error, SyntaxError) and error.filename:
-                places.append((error.filename, error.lineno or 1, "<module>"))
-            places = places or [(str(default), 1, "<module>")]
-        if not places:
+                place = Place(error.filename, error.lineno or 1)
+            place = place or Place(str(default), 1)
+            if place.file.startswith("<"):  # a source that Python cannot read
+                place = place._replace(file=str(default))
+        if place is None:
             raise
-        file, line, function = places[-1]
-        if file.startswith("<") and default is not None:  # a source that Python cannot read
-            file = str(default)
-        place = "" if function == "<module>" else f", in {function}"
-        reason = " ".join(str(error).split())[:500]
-        raise InputError(f"{file}, line {line}{place}: {type(error).__name__}: {reason}") from error
+        raise InputError(f"{place}: {reason_of(error)}") from error
 
 
 def _own_package(folder: Path, problem: str) -> str:
     """A package whose modules are those of the folder, of a name that no other has."""
-    name = f"{_PACKAGE}{next(_number)}"
+    name = f"{PROBLEM_MODULES}{next(_number)}"
     package = ModuleType(name)
     package.__path__ = [str(folder.absolute())]
     package.__dict__["_imports"] = _imports(name, problem)
@@ -217,7 +215,7 @@ class _Finder:
         name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """See `importlib.abc.MetaPathFinder`."""
-        if not name.startswith(_PACKAGE) or path is None:
+        if not name.startswith(PROBLEM_MODULES) or path is None:
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None and isinstance(spec.loader, SourceFileLoader):
