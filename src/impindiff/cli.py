@@ -492,7 +492,7 @@ def check(
 
     owner = load_problem(Path(case)) if case.endswith(".py") else get_case(case)
     found = check_problem(owner, load_configuration(owner.settings, config or [], overrides or []))
-    _out.print(str(found), markup=False, highlight=False, soft_wrap=True)
+    _out.print(str(found), soft_wrap=True)
     if not found.passed:
         raise typer.Exit(1)
 

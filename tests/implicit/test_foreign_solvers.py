@@ -77,6 +77,7 @@ def test_what_is_accepted_finds_the_root_and_its_gradient(layer, function, solve
     np.testing.assert_allclose(slope, SLOPE, rtol=1e-8)
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     "solver",
     [
@@ -105,6 +106,7 @@ def test_linear_solvers_of_declared_structure_are_refused(user, linear_solver):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.wrong_types
 def test_something_that_is_no_linear_solver_is_refused():
     with pytest.raises(ipd.InputError, match="linear_solver is 'gmres'; expected"):
         newton("gmres")

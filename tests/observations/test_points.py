@@ -210,6 +210,8 @@ def test_wall_values_of_each_time_and_of_a_model():
     read = lambda value: learned.of_model(value)(trajectory(3))  # noqa: E731
     np.testing.assert_allclose(read(7.0), [7.0, 3.0], atol=1e-13)
     np.testing.assert_allclose(jax.jacobian(read)(7.0), [1.0, 0.0], atol=1e-13)
+    with pytest.raises(InputError, match=r"none was given; read with points.of_model\(model\)"):
+        learned(trajectory(3))
 
 
 def test_time_indices_are_whole_numbers():

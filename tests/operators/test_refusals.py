@@ -9,6 +9,8 @@ import pytest
 
 import impindiff as ipd
 
+pytestmark = pytest.mark.wrong_types
+
 GRID = ipd.Grid((0,), (1,), (6,), boundary=(ipd.Dirichlet(),))
 U = jnp.sin(GRID.centers[0])
 NEGATIVE = "the diffusivity is -.* somewhere; expected 0 or more"

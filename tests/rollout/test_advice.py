@@ -6,10 +6,13 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
+import optimistix as optx
 import pytest
 
 import impindiff as ipd
+from impindiff.implicit import Outcome
 from impindiff.operators import diffusion
+from impindiff.rollout.method import Method, reason
 
 
 class Heat(ipd.HybridModel):
@@ -168,3 +171,19 @@ def test_a_pressure_without_a_level_is_found_where_sources_balance(cells, walls,
     found = np.asarray(ipd.rollout(model, jnp.zeros(cells), [0.0, 1.0], **options).u[-1])
     np.testing.assert_allclose(found - found.mean(), wanted, atol=1e-6)
     assert np.abs(found).max() < 10
+
+
+@pytest.mark.parametrize(
+    ("outcome", "stepper", "absent"),
+    [
+        (Outcome.diverged, ipd.BackwardEuler(), ["line_search"]),
+        (Outcome.diverged, ipd.BackwardEuler(solver=optx.Newton(1e-6, 1e-6)), ["relaxation"]),
+        (Outcome.max_iterations, ipd.BackwardEuler(solver=optx.Newton(1e-6, 1e-6)), ["None"]),
+        (Outcome.not_finite, ipd.RK4(), ["or try"]),
+    ],
+)
+def test_nothing_is_advised_that_is_there_already_or_not_to_be_had(outcome, stepper, absent):
+    said = reason(outcome, Method.of(stepper, 0.1, jnp.dtype("float64")))
+    assert said.count("a smaller time step") == 1
+    for words in absent:
+        assert words not in said

@@ -9,6 +9,7 @@ import pytest
 import impindiff as ipd
 from helpers import central_difference_error
 from impindiff.rollout import number_of_steps
+from impindiff.training import TrajectoryLoss
 
 SOLVER = ipd.NewtonKrylov(rtol=1e-13, atol=1e-15)
 TIMES = (0.0, 0.5, 2.0)
@@ -232,7 +233,22 @@ def test_a_short_pulse_is_not_stepped_over():
 
 
 def test_a_probe_of_another_number_of_steps_is_refused():
-    with pytest.raises(ipd.InputError, match=r"probe has shape \(4,\); expected \(5,\)"):
+    with pytest.raises(ipd.InputError, match="probe has 4 rows; expected one for each of the 5"):
         ipd.rollout(
             Switched(ONE), jnp.zeros(1), TIMES, dt=0.5, probe=jnp.zeros(4), jump_times=[0.7]
         )
+
+
+def test_a_loss_lands_on_the_jumps_of_its_model():
+    model = Switched(jnp.asarray(2.0))
+    loss = TrajectoryLoss(
+        u0=jnp.zeros((1, 1)),
+        times=TIMES,
+        values=jnp.zeros((2, 1, 1)),
+        observe=lambda states: states,
+        stepper=ipd.KenCarp4(SOLVER),
+        dt=0.5,
+    )
+    probe = loss.probe(model)
+    assert len(probe) == number_of_steps(np.asarray(TIMES), 0.5, (1.0,))
+    assert len(loss(model, probe)[1].stats.converged) == len(probe)

@@ -271,7 +271,10 @@ UNFIT = {
 
 
 @pytest.mark.parametrize("stepper", [ipd.BackwardEuler(), ipd.RK4()], ids=["implicit", "explicit"])
-@pytest.mark.parametrize("case", UNFIT)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(name, marks=[pytest.mark.wrong_types] * (name == "text")) for name in UNFIT],
+)
 def test_a_mass_or_scale_that_cannot_be(case, stepper):
     """Also where it is an array of the model, which inside the rollout's program is not known."""
     given, message = UNFIT[case]

@@ -41,8 +41,9 @@ class Anderson(AbstractFixedPointIteration):
     ||f_k - sum_j gamma_j df_j||. For a linear g it does, in exact arithmetic, what GMRES restarted
     softly after `depth` does; it needs no derivative of g.
 
-    - `rtol`, `atol`, `max_iterations`: as in `NewtonKrylov`; an iteration costs one evaluation of
-      g and a QR factorisation of (unknowns x depth).
+    - `rtol`, `atol`: see `AbstractFixedPointIteration`; default rtol eps**0.5.
+    - `max_iterations`: an iteration costs one evaluation of g and a QR factorisation of (unknowns x
+      depth).
     - `depth`: differences kept.
     - `relaxation`: beta.
     - `regularization`: of the least-squares problem whose columns have unit length; default

@@ -1,8 +1,8 @@
 """Fixed-point iterations z = g(z), as Optimistix solvers; the plain one is `Picard`.
 
 Beside Optimistix's own `FixedPointIteration`: the residual of the point that is *returned* is what
-is judged (root mean square over all unknowns, as in `NewtonKrylov`), and an iteration that grows or
-no longer gets anywhere is stopped and says so instead of using up its steps.
+is judged, component by component, and an iteration that grows or no longer gets anywhere is stopped
+and says so instead of using up its steps.
 """
 
 import abc
@@ -213,8 +213,8 @@ class Picard(AbstractFixedPointIteration):
     1: for a time step z = u + w f(z) and relaxation 1 where w times the stiffness is, which is
     where an explicit step would do.
 
-    - `rtol`, `atol`, `max_iterations`: as in `NewtonKrylov`; an iteration costs one evaluation of
-      g.
+    - `rtol`, `atol`: see `AbstractFixedPointIteration`; default rtol eps**0.5.
+    - `max_iterations`: an iteration costs one evaluation of g.
     - `relaxation`: below 1 damps, and allows dg/dz eigenvalues of real part below -1.
     - `growth`: the iteration has diverged once the residual is so many times the smallest seen, or
       not finite.

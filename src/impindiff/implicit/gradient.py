@@ -79,7 +79,7 @@ class _AtTheRoot(AbstractGradient):
 
     B stands for (dF/dz)^{-1} and is what the rules differ in. Stored are z and those entries of
     `args` that the derivatives of F need; no solver iterate is, and the forward solve is not run
-    again. Forward mode, reverse mode, their compositions (Hessian-vector products), `vmap` and
+    again. Forward mode, reverse mode, their compositions to any order, `vmap` and
     `jit` all work.
     """
 
@@ -131,7 +131,7 @@ class ImplicitAdjoint(_AtTheRoot):
     Backward: solve (dF/dz)^T w = dL/dz, then dL/dargs = -(dF/dargs)^T w. No bias but the adjoint
     solve's tolerance. Memory: z and the entries of `args` that the derivatives of F need; no solver
     iterate, and the forward solve is not run again. Time: about one linear solve a root. Forward
-    mode, reverse mode, their compositions (Hessian-vector products), `vmap` and `jit` all work.
+    mode, reverse mode, their compositions to any order, `vmap` and `jit` all work.
 
     - `rtol`: relative true residual of the adjoint solve, independent of the forward tolerance
       (default 1e-8 in float64, 6e-6 in float32). The right-hand side is normalised, so
@@ -333,22 +333,19 @@ class JacobianFree(_AtTheRoot):
         return jax.lax.scan(add_term, precondition(b), length=self.terms)[0]
 
 
+# The checkpoint keeps F's intermediate values out of memory: only z and args are stored.
+@eqx.filter_checkpoint
 def _minus_source(
     z: PyTree, primal: tuple[Any, ...], tangent: tuple[Any, ...]
 ) -> PyTree[Float[Array, "..."]]:
     """-(dF/dargs) dargs, where the parameters are the residual's own and its `args`."""
 
-    # The checkpoint keeps F's intermediate values out of memory: only z and args are stored.
-    @eqx.filter_checkpoint
-    def computed(z, primal, tangent):
-        def of_parameters(parameters):
-            residual, args = parameters
-            return residual(z, args)
+    def of_parameters(parameters):
+        residual, args = parameters
+        return residual(z, args)
 
-        _, out = eqx.filter_jvp(of_parameters, (primal,), (tangent,))
-        return jax.tree.map(lambda leaf, dot: jnp.zeros_like(leaf) if dot is None else -dot, z, out)
-
-    return computed(z, primal, tangent)
+    _, out = eqx.filter_jvp(of_parameters, (primal,), (tangent,))
+    return jax.tree.map(lambda leaf, dot: jnp.zeros_like(leaf) if dot is None else -dot, z, out)
 
 
 def _tangent_of_root(z: PyTree, operands: Any, tangents: Any) -> PyTree:

@@ -48,8 +48,8 @@ class Outcome(eqx.Enumeration):
         "ipd.BoundedField or ipd.PositiveClosure"
     )
     not_finite = (
-        "the residual is NaN or infinite; look for a NaN in the initial state or the coefficients, "
-        "or try a smaller time step"
+        "the residual is NaN or infinite; try a smaller time step, or look for a NaN in the "
+        "initial state or the coefficients"
     )
     times_decrease = (
         "the output times before it decrease or are not finite; expected times that increase"

@@ -46,7 +46,7 @@ class SpaceTimePoints(eqx.Module):
     lower: float = eqx.field(static=True)
     upper: float = eqx.field(static=True)
     cells: int = eqx.field(static=True)
-    wall_values: tuple[ArrayLike | None, ArrayLike | None]
+    wall_values: tuple[ArrayLike | None, ArrayLike | None] | None
     wall_values_of: Callable[[Any], tuple[ArrayLike, ArrayLike]] | None = eqx.field(static=True)
     order: int = eqx.field(static=True)
     # Under jit the indices are tracers, whose largest is not known.
@@ -91,8 +91,7 @@ class SpaceTimePoints(eqx.Module):
         self.positions = positions
         self.lower, self.upper, self.cells = lower, upper, cells
         self.wall_values_of = wall_values if callable(wall_values) else None
-        # until a model is known, these walls are at 0
-        self.wall_values = (0.0, 0.0) if callable(wall_values) else wall_values
+        self.wall_values = None if callable(wall_values) else wall_values
         self.order = order
         self._latest = int(time_indices.max())
         self._neighbours, self._weights, self._from_walls = self._stencils(positions)
@@ -128,6 +127,11 @@ class SpaceTimePoints(eqx.Module):
         )  # fmt: skip
 
     def _walls(self, times: int, dtype: DTypeLike) -> Float[Array, "time 2"]:
+        if self.wall_values is None:
+            raise InputError(
+                "observations.points: the walls have the values of a model, and none was given; "
+                "read with points.of_model(model)"
+            )
         columns = []
         for value in self.wall_values:
             column = jnp.asarray(0.0 if value is None else value, dtype)
@@ -182,7 +186,7 @@ class SpaceTimePoints(eqx.Module):
         width = self.order + 1
         left = np.searchsorted(nodes, where, side="right") - 1 - (width // 2 - 1)
         # a wall without a value is no node
-        first, last = (int(value is None) for value in self.wall_values)
+        first, last = (int(value is None) for value in self.wall_values or (0.0, 0.0))
         chosen = np.clip(left, first, n + 2 - width - last)[:, None] + np.arange(width)
         at = nodes[chosen]
         weights = np.ones(chosen.shape)

@@ -121,6 +121,11 @@ class Probes(eqx.Module):
 
         - `t`: the time of all of them, for boundary values that are functions of it.
         """
+        if self.boundary is None and self.boundary_of is not None:
+            raise InputError(
+                "observations.probes: the boundary conditions are those of a model, and none was "
+                "given; read with probes.of_model(model)"
+            )
         leading = leading_axes("probes", self.cells, u.shape)
         near = u.reshape(*leading, math.prod(self.cells))[..., self._neighbours]
         found = (near * self._weights.astype(u.dtype)).sum(axis=-1)

@@ -62,7 +62,8 @@ def diffusion(
 
     Raises `InputError` on shapes that do not fit the grid, a D that is negative or not finite, an
     unknown averaging, and as `ghosts` does. A D that is traced is not known here: where it is
-    negative, the status of a `rollout`'s step says `ill_posed`.
+    negative, the status of a `rollout`'s step says `ill_posed`, unless the tendency calls this
+    inside of a `jax.vmap`, `scan` or `jit` of its own.
 
     Source: LeVeque 2002, ch. 4; Patankar, Numerical Heat Transfer and Fluid Flow, 1980, section 4.2
     (harmonic means).

@@ -18,7 +18,7 @@ from impindiff.grid import BoundaryLike
 from impindiff.observations import PointTable, ScatteredPoints
 from impindiff.problem.measured import Measured, initial_fields, measured
 from impindiff.problem.settings import ProblemSettings
-from impindiff.rollout import AdaptiveStep, declared_jumps, number_of_steps
+from impindiff.rollout import AdaptiveStep, number_of_steps
 from impindiff.steppers import HybridModel
 from impindiff.training import TrajectoryLoss
 
@@ -178,7 +178,6 @@ class Problem(abc.ABC, Generic[S]):
             stepper=settings.stepper.build(settings.solver, settings.gradient),
             dt=self.step(settings),
             checkpointing=settings.gradient.build_checkpointing(),
-            jump_times=tuple(declared_jumps(example)),
             prepare=lambda model: (model, self.start(settings, model, data.samples)),
         )
 

@@ -124,7 +124,8 @@ class Segments(AbstractCheckpointing):
 
     The second run keeps the state of every step, so no step is solved a third time, and the last
     segment, whose states are still there, not a second time. Memory: a state per segment and one
-    per step of a segment, about 2 sqrt(steps) in all. Forward and reverse mode.
+    per step of a segment, about 2 sqrt(steps) in all. Forward mode, reverse mode and all their
+    compositions.
 
     - `length`: steps in a segment; default the square root of their number, rounded up.
 

@@ -12,17 +12,20 @@ from impindiff.steppers import AbstractStepper, ImplicitStepper
 class Method(NamedTuple):
     """What of a rollout's method an advice depends on, in words and numbers.
 
-    - `solver`: the nonlinear one's name, and `max_iterations` its own; None of an explicit stepper.
-    - `linear_solver`, `max_steps`, `preconditioner`: of `NewtonKrylov`.
+    - `solver`: the nonlinear one's name, None of an explicit stepper; `max_iterations` its own, and
+      `relaxed`, whether it has a relaxation.
+    - `linear_solver`, `max_steps`, `preconditioner`, `line_search`: of `NewtonKrylov`.
     - `adaptive`: the largest number of adaptive steps, None where steps were given.
     """
 
     dtype: str
     solver: str | None = None
     max_iterations: int | None = None
+    relaxed: bool = False
     linear_solver: str | None = None
     max_steps: int | None = None
     preconditioner: str | None = None
+    line_search: bool = False
     adaptive: int | None = None
 
     @classmethod
@@ -33,7 +36,9 @@ class Method(NamedTuple):
             return found
         solver = stepper.solver
         found = found._replace(
-            solver=type(solver).__name__, max_iterations=getattr(solver, "max_iterations", None)
+            solver=type(solver).__name__,
+            max_iterations=getattr(solver, "max_iterations", None),
+            relaxed=hasattr(solver, "relaxation"),
         )
         if not isinstance(solver, NewtonKrylov):
             return found
@@ -41,6 +46,7 @@ class Method(NamedTuple):
         return found._replace(
             linear_solver=type(solver.linear_solver).__name__,
             max_steps=getattr(solver.linear_solver, "max_steps", None),
+            line_search=solver.line_search,
             preconditioner=None
             if inverse is None
             else getattr(inverse, "__name__", type(inverse).__name__),
@@ -75,7 +81,8 @@ def _to_try(outcome: Outcome, m: Method) -> list[str] | None:
         without = [f"no preconditioner in place of {m.preconditioner}"] if m.preconditioner else []
         return ["a regular equation", *without, *gmres, *smaller, *double]
     if outcome == Outcome.max_iterations:
-        more = [f"max_iterations of {m.solver} above {m.max_iterations}"]
+        known = m.max_iterations is not None
+        more = [f"max_iterations of {m.solver} above {m.max_iterations}"] if known else []
         newton = [] if m.solver == "NewtonKrylov" else ["NewtonKrylov"]
         return [*more, *newton, *smaller, "a tolerance further above round-off"]
     if outcome == Outcome.stagnated:
@@ -83,11 +90,14 @@ def _to_try(outcome: Outcome, m: Method) -> list[str] | None:
         return [*newton, *smaller, *double, "another first guess", "larger rtol and atol"]
     if outcome == Outcome.diverged:
         if m.solver == "NewtonKrylov":
-            return ["line_search=True", "a smaller damping", *smaller]
-        return ["NewtonKrylov", f"a smaller relaxation of {m.solver}", *smaller]
+            search = [] if m.line_search else ["line_search=True"]
+            return [*search, "a smaller damping", *smaller, *double]
+        relaxation = [f"a smaller relaxation of {m.solver}"] if m.relaxed else []
+        return ["NewtonKrylov", *relaxation, *smaller]
     if outcome == Outcome.not_finite and m.solver is None:
         return [
             "a smaller time step" if smaller else "smaller rtol and atol",
             "an implicit stepper",
+            "a look for a NaN in the initial state or the coefficients",
         ]
     return None

@@ -39,6 +39,7 @@ from impindiff.rollout.schedule import (
 from impindiff.rollout.well_posed import with_well_posedness
 from impindiff.steppers import AbstractStepper, CrankNicolson, HybridModel, ImplicitStepper
 from impindiff.steppers.mass import require_masses
+from impindiff.steppers.model import declared
 
 
 def rollout(
@@ -125,12 +126,16 @@ def rollout(
         schedule = make_schedule(stops, dt, dtype)
 
     batch = jax.tree.leaves(u0)[0].shape[:batch_ndim]
-    if probe is not None and probe.shape != (schedule.steps, *batch):
+    if probe is not None and probe.shape[:1] != (schedule.steps,):
         raise InputError(
-            f"rollout: the probe has shape {probe.shape}; expected {(schedule.steps, *batch)}, the "
-            "steps (those that lead to jump_times included) and the batch axes of u0, which is one "
-            f"sample of {type(model).__name__} beyond "
-            "these: give the model a field `grid`, or u0 an axis of samples"
+            f"rollout: the probe has {probe.shape[0]} rows; expected one for each of the "
+            f"{schedule.steps} steps, those that lead to jump_times included"
+        )
+    if probe is not None and probe.shape[1:] != batch:
+        raise InputError(
+            f"rollout: a row of the probe has shape {probe.shape[1:]}; expected {batch}, the batch "
+            f"axes of u0, which is one sample of {type(model).__name__} beyond these: give the "
+            "model a field `grid`, or u0 an axis of samples"
         )
 
     def run(stepper: AbstractStepper) -> Rollout:
@@ -178,8 +183,7 @@ def declared_jumps(
     """The times given, or those that the model declares."""
     if jump_times is not None:
         return jump_times
-    own = model.jump_times
-    return own() if callable(own) else own
+    return declared(model, "jump_times")
 
 
 @eqx.filter_jit

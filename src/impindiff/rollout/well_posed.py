@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.extend.core import jaxpr_as_fun
 from jaxtyping import Array, Float, PyTree
 
 from impindiff.implicit import Outcome, Status
@@ -23,9 +24,17 @@ def with_well_posedness(
     Each step of such an equation has an answer, and a solver finds it. It is worthless: it depends
     on the grid, the smallest scales growing fastest. Only the coefficients are evaluated again.
     """
-    with noting_ill_posed() as flags:
-        model.tendency(t, *jax.lax.stop_gradient((u, latent)))
-    flags += negative(model, u)
+
+    # A program of its own, which is dropped where nothing in it is to be doubted.
+    def flags_of_tendency():
+        with noting_ill_posed() as flags:
+            model.tendency(t, *jax.lax.stop_gradient((u, latent)))
+        return flags
+
+    program = jax.make_jaxpr(flags_of_tendency)()
+    flags = negative(model, u)
+    if program.out_avals:
+        flags += jaxpr_as_fun(program)()
     if not flags:
         return status
     ill_posed = status.converged & functools.reduce(jnp.logical_or, flags)

@@ -16,7 +16,7 @@ from jaxtyping import Array, PyTree
 
 from impindiff.errors import InputError
 from impindiff.grid.given import real_array
-from impindiff.steppers.model import HybridModel, total_tendency
+from impindiff.steppers.model import HybridModel, declared, total_tendency
 
 
 def masses(model: HybridModel, u: PyTree[Array]) -> PyTree[float | Array]:
@@ -135,8 +135,7 @@ def _of_leaves(
     expected: str,
 ) -> PyTree[float | Array]:
     """What the model says under `name`, a method or a plain attribute, for each leaf of u."""
-    given = getattr(model, name)
-    given = given() if callable(given) else given
+    given = declared(model, name)
     if given is None:
         return jax.tree.map(lambda _: 1.0, u)
     what = f"{type(model).__name__}.{name}"

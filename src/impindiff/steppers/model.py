@@ -64,8 +64,9 @@ class HybridModel(eqx.Module):
         """The typical size of each component's equation, in the form of `mass`; None: 1.
 
         Of a component with a mass, that of M u; of an algebraic one, that of the terms of its
-        tendency. Solvers see every equation divided by it, so that one tolerance, which is on the
-        root mean square over all of them, means the same for each.
+        tendency. Solvers see every equation divided by it. None of them needs it: each component is
+        judged by its own size (see `AbstractRootSolver`). It gives an explicit `atol` one meaning
+        for all of them.
         """
         return None
 
@@ -76,6 +77,12 @@ class HybridModel(eqx.Module):
         (`eqx.field(static=True)`) or a property in place of the method serves too.
         """
         return ()
+
+
+def declared(model: HybridModel, name: str) -> Any:
+    """A property of the model that may be a method without arguments or a plain attribute."""
+    given = getattr(model, name)
+    return given() if callable(given) else given
 
 
 class PerSample(eqx.Module):

@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from impindiff.steppers.model import HybridModel
+from impindiff.steppers.model import HybridModel, declared
 
 
 class Between(HybridModel):
@@ -33,13 +33,11 @@ class Between(HybridModel):
 
     def mass(self) -> PyTree[Any] | None:
         """See `HybridModel.mass`."""
-        given = self.model.mass
-        return given() if callable(given) else given
+        return declared(self.model, "mass")
 
     def scale(self) -> PyTree[Any] | None:
         """See `HybridModel.scale`."""
-        given = self.model.scale
-        return given() if callable(given) else given
+        return declared(self.model, "scale")
 
 
 def at(model: HybridModel, t: Float[Array, ""]) -> tuple[HybridModel, Float[Array, ""]]:

@@ -1,6 +1,6 @@
 """What training makes small."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -16,6 +16,7 @@ from impindiff.rollout import (
     AdaptiveStep,
     Rollout,
     StoreStates,
+    declared_jumps,
     number_of_steps,
     rollout,
 )
@@ -43,7 +44,7 @@ class TrajectoryLoss(eqx.Module):
       the same units, and so reach least-squares methods and standard errors too.
     - `weights`: w, of the shape of `values`; None: 1. What weighs 0 is not looked at, be it NaN.
     - `halving`: build the halving of failed steps in (see `rollout`).
-    - `jump_times`: as in `rollout`; those of a model that declares its own have to be told here.
+    - `jump_times`: as in `rollout`; default those that the model declares.
     - `prepare`: takes the model to (the model with what is each sample's own in it, u0), where
       conditions differ between samples or the initial state is unknown too; the rollout is of that.
       None: the model, and `u0` as it is.
@@ -143,16 +144,18 @@ class TrajectoryLoss(eqx.Module):
     def probe(self, model: Any = None) -> Float[Array, "steps *batch"]:
         """The zeros that `rollout` takes as its probe.
 
-        - `model`: from which it is seen whether the initial state has an axis of samples; None: it
-          has.
+        - `model`: from which it is seen whether the initial state has an axis of samples, and where
+          steps land on jumps; None: it has, and there are none but those of the loss.
         """
-        u0, axes = self.u0, 1
-        if isinstance(model, HybridModel):
-            if self.prepare is not None:
-                model, u0 = eqx.filter_eval_shape(self.prepare, model)
-            axes = find_batch_ndim(model, u0)
+        prepared, u0 = model, self.u0
+        if model is not None and self.prepare is not None:
+            prepared, u0 = eqx.filter_eval_shape(self.prepare, model)
+        axes, jumps = 1, self.jump_times
+        if isinstance(prepared, HybridModel):
+            axes = find_batch_ndim(prepared, u0)
+            jumps = declared_jumps(prepared, self.jump_times)
         first = jax.tree.leaves(u0)[0]
-        return jnp.zeros((self._steps(), *first.shape[:axes]), first.dtype)
+        return jnp.zeros((self._steps(jumps), *first.shape[:axes]), first.dtype)
 
-    def _steps(self) -> int:
-        return number_of_steps(np.asarray(self.times), self.dt, self.jump_times)
+    def _steps(self, jumps: Sequence[float] | None) -> int:
+        return number_of_steps(np.asarray(self.times), self.dt, jumps)

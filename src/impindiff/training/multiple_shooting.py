@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from impindiff.errors import InputError
-from impindiff.rollout import Rollout, number_of_steps, rollout
+from impindiff.observations.walls import of_model
+from impindiff.rollout import Rollout, declared_jumps, number_of_steps, rollout
 from impindiff.training.loss import TrajectoryLoss
 
 
@@ -73,9 +74,10 @@ class MultipleShooting(TrajectoryLoss):
         prepared, u0 = model.model, self.u0
         if self.prepare is not None:
             prepared, u0 = self.prepare(prepared)
+        jumps = declared_jumps(prepared, self.jump_times)
         parts, done = [], 0
         for times, start in zip(self._segments(), (u0, *model.nodes), strict=True):
-            steps = number_of_steps(np.asarray(times), self.dt, self.jump_times)
+            steps = number_of_steps(np.asarray(times), self.dt, jumps)
             part = rollout(
                 prepared,
                 start,
@@ -86,7 +88,7 @@ class MultipleShooting(TrajectoryLoss):
                 throw=False,
                 probe=None if probe is None else probe[done : done + steps],
                 halving=self.halving,
-                jump_times=self.jump_times,
+                jump_times=jumps,
             )
             parts.append(part)
             done += steps
@@ -96,11 +98,8 @@ class MultipleShooting(TrajectoryLoss):
         """See `TrajectoryLoss.probe`."""
         return super().probe(None if model is None else model.model)
 
-    def _steps(self) -> int:
-        return sum(
-            number_of_steps(np.asarray(times), self.dt, self.jump_times)
-            for times in self._segments()
-        )
+    def _steps(self, jumps: Sequence[float] | None) -> int:
+        return sum(number_of_steps(np.asarray(times), self.dt, jumps) for times in self._segments())
 
     def _segments(self) -> list[tuple[float, ...]]:
         bounds = (0, *self.starts, len(self.times) - 1)
@@ -169,13 +168,14 @@ def states_near(loss: TrajectoryLoss, model: Any) -> PyTree[Float[Array, "times 
     state is measured these are the measurements; what is not measured stays at u0.
     """
     u0 = loss.u0 if loss.prepare is None else loss.prepare(model)[1]
+    observe = of_model(loss.observe, loss.prepared(model))
     count = len(loss.times) - 1
     base = jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), u0)
     seen = 1.0 if loss.weights is None else jnp.where(loss.weights == 0, 0.0, 1.0)
-    found, pull_back = jax.vjp(loss.observe, base)
+    found, pull_back = jax.vjp(observe, base)
 
     def normal(y):
-        _, moved = jax.jvp(loss.observe, (base,), (pull_back(seen * y)[0],))
+        _, moved = jax.jvp(observe, (base,), (pull_back(seen * y)[0],))
         return seen * moved
 
     target = jnp.where(seen == 0, 0.0, loss.values - found)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from impindiff.errors import InputError
+from impindiff.observations.walls import of_model
 from impindiff.training.loss import TrajectoryLoss
 
 L = TypeVar("L", bound=TrajectoryLoss)
@@ -79,6 +80,7 @@ def depends_on(
     - `samples`: indices.
     """
     u0 = loss.u0 if loss.prepare is None else loss.prepare(model)[1]
+    observe = of_model(loss.observe, loss.prepared(model))
     rng = np.random.default_rng(0)
     count = len(loss.times) - 1
 
@@ -93,7 +95,7 @@ def depends_on(
         return jnp.asarray(moved, x.dtype)
 
     states = jax.tree.map(near, u0)
-    _, moved = eqx.filter_jvp(loss.observe, (states,), (jax.tree.map(change, states),))
+    _, moved = eqx.filter_jvp(observe, (states,), (jax.tree.map(change, states),))
     return np.asarray(moved) != 0
 
 
