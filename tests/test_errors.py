@@ -6,7 +6,8 @@ import unicodedata
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from impindiff.errors import ImpindiffError, InputError, SolverError, printable
+from impindiff.errors import FailureCode, ImpindiffError, InputError, SolverError, printable
+from impindiff.implicit import Outcome
 
 
 @settings(derandomize=True, database=None, deadline=None)
@@ -31,3 +32,16 @@ def test_errors_are_one_line_and_survive_pickling():
         assert str(error) == r"a\nb \x1b]0;title\x07"
         assert str(pickle.loads(pickle.dumps(error))) == str(error)
         assert str(kind()) == ""
+
+
+def test_errors_have_a_code_which_survives_pickling():
+    assert InputError("x").code == "wrong_input"
+    assert SolverError("x").code == "other"
+    error = SolverError("x", code=FailureCode.stagnated)
+    assert pickle.loads(pickle.dumps(error)).code == "stagnated"
+
+
+def test_every_way_in_which_a_solve_fails_is_a_code():
+    """Equinox lists the members of an enumeration by their messages."""
+    outcomes = [code for code in FailureCode if hasattr(Outcome, code.name)]
+    assert len(outcomes) == len(Outcome) - 1  # converged is no failure

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 
-from impindiff.command_errors import in_one_line
+from impindiff.command_errors import ending_of
 from impindiff.errors import InputError, printable
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -195,6 +195,10 @@ def run(
         except KeyboardInterrupt:
             _tell(interrupted())
             raise typer.Exit(watch.code) from None
+        except Exception as error:
+            _, line, code = ending_of(error)
+            run_directory.write_failure(folder, code, line or "")
+            raise
     _summary(metrics, folder)
 
 
@@ -520,7 +524,7 @@ def main() -> None:
 
 def _failed(error: BaseException) -> int:
     """Print the one line of an error, and return the exit code."""
-    code, line = in_one_line(error)
+    code, line, _ = ending_of(error)
     if _Shown.traceback:
         import traceback
 

@@ -1,10 +1,12 @@
 """Every error of the command as one line and an exit code."""
 
 import errno
+from typing import NamedTuple
 
 import typer
 
 from impindiff.errors import (
+    FailureCode,
     ImpindiffError,
     InputError,
     is_full_disk,
@@ -19,31 +21,46 @@ _OF_A_NAME = {
 }  # fmt: skip
 
 
-def in_one_line(error: BaseException) -> tuple[int, str | None]:
-    """(exit code, line) of an error: 2 for wrong input, 1 for a computation that failed.
+class Ending(NamedTuple):
+    """How the command ends after an error.
 
-    The line is None where the error asks for an exit code and nothing else.
+    - `exit_code`: 2 for wrong input, 1 for a computation that failed.
+    - `line`: None where the error asks for an exit code and nothing else.
+    - `code`: why.
     """
-    if isinstance(error, InputError):
-        return 2, str(error)
+
+    exit_code: int
+    line: str | None
+    code: FailureCode = FailureCode.other
+
+
+def ending_of(error: BaseException) -> Ending:
+    """How the command ends after this error."""
+    wrong = FailureCode.wrong_input
     if isinstance(error, ImpindiffError):
-        return 1, str(error)
+        return Ending(2 if isinstance(error, InputError) else 1, str(error), error.code)
     if isinstance(error, typer.TyperException):
-        return 2, error.format_message()
+        return Ending(2, error.format_message(), wrong)
     if is_full_disk(error):
         where = getattr(error, "filename", None) or "the disk to write to"
-        return 1, f"{where}: no space left; make room and try again"
+        line = f"{where}: no space left; make room and try again"
+        return Ending(1, line, FailureCode.full_disk)
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-        return 1, "the memory of this machine is used up; try a coarser grid or fewer samples"
+        line = "the memory of this machine is used up; try a coarser grid or fewer samples"
+        return Ending(1, line, FailureCode.out_of_memory)
     place = place_in_problem(error)
     if place is not None:
-        return 2, f"{place}: {reason_of(error)}"
+        return Ending(2, f"{place}: {reason_of(error)}", wrong)
     if isinstance(error, SystemExit):
-        return (error.code if isinstance(error.code, int) else 1), None
+        return Ending(error.code if isinstance(error.code, int) else 1, None)
     if isinstance(error, OSError):
         where = "" if error.filename is None else f"{error.filename}: "
-        return (2 if error.errno in _OF_A_NAME else 1), f"{where}{error.strerror or error}"
-    return 1, (
+        line = f"{where}{error.strerror or error}"
+        if error.errno in _OF_A_NAME:
+            return Ending(2, line, wrong)
+        return Ending(1, line, FailureCode.not_stored)
+    return Ending(
+        1,
         f"{reason_of(error)}; this should have been foreseen: please report it, with what "
-        "'impindiff --traceback ...' shows"
+        "'impindiff --traceback ...' shows",
     )

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from impindiff.baselines import with_method
 from impindiff.cases import Case, Data
+from impindiff.errors import SolverError
 from impindiff.findings import Findings
 from impindiff.observations import Trajectories
 from impindiff.training import Ensemble, Fitted, TrajectoryLoss
@@ -53,13 +54,14 @@ class EnsembleCase(Case):
         trajectories: Trajectories,
         samples: Sequence[int],
         times: Float[np.ndarray, " times"],
-    ) -> tuple[Float[np.ndarray, "member time sample *space"], str | None]:
+    ) -> tuple[Float[np.ndarray, "member time sample *space"], SolverError | None]:
         """As `forecast`, of each member."""
         found, failures = [], []
         for i, member in enumerate(model.members):
             field, failure = self.of_one.forecast(settings, member, trajectories, samples, times)
             found.append(field)
-            failures += [] if failure is None else [f"member {i}: {failure}"]
+            if failure is not None:
+                failures.append(SolverError(f"member {i}: {failure}", code=failure.code))
         return np.stack(found), failures[0] if failures else None
 
     def forecast(
@@ -69,7 +71,7 @@ class EnsembleCase(Case):
         trajectories: Trajectories,
         samples: Sequence[int],
         times: Float[np.ndarray, " times"],
-    ) -> tuple[Float[np.ndarray, "time sample *space"], str | None]:
+    ) -> tuple[Float[np.ndarray, "time sample *space"], SolverError | None]:
         """See `Case.forecast`."""
         if not isinstance(model, Ensemble):
             return self.of_one.forecast(settings, model, trajectories, samples, times)

@@ -1,5 +1,6 @@
 """Exceptions that reach the user. One line each: what, where, what was expected, what to try."""
 
+import enum
 import errno
 import traceback
 import unicodedata
@@ -22,11 +23,50 @@ def printable(text: object) -> str:
     return "".join(repr(c)[1:-1] if unicodedata.category(c) in _NOT_SHOWN else c for c in str(text))
 
 
-class ImpindiffError(Exception):
-    """Base of every error this package raises on purpose: one line, see `printable`."""
+class FailureCode(enum.StrEnum):
+    """Why something failed, for programs: messages are for people, and may change.
 
-    def __init__(self, message: object = "", *more: object):
-        super().__init__(printable(message), *more)
+    Those from `max_iterations` to `times_decrease` are an `Outcome` of a solve.
+    """
+
+    wrong_input = enum.auto()
+    """A configuration key, a file, a shape or a value."""
+    max_iterations = enum.auto()
+    linear_failure = enum.auto()
+    linear_breakdown = enum.auto()
+    stagnated = enum.auto()
+    diverged = enum.auto()
+    step_limit = enum.auto()
+    ill_posed = enum.auto()
+    not_finite = enum.auto()
+    """A state, a loss or a gradient is NaN or infinite."""
+    times_decrease = enum.auto()
+    optimizer_stopped = enum.auto()
+    """An optimisation method cannot go on."""
+    out_of_memory = enum.auto()
+    full_disk = enum.auto()
+    not_stored = enum.auto()
+    """A file cannot be written, for another reason than a full disk."""
+    process_lost = enum.auto()
+    """Another of several processes has ended."""
+    killed = enum.auto()
+    """The process was ended by a signal."""
+    timed_out = enum.auto()
+    other = enum.auto()
+
+
+class ImpindiffError(Exception):
+    """Base of every error this package raises on purpose: one line, see `printable`.
+
+    - `code`: why, a `FailureCode`.
+    """
+
+    code: FailureCode = FailureCode.other
+
+    def __init__(self, message: object = "", *, code: FailureCode | None = None):
+        super().__init__(printable(message))
+        if code is not None:
+            self.code = code
 
 
 class InputError(ImpindiffError, ValueError):
@@ -35,9 +75,14 @@ class InputError(ImpindiffError, ValueError):
     The command prints it as one line and ends with exit code 2.
     """
 
+    code = FailureCode.wrong_input
+
 
 class SolverError(ImpindiffError, RuntimeError):
-    """A solve did not converge; the message names the step, time, sample, field and residual."""
+    """A solve did not converge; the message names the step, time, sample, field and residual.
+
+    Its `code` is the name of the solve's `Outcome`.
+    """
 
 
 def is_full_disk(error: BaseException) -> bool:

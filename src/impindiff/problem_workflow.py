@@ -26,7 +26,7 @@ from impindiff.problem import (
     require_consistent,
 )
 from impindiff.problem_figures import draw_problem
-from impindiff.rollout import describe_failure, leaf_names, rollout
+from impindiff.rollout import rollout
 from impindiff.run_metrics import as_floats, number_of_parameters, peak_memory_mb, training_metrics
 from impindiff.run_training import train
 from impindiff.sizes import require_problem_fits, require_rollout_fits
@@ -227,9 +227,7 @@ def _rolled_out(
         dt=problem.step(settings),
         throw=False,
     )
-    failure = describe_failure(result.stats, result.step_times, leaf_names(result.u))
-    if failure is not None:
-        raise SolverError(failure)
+    result.raise_for_failure()
     return result.u
 
 

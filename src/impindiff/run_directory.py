@@ -20,7 +20,7 @@ from impindiff.cases import Case, dump_yaml, get_case, load_configuration
 from impindiff.cases.configuration import StrictModel, load_settings, nested_overrides
 from impindiff.cases.settings import RunSettings
 from impindiff.ensembles import as_configured
-from impindiff.errors import InputError
+from impindiff.errors import FailureCode, InputError
 from impindiff.observations import Trajectories, content_of, is_zarr_store, written_whole
 from impindiff.problem import Problem, file_of, load_problem, own_modules
 from impindiff.training import LOCK, held, holder, is_leftover
@@ -31,6 +31,7 @@ DATA = "data.nc"
 PROBLEM = "problem.py"
 MODULES = "modules"
 INPUTS = "inputs.json"
+FAILURE = "failure.json"
 _BEGUN = ".begun"
 # what is written before the configuration, with which the run has begun
 _BEFORE = (_BEGUN, DATA, PROBLEM, MODULES, INPUTS)
@@ -63,6 +64,7 @@ def claimed(name: str, out: Path | None, *, resume: bool = False) -> Iterator[Pa
         if not (folder / CONFIGURATION).is_file():
             raise InputError(f"--resume: {_no_run_in(folder)}")
         with held(folder):
+            (folder / FAILURE).unlink(missing_ok=True)
             yield folder
         return
     folder, made = _made(_DEFAULT_ROOT / name) if out is None else _given(out)
@@ -82,6 +84,40 @@ def claimed(name: str, out: Path | None, *, resume: bool = False) -> Iterator[Pa
 def has_begun(folder: Path) -> bool:
     """Whether the folder holds a run that can be resumed."""
     return (folder / CONFIGURATION).is_file()
+
+
+def write_failure(folder: Path, code: FailureCode, message: str) -> None:
+    """Keep why the run in the folder failed, in failure.json, until it is resumed.
+
+    A run that has not begun leaves nothing, and a full disk takes nothing.
+    """
+    if has_begun(folder):
+        with contextlib.suppress(OSError):
+            write_json(folder / FAILURE, {"code": code, "message": message})
+
+
+class Failure(NamedTuple):
+    """Why a run failed."""
+
+    code: FailureCode
+    message: str
+
+
+def read_failure(folder: Path) -> Failure | None:
+    """Why the run in the folder failed; None if it did not, or has been resumed.
+
+    Raises `InputError` for a file of other content.
+    """
+    path = folder / FAILURE
+    if not path.is_file():
+        return None
+    found = read_json(path)
+    try:
+        return Failure(FailureCode(found["code"]), str(found["message"]))
+    except (ValueError, LookupError, TypeError):
+        raise InputError(
+            f"{path}: is damaged, or written by another version; expected a code and a message"
+        ) from None
 
 
 def discard(folder: Path) -> None:

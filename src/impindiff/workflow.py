@@ -17,7 +17,7 @@ from impindiff.cases.configuration import merged
 from impindiff.cases.settings import CaseSettings
 from impindiff.devices import Mesh
 from impindiff.ensembles import EnsembleCase, as_configured
-from impindiff.errors import InputError, SolverError
+from impindiff.errors import InputError
 from impindiff.observations import (
     Trajectories,
     forecast_dataset,
@@ -240,7 +240,7 @@ def _forecast(
     else:
         found, failure = case.forecast(settings, model, data, every, times)
     if failure is not None and not settings.forecast.keep_failed:
-        raise SolverError(failure)
+        raise failure
     return forecast_dataset(
         np.moveaxis(found, 0, 1),
         times,

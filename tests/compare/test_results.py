@@ -56,7 +56,7 @@ def three(tmp_path):
     store(tmp_path, request, "rk4", 0, metrics((1.0, 2.0, 3.0, None)))
     store(tmp_path, request, "rk4", 1, metrics((1.0, 2.0, 3.0, 4.0)))
     message = "training step 3: the residual is NaN or infinite"
-    store(tmp_path, request, "fno", 0, {"message": message})
+    store(tmp_path, request, "fno", 0, {"code": "not_finite", "message": message})
     return request, tmp_path
 
 

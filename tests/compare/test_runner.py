@@ -22,6 +22,8 @@ from impindiff.compare.command import compare_case
 from impindiff.compare.request import Request
 from impindiff.compare.results import collect
 from impindiff.compare.runner import run_comparison
+from impindiff.errors import FailureCode
+from impindiff.training import StorageError
 
 CASE = "advection_diffusion_steady"
 SMALL = {
@@ -45,12 +47,15 @@ METRICS = {"forecast": {"error_vs_time": ERRORS}, "train": TRAIN, "memory": {"pe
 
 
 class Runs:
-    """In place of `impindiff run`: notes what was asked for, plans 7 steps, ends as told."""
+    """In place of `impindiff run`: notes what was asked for, plans 7 steps, ends as told.
+
+    An end takes the log and the folder of the run, and returns an exit code.
+    """
 
     def __init__(self):
         self.words: list[list[str]] = []
         self.environment: dict[str, str] = {}
-        self.ends: dict[str, Callable[[Any], int]] = {}
+        self.ends: dict[str, Callable[[Any, Path], int]] = {}
 
     def __call__(self, words, *, stdout, stderr, env, timeout):
         assert stderr == subprocess.STDOUT
@@ -63,7 +68,7 @@ class Runs:
             steps = 7 if settings.training.seconds else settings.training.steps
             run_directory.write_configuration(folder, settings.with_steps(steps))
         method = folder.parent.name
-        code = self.ends[method](stdout) if method in self.ends else 0
+        code = self.ends[method](stdout, folder) if method in self.ends else 0
         if code == 0:
             run_directory.write_json(folder / "metrics.json", METRICS)
         return SimpleNamespace(returncode=code)
@@ -94,11 +99,20 @@ def request(*methods: str, **options: Any) -> Request:
     return Request(case=CASE, methods=methods, **{"overrides": SMALL, **options})
 
 
-def says(text: str, code: int = 1) -> Callable[[Any], int]:
-    def end(log: Any) -> int:
+def says(text: str, code: int = 1) -> Callable[[Any, Path], int]:
+    def end(log: Any, folder: Path) -> int:
+        del folder
         log.write(text)
         log.flush()
         return code
+
+    return end
+
+
+def stores(code: FailureCode, message: str) -> Callable[[Any, Path], int]:
+    def end(log: Any, folder: Path) -> int:
+        run_directory.write_failure(folder, code, message)
+        return says(f"impindiff: {message}\n")(log, folder)
 
     return end
 
@@ -160,42 +174,42 @@ def test_resume_starts_what_has_not_ended_with_the_steps_of_what_has(runs, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("end", "reason", "status"),
+    ("end", "code", "reason", "status"),
     [
+        (stores(FailureCode.not_finite, "step 3"), "not_finite", "step 3", "blow-up"),
+        # the words decide nothing
         (
-            says("impindiff: training step 3: the residual is NaN or infinite; look\n"),
-            "training step 3: the residual is NaN or infinite; look",
-            "blow-up",
+            stores(FailureCode.stagnated, "NaN or infinite"),
+            "stagnated",
+            "NaN or infinite",
+            "failed",
         ),
         (
-            says("impindiff: training step 3: the gradient is not finite\n"),
-            "training step 3: the gradient is not finite",
-            "blow-up",
-        ),
-        (
-            says("first\nimpindiff: the linear solver broke down\n"),
-            "the linear solver broke down",
+            says("first\nimpindiff: seed: is no number\n", 2),
+            "wrong_input",
+            "seed: is no number",
             "failed",
         ),
         (
             says("Traceback (most recent call last):\n", 1),
+            "other",
             "the process ended with exit code 1; see seed-0.log.txt",
             "failed",
         ),
-        (says("", -9), "the process was ended by signal 9, out of memory?", "failed"),
-        (says("", -11), "the process was ended by signal 11", "failed"),
+        (says("", -9), "killed", "the process was ended by signal 9, out of memory?", "failed"),
+        (says("", -11), "killed", "the process was ended by signal 11", "failed"),
     ],
 )
 def test_a_run_that_fails_keeps_its_reason_and_the_others_go_on(
-    runs, tmp_path, end, reason, status
+    runs, tmp_path, end, code, reason, status
 ):
     runs.ends["implicit"] = end
     outcomes = []
     asked = request("implicit", "fno")
     run_comparison(asked, tmp_path, show=outcomes.append)
-    assert [outcome.failure for outcome in outcomes] == [reason, None]
+    assert [outcome.failure for outcome in outcomes] == [(code, reason), None]
     stored = json.loads((tmp_path / "runs" / "implicit" / "seed-0" / "failure.json").read_text())
-    assert stored == {"message": reason}
+    assert stored == {"code": code, "message": reason}
     failed, done = collect(asked, tmp_path)["methods"]
     assert (failed["runs"][0]["status"], failed["failures"]) == (status, 1)
     assert (done["runs"][0]["status"], done["failures"]) == ("ok", 0)
@@ -206,18 +220,29 @@ def test_a_run_that_fails_keeps_its_reason_and_the_others_go_on(
 
 
 def test_a_run_that_does_not_end_is_given_up(runs, tmp_path):
-    def end(log):
+    def end(log, folder):
         raise subprocess.TimeoutExpired("impindiff", 1)
 
     runs.ends["implicit"] = end
     outcomes = []
     run_comparison(request("implicit", budget=25.0), tmp_path, show=outcomes.append)
-    assert outcomes[0].failure == "had not ended after 1000 s"
+    assert outcomes[0].failure == ("timed_out", "had not ended after 1000 s")
+
+
+def test_a_full_disk_ends_the_comparison_and_the_run_is_taken_up_again(runs, tmp_path):
+    runs.ends["implicit"] = stores(FailureCode.full_disk, "the disk is full")
+    asked = request("implicit", "fno")
+    with pytest.raises(StorageError, match="the disk is full"):
+        run_comparison(asked, tmp_path)
+    runs.ends.clear()
+    run_comparison(asked, tmp_path)
+    assert runs.folders == ["implicit/seed-0", "implicit/seed-0", "fno/seed-0"]
+    assert "--resume" in runs.words[1]
 
 
 def test_what_does_not_fit_into_memory_is_tried_with_one_seed(runs, tmp_path):
     message = "a training step needs 99.0 GB of temporary memory, this machine has 8.0 GB"
-    runs.ends["implicit"] = says(f"impindiff: {message}\n")
+    runs.ends["implicit"] = stores(FailureCode.out_of_memory, message)
     asked = request("implicit", "fno", seeds=3)
     run_comparison(asked, tmp_path)
     assert [name for name in runs.folders if "implicit" in name] == ["implicit/seed-0"]

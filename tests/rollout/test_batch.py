@@ -78,6 +78,7 @@ def test_the_error_names_step_time_sample_and_field():
     for part in ("step 1 of 3", "t = 0 to 0.05", "sample 2", "field u", "NaN"):
         assert part in message
     assert "\n" not in message
+    assert failure.value.code == "not_finite"
     two_lost = BATCH.at[1:3, 3, 1].set(jnp.nan).reshape(2, 2, *GRID.shape)
     with pytest.raises(
         SolverError, match=r"sample \(0, 1\).*samples that failed: \(0, 1\), \(1, 0\)"

@@ -17,6 +17,7 @@ from impindiff.rollout import Binomial, Segments, StoreStates, rollout
 TABLE = runpy.run_path(str(Path(__file__).parents[2] / "validation" / "derivatives.py"))
 RIGHT = [
     ("BackwardEuler, mass 0", "StoreStates", "jacfwd(jacrev)"),
+    ("BackwardEuler, walls", "StoreStates", "jacrev(jacfwd)"),
     ("KenCarp3, IMEX", "ForBudget", "grad"),
     ("BackwardEuler, Unrolled", "Segments", "jacfwd(jacfwd)"),
 ]

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PyTree
 from impindiff.baselines.trajectory import as_rollout
 from impindiff.cases import Case, Data
 from impindiff.cases.method_settings import DiffraxSettings
-from impindiff.errors import InputError
+from impindiff.errors import FailureCode, InputError, SolverError
 from impindiff.implicit import Outcome
 from impindiff.observations import Trajectories
 from impindiff.operators.inflow import products_by_fluxes
@@ -141,7 +141,7 @@ class DiffraxHybrid(Case):
         trajectories: Trajectories,
         samples: Sequence[int],
         times: Float[np.ndarray, " times"],
-    ) -> tuple[Float[np.ndarray, "time sample *space"], str | None]:
+    ) -> tuple[Float[np.ndarray, "time sample *space"], SolverError | None]:
         """See `Case.forecast`."""
         prepared, u0 = self.prepared(settings, model, trajectories, samples)
         integrator = self._integrator(settings)
@@ -151,9 +151,10 @@ class DiffraxHybrid(Case):
         failure = None
         if not solved.all():
             failed = np.flatnonzero(~solved).tolist()
-            failure = (
+            failure = SolverError(
                 f"Diffrax's {settings.method.solver} did not reach t = {times[-1]:g} in "
                 f"{settings.method.max_steps} steps, or met a number that is not finite; samples "
-                f"that failed: {failed}"
+                f"that failed: {failed}",
+                code=FailureCode.step_limit,
             )
         return self.on_data(settings, trajectories, jax.tree.map(np.asarray, found.u)), failure

@@ -15,7 +15,7 @@ from impindiff.baselines.trajectory import as_rollout
 from impindiff.baselines.without_latent import WithoutLatent
 from impindiff.cases import Data
 from impindiff.cases.method_settings import ConvLSTMSettings, FnoSettings
-from impindiff.errors import InputError
+from impindiff.errors import FailureCode, InputError, SolverError
 from impindiff.grid import Periodic
 from impindiff.implicit import Outcome
 from impindiff.observations import Sensors, Trajectories
@@ -115,7 +115,7 @@ class Emulator(WithoutLatent):
         trajectories: Trajectories,
         samples: Sequence[int],
         times: Float[np.ndarray, " times"],
-    ) -> tuple[Float[np.ndarray, "time sample *space"], str | None]:
+    ) -> tuple[Float[np.ndarray, "time sample *space"], SolverError | None]:
         """See `Case.forecast`."""
         chosen = list(samples)
         first = jnp.asarray(trajectories.field[chosen, 0])
@@ -126,10 +126,12 @@ class Emulator(WithoutLatent):
         if finite.all():
             return found, None
         index, sample = (int(i) for i in np.argwhere(~finite)[0])
-        return found, (
+        failure = SolverError(
             f"{settings.method.name}: the forecast is not finite from t = {times[index]:g} on, "
-            f"sample {sample}"
+            f"sample {sample}",
+            code=FailureCode.not_finite,
         )
+        return found, failure
 
     def _conditions(
         self, settings: Any, trajectories: Trajectories, samples: Sequence[int]

@@ -11,10 +11,10 @@ import xarray as xr
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from impindiff.cases.settings import CaseSettings
-from impindiff.errors import InputError
+from impindiff.errors import InputError, SolverError
 from impindiff.findings import Findings
 from impindiff.observations import Trajectories
-from impindiff.rollout import describe_failure, leaf_names, rollout
+from impindiff.rollout import failure_of, rollout
 from impindiff.steppers import AbstractStepper, HybridModel
 from impindiff.training import Fitted, TrajectoryLoss
 
@@ -178,7 +178,7 @@ class Case(abc.ABC, Generic[S]):
         trajectories: Trajectories,
         samples: Sequence[int],
         times: Float[np.ndarray, " times"],
-    ) -> tuple[Float[np.ndarray, "time sample *space"], str | None]:
+    ) -> tuple[Float[np.ndarray, "time sample *space"], SolverError | None]:
         """The observed field of these samples at `times`, the first of which is the initial one.
 
         And what failed, if something did.
@@ -186,8 +186,8 @@ class Case(abc.ABC, Generic[S]):
         prepared, u0 = self.prepared(settings, model, trajectories, samples)
         stepper, dt = self.stepper(settings), self.step(settings)
         result = rollout(prepared, u0, times, stepper=stepper, dt=dt, throw=False)
-        failure = describe_failure(result.stats, result.step_times, leaf_names(result.u))
-        return self.on_data(settings, trajectories, jax.tree.map(np.asarray, result.u)), failure
+        found = self.on_data(settings, trajectories, jax.tree.map(np.asarray, result.u))
+        return found, failure_of(result)
 
     def as_state(
         self, field: Float[Array, "time sample *space"]

@@ -66,7 +66,7 @@ def compare_case(
     _check(request)
 
     def show(outcome: Outcome) -> None:
-        how = "done" if outcome.failure is None else f"failed: {outcome.failure}"
+        how = "done" if outcome.failure is None else f"failed: {outcome.failure.message}"
         say(f"{outcome.row.title}, seed {outcome.seed}: {how} ({outcome.seconds:.0f} s)")
 
     try:

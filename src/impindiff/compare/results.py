@@ -14,13 +14,12 @@ from impindiff.cases import get_case
 from impindiff.cases.configuration import load_settings
 from impindiff.compare.methods import methods_of
 from impindiff.compare.request import Request, Row, folder_of, rows_of
-from impindiff.compare.runner import FAILURE, MEASURED, STEPS, comparison_times, is_done
+from impindiff.compare.runner import MEASURED, STEPS, comparison_times, is_done
 from impindiff.compare.studies import STUDIES
+from impindiff.errors import FailureCode
 from impindiff.memory import memory_limit
 
 RESULTS = "results.json"
-# What the command says of numbers that have left the range of numbers.
-_NOT_FINITE = ("NaN or infinite", "not finite", "non-finite", "the loss is inf", "the loss is nan")
 # In percent: a forecast that far off is on its way to infinity.
 _BLOWN_UP = 1000.0
 _NUMBERS = (
@@ -118,10 +117,10 @@ def _run(folder: Path, seed: int, out: Path, times: dict[str, float | None]) -> 
         "largest_step": None,
         **dict.fromkeys(_NUMBERS),
     }
-    if (folder / FAILURE).is_file():
-        message = run_directory.read_json(folder / FAILURE)["message"]
-        blown_up = any(word in message for word in _NOT_FINITE)
-        return found | {"status": "blow-up" if blown_up else "failed", "message": message}
+    failure = run_directory.read_failure(folder)
+    if failure is not None:
+        status = "blow-up" if failure.code is FailureCode.not_finite else "failed"
+        return found | {"status": status, "message": failure.message}
     if (folder / MEASURED).is_file():
         return found | run_directory.read_json(folder / MEASURED)
     metrics = run_directory.read_json(folder / "metrics.json")

@@ -19,13 +19,14 @@ from impindiff.compare.methods import methods_of
 from impindiff.compare.request import REQUEST, Request, Row, folder_of, rows_of, stored_every
 from impindiff.compare.step_search import error_percent, largest_stable_step, step_for_error
 from impindiff.compare.studies import STUDIES
+from impindiff.errors import FailureCode
 from impindiff.observations import Trajectories
-from impindiff.training import held
+from impindiff.run_directory import Failure
+from impindiff.training import StorageError, held
 
-FAILURE, MEASURED, STEPS = "failure.json", "measured.json", "steps.json"
+MEASURED, STEPS = "measured.json", "steps.json"
 LOG = "log.txt"
 _COMPILED = ".compiled"
-_NO_MEMORY = "of temporary memory"
 # Of the largest step that is stable with the true coefficients; training passes through others.
 _SAFETY = 0.9
 # A run may take so many budgets and so many seconds more, for data, compilation and figures.
@@ -40,7 +41,7 @@ class Outcome(NamedTuple):
 
     row: Row
     seed: int
-    failure: str | None
+    failure: Failure | None
     seconds: float
 
 
@@ -53,8 +54,9 @@ def run_comparison(
 ) -> None:
     """Do every run of the request that is not done yet, in `out`.
 
-    A run that fails is recorded with its reason (failure.json) and the others go on. Raises
-    `InputError` if another process is at it.
+    A run that fails keeps its reason (failure.json) and the others go on. Raises `InputError` if
+    another process is at it, and `StorageError` once the disk is full: the run that met it is taken
+    up again when there is room.
     """
     out.mkdir(parents=True, exist_ok=True)
     with held(out):
@@ -82,9 +84,8 @@ def _do(
         folders = [folder_of(row, seed, out) for seed in range(request.seeds)]
         planned = next((count for folder in folders if (count := _planned(folder))), None)
         for seed, folder in enumerate(folders):
-            if failure is not None and _NO_MEMORY in failure:  # no other seed has more
-                folder.mkdir(parents=True, exist_ok=True)
-                run_directory.write_json(folder / FAILURE, {"message": failure})
+            if failure is not None and failure.code is FailureCode.out_of_memory:
+                _keep(failure, folder)  # no other seed has more
             elif not is_done(folder):
                 start = time.perf_counter()
                 settings = _settings(case, request, row, seed, out, steps, planned)
@@ -96,7 +97,8 @@ def _do(
 
 def is_done(folder: Path) -> bool:
     """Whether a run has ended, well or not."""
-    return any((folder / name).is_file() for name in ("metrics.json", FAILURE, MEASURED))
+    ends = ("metrics.json", run_directory.FAILURE, MEASURED)
+    return any((folder / name).is_file() for name in ends)
 
 
 def comparison_times(case: Case, settings: Any) -> dict[str, float | None]:
@@ -230,7 +232,7 @@ def _planned(folder: Path) -> int | None:
     return run_directory.read_configuration(folder)[1].training.steps
 
 
-def _run(case: str, settings: Any, folder: Path, request: Request, out: Path) -> str | None:
+def _run(case: str, settings: Any, folder: Path, request: Request, out: Path) -> Failure | None:
     """One run in a process of its own; why it failed, if it did."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     words = [sys.executable, "-m", "impindiff", "run", case, "--out", str(folder)]
@@ -252,21 +254,33 @@ def _run(case: str, settings: Any, folder: Path, request: Request, out: Path) ->
             code = subprocess.run(
                 words, stdout=file, stderr=subprocess.STDOUT, env=environment, timeout=patience
             ).returncode
-            failure = None if code == 0 else _reason(code, log)
+            failure = None if code == 0 else _failure(code, folder, log)
         except subprocess.TimeoutExpired:
-            failure = f"had not ended after {patience:.0f} s"
-    if failure is not None:
-        folder.mkdir(exist_ok=True)
-        run_directory.write_json(folder / FAILURE, {"message": failure})
+            failure = Failure(FailureCode.timed_out, f"had not ended after {patience:.0f} s")
+    if failure is None:
+        return None
+    if failure.code is FailureCode.full_disk:
+        (folder / run_directory.FAILURE).unlink(missing_ok=True)
+        raise StorageError(failure.message, code=failure.code)
+    _keep(failure, folder)
     return failure
 
 
-def _reason(code: int, log: Path) -> str:
-    """The command's own last word, or the signal that ended it."""
-    lines = [line for line in log.read_text().splitlines() if line.startswith("impindiff: ")]
-    if lines and code > 0:
-        return lines[-1].removeprefix("impindiff: ")
+def _failure(code: int, folder: Path, log: Path) -> Failure:
+    """Why a run failed: what it has stored, or what is known of a process that stored nothing."""
+    stored = run_directory.read_failure(folder)
+    if stored is not None:
+        return stored
     if code < 0:
-        signal = f"signal {-code}"
-        return f"the process was ended by {signal}" + (", out of memory?" if code == -9 else "")
-    return f"the process ended with exit code {code}; see {log.name}"
+        more = ", out of memory?" if code == -9 else ""
+        return Failure(FailureCode.killed, f"the process was ended by signal {-code}{more}")
+    # refused before it had a folder: the command's last line says why
+    lines = [line for line in log.read_text().splitlines() if line.startswith("impindiff: ")]
+    last = f"the process ended with exit code {code}; see {log.name}"
+    message = lines[-1].removeprefix("impindiff: ") if lines else last
+    return Failure(FailureCode.wrong_input if code == 2 else FailureCode.other, message)
+
+
+def _keep(failure: Failure, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    run_directory.write_json(folder / run_directory.FAILURE, failure._asdict())

@@ -12,7 +12,7 @@ from impindiff.rollout.checkpointing import (
 from impindiff.rollout.coefficients import depends_on_time
 from impindiff.rollout.halving import can_be_halved
 from impindiff.rollout.memory import MemoryEstimate, estimate_memory
-from impindiff.rollout.result import Rollout, describe_failure, leaf_names
+from impindiff.rollout.result import Rollout, failure_of, leaf_names
 from impindiff.rollout.rollout import declared_jumps, number_of_steps, rollout
 
 __all__ = [
@@ -28,8 +28,8 @@ __all__ = [
     "can_be_halved",
     "declared_jumps",
     "depends_on_time",
-    "describe_failure",
     "estimate_memory",
+    "failure_of",
     "leaf_names",
     "number_of_steps",
     "rollout",

@@ -7,9 +7,9 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from impindiff.errors import SolverError
+from impindiff.errors import FailureCode, SolverError
 from impindiff.html_tables import html_table
-from impindiff.implicit import Status
+from impindiff.implicit import Outcome, Status
 from impindiff.rollout.checkpointing import AbstractCheckpointing
 from impindiff.rollout.method import Method, reason
 
@@ -42,19 +42,19 @@ class Rollout(eqx.Module):
         The message names the step, its time, the sample, the field and its residual. Only outside
         `jax.jit`: the statistics must be concrete.
         """
-        message = describe_failure(self.stats, self.step_times, leaf_names(self.u), self.method)
-        if message is not None:
-            raise SolverError(message)
+        failure = failure_of(self)
+        if failure is not None:
+            raise failure
 
     def _repr_html_(self) -> str:
         times = np.asarray(self.times)
         leaves = zip(leaf_names(self.u), jax.tree.leaves(self.u), strict=True)
         rows = [(f"u{name.removeprefix('u')}", f"{x.shape} {x.dtype}") for name, x in leaves]
         span = f"{times.size}, t = {times[0]:.6g} to {times[-1]:.6g}"
-        failure = describe_failure(self.stats, self.step_times, leaf_names(self.u), self.method)
+        failure = str(failure_of(self) or "none")
         return html_table(
             "Rollout",
-            [*rows, ("times", span), *self.stats.rows(), ("failure", failure or "none")],
+            [*rows, ("times", span), *self.stats.rows(), ("failure", failure)],
         )
 
 
@@ -64,19 +64,18 @@ def leaf_names(tree: PyTree[Any]) -> list[str]:
     return [jax.tree_util.keystr(path) or "u" for path, _ in paths]
 
 
-def describe_failure(
-    stats: Status, step_times: Any, names: list[str], method: Method | None = None
-) -> str | None:
-    """One line on the first failed step of a rollout, or None if every solve converged.
+def failure_of(result: Rollout) -> SolverError | None:
+    """The error of the first step of a rollout that failed; None if every solve converged.
 
-    What it advises to try fits the method that was used, where that is given.
+    What it advises to try fits the method that was used, where that is known.
     """
+    stats, names = result.stats, leaf_names(result.u)
     failed = ~np.asarray(stats.converged)
     if not failed.any():
         return None
     first = tuple(int(i) for i in np.argwhere(failed)[0])
     step, sample = first[0], first[1:]
-    times = np.asarray(step_times)
+    times = np.asarray(result.step_times)
     outcome = jax.tree.map(lambda a: np.asarray(np.asarray(a)[first]), stats.outcome)
     residual = float(np.asarray(stats.residual)[first])
     name = names[int(np.asarray(stats.worst_leaf)[first])]
@@ -89,8 +88,15 @@ def describe_failure(
         others = f"; samples that failed: {shown}"
     halvings = int(np.asarray(stats.halvings)[first])
     halved = f", halved {halvings} time{'s' * (halvings > 1)}" if halvings else ""
-    return (
+    iterations = int(np.asarray(stats.iterations)[first])
+    message = (
         f"step {step + 1} of {failed.shape[0]} (t = {times[step]:.6g} to {times[step + 1]:.6g})"
-        f"{of_sample}{halved}: field {name}, residual {residual:.3g} after "
-        f"{int(np.asarray(stats.iterations)[first])} iterations: {reason(outcome, method)}{others}"
+        f"{of_sample}{halved}: field {name}, residual {residual:.3g} after {iterations} "
+        f"iterations: {reason(outcome, result.method)}{others}"
     )
+    return SolverError(message, code=_code_of(outcome))
+
+
+def _code_of(outcome: Outcome) -> FailureCode:
+    of_solves = [code for code in FailureCode if hasattr(Outcome, code.name)]
+    return next(code for code in of_solves if outcome == getattr(Outcome, code.name))

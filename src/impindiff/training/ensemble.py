@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from impindiff.errors import InputError
-from impindiff.rollout import Rollout, describe_failure, leaf_names, rollout
+from impindiff.rollout import Rollout, failure_of, rollout
 from impindiff.training.fit import Fitted, fit
 from impindiff.training.loss import TrajectoryLoss
 from impindiff.training.resources import TrainingError
@@ -106,9 +106,9 @@ def ensemble_forecast(
 
 def _forecast(name: str, model: Any, u0: PyTree, times: Any, options: Any) -> Rollout:
     result = rollout(model, u0, times, **options, throw=False)
-    failure = describe_failure(result.stats, result.step_times, leaf_names(result.u))
+    failure = failure_of(result)
     if failure is not None:
-        raise TrainingError(f"{name}: the forecast failed at {failure}")
+        raise TrainingError(f"{name}: the forecast failed at {failure}", code=failure.code)
     return result
 
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from impindiff.rollout import describe_failure, leaf_names
+from impindiff.errors import FailureCode
+from impindiff.rollout import failure_of
 from impindiff.training.resources import TrainingError
 from impindiff.training.state import StepReport, TrainingState, member
 
@@ -32,25 +33,28 @@ def require_success(
         except TrainingError as error:
             name = "" if members is None else f"member {i}: "
             advice = f"; the steps before it succeeded: {_RATE}" if has_rate and step > 1 else ""
-            raise TrainingError(f"{name}{error}{advice}") from None
+            raise TrainingError(f"{name}{error}{advice}", code=error.code) from None
 
 
 def _require_success(step: int, state: TrainingState, report: StepReport) -> None:
     if not bool(report.taken) and np.isfinite(float(state.loss)):
         return
-    result = report.rollout
-    failure = describe_failure(result.stats, result.step_times, leaf_names(result.u), result.method)
+    failure = failure_of(report.rollout)
     if failure is not None:
-        raise TrainingError(f"training step {step}: the rollout failed at {failure}")
+        raise TrainingError(
+            f"training step {step}: the rollout failed at {failure}", code=failure.code
+        )
     if not np.isfinite(float(state.loss)):
         raise TrainingError(
             f"training step {step}: the loss is {float(state.loss)} although every solve "
-            + ("converged" if step > 1 else "converged; look for a NaN in the observations")
+            + ("converged" if step > 1 else "converged; look for a NaN in the observations"),
+            code=FailureCode.not_finite,
         )
     if report.broken is not None and bool(report.broken):
         raise TrainingError(
             f"training step {step}: the Optimistix method cannot go on from a loss of "
-            f"{float(state.loss):.4g}; try another, or levenberg_marquardt"
+            f"{float(state.loss):.4g}; try another, or levenberg_marquardt",
+            code=FailureCode.optimizer_stopped,
         )
     if report.gradient_norm is not None and not np.isfinite(float(report.gradient_norm)):
         residual = np.asarray(report.adjoint_residual)
@@ -60,5 +64,6 @@ def _require_success(step: int, state: TrainingState, report: StepReport) -> Non
             f"training step {step}: the gradient is not finite; the adjoint solve of rollout step "
             f"{rollout_step + 1} of {residual.shape[0]}{of_sample}, left a relative residual "
             f"of {residual.max():.3g}; try a larger gradient.max_iterations or gradient.rtol, or a "
-            "smaller step"
+            "smaller step",
+            code=FailureCode.not_finite,
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 from jaxtyping import PyTree
 
-from impindiff.errors import ImpindiffError, InputError, is_full_disk
+from impindiff.errors import FailureCode, ImpindiffError, InputError, is_full_disk
 from impindiff.memory import memory_limit, readable_size
 
 
@@ -20,9 +20,13 @@ class TrainingError(ImpindiffError, RuntimeError):
 class StorageError(TrainingError):
     """The training state or history cannot be stored: a full disk, a folder that is gone."""
 
+    code = FailureCode.not_stored
+
 
 class RoomError(InputError):
     """A disk has too little room for what will be written."""
+
+    code = FailureCode.full_disk
 
 
 @contextmanager
@@ -31,14 +35,16 @@ def storing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        code = None
         if is_full_disk(error):
+            code = FailureCode.full_disk
             how = "the disk is full; make room and continue with --resume"
         elif isinstance(error, FileNotFoundError):
             how = "was moved or deleted during training; move it back and continue with --resume"
         else:
             reason = error.strerror or error
             how = f"cannot be written to ({reason}); continue with --resume once it can be"
-        raise StorageError(f"{path}: {how}") from None
+        raise StorageError(f"{path}: {how}", code=code) from None
 
 
 def require_memory(temporary_mb: float | None) -> None:
@@ -48,7 +54,8 @@ def require_memory(temporary_mb: float | None) -> None:
         raise TrainingError(
             f"a training step needs {temporary_mb / 1e3:.1f} GB of temporary memory, this machine "
             f"has {available / 1e3:.1f} GB; try gradient.name=implicit_adjoint, "
-            "gradient.checkpointing=for_budget, fewer samples or a coarser grid"
+            "gradient.checkpointing=for_budget, fewer samples or a coarser grid",
+            code=FailureCode.out_of_memory,
         )
 
 

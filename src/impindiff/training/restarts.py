@@ -102,7 +102,7 @@ def fit_restarts(
                 except StorageError:  # no fault of the start
                     raise
                 except RoomError as error:
-                    raise error if i == 0 else StorageError(str(error)) from None
+                    raise error if i == 0 else StorageError(str(error), code=error.code) from None
                 except TrainingError as error:
                     say(f"start {i + 1} of {len(models)} failed: {error}")
                     losses.append(math.inf)

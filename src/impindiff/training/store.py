@@ -17,7 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree, UInt8
 
-from impindiff.errors import InputError, is_full_disk
+from impindiff.errors import FailureCode, InputError, is_full_disk
 from impindiff.memory import readable_size
 from impindiff.training.resources import StorageError, size_in_bytes
 
@@ -70,14 +70,15 @@ class TrainingStore:
                 f"{step} cannot be saved; move it back and continue with --resume, or start again"
             )
         content = {_STATE: state, _DIGEST: _digest(state)}
-        reason, help_ = None, "continue with --resume once it can be"
+        reason, code, help_ = None, None, "continue with --resume once it can be"
         with _quietly():
             try:
                 self._manager.save(step, args=ocp.args.StandardSave(content))
             except Exception as error:
                 reason = _reason(error)
                 if is_full_disk(error):
-                    reason, help_ = "the disk is full", "make room and continue with --resume"
+                    reason, code = "the disk is full", FailureCode.full_disk
+                    help_ = "make room and continue with --resume"
             if reason is not None:
                 # what Orbax's threads left complains when it is deleted
                 gc.collect()
@@ -89,7 +90,8 @@ class TrainingStore:
         kept = "none was saved before" if saved is None else f"that of step {saved} is intact"
         raise StorageError(
             f"{self._folder}: {reason}, the training state of step {step} "
-            f"({readable_size(size_in_bytes(state))}) cannot be saved; {kept}; {help_}"
+            f"({readable_size(size_in_bytes(state))}) cannot be saved; {kept}; {help_}",
+            code=code,
         )
 
     def restore(

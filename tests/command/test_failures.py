@@ -1,0 +1,46 @@
+"""A run that fails keeps why, for programs and for people, until it is resumed."""
+
+import json
+
+import pytest
+from running import CASE, impindiff, settings
+
+from impindiff import InputError, run_directory
+from impindiff.cases import get_case, load_configuration
+from impindiff.errors import FailureCode
+
+
+def test_what_blows_up_says_so_in_the_folder_of_its_run(tmp_path):
+    wild = settings(training__learning_rate=1e200)
+    done = impindiff("run", CASE, *wild, "--out", tmp_path / "run", check=False)
+    assert done.returncode == 1
+    stored = json.loads((tmp_path / "run" / "failure.json").read_text())
+    assert stored["code"] == "not_finite"
+    assert f"impindiff: {stored['message']}" in done.stderr
+
+
+def begun(folder):
+    run_directory.write_configuration(folder, load_configuration(get_case(CASE).settings, [], []))
+    return folder
+
+
+def test_a_run_that_is_resumed_has_not_failed(tmp_path):
+    folder = begun(tmp_path)
+    assert run_directory.read_failure(folder) is None
+    run_directory.write_failure(folder, FailureCode.full_disk, "no room")
+    assert run_directory.read_failure(folder) == (FailureCode.full_disk, "no room")
+    with run_directory.claimed(CASE, folder, resume=True):
+        assert run_directory.read_failure(folder) is None
+
+
+def test_a_run_that_has_not_begun_leaves_nothing(tmp_path):
+    run_directory.write_failure(tmp_path, FailureCode.other, "no")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"code": "sad", "message": "x"}', "1", "{"])
+def test_a_failure_of_other_content_is_refused(tmp_path, content):
+    folder = begun(tmp_path)
+    (folder / "failure.json").write_text(content)
+    with pytest.raises(InputError, match=r"failure\.json: (is damaged|cannot be read)"):
+        run_directory.read_failure(folder)
