@@ -183,9 +183,8 @@ def reference(x: Float[Array, " 6"], row: Row) -> Float[Array, ""]:
             if i == 0 and tableau.explicit_first:
                 z, rate = u, (implicit if row.split else total)(t, u)
             else:
-                weight = dt * tableau.diagonal
-                z = solved(t + c * dt, weight, known)
-                rate = (z - known) / weight
+                z = solved(t + c * dt, dt * tableau.diagonal, known)
+                rate = (implicit if row.split else total)(t + c * dt, z)
             of_implicit.append(rate)
             of_explicit.append(explicit(t + c * dt, z))
         if not row.split:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from impindiff.implicit.pytree import result_dtype, rms_norm
 
@@ -39,6 +39,12 @@ class Components:
         self._by_entry = sum(self._lengths) <= _FEW
         self.number = sum(self._lengths) if self._by_entry else len(leaves)
 
+    @property
+    def eps(self) -> Float[np.ndarray, " components"]:
+        """The round-off of each component's own precision."""
+        each = [float(jnp.finfo(dtype).eps) for dtype in self._dtypes]
+        return np.repeat(each, self._lengths) if self._by_entry else np.asarray(each)
+
     def sizes(
         self, tree: PyTree[Array], norm: Callable[[PyTree], Array] = rms_norm
     ) -> Float[Array, " components"]:
@@ -64,6 +70,15 @@ class Components:
         ]
         return jax.tree.unflatten(self._structure, scaled)
 
+    def where(
+        self, chosen: Bool[Array, " components"], tree: PyTree[Array], other: PyTree[Array]
+    ) -> PyTree[Array]:
+        """The components of `tree` that are chosen, and the rest of `other`."""
+        leaves = zip(
+            self._parts(chosen), jax.tree.leaves(tree), jax.tree.leaves(other), strict=True
+        )
+        return jax.tree.unflatten(self._structure, [jnp.where(*leaf) for leaf in leaves])
+
     def weights(self) -> Float[np.ndarray, " components"]:
         """Factors under which each component weighs the same in a root mean square of all entries.
 
@@ -81,15 +96,32 @@ class Components:
         v has signs without a pattern, so that P_ij is the root of the sum of squares of a row of
         block (i, j), averaged over rows. Cost: a product with A a component.
         """
-        signs = [_signs(shape, i) for i, shape in enumerate(self._shapes)]
+        signs = [
+            _signs(shape, i).astype(dtype)
+            for i, (shape, dtype) in enumerate(zip(self._shapes, self._dtypes, strict=True))
+        ]
+        return self._by_columns(linear_map, jax.tree.unflatten(self._structure, signs))
+
+    def drives(
+        self, linear_map: Callable[[PyTree], PyTree], x: PyTree[Array]
+    ) -> Float[Array, " components"]:
+        """The largest of what the other components of x drive each row of A x by.
+
+        Cost: a product with A a component, none where there is one.
+        """
+        if self.number == 1:
+            return jnp.zeros(1, self._dtype)
+        found = self._by_columns(linear_map, lax.stop_gradient(x))
+        return jnp.max(jnp.where(jnp.eye(self.number, dtype=bool), 0.0, found), 1)
+
+    def _by_columns(
+        self, linear_map: Callable[[PyTree], PyTree], x: PyTree[Array]
+    ) -> Float[Array, "components components"]:
+        """The size of component i of A applied to component j of x."""
 
         def column(index: Array) -> Array:
-            chosen = self._parts((jnp.arange(self.number) == index).astype(self._dtype))
-            probe = [
-                jnp.broadcast_to(c.astype(dtype), sign.shape) * sign.astype(dtype)
-                for c, sign, dtype in zip(chosen, signs, self._dtypes, strict=True)
-            ]
-            return self.sizes(linear_map(jax.tree.unflatten(self._structure, probe)))
+            chosen = (jnp.arange(self.number) == index).astype(self._dtype)
+            return self.sizes(linear_map(self.times(chosen, x)))
 
         if self.number == 1:
             found = column(jnp.zeros((), jnp.int32))[:, None]

@@ -145,7 +145,9 @@ class AbstractFixedPointIteration(optx.AbstractFixedPointSolver):
             unknown=unknown,
             first_unknown=first_unknown,
             sizes=sizes,
-            target=tolerances(self.rtol, self.atol, first, unknown, first_unknown),
+            target=tolerances(
+                self.rtol, self.atol, first, unknown, first_unknown, eps=components.eps
+            ),
             started=jnp.ones((), bool),
             size=size,
             best=tree_where(better, y, state.best),

@@ -233,20 +233,20 @@ def refined_solve(
     b = jax.tree.map(lambda leaf: leaf / jnp.asarray(size, leaf.dtype), b)
     components = Components(b)
     magnitudes = components.magnitudes(matvec)
-    reference = balanced(magnitudes, components.sizes(b))[0]
 
-    def excess(x, left):
+    def excess(x, left, reference):
         """The largest ratio of what is left of a component to its tolerance."""
         terms = size_of_terms(magnitudes, components.sizes(x))
-        return ratio_to(components.sizes(left), tolerances(rtol, None, reference, terms))
+        target = tolerances(rtol, None, reference, terms, eps=components.eps)
+        return jnp.max(ratio_to(components.sizes(left), target))
 
     def unfinished(carry):
-        x, left, _, count = carry
-        worst = jnp.max(excess(x, left))
+        x, left, reference, _, count = carry
+        worst = excess(x, left, reference)
         return (worst > 1) & jnp.isfinite(worst) & (count < max_refinements)
 
     def refine(carry):
-        x, left, iterations, count = carry
+        x, left, reference, iterations, count = carry
         rows, own = balanced(magnitudes, components.sizes(left))
         balance, rows = Balance(components, rows, own), as_divisors(rows)
         # a little below the target: rounding adds to what the recurrence shows
@@ -264,9 +264,13 @@ def refined_solve(
         better = rms_norm(components.sizes(remainder) / rows) < rms_norm(
             components.sizes(left) / rows
         )
+        x = tree_where(better, candidate, x)
+        # what the others do drive a component by, where the first reference was an estimate of it
+        driven = jnp.maximum(components.sizes(b), components.drives(matvec, x))
         return (
-            tree_where(better, candidate, x),
+            x,
             tree_where(better, remainder, left),
+            jnp.minimum(reference, driven),
             iterations + steps,
             count + 1,
         )
@@ -278,8 +282,10 @@ def refined_solve(
         better = rms_norm(remainder) < rms_norm(b)
         x, left = tree_where(better, guess, x), tree_where(better, remainder, b)
     none = jnp.zeros((), jnp.int32)
-    x, left, iterations, _ = jax.lax.while_loop(unfinished, refine, (x, left, none, none))
+    estimated = balanced(magnitudes, components.sizes(b))[0]
+    start_from = (x, left, estimated, none, none)
+    x, left, reference, iterations, _ = jax.lax.while_loop(unfinished, refine, start_from)
     scale = rms_norm(b)
     residual = rms_norm(left) / jnp.where(scale > 0, scale, 1.0)
-    converged = all_finite(x) & (jnp.max(excess(x, left)) <= 1)
+    converged = all_finite(x) & (excess(x, left, reference) <= 1)
     return LinearSolution(tree_scale(size, x), residual, iterations, converged)

@@ -33,6 +33,7 @@ from impindiff.implicit.pytree import (
     axpy,
     result_dtype,
     rms_norm,
+    tree_subtract,
     tree_where,
 )
 from impindiff.implicit.solver import AbstractRootSolver, Residual, better_start, tolerances
@@ -54,13 +55,15 @@ _GROWTH = 1e4
 class _Iterate(eqx.Module):
     """Where the iteration stands.
 
-    - `reference`: what `rtol` refers to, by components; `excess`: the largest size over its target.
+    - `at_first`: sizes of F(z0), by components; `reference`: what `rtol` refers to, these or what
+      the other components drive each by; `excess`: the largest size over its target.
     - `reduction`: by how much the last iteration reduced the residual, in its balanced units.
     """
 
     z: PyTree[Float[Array, "..."]]
     size: Float[Array, ""]
     first_size: Float[Array, ""]
+    at_first: Float[Array, " components"]
     reference: Float[Array, " components"]
     excess: Float[Array, ""]
     reduction: Float[Array, ""]
@@ -151,15 +154,19 @@ class NewtonKrylov(AbstractRootSolver):
             reference = jnp.where(first, reference, it.reference)
             rows = as_divisors(driven)
 
-            def judged(z, value) -> _Judged:
-                """A point, by the sizes of its terms; `merit` is its residual in balance."""
+            def target(z, reference) -> Float[Array, " components"]:
                 first_terms, terms = (
                     size_of_terms(magnitudes, unknown)
                     for unknown in (size_of_z0, jnp.maximum(size_of_z0, components.sizes(z)))
                 )
-                target = tolerances(self.rtol, self.atol, reference, terms, first_terms)
+                return tolerances(
+                    self.rtol, self.atol, reference, terms, first_terms, eps=components.eps
+                )
+
+            def judged(z, value) -> _Judged:
+                """A point, by the sizes of its terms; `merit` is its residual in balance."""
                 now = components.sizes(value)
-                return _Judged(rms_norm(value), rms_norm(now / rows), now, target)
+                return _Judged(rms_norm(value), rms_norm(now / rows), now, target(z, reference))
 
             here = judged(jax.lax.stop_gradient(it.z), value_now)
             # a little below the target: the update itself is rounded
@@ -207,10 +214,18 @@ class NewtonKrylov(AbstractRootSolver):
                 there = after(length)
             reduced = length > 0
             there = tree_where(reduced, there, here)
+            z = axpy(-length, update, it.z)
+            at_first = jnp.where(first, sizes if at_z0 is None else at_z0, it.at_first)
+            if components.number > 1:
+                # what the others do drive a component by, in place of the estimate
+                driven = components.drives(jacobian, tree_subtract(z, z0))
+                reference = jnp.minimum(reference, jnp.maximum(at_first, driven))
+                there = there._replace(target=target(jax.lax.stop_gradient(z), reference))
             return _Iterate(
-                z=axpy(-length, update, it.z),
+                z=z,
                 size=there.size,
                 first_size=first_size,
+                at_first=at_first,
                 reference=reference,
                 excess=there.excess,
                 reduction=there.merit / jnp.where(here.merit > 0, here.merit, 1.0),
@@ -229,6 +244,7 @@ class NewtonKrylov(AbstractRootSolver):
             z=z_start,
             size=infinity,
             first_size=infinity,
+            at_first=jnp.zeros_like(size_of_z0),
             reference=jnp.zeros_like(size_of_z0),
             excess=infinity,
             reduction=jnp.ones_like(infinity),

@@ -116,3 +116,18 @@ def require_floating(tree: PyTree[Array], name: str) -> None:
 def axpy(factor: Float[Array, ""] | float, x: PyTree, y: PyTree) -> PyTree:
     """factor x + y, leaf by leaf, in each leaf's own precision."""
     return jax.tree.map(lambda a, b: jnp.asarray(factor, b.dtype) * a + b, x, y)
+
+
+@jax.custom_batching.custom_vmap
+def any_sample(flag: Bool[Array, ""]) -> Bool[Array, ""]:
+    """Whether the flag holds for any sample of a batch that `jax.vmap` made; the same for all.
+
+    A `lax.cond` on it stays a branch under `vmap`; on `flag` it would run both sides, always.
+    """
+    return flag
+
+
+@any_sample.def_vmap
+def _(axis_size, in_batched, flag):
+    del axis_size, in_batched
+    return any_sample(jnp.any(flag)), False

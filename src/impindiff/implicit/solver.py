@@ -6,6 +6,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from impindiff.implicit.components import ROUND_OFF, Components
@@ -21,6 +22,8 @@ def tolerances(
     reference: Float[Array, " components"],
     terms: Float[Array, " components"],
     first_terms: Float[Array, " components"] | float = 0.0,
+    *,
+    eps: Float[np.ndarray, " components"],
 ) -> Float[Array, " components"]:
     """The residual that each component has to reach: rtol reference + atol.
 
@@ -28,14 +31,21 @@ def tolerances(
     - `atol`: default what rounding leaves, 8 eps times the size of the terms of the equation. Terms
       that have grown since the start, `first_terms`, count only as far as round-off stays below
       eps**0.5 of the reference: an unknown that runs away hides its residual.
+    - `eps`: of each component's precision.
+
+    What is beyond the range of numbers allows nothing: it would hide every residual.
     """
-    eps = float(jnp.finfo(reference.dtype).eps)
-    wanted = jnp.asarray(eps**0.5 if rtol is None else rtol, terms.dtype) * reference
+    unit = jnp.asarray(eps, terms.dtype)
+    wanted = jnp.asarray(unit**0.5 if rtol is None else rtol, terms.dtype) * reference
     if atol is not None:
-        return wanted + jnp.asarray(atol, terms.dtype)
-    most = jnp.where(reference > 0, eps**0.5 * reference, jnp.inf)
-    grown = jnp.minimum(ROUND_OFF * eps * terms, most)
-    return wanted + jnp.maximum(grown, ROUND_OFF * eps * first_terms)
+        return _finite(wanted) + jnp.asarray(atol, terms.dtype)
+    most = jnp.where(reference > 0, unit**0.5 * reference, jnp.inf)
+    grown = jnp.minimum(ROUND_OFF * unit * terms, most)
+    return _finite(wanted) + _finite(jnp.maximum(grown, ROUND_OFF * unit * first_terms))
+
+
+def _finite(target: Float[Array, " components"]) -> Float[Array, " components"]:
+    return jnp.where(jnp.isfinite(target), target, 0.0)
 
 
 class AbstractRootSolver(eqx.Module):

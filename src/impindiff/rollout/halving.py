@@ -10,23 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from impindiff.implicit import Outcome, Status
-from impindiff.implicit.pytree import tree_where
+from impindiff.implicit.pytree import any_sample, tree_where
 from impindiff.steppers import AbstractStepper, HybridModel, ImplicitStepper, Step
-
-
-@jax.custom_batching.custom_vmap
-def _any_sample(flag: Bool[Array, ""]) -> Bool[Array, ""]:
-    """Whether the flag holds for any sample of a batch that `jax.vmap` made; the same for all.
-
-    A `lax.cond` on it stays a branch under `vmap`; on `flag` it would run both sides, always.
-    """
-    return flag
-
-
-@_any_sample.def_vmap
-def _(axis_size, in_batched, flag):
-    del axis_size, in_batched
-    return _any_sample(jnp.any(flag)), False
 
 
 def can_be_halved(stats: Status) -> Bool[Array, "*shape"]:
@@ -122,7 +107,7 @@ def step_or_halve(
             return tree_where(under_way(part), tree_where(taken, new, rejected), part)
 
         def maybe(part, _):
-            going = _any_sample(under_way(part))
+            going = any_sample(under_way(part))
             return jax.lax.cond(going, attempt, lambda part: part, part), None
 
         zero = jnp.zeros_like(failed.residual)
@@ -164,7 +149,7 @@ def step_or_halve(
     def keep(_):
         return z, new_memory, status
 
-    return Step(*jax.lax.cond(_any_sample(can_be_halved(status)), halve, keep, None))
+    return Step(*jax.lax.cond(any_sample(can_be_halved(status)), halve, keep, None))
 
 
 def _added(

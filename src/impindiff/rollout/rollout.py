@@ -269,17 +269,18 @@ def _rollout(
         if x.no_length is None:
             return carry
         stepper, model, latents, _ = parameters
-        latent = latents.initial if steady else x.of_nodes[-1]
+        coefficients = (latents.initial,) * len(stepper.nodes) if steady else x.of_nodes
 
         # what it computes is not stored for the backward pass of every step, empty or not
         @eqx.filter_checkpoint
-        def stay(stepper, model, t, dt, carry, latent):
-            def of_one(carry, latent):
-                return stepper.stay(model, t, dt, *carry, of_sample(latent))
+        def stay(stepper, model, t, dt, carry, coefficients):
+            def of_one(carry, coefficients):
+                return stepper.stay(model, t, dt, *carry, of_sample(coefficients))
 
-            return over_batch(of_one, batch_ndim, (0, sample_axes(latent)))(carry, latent)
+            axes = (0, sample_axes(coefficients))
+            return over_batch(of_one, batch_ndim, axes)(carry, coefficients)
 
-        return stay(stepper, model, x.start, x.no_length, carry, latent)
+        return stay(stepper, model, x.start, x.no_length, carry, coefficients)
 
     def pass_or_advance(parameters, carry, x):
         """`advance`, or nothing for a step of length 0."""
@@ -388,7 +389,12 @@ def _with_disorder(result: Rollout, schedule: Schedule) -> Rollout:
 
 def _lost(u: PyTree, missed: Bool[Array, " outputs"]) -> PyTree:
     """The states, NaN for the output times that were not reached."""
-    return jax.tree.map(lambda x: jnp.where(missed.reshape(-1, *[1] * (x.ndim - 1)), jnp.nan, x), u)
+
+    def of_leaf(x):
+        # a product, so that derivatives are NaN too
+        return jnp.where(missed.reshape(-1, *[1] * (x.ndim - 1)), jnp.nan, 1.0).astype(x.dtype) * x
+
+    return jax.tree.map(of_leaf, u)
 
 
 def _with_search(result: Rollout, found: AcceptedSteps) -> Rollout:

@@ -10,28 +10,12 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PyTree
 
-from impindiff.implicit import Outcome, Status
-from impindiff.implicit.pytree import all_finite, axpy, largest_leaf
+from impindiff.implicit.pytree import axpy
 from impindiff.steppers.mass import lost_where_algebraic, rate, require_masses
 from impindiff.steppers.model import HybridModel
-from impindiff.steppers.stepper import AbstractStepper, State, Step, Time
+from impindiff.steppers.stepper import AbstractStepper, State, Step, Time, status_without_solve
 
 Rate: TypeAlias = Callable[[int | Array, State], State]
-
-
-def _explicit_status(u: State) -> Status:
-    """Nothing is solved, so nothing can fail but the numbers themselves."""
-    finite = all_finite(u)
-    zero = jnp.zeros((), jnp.int32)
-    return Status(
-        converged=finite,
-        iterations=zero,
-        linear_iterations=zero,
-        residual=jnp.where(finite, 0.0, jnp.nan),
-        worst_leaf=largest_leaf(u),
-        outcome=Outcome.where(finite, Outcome.converged, Outcome.not_finite),
-        halvings=zero,
-    )
 
 
 class ExplicitStepper(AbstractStepper):
@@ -70,7 +54,7 @@ class ExplicitStepper(AbstractStepper):
             return self.formula(rate_at, dt, u)
 
         z = lost_where_algebraic(model, advance(model, t, dt, u, latents))
-        return Step(z, None, _explicit_status(z))
+        return Step(z, None, status_without_solve(z))
 
 
 class ForwardEuler(ExplicitStepper):

@@ -1,5 +1,6 @@
 """What implicit steppers share: the equation of a stage, and the layer that solves it."""
 
+import dataclasses
 from typing import Any, Literal
 
 import equinox as eqx
@@ -15,10 +16,16 @@ from impindiff.implicit import (
     Status,
     root,
 )
-from impindiff.implicit.pytree import tree_subtract
-from impindiff.steppers.mass import rows, without_algebraic
+from impindiff.implicit.components import Components, size_of_terms
+from impindiff.implicit.pytree import any_sample, axpy, tree_subtract
+from impindiff.implicit.solver import AbstractRootSolver, Residual
+from impindiff.steppers.mass import has_algebraic, over_mass, rows, without_algebraic
 from impindiff.steppers.model import HybridModel, Split, total_tendency
-from impindiff.steppers.stepper import AbstractStepper, State, Time
+from impindiff.steppers.stepper import AbstractStepper, State, Time, status_without_solve
+
+# A step is short that moves a component by less than this power of eps: first derivatives by its
+# length then keep half of their digits, second ones a third.
+_FEW_DIGITS = 0.2
 
 
 class StageEquation(eqx.Module):
@@ -58,12 +65,68 @@ def stage_residual(z: State, stage: StageEquation) -> State:
 def stage_rate(z: State, stage: StageEquation) -> State:
     """M^{-1} f at the root, from the equation itself: (z - known) / weight; 0 where M is.
 
-    Nothing is evaluated, and the backward pass needs nothing but z.
+    Of a stiff tendency this is what is accurate: f would multiply the solve's error by its
+    stiffness. It needs no evaluation, and the backward pass nothing but z. Of a step so short that
+    z hardly differs from `known`, the quotient has few digits, its derivatives by the step's length
+    fewer, and none at length 0: there f(z) is taken, component by component, unless it is stiff
+    even in that step.
     """
-    rates = jax.tree.map(
-        lambda new, old: (new - old) / jnp.asarray(stage.weight, new.dtype), z, stage.known
+    increments = jax.tree.map(jnp.subtract, z, stage.known)
+    weight = jax.lax.stop_gradient(stage.weight)
+    components = Components(z)
+    size, moved = (
+        components.sizes(jax.lax.stop_gradient(without_algebraic(stage.model, x)))
+        for x in (z, increments)
+    )
+    few_digits = jnp.any(moved < jnp.asarray(components.eps, moved.dtype) ** _FEW_DIGITS * size)
+    weight_or_1 = jnp.where(stage.weight == 0, 1.0, stage.weight)
+    quotient = jax.tree.map(lambda x: x / jnp.asarray(weight_or_1, x.dtype), increments)
+
+    # what it computes is not stored for the backward pass of every step, short or not
+    @eqx.filter_checkpoint
+    def by_tendency(z: State, stage: StageEquation, quotient: State) -> State:
+        def rates(z):
+            return over_mass(stage.model, stage.tendency(z))
+
+        found, jacobian = jax.linearize(rates, z)
+        terms = size_of_terms(components.magnitudes(jacobian), size)
+        accurate = weight * terms <= size
+        return components.where(accurate, found, quotient)
+
+    rates = jax.lax.cond(
+        any_sample(few_digits), lambda: by_tendency(z, stage, quotient), lambda: quotient
     )
     return without_algebraic(stage.model, rates)
+
+
+class _Substitution(AbstractRootSolver):
+    """Solves a stage of weight 0: z = known + weight M^{-1} f(z), put into itself.
+
+    The value is `known` at once; each iteration makes derivatives by the weight right to one more
+    order.
+    """
+
+    rtol: float | None = None
+    atol: float | None = None
+    max_iterations: int = 5
+
+    def solve(
+        self,
+        residual: Residual,
+        z0: State,
+        args: StageEquation,
+        *,
+        guess: State | None = None,
+        unrolled: bool = False,
+    ) -> tuple[State, Status]:
+        """See `AbstractRootSolver.solve`."""
+        del residual, z0, guess, unrolled
+
+        def once(z: State, _: None) -> tuple[State, None]:
+            return axpy(args.weight, over_mass(args.model, args.tendency(z)), args.known), None
+
+        z = jax.lax.scan(once, args.known, length=self.max_iterations)[0]
+        return z, status_without_solve(z)
 
 
 class ImplicitStepper(AbstractStepper):
@@ -84,6 +147,12 @@ class ImplicitStepper(AbstractStepper):
     gradient: AbstractGradient = eqx.field(default_factory=ImplicitAdjoint)
     first_guess: Literal["previous", "extrapolated"] = "previous"
     max_halvings: int = 3
+
+    def without_length(self, model: HybridModel, u: State) -> "ImplicitStepper":
+        """See `AbstractStepper.without_length`."""
+        return (
+            self if has_algebraic(model, u) else dataclasses.replace(self, solver=_Substitution())
+        )
 
     def solve_stage(
         self,

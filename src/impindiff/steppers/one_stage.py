@@ -12,7 +12,7 @@ from impindiff.implicit.pytree import axpy
 from impindiff.steppers.implicit import ImplicitStepper, StageEquation, stage_rate
 from impindiff.steppers.mass import rate
 from impindiff.steppers.model import HybridModel
-from impindiff.steppers.stepper import State, Step, Time, with_derivatives_of
+from impindiff.steppers.stepper import State, Step, Time
 from impindiff.steppers.window import at
 
 
@@ -56,13 +56,18 @@ class OneStageStepper(ImplicitStepper):
         return Step(z, _Memory(self.remember(stage, dt, u, z), last), status)
 
     def stay(
-        self, model: HybridModel, t: Time, dt: Time, u: State, memory: _Memory, latent: PyTree[Any]
+        self,
+        model: HybridModel,
+        t: Time,
+        dt: Time,
+        u: State,
+        memory: _Memory,
+        latents: tuple[PyTree[Any], ...],
     ) -> tuple[State, _Memory]:
         """See `AbstractStepper.stay`."""
-        z, _ = super().stay(model, t, dt, u, memory, latent)
-        method = self.stay_method(model, t + dt, dt, z, memory.method, latent)
+        z, after = super().stay(model, t, dt, u, memory, latents)
         last = None if memory.last is None else (memory.last[0], memory.last[1] + dt)
-        return z, _Memory(method, last)
+        return z, _Memory(self.stay_method(dt, memory.method, after.method), last)
 
     def start_method(
         self, model: HybridModel, t: Time, u: State, latent: PyTree[Any]
@@ -70,18 +75,13 @@ class OneStageStepper(ImplicitStepper):
         """What the method remembers before the first step."""
         del model, t, u, latent
 
-    def stay_method(
-        self,
-        model: HybridModel,
-        t: Time,
-        dt: Time,
-        u: State,
-        memory: PyTree[Any],
-        latent: PyTree[Any],
-    ) -> PyTree[Any]:
-        """What the method remembers after a step of length dt = 0 to (t, u)."""
-        del model, t, dt, u, latent
-        return memory
+    def stay_method(self, dt: Time, before: PyTree[Any], after: PyTree[Any]) -> PyTree[Any]:
+        """What the method remembers after a step of length dt = 0.
+
+        - `before`, `after`: what it remembered before the step, and what `remember` gave.
+        """
+        del dt, before
+        return after
 
     @abc.abstractmethod
     def equation(self, dt: Time, u: State, memory: PyTree[Any]) -> tuple[Time, State]:
@@ -128,13 +128,6 @@ class CrankNicolson(OneStageStepper):
         """The rate at the initial time."""
         return rate(model, t, u, latent)
 
-    def stay_method(
-        self, model: HybridModel, t: Time, dt: Time, u: State, memory: State, latent: PyTree[Any]
-    ) -> State:
-        """The rate that it was."""
-        del dt
-        return with_derivatives_of(memory, rate(model, t, u, latent))
-
     def equation(self, dt: Time, u: State, memory: State) -> tuple[Time, State]:
         """See `OneStageStepper.equation`; `memory` is the rate at t_n."""
         half = 0.5 * dt
@@ -171,17 +164,11 @@ class BDF2(OneStageStepper):
         return _before_first(t, u)
 
     def stay_method(
-        self,
-        model: HybridModel,
-        t: Time,
-        dt: Time,
-        u: State,
-        memory: tuple[State, Time],
-        latent: PyTree[Any],
+        self, dt: Time, before: tuple[State, Time], after: tuple[State, Time]
     ) -> tuple[State, Time]:
         """The last step, which has become longer by dt."""
-        del model, t, u, latent
-        return memory[0], memory[1] + dt
+        del after
+        return before[0], before[1] + dt
 
     def equation(self, dt: Time, u: State, memory: tuple[State, Time]) -> tuple[Time, State]:
         """See `OneStageStepper.equation`; `memory` is u_{n-1} and dt_{n-1}."""

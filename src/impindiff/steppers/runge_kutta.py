@@ -18,7 +18,7 @@ from impindiff.steppers import tableaus
 from impindiff.steppers.implicit import ImplicitStepper, StageEquation, stage_rate
 from impindiff.steppers.mass import has_algebraic, over_mass, rate
 from impindiff.steppers.model import HybridModel, Split
-from impindiff.steppers.stepper import State, Step, Time, with_derivatives_of
+from impindiff.steppers.stepper import State, Step, Time
 from impindiff.steppers.tableaus import Tableau
 from impindiff.steppers.window import at
 
@@ -48,21 +48,6 @@ class DIRK(ImplicitStepper):
         if not self.tableau.explicit_first or self._is_split(model, t, u, latent):
             return None
         return rate(model, t, u, latent)
-
-    def stay(
-        self,
-        model: HybridModel,
-        t: Time,
-        dt: Time,
-        u: State,
-        memory: State | None,
-        latent: PyTree[Any],
-    ) -> tuple[State, State | None]:
-        """See `AbstractStepper.stay`."""
-        u, _ = super().stay(model, t, dt, u, memory, latent)
-        if memory is None:
-            return u, None
-        return u, with_derivatives_of(memory, rate(model, t + dt, u, latent))
 
     def step(
         self,

@@ -4,12 +4,11 @@ import abc
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
-import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from impindiff.implicit import Status
-from impindiff.implicit.pytree import axpy
-from impindiff.steppers.mass import rate
+from impindiff.implicit import Outcome, Status
+from impindiff.implicit.pytree import all_finite, largest_leaf
 from impindiff.steppers.model import HybridModel
 
 Time = Float[Array, ""]
@@ -61,10 +60,16 @@ class AbstractStepper(eqx.Module):
         dt: Time,
         u: State,
         memory: PyTree[Any],
-        latent: PyTree[Any],
+        latents: tuple[PyTree[Any], ...],
     ) -> tuple[State, PyTree[Any]]:
         """(u, memory) after a step of length dt = 0: what they were, differentiable in dt."""
-        return axpy(dt, rate(model, t, u, latent), u), memory
+        step = self.without_length(model, u).step(model, t, dt, u, memory, latents, None)
+        return step.u, step.memory
+
+    def without_length(self, model: HybridModel, u: State) -> "AbstractStepper":
+        """This stepper for steps of length 0, which it may take with less work."""
+        del model, u
+        return self
 
     @abc.abstractmethod
     def step(
@@ -83,6 +88,16 @@ class AbstractStepper(eqx.Module):
         """
 
 
-def with_derivatives_of(value: PyTree[Any], other: PyTree[Any]) -> PyTree[Any]:
-    """`value`, with the derivatives of `other`, another way to compute the same."""
-    return jax.tree.map(lambda a, b: jax.lax.stop_gradient(a - b) + b, value, other)
+def status_without_solve(u: State) -> Status:
+    """The status of a step in which nothing is solved: nothing can fail but the numbers."""
+    finite = all_finite(u)
+    zero = jnp.zeros((), jnp.int32)
+    return Status(
+        converged=finite,
+        iterations=zero,
+        linear_iterations=zero,
+        residual=jnp.where(finite, 0.0, jnp.nan),
+        worst_leaf=largest_leaf(u),
+        outcome=Outcome.where(finite, Outcome.converged, Outcome.not_finite),
+        halvings=zero,
+    )
