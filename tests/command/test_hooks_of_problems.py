@@ -76,6 +76,18 @@ HOOKS = {
         ("return {'a/b': u['c']}", "names without a slash"),
         ("return {'d': u['c']}", "'c' was measured, but the model's quantities are d"),
     ],
+    "boundaries(self, model)": [
+        ("return None", "boundaries returned None; expected a dictionary of boundary conditions"),
+        ("return (ipd.Periodic(),)", "expected a dictionary of boundary conditions"),
+        ("return {3: (ipd.Periodic(),)}", "expected a dictionary of boundary conditions"),
+        ("return {'c': 0.5}", "for 'c': boundary: expected 1 entries, one per axis, got 0.5"),
+        ("return {'c': ipd.Dirichlet()}", "got a single condition"),
+        ("return {'c': [ipd.Dirichlet()] * 2}", "expected 1 entries, one per axis, got 2"),
+        ("return {'c': ['no flux']}", "for 'c': boundary of axis 0: expected Periodic"),
+        ("return {'d': (ipd.Dirichlet(),)}", "conditions of 'd', which is no quantity"),
+        ("return 1 / 0", f"line {LINE}, in boundaries: ZeroDivisionError"),
+    ],
+    "boundaries(self)": [("return {}", "boundaries() cannot be called")],
     "latent_fields(self, model, t)": [
         ("return None", "latent_fields returned None"),
         ("return {'a': jnp.ones(3)}", "latent_fields returned {a: float64[3]}"),

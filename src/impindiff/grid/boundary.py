@@ -111,8 +111,10 @@ def normalise_boundary(boundary: BoundaryLike, ndim: int) -> Boundaries:
     Raises `InputError` on another number of entries, on an entry that is neither, and on a
     `Periodic` with another condition opposite to it.
     """
-    if isinstance(boundary, Boundary) or len(boundary) != ndim:
-        given = "a single condition" if isinstance(boundary, Boundary) else len(boundary)
+    if not isinstance(boundary, Sequence) or len(boundary) != ndim:
+        given = "a single condition"
+        if not isinstance(boundary, Boundary):
+            given = len(boundary) if isinstance(boundary, Sequence) else f"{boundary!r:.60}"
         raise InputError(
             f"boundary: expected {ndim} entries, one per axis, got {given}; "
             "the two sides of an axis go in a pair: boundary=((lower, upper), ...)"
