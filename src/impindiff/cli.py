@@ -480,6 +480,7 @@ def _add_errors(table: Any, metrics: dict) -> None:
 
 
 @app.command("check")
+@_ends_at_once
 def check(
     case: CaseOrFile,
     config: ConfigFiles = None,

@@ -124,9 +124,10 @@ CASES = [
 ]
 
 
-def run(capsys, monkeypatch, path, *more):
-    short = ["--set", "training.steps=2", "--set", "stepper.dt=0.1", "--out", path.parent / "run"]
-    monkeypatch.setattr(sys, "argv", ["impindiff", *more, "run", str(path), *map(str, short)])
+def run(capsys, monkeypatch, path, *more, command="run"):
+    short = ["--set", "training.steps=2", "--set", "stepper.dt=0.1"]
+    out = ["--out", str(path.parent / "run")] if command == "run" else []
+    monkeypatch.setattr(sys, "argv", ["impindiff", *more, command, str(path), *short, *out])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     return stop.value.code, capsys.readouterr().err
@@ -142,6 +143,16 @@ def test_one_line(capsys, monkeypatch, tmp_path, text, words):
     assert words in printed
     assert "\x1b" not in printed
     assert not (tmp_path / "run").exists()
+
+
+# the workflow that is shared with run: one of each kind is enough
+@pytest.mark.parametrize(("text", "words"), CASES[::6])
+def test_check_says_the_same(capsys, monkeypatch, tmp_path, text, words):
+    path = tmp_path / "own.py"
+    path.write_text(text)
+    code, printed = run(capsys, monkeypatch, path, command="check")
+    assert (code, printed.count("\n")) == (2, 1), printed
+    assert words in printed
 
 
 def test_the_traceback_is_shown_to_who_asks_for_it(capsys, monkeypatch, tmp_path):
