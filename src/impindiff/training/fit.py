@@ -11,6 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from impindiff.devices import Mesh, active_mesh
 from impindiff.errors import InputError
@@ -34,6 +35,7 @@ from impindiff.training.store import STATES_KEPT, TrainingStore
 M = TypeVar("M", bound=eqx.Module)
 # bytes of the small files that Orbax writes with a state
 _AROUND_A_STATE = 100_000
+_SEARCHES = (optax.ScaleByZoomLinesearchState, optax.ScaleByBacktrackingLinesearchState)
 
 
 def fit(
@@ -116,7 +118,7 @@ def fit(
         with_halving = eqx.filter_jit(_step(members))
         durations: list[float] = []
         held_out, mesh = None, active_mesh()
-        has_rate = not isinstance(optimizer, LevenbergMarquardt | OptimistixMethod)
+        has_rate = _has_rate(optimizer, state)
         try:
             for step in range(first + 1, steps + 1):
                 if bool(np.all(state.finished)):
@@ -202,6 +204,13 @@ def room_for_training(
 ) -> int:
     """Bytes on disk that the training states need, for what `fit` would be given."""
     return _room(_start(model, loss, optimizer, **options)[1])
+
+
+def _has_rate(optimizer: Optimizer, state: TrainingState) -> bool:
+    """Whether a learning rate sets how far a step goes; methods that search find that themselves."""
+    parts = jax.tree.leaves(state.optimizer, is_leaf=lambda part: isinstance(part, _SEARCHES))
+    searches = any(isinstance(part, _SEARCHES) for part in parts)
+    return not searches and not isinstance(optimizer, LevenbergMarquardt | OptimistixMethod)
 
 
 def _save(store: TrainingStore, state: TrainingState, first: int) -> None:
