@@ -386,8 +386,8 @@ def outline(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     if not is_whole:
         raise InputError(
-            f"{path}: is damaged, for its last line is not '{_END}'; take it from a backup, or "
-            "start the run again in another folder"
+            f"{path}: is damaged, or written by an earlier version, for its last line is not "
+            f"'{_END}'; take it from a backup, or start the run again in another folder"
         )
     return nested_overrides([path], [])
 
