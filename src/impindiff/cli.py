@@ -178,18 +178,14 @@ def run(
 
                 def step(progress: Any) -> None:
                     show(progress)
-                    watch.stepped()
-
-                def say(line: str) -> None:
-                    _say(line)
-                    watch.saved()
+                    watch.stepped(saved=progress.saved)
 
                 metrics = job(
                     settings,
                     folder,
                     resume=resume,
                     mesh=mesh,
-                    say=say,
+                    say=_say,
                     show=step,
                 )
         except KeyboardInterrupt:

@@ -143,7 +143,8 @@ def fit(
                 filled = np.full(state.seconds.shape, seconds, state.seconds.dtype)
                 timed = jnp.asarray(filled) if mesh is None else mesh.each(filled)
                 after = eqx.tree_at(lambda s: s.seconds, candidate, timed)
-                if step % log_every == 0 or step in (1, steps) or bool(np.all(after.finished)):
+                ends = step == steps or bool(np.all(after.finished))
+                if step % log_every == 0 or step == 1 or ends:
                     current = job.model(after.parameters)
                     if evaluate is not None:
                         held_out = evaluate(current)
@@ -154,16 +155,17 @@ def fit(
                     log(line)
                 # only now: a state that is saved is never ahead of the history
                 state = after
-                if step % save_every == 0:
+                saved = step % save_every == 0 or ends
+                if saved:
                     store.save(step, state)
                 mean = float(np.mean(state.loss))
-                show(Progress(step, mean, held_out, number(state.validation)))
+                show(Progress(step, mean, held_out, number(state.validation), saved))
         except BaseException:
             # of several processes one may fail alone: the others would not save with it
-            if jax.process_count() == 1:
-                _save(store, state, first)
+            reached = int(np.max(state.step))
+            if jax.process_count() == 1 and reached > first:
+                store.save(reached, state)
             raise
-        _save(store, state, first)
     return fitted(
         plan[-1][1], state, [p for p in programs if p is not None], durations, freeze, members
     )
@@ -207,16 +209,10 @@ def room_for_training(
 
 
 def _has_rate(optimizer: Optimizer, state: TrainingState) -> bool:
-    """Whether a learning rate sets how far a step goes; methods that search find that themselves."""
+    """Whether a learning rate sets how far a step goes; a search finds that itself."""
     parts = jax.tree.leaves(state.optimizer, is_leaf=lambda part: isinstance(part, _SEARCHES))
     searches = any(isinstance(part, _SEARCHES) for part in parts)
     return not searches and not isinstance(optimizer, LevenbergMarquardt | OptimistixMethod)
-
-
-def _save(store: TrainingStore, state: TrainingState, first: int) -> None:
-    reached = int(np.max(state.step))
-    if reached > first:
-        store.save(reached, state)
 
 
 def _known_to_all(
