@@ -38,6 +38,8 @@ SUFFIXES = {
     ".txt": CSV,
 }
 
+_FEWER = "leave out points, or average those close to each other"
+
 
 class Opened(NamedTuple):
     """What a file holds: the name of its format, and its arrays, read when they are used."""
@@ -186,8 +188,8 @@ def _open_with_xarray(
     read = [v.nbytes for n, v in dataset.variables.items() if v.ndim == 1 and v.dims == (n,)]
     points = look_like_points(dataset, names)
     needed = dataset.nbytes if points else sum(read)
-    what = "its points" if points else "its coordinates"
-    require_memory(what, needed, COORDINATE, stored_bytes(path, needed))
+    what, advice = ("its points", _FEWER) if points else ("its coordinates", COORDINATE)
+    require_memory(what, needed, advice, stored_bytes(path, needed))
     dataset = meant(dataset)
     return points_from_dataset(dataset, names) if points else dataset
 

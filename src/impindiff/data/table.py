@@ -33,6 +33,11 @@ class Table:
     units: dict[str, str] = dataclasses.field(default_factory=dict)
     lines: np.ndarray | None = None
 
+    @property
+    def word(self) -> str:
+        """What one of `columns` is in the file."""
+        return "array" if self.lines is None else "column"
+
     def place(self, row: int) -> str:
         """Where a row is, in words."""
         return f"row {row}" if self.lines is None else f"line {int(self.lines[row])}"
