@@ -34,7 +34,7 @@ FLOORS = {
     "report": 7,
     "problem": 7,
     "ensembles": 8,
-    "opened_run": 8,
+    "opened_run": 10,
     "sizes": 8,
     "progress": 8,
     "run_directory": 9,

@@ -124,7 +124,7 @@ def run_problem(
     draw_problem(forecast, sets, predicted, metrics["identified"], folder)
     metrics["memory"] = {"peak_rss_mb": peak_memory_mb()}
     metrics["seconds_total"] = time.perf_counter() - start
-    run_directory.write_json(folder / "metrics.json", metrics)
+    run_directory.write_json(folder / run_directory.METRICS, metrics)
     return metrics
 
 

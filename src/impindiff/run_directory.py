@@ -30,6 +30,7 @@ MODEL = "model.eqx"
 DATA = "data.nc"
 PROBLEM = "problem.py"
 MODULES = "modules"
+METRICS = "metrics.json"
 INPUTS = "inputs.json"
 _BEGUN = ".begun"
 # what is written before the configuration, with which the run has begun
@@ -271,6 +272,11 @@ def read_json(path: Path) -> Any:
     except (OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: cannot be read as JSON: {reason}") from None
+
+
+def pictures(folder: Path) -> list[Path]:
+    """The PNG files of a folder, by name; none if there is no such folder."""
+    return sorted(path for path in folder.glob("*.png") if path.is_file())
 
 
 def _finite(content: Any) -> Any:

@@ -9,11 +9,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import to_jsonable_python
 
 from impindiff.cases.configuration_errors import first_problem
-from impindiff.cases.yaml_text import NotYAMLError, parse_yaml, write_yaml
+from impindiff.cases.yaml_text import DEEPEST, NotYAMLError, parse_yaml, write_yaml
 from impindiff.errors import InputError
 
 _LARGEST_INTEGER = 2**63 - 1
-_DEEPEST_KEY = 40
 _LARGEST_FILE = 1_000_000  # bytes
 
 
@@ -148,7 +147,7 @@ def _read(file: Path) -> dict[str, Any]:
 def _parse_override(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
-    if not equals or not all(parts) or len(parts) > _DEEPEST_KEY:
+    if not equals or not all(parts) or len(parts) > DEEPEST:
         raise InputError(
             f"--set {text}: expected KEY=VALUE with dots in KEY, for example train.steps=500"
         )

@@ -27,7 +27,7 @@ from impindiff.training.levenberg_marquardt import LevenbergMarquardt
 from impindiff.training.loss import TrajectoryLoss
 from impindiff.training.optimistix_method import OptimistixMethod
 from impindiff.training.parts import partition
-from impindiff.training.resources import require_memory, require_room, size_in_bytes
+from impindiff.training.resources import require_room, require_step_fits, size_in_bytes
 from impindiff.training.state import Job, Optimizer, StepReport, TrainingState, member
 from impindiff.training.step import ensemble_step, training_step
 from impindiff.training.store import STATES_KEPT, TrainingStore
@@ -128,7 +128,7 @@ def fit(
                 program = programs[stage]
                 if program is None:
                     program = programs[stage] = compile_step(_step(members), state, job)
-                    require_memory(program.temporary_mb)
+                    require_step_fits(program.temporary_mb)
                 begun = time.perf_counter()
                 candidate, report = _known_to_all(mesh, *program.advance(state, job))
                 # a failed trial is rejected anyway; the first has no point to go back to
@@ -188,7 +188,7 @@ def steps_within(
     """
     job, state = _start(model, loss, optimizer, **options)
     compiled = compile_step(_step(options.get("members")), state, job)
-    require_memory(compiled.temporary_mb)
+    require_step_fits(compiled.temporary_mb)
     pace = seconds_per_step(compiled, state, job)
     return max(1, min(most, int(seconds / pace))), compiled
 
