@@ -200,6 +200,10 @@ TABLES = {
     "time,x,value,other\n1,2,3,4\n": "and also (other)",
     'time,x,value\n1,2,"3\n4,5,6\n': "CSV",
     "time,x,value\n2024-01-01,1,2\n,1,3\n": "1 date(s) missing",
+    "time,x,value\n,1,2\n2024-01-01,1,2\nsoon,1,3\n": "line 4, column 'time': 'soon' is not a date",
+    "time,x,value\n12,1,2\nsoon,1,3\n": "line 3, column 'time': 'soon' is not a number",
+    "time,x,value\n0,1,1,2\n": "has 4 value(s); expected 3, one for each of (time, x, value)",
+    "time,x,value\n0.1;1;2\n": "the header has ',' and this ';'",
 }
 
 

@@ -37,7 +37,7 @@ def load_configuration(model: type[M], files: Sequence[Path], overrides: Sequenc
 
     - `model`: the configuration to make.
     - `files`: YAML files (1.2 scalars: `1e-3` is a number, `yes` is text).
-    - `overrides`: `KEY=VALUE` with dots in the key and a YAML value, for example `train.steps=500`.
+    - `overrides`: `KEY=VALUE` with dots in the key and a YAML value, such as `training.steps=500`.
 
     **Raises:** `InputError`, one line that names the full key and what is allowed there.
     """
@@ -149,7 +149,7 @@ def _parse_override(text: str) -> dict[str, Any]:
     parts = key.strip().split(".")
     if not equals or not all(parts) or len(parts) > DEEPEST:
         raise InputError(
-            f"--set {text}: expected KEY=VALUE with dots in KEY, for example train.steps=500"
+            f"--set {text}: expected KEY=VALUE with dots in KEY, for example training.steps=500"
         )
     try:
         nested: Any = parse_yaml(value)

@@ -75,6 +75,12 @@ def measured(dataset: xr.Dataset, grid: Grid, settings: Any) -> Measured:
             f"observations.until: no value is at or before t = {chosen.until}; times go from "
             f"{table.time.min():g} to {table.time.max():g}"
         )
+    if late.any() and not (table.time[~late] > start).any():
+        first = table.time[table.time > start].min()
+        raise InputError(
+            f"observations.until: no value after the initial state at t = {start:g} is at or "
+            f"before t = {chosen.until}; the first is at t = {first:g}"
+        )
     samples = int(table.sample.max()) + 1 if scattered else dataset.sizes.get("sample", 1)
     return Measured(table, table.rows(~late), table.rows(late), start, samples, dataset)
 
