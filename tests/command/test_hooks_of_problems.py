@@ -37,7 +37,7 @@ class Problem(ipd.Problem):
 
     def measurements(self, settings):
         t = np.linspace(0.1, 1.0, 6)
-        columns = {"time": t, "value": np.exp(-t), "x": np.full(6, 0.4), "quantity": ["c"] * 6}
+        columns = {"time": t, "value": np.exp(-t), "x": np.full(6, 0.01), "quantity": ["c"] * 6}
         return xr.Dataset({name: ("observation", values) for name, values in columns.items()})
 """
 LINE = TEXT.count("\n") + 3  # of the body of a hook that is added
@@ -84,6 +84,8 @@ HOOKS = {
         ("return {'c': ipd.Dirichlet()}", "got a single condition"),
         ("return {'c': [ipd.Dirichlet()] * 2}", "expected 1 entries, one per axis, got 2"),
         ("return {'c': ['no flux']}", "for 'c': boundary of axis 0: expected Periodic"),
+        ("return {'c': (ipd.Dirichlet('a'),)}", "value: expected real numbers, got str 'a'"),
+        ("return {'c': (ipd.Dirichlet(lambda: 1),)}", "Dirichlet: value() cannot be called with"),
         ("return {'d': (ipd.Dirichlet(),)}", "conditions of 'd', which is no quantity"),
         ("return 1 / 0", f"line {LINE}, in boundaries: ZeroDivisionError"),
     ],
@@ -98,7 +100,10 @@ HOOKS = {
         ("return {'a': 'text'}", "identified returned {'a': 'text'}"),
         ("return {'a': jnp.ones(3)}", "identified returned {a: float64[3]}"),
     ],
-    "truths(self, settings)": [("return 3", "truths returned 3 (int)")],
+    "truths(self, settings)": [
+        ("return 3", "truths returned 3 (int)"),
+        ("return {'rate': None}", "truths returned {'rate': None} (dict)"),
+    ],
     "step(self, settings)": [
         ("return 'x'", "step returned 'x'"),
         ("return -1.0", "step returned -1.0"),

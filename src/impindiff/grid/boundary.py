@@ -5,6 +5,7 @@ b = 0) and Neumann (a = 0, b = 1) share Robin's formula for the ghost cells.
 """
 
 import dataclasses
+import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -38,6 +39,19 @@ class Wall(Boundary):
     """
 
     value: eqx.AbstractVar[Value]
+
+    def __check_init__(self) -> None:
+        if not callable(self.value):
+            return
+        try:
+            inspect.signature(self.value).bind(0.0)
+        except TypeError as error:
+            raise InputError(
+                f"{type(self).__name__}: value{inspect.signature(self.value)} cannot be called "
+                f"with a time ({error}); write a function of t"
+            ) from None
+        except ValueError:  # Python does not know what it takes
+            return
 
     @property
     @abstractmethod

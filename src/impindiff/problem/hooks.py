@@ -231,6 +231,8 @@ def _is_named(value: Any) -> bool:
 
 
 def _is_real(value: Any) -> bool:
+    if value is None:  # JAX takes it for a number of the usual type
+        return False
     try:
         kind = jnp.result_type(value)
     except TypeError:  # no number
