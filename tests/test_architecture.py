@@ -34,7 +34,7 @@ FLOORS = {
     "report": 7,
     "problem": 7,
     "ensembles": 8,
-    "opened_run": 8,
+    "opened_run": 10,
     "sizes": 8,
     "progress": 8,
     "run_directory": 9,
@@ -99,3 +99,9 @@ def test_errors_are_sentences_without_a_full_stop():
                     if isinstance(last, ast.Constant) and str(last.value).endswith("."):
                         stopped.append(f"{path.name}:{node.lineno}")
     assert not stopped
+
+
+def test_no_two_files_of_tests_have_one_name():
+    """Pytest imports them by their names alone, and collects nothing where two are the same."""
+    names = [path.name for path in Path(__file__).parent.rglob("*.py")]
+    assert not {name for name in names if names.count(name) > 1}

@@ -139,6 +139,8 @@ def run(
         )
     if changed_data and not resume:
         raise InputError("--changed-data: is for --resume; a new run takes its data as they are")
+    # before anything asks JAX for its devices, as a problem's file and the lock of a folder do
+    mesh = mesh_of(devices)
     problem: Any = None
     settings: Any = None
     if not resume:
@@ -173,23 +175,18 @@ def run(
         watch.farewell = interrupted
         job = partial(run_problem, problem) if chosen is None else partial(run_case, chosen)
         try:
-            mesh = mesh_of(devices)
             with training_progress(_out, settings.training.steps) as show:
 
                 def step(progress: Any) -> None:
                     show(progress)
-                    watch.stepped()
-
-                def say(line: str) -> None:
-                    _say(line)
-                    watch.saved()
+                    watch.stepped(saved=progress.saved)
 
                 metrics = job(
                     settings,
                     folder,
                     resume=resume,
                     mesh=mesh,
-                    say=say,
+                    say=_say,
                     show=step,
                 )
         except KeyboardInterrupt:
@@ -484,6 +481,7 @@ def _add_errors(table: Any, metrics: dict) -> None:
 
 
 @app.command("check")
+@_ends_at_once
 def check(
     case: CaseOrFile,
     config: ConfigFiles = None,

@@ -24,18 +24,12 @@ class Watch:
         self.farewell: Callable[[], str] = lambda: "interrupted"
         self._unsaved = False
 
-    def stepped(self) -> None:
-        """Note that a training step is done, which is saved before the end.
+    def stepped(self, *, saved: bool = False) -> None:
+        """Note that a training step is done; one that is not saved yet is, before the end.
 
         Raises `KeyboardInterrupt` if a signal has asked for it.
         """
-        self._unsaved = True
-        if self.asked is not None:
-            raise KeyboardInterrupt
-
-    def saved(self) -> None:
-        """Note that what was trained is saved, or nothing was; raises as `stepped`."""
-        self._unsaved = False
+        self._unsaved = not saved
         if self.asked is not None:
             raise KeyboardInterrupt
 

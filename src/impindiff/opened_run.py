@@ -2,7 +2,6 @@
 
 import base64
 import html
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,8 @@ import xarray as xr
 from impindiff.errors import InputError
 from impindiff.html_tables import html_table
 from impindiff.observations import reading
+from impindiff.run_directory import METRICS, pictures, read_json
 from impindiff.training.history import read
-
-_EXPECTED = "metrics.json"
 
 
 class Run:
@@ -27,9 +25,9 @@ class Run:
 
     def __init__(self, path: Path):
         self.path = path
-        self.metrics: dict[str, Any] = _metrics(path / _EXPECTED)
+        self.metrics: dict[str, Any] = _metrics(path / METRICS)
         self.history: list[dict[str, Any]] = read(path / "history.jsonl")
-        self.figures = {p.stem: p for p in _pictures(path / "figures")}
+        self.figures = {p.stem: p for p in pictures(path / "figures")}
 
     def forecast(self) -> xr.Dataset:
         """The forecast, read into memory. Raises `InputError` for a file that cannot be read."""
@@ -60,27 +58,19 @@ def open_run(path: str | Path) -> Run:
     Raises `InputError` for one that holds no finished run, or holds other content.
     """
     path = Path(path)
-    if not (path / _EXPECTED).is_file():
+    if not (path / METRICS).is_file():
         raise InputError(
-            f"{path}: holds no finished run ({_EXPECTED} is missing); expected a folder that "
+            f"{path}: holds no finished run ({METRICS} is missing); expected a folder that "
             "`impindiff run` wrote, such as runs/plume"
         )
     return Run(path)
 
 
 def _metrics(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: cannot be read as JSON: {reason}") from None
+    found = read_json(path)
     if not isinstance(found, dict):
         raise InputError(f"{path}: is not the metrics of a run; run the case again")
     return found
-
-
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.glob("*.png") if p.is_file())
 
 
 def _flat(metrics: Any, prefix: str = "") -> list[tuple[str, object]]:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -39,6 +39,38 @@ _OUTPUTS = 50
 _LABELS = ("long_name", "units", "scaling", "standard_name")
 
 
+class Prepared(NamedTuple):
+    """A problem that may be trained: settings, model and measurements fit each other and memory.
+
+    - `problem`: the same; what its hooks return is checked.
+    - `model`: with its first parameters.
+    - `until`: the end of the forecast.
+    """
+
+    problem: Problem
+    settings: Any
+    model: HybridModel
+    found: Measured
+    until: float
+
+
+def prepare_problem(problem: Problem, settings: ProblemSettings) -> Prepared:
+    """What training starts from, in the precision of the settings; nothing is written.
+
+    Raises `InputError` for settings, hooks or data that are wrong, and for too little memory.
+    """
+    run_directory.set_precision(settings)
+    settings = run_directory.with_absolute_path(settings)
+    problem = checked(problem)
+    require_problem_fits(problem, settings)
+    model = problem.model(settings, jax.random.key(settings.seed))
+    found = problem.measured(settings, model)
+    until = _last(settings, found)
+    _require_fits(problem, settings, model, found, until)
+    require_consistent(problem, settings, model, found)
+    return Prepared(problem, settings, model, found, until)
+
+
 @located()
 def run_problem(
     problem: Problem,
@@ -55,15 +87,7 @@ def run_problem(
     Raises as `run_case`; an error of the problem's own file, as `InputError` that names the line.
     """
     start = time.perf_counter()
-    run_directory.set_precision(settings)
-    settings = run_directory.with_absolute_path(settings)
-    problem = checked(problem)
-    require_problem_fits(problem, settings)
-    example = problem.model(settings, jax.random.key(settings.seed))
-    found = problem.measured(settings, example)
-    until = _last(settings, found)
-    _require_fits(problem, settings, example, found, until)
-    require_consistent(problem, settings, example, found)
+    problem, settings, example, found, until = prepare_problem(problem, settings)
     say(_what_was_measured(found))
 
     judged = found.held_out if len(found.held_out) else None
@@ -100,7 +124,7 @@ def run_problem(
     draw_problem(forecast, sets, predicted, metrics["identified"], folder)
     metrics["memory"] = {"peak_rss_mb": peak_memory_mb()}
     metrics["seconds_total"] = time.perf_counter() - start
-    run_directory.write_json(folder / "metrics.json", metrics)
+    run_directory.write_json(folder / run_directory.METRICS, metrics)
     return metrics
 
 

@@ -30,6 +30,7 @@ MODEL = "model.eqx"
 DATA = "data.nc"
 PROBLEM = "problem.py"
 MODULES = "modules"
+METRICS = "metrics.json"
 INPUTS = "inputs.json"
 FAILURE = "failure.json"
 _BEGUN = ".begun"
@@ -309,6 +310,11 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: cannot be read as JSON: {reason}") from None
 
 
+def pictures(folder: Path) -> list[Path]:
+    """The PNG files of a folder, by name; none if there is no such folder."""
+    return sorted(path for path in folder.glob("*.png") if path.is_file())
+
+
 def _finite(content: Any) -> Any:
     if isinstance(content, dict):
         return {key: _finite(value) for key, value in content.items()}
@@ -422,8 +428,8 @@ def outline(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     if not is_whole:
         raise InputError(
-            f"{path}: is damaged, for its last line is not '{_END}'; take it from a backup, or "
-            "start the run again in another folder"
+            f"{path}: is damaged, or written by an earlier version, for its last line is not "
+            f"'{_END}'; take it from a backup, or start the run again in another folder"
         )
     return nested_overrides([path], [])
 

@@ -98,11 +98,13 @@ def _require_reference_fits(scale: Scale, usual: Scale) -> None:
 
 def _advice(scale: Scale, usual: Scale) -> str:
     """Of the sizes, which to change: the one that is most above what it is by default."""
-    above = {
-        name: getattr(scale, name) / max(getattr(usual, name), 1e-300) for name in scale.advice
-    }
-    above["cells"] = _times(*scale.cells) / _times(*usual.cells)
-    return ({"cells": "lower grid.cells"} | dict(scale.advice))[max(above, key=above.__getitem__)]
+    advice = {"cells": "lower grid.cells"} | dict(scale.advice)
+
+    def size(of: Scale, name: str) -> float:
+        value = getattr(of, name)
+        return _times(*value) if isinstance(value, tuple) else value
+
+    return advice[max(advice, key=lambda n: size(scale, n) / max(size(usual, n), 1e-300))]
 
 
 def _require_training_fits(

@@ -108,7 +108,7 @@ def run_case(
         say(line)
     metrics["memory"] = {"peak_rss_mb": peak_memory_mb()}
     metrics["seconds_total"] = time.perf_counter() - start
-    run_directory.write_json(folder / "metrics.json", metrics)
+    run_directory.write_json(folder / run_directory.METRICS, metrics)
     return metrics
 
 

@@ -1,11 +1,15 @@
 """The Taylor test passes right gradients, in either precision, and no others."""
 
+import re
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import impindiff as ipd
+from impindiff.training import TrajectoryLoss
 
 POINT = [0.3, -1.2, 2.0]
 TREE = {"w": jnp.asarray([0.5, -2.0, 1e-6]), "name": "kept", "count": 3, "b": jnp.zeros(2)}
@@ -100,6 +104,28 @@ def test_a_rollout_passes_and_a_biased_rule_does_not():
         return jnp.sum(result.u[-1])
 
     assert ipd.check_gradient(biased, jnp.asarray(0.7)).outcome == "wrong"
+
+
+class Jumping(ipd.VectorField):
+    def jump_times(self):
+        return (0.3,)
+
+
+def test_the_examples_are_of_a_trajectory_loss():
+    """A jump that the model declares is a step more, which the probe has to know of."""
+    model = Jumping(lambda t, u, a: -a * u**2, jnp.asarray(0.7))
+    values, stepper = jnp.full((2, 1, 4), 0.5), ipd.BackwardEuler()
+    loss = TrajectoryLoss(jnp.ones((1, 4)), (0.0, 0.5, 1.0), values, lambda u: u, stepper, dt=0.25)
+    named = {"ipd": ipd, "loss": loss, "model": model, "print": str}
+    example = re.search(r"```python\n\s*(.*)\n", ipd.check_gradient.__doc__ or "")
+    assert example is not None
+    assert "the gradient is right" in eval(example[1], named)
+    whole: Any = lambda m: loss(m, loss.probe(m))  # noqa: E731
+    with pytest.raises(ipd.InputError, match="TrajectoryLoss") as wrong:
+        ipd.check_gradient(whole, model)
+    advised = re.search(r"lambda m: .*(?=\))", str(wrong.value))
+    assert advised is not None
+    assert ipd.check_gradient(eval(advised[0], named), model).passed
 
 
 def test_what_cannot_be_checked_is_refused():

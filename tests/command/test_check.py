@@ -34,3 +34,11 @@ def test_wrong_input(folder):
     done = impindiff("check", "no.py", cwd=folder, check=False)
     assert done.returncode == 2
     assert "there is no such file" in done.stderr
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_anything_is_made():
+    cells = ("--set", "grid.cells=[1000000,1000000]")
+    done = impindiff("check", "advection_diffusion_steady", *cells, check=False)
+    assert done.returncode == 2
+    assert "of memory, this machine has" in done.stderr
+    assert done.stderr.count("\n") == 1

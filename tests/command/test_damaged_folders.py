@@ -227,7 +227,9 @@ def test_half_a_configuration_is_called_damaged(runs, tmp_path):
     text = configuration.read_text()
     for length in range(0, len(text) - 4, 97):
         configuration.write_text(text[:length])
-        with pytest.raises(ipd.InputError, match=r"config\.yaml: is damaged"):
+        with pytest.raises(
+            ipd.InputError, match=r"config\.yaml: is damaged, or written by an earlier"
+        ):
             run_directory.read_problem(folder)
     configuration.write_text("seed: 1\n...\n")
     with pytest.raises(ipd.InputError, match="is damaged, for it names neither case nor problem"):

@@ -37,7 +37,7 @@ class Problem(ipd.Problem):
 
     def measurements(self, settings):
         t = np.linspace(0.1, 1.0, 6)
-        columns = {"time": t, "value": np.exp(-t), "x": np.full(6, 0.4), "quantity": ["c"] * 6}
+        columns = {"time": t, "value": np.exp(-t), "x": np.full(6, 0.01), "quantity": ["c"] * 6}
         return xr.Dataset({name: ("observation", values) for name, values in columns.items()})
 """
 LINE = TEXT.count("\n") + 3  # of the body of a hook that is added
@@ -76,6 +76,20 @@ HOOKS = {
         ("return {'a/b': u['c']}", "names without a slash"),
         ("return {'d': u['c']}", "'c' was measured, but the model's quantities are d"),
     ],
+    "boundaries(self, model)": [
+        ("return None", "boundaries returned None; expected a dictionary of boundary conditions"),
+        ("return (ipd.Periodic(),)", "expected a dictionary of boundary conditions"),
+        ("return {3: (ipd.Periodic(),)}", "expected a dictionary of boundary conditions"),
+        ("return {'c': 0.5}", "for 'c': boundary: expected 1 entries, one per axis, got 0.5"),
+        ("return {'c': ipd.Dirichlet()}", "got a single condition"),
+        ("return {'c': [ipd.Dirichlet()] * 2}", "expected 1 entries, one per axis, got 2"),
+        ("return {'c': ['no flux']}", "for 'c': boundary of axis 0: expected Periodic"),
+        ("return {'c': (ipd.Dirichlet('a'),)}", "value: expected real numbers, got str 'a'"),
+        ("return {'c': (ipd.Dirichlet(lambda: 1),)}", "Dirichlet: value() cannot be called with"),
+        ("return {'d': (ipd.Dirichlet(),)}", "conditions of 'd', which is no quantity"),
+        ("return 1 / 0", f"line {LINE}, in boundaries: ZeroDivisionError"),
+    ],
+    "boundaries(self)": [("return {}", "boundaries() cannot be called")],
     "latent_fields(self, model, t)": [
         ("return None", "latent_fields returned None"),
         ("return {'a': jnp.ones(3)}", "latent_fields returned {a: float64[3]}"),
@@ -86,7 +100,10 @@ HOOKS = {
         ("return {'a': 'text'}", "identified returned {'a': 'text'}"),
         ("return {'a': jnp.ones(3)}", "identified returned {a: float64[3]}"),
     ],
-    "truths(self, settings)": [("return 3", "truths returned 3 (int)")],
+    "truths(self, settings)": [
+        ("return 3", "truths returned 3 (int)"),
+        ("return {'rate': None}", "truths returned {'rate': None} (dict)"),
+    ],
     "step(self, settings)": [
         ("return 'x'", "step returned 'x'"),
         ("return -1.0", "step returned -1.0"),
@@ -112,9 +129,10 @@ CASES = [
 ]
 
 
-def run(capsys, monkeypatch, path, *more):
-    short = ["--set", "training.steps=2", "--set", "stepper.dt=0.1", "--out", path.parent / "run"]
-    monkeypatch.setattr(sys, "argv", ["impindiff", *more, "run", str(path), *map(str, short)])
+def run(capsys, monkeypatch, path, *more, command="run"):
+    short = ["--set", "training.steps=2", "--set", "stepper.dt=0.1"]
+    out = ["--out", str(path.parent / "run")] if command == "run" else []
+    monkeypatch.setattr(sys, "argv", ["impindiff", *more, command, str(path), *short, *out])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     return stop.value.code, capsys.readouterr().err
@@ -130,6 +148,16 @@ def test_one_line(capsys, monkeypatch, tmp_path, text, words):
     assert words in printed
     assert "\x1b" not in printed
     assert not (tmp_path / "run").exists()
+
+
+# the workflow that is shared with run: one of each kind is enough
+@pytest.mark.parametrize(("text", "words"), CASES[::6])
+def test_check_says_the_same(capsys, monkeypatch, tmp_path, text, words):
+    path = tmp_path / "own.py"
+    path.write_text(text)
+    code, printed = run(capsys, monkeypatch, path, command="check")
+    assert (code, printed.count("\n")) == (2, 1), printed
+    assert words in printed
 
 
 def test_the_traceback_is_shown_to_who_asks_for_it(capsys, monkeypatch, tmp_path):

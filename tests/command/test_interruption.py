@@ -32,9 +32,9 @@ import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from impindiff.interruption import watched
 with watched(lambda line: print(line, flush=True)) as watch:
-    watch.stepped()
+    watch.stepped(saved=sys.argv[1] == "saved")
     print("step", flush=True)
-    while sys.argv[1] == "long":
+    while sys.argv[1] != "short":
         time.sleep(0.01)
     while True:
         time.sleep(0.01)
@@ -77,4 +77,15 @@ def test_one_ends_after_the_step_and_two_at_once(number, steps, count):
         if count == 2:
             assert process.poll() is None
             process.send_signal(number)
+        assert process.wait(timeout=60) == 128 + number
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_ends_at_once_what_is_saved(number):
+    command = [sys.executable, "-c", TWICE, "saved"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "step\n"
+        process.send_signal(number)
+        assert process.stdout.readline() == "interrupted\n"
         assert process.wait(timeout=60) == 128 + number

@@ -195,11 +195,15 @@ TABLES = {
     "time,x,value\n1,2,nan\n": "has no value in any row",
     "time,x,value,sample\n1,2,3,0.5\n": "line 2, column 'sample': 0.5 is not the index",
     "time,x,value,standard_deviation\n1,2,3,0\n": "expected positive and finite",
-    "time,x,quantity\n1,2,a\n": "has a column 'quantity' but none 'value'",
+    "time,x,quantity\n1,2,a\n": "has 'quantity' but no 'value'",
     "time,x,quantity,value\n1,2,,3\n": "column 'quantity': '' given, expected the name",
     "time,x,value,other\n1,2,3,4\n": "and also (other)",
     'time,x,value\n1,2,"3\n4,5,6\n': "CSV",
     "time,x,value\n2024-01-01,1,2\n,1,3\n": "1 date(s) missing",
+    "time,x,value\n,1,2\n2024-01-01,1,2\nsoon,1,3\n": "line 4, column 'time': 'soon' is not a date",
+    "time,x,value\n12,1,2\nsoon,1,3\n": "line 3, column 'time': 'soon' is not a number",
+    "time,x,value\n0,1,1,2\n": "has 4 value(s); expected 3, one for each of (time, x, value)",
+    "time,x,value\n0.1;1;2\n": "the header has ',' and this ';'",
 }
 
 
@@ -256,3 +260,23 @@ def test_a_disk_that_becomes_full_is_told_and_leaves_nothing(tmp_path, monkeypat
     with pytest.raises(ipd.ImpindiffError, match=rf"out\{suffix}: the disk is full; make room"):
         ipd.data.write(made.fields(), tmp_path / f"out{suffix}")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_points_that_are_no_table_are_not_told_of_a_header(tmp_path):
+    nine = np.linspace(0.1, 0.9, 9)
+    np.savez(tmp_path / "a.npz", time=nine, pos=nine, value=nine)
+    refused(tmp_path / "a.npz", "has no array 'x'", "arrays 'time', 'x' ('y', 'z') and 'value'")
+    empty = nine[:0]
+    np.savez(tmp_path / "b.npz", time=empty, x=empty, value=empty)
+    refused(tmp_path / "b.npz", "has arrays without an entry")
+    (tmp_path / "c.csv").write_text("time,x,value\n")
+    refused(tmp_path / "c.csv", "has a header but no row")
+
+
+@pytest.mark.parametrize("odd", ["x", "value", "y"])
+def test_points_of_which_a_variable_is_along_another_dimension(tmp_path, odd):
+    nine = np.linspace(0.1, 0.9, 9)
+    along = {name: "observation" for name in ("time", "x", "y", "value")} | {odd: "other"}
+    columns = {name: (dim, nine) for name, dim in along.items()}
+    path = written(tmp_path, xr.Dataset(columns, attrs={"featureType": "point"}))
+    refused(path, f"variable '{odd}' has dimensions (other); expected one entry for each point")

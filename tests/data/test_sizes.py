@@ -92,6 +92,17 @@ def test_a_coordinate_that_states_more_than_is_stored(tmp_path, form):
     refused_without_reading(path, "unpack to 0.016 GB")
 
 
+def test_points_that_are_too_many_are_not_called_a_coordinate(tmp_path):
+    path = tmp_path / "a.nc"
+    with h5netcdf.File(path, "w") as file:
+        file.dimensions = {"observation": 10**12}
+        for name in ("time", "x", "value"):
+            file.create_variable(name, ("observation",), "f8", chunks=(10**5,))
+    with pytest.raises(ipd.InputError, match=r"its points take .*; leave out points") as raised:
+        ipd.data.read(path)
+    assert "coordinate" not in str(raised.value)
+
+
 def test_a_matlab_file_that_unpacks_to_gigabytes(tmp_path):
     savemat(tmp_path / "a.mat", {"u": np.zeros((2, 3))}, do_compression=True)
     whole = (tmp_path / "a.mat").read_bytes()

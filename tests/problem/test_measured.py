@@ -120,3 +120,12 @@ def test_dates_of_a_dataset_of_ones_own_are_seconds(times):
     found = measured(data, grid, ProblemSettings())
     np.testing.assert_array_equal(np.unique(found.everything.time), [86400.0, 172800.0])
     assert found.start == 0
+
+
+def test_a_training_that_would_see_the_initial_state_alone_names_its_key():
+    grid = ipd.Grid((0.0,), (1.0,), (4,), boundary=WALLS)
+    columns = {"time": [0.0, 9.0], "x": [0.5, 0.5], "value": [1.0, 2.0], "quantity": ["u", "u"]}
+    points = xr.Dataset({name: ("observation", values) for name, values in columns.items()})
+    until = ProblemSettings.model_validate({"observations": {"until": 3.0}})
+    with pytest.raises(ipd.InputError, match=r"^observations\.until: .* the first is at t = 9"):
+        measured(points, grid, until)

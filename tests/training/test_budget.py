@@ -14,7 +14,7 @@ import impindiff as ipd
 from impindiff.observations import Sensors
 from impindiff.training import TrainingError, TrajectoryLoss, adam, fit, steps_within
 from impindiff.training.compiled_step import compile_step, seconds_per_step
-from impindiff.training.resources import require_memory
+from impindiff.training.resources import require_step_fits
 
 
 class Decay(ipd.HybridModel):
@@ -95,10 +95,10 @@ def test_the_compiled_step_serves_the_training(tmp_path):
 
 
 def test_a_step_that_needs_more_memory_than_there_is_is_refused():
-    require_memory(None)
-    require_memory(1.0)
+    require_step_fits(None)
+    require_step_fits(1.0)
     with pytest.raises(TrainingError, match=r"1000000\.0 GB of temporary memory, this machine has"):
-        require_memory(1e9)
+        require_step_fits(1e9)
 
 
 def test_weight_decay_pulls_towards_zero(tmp_path):

@@ -123,6 +123,18 @@ def test_an_interruption_saves_the_last_step(tmp_path):
     assert first[0].step == 8
 
 
+def test_what_is_shown_as_saved_is_on_disk(tmp_path):
+    seen = []
+
+    def show(progress):
+        seen.append(progress)
+        stored = tmp_path / "training_state" / str(progress.step)
+        assert progress.saved == stored.is_dir()
+
+    train(tmp_path, steps=8, save_every=3, show=show)
+    assert [p.step for p in seen if p.saved] == [3, 6, 8]
+
+
 def test_a_nan_in_an_observation_is_named(tmp_path):
     values = np.full((2, 2, 4), np.nan)
     with pytest.raises(TrainingError, match=r"^training step 1: the loss is nan .*observations"):

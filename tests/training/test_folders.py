@@ -378,6 +378,15 @@ def test_training_that_diverges_is_advised_on_its_rate(tmp_path):
     assert "learning" not in str(first.value)
 
 
+@pytest.mark.parametrize("of", [optax.lbfgs(), optax.chain(optax.sgd(1.0), optax.lbfgs())])
+def test_a_method_that_searches_along_a_line_is_advised_on_no_rate(tmp_path, of):
+    train(tmp_path, of, 1)
+    broken = loss(values=jnp.full_like(loss().values, jnp.nan))
+    with pytest.raises(TrainingError, match="training step 2") as second:
+        train(tmp_path, of, 4, of_loss=broken, resume=True)
+    assert "learning" not in str(second.value)
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "lbfgs", "levenberg_marquardt"])
 def test_a_state_without_an_axis_of_samples_is_trained_as_one_sample(tmp_path, optimizer):
     """To the numbers of the same state with an axis of length one."""

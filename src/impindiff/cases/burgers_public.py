@@ -49,7 +49,7 @@ _VISCOSITY = 0.01 / math.pi
 # The benchmark's values rounded to six digits, and the coefficients they were made with.
 _BENCHMARK = "20a68fa53dd80683642d9095326748e723257204070f026d879b5d671cc30982"
 _BENCHMARK_TRUTH = {"lambda": 1.0, "nu": _VISCOSITY}
-_POINTS, _TIMES = 256, 100
+_POINTS, _TIMES, _LAST = 256, 100, 0.99
 _VARIABLE_ATTRIBUTES = {
     name: {"long_name": long_name, "scaling": "dimensionless"}
     for name, long_name in {"u": "velocity", "x": "x", "time": "time"}.items()
@@ -166,7 +166,7 @@ class BurgersPublic(Case[PublicSettings]):
                 "truth: speed and viscosity are needed to compute data; give both, or name a file "
                 "by data.path"
             )
-        until = until or settings.forecast.until or 0.99
+        until = _end(settings, until)
         x = np.linspace(-1.0, 1.0, _POINTS)
         times = np.linspace(0.0, until, max(2, round(until / settings.forecast.every) + 1))
         return Trajectories(
@@ -184,7 +184,7 @@ class BurgersPublic(Case[PublicSettings]):
 
     def scale(self, settings: PublicSettings, until: float | None = None) -> Scale:
         """See `Case.scale`; the reference is a formula, and has places of its own."""
-        until = until or settings.forecast.until or 0.99
+        until = _end(settings, until)
         times = until / settings.forecast.every + 1
         return Scale(
             cells=(settings.grid.cells,),
@@ -313,3 +313,8 @@ def _fingerprint(data: Trajectories) -> str:
     # adding 0 turns -0 into 0
     rounded = np.round(data.field[0], 6) + 0.0
     return hashlib.sha256(np.ascontiguousarray(rounded).tobytes()).hexdigest()
+
+
+def _end(settings: PublicSettings, until: float | None) -> float:
+    """Where reference data end: at `until`, else as the settings say, else as the benchmark's."""
+    return until or settings.forecast.until or _LAST

@@ -9,11 +9,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import to_jsonable_python
 
 from impindiff.cases.configuration_errors import first_problem
-from impindiff.cases.yaml_text import NotYAMLError, parse_yaml, write_yaml
+from impindiff.cases.yaml_text import DEEPEST, NotYAMLError, parse_yaml, write_yaml
 from impindiff.errors import InputError
 
 _LARGEST_INTEGER = 2**63 - 1
-_DEEPEST_KEY = 40
 _LARGEST_FILE = 1_000_000  # bytes
 
 
@@ -38,7 +37,7 @@ def load_configuration(model: type[M], files: Sequence[Path], overrides: Sequenc
 
     - `model`: the configuration to make.
     - `files`: YAML files (1.2 scalars: `1e-3` is a number, `yes` is text).
-    - `overrides`: `KEY=VALUE` with dots in the key and a YAML value, for example `train.steps=500`.
+    - `overrides`: `KEY=VALUE` with dots in the key and a YAML value, such as `training.steps=500`.
 
     **Raises:** `InputError`, one line that names the full key and what is allowed there.
     """
@@ -148,9 +147,9 @@ def _read(file: Path) -> dict[str, Any]:
 def _parse_override(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
-    if not equals or not all(parts) or len(parts) > _DEEPEST_KEY:
+    if not equals or not all(parts) or len(parts) > DEEPEST:
         raise InputError(
-            f"--set {text}: expected KEY=VALUE with dots in KEY, for example train.steps=500"
+            f"--set {text}: expected KEY=VALUE with dots in KEY, for example training.steps=500"
         )
     try:
         nested: Any = parse_yaml(value)

@@ -8,7 +8,7 @@ from impindiff.cases.configuration import StrictModel
 
 _Positive = Annotated[float, Field(gt=0)]
 _PositiveInt = Annotated[int, Field(ge=1)]
-_Layers = Annotated[int, Field(ge=1, le=1000)]
+Layers = Annotated[int, Field(ge=1, le=1000)]
 
 
 class HybridSettings(StrictModel):
@@ -55,7 +55,7 @@ class FnoSettings(_Sequence):
     name: Literal["fno"] = "fno"
     width: _PositiveInt = Field(default=32, description="channels")
     modes: _PositiveInt = Field(default=12, description="Fourier modes kept along each axis")
-    layers: _Layers = Field(default=4, description="spectral layers")
+    layers: Layers = Field(default=4, description="spectral layers")
 
 
 class ConvLSTMSettings(_Sequence):
@@ -64,7 +64,7 @@ class ConvLSTMSettings(_Sequence):
     name: Literal["conv_lstm"] = "conv_lstm"
     hidden: _PositiveInt = Field(default=32, description="channels of the memory")
     kernel: _PositiveInt = Field(default=5, description="cells a side of the convolutions")
-    layers: _Layers = Field(default=2, description="cells stacked")
+    layers: Layers = Field(default=2, description="cells stacked")
 
 
 MethodSettings = Annotated[

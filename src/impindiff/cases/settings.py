@@ -7,7 +7,7 @@ import lineax as lx
 from pydantic import Field, model_validator
 
 from impindiff.cases.configuration import StrictModel
-from impindiff.cases.method_settings import HybridSettings, MethodSettings
+from impindiff.cases.method_settings import HybridSettings, Layers, MethodSettings
 from impindiff.cases.training_settings import TrainingSettings
 from impindiff.implicit import (
     Anderson,
@@ -46,7 +46,6 @@ NonNegative = Annotated[float, Field(ge=0)]
 # JAX leaves out the bits above 32 of a seed in single precision; seeds that follow must fit too.
 Seed = Annotated[int, Field(ge=0, le=2**31)]
 # Made one after the other: many more would take for ever.
-Layers = Annotated[int, Field(ge=1, le=1000)]
 R = TypeVar("R", bound="RunSettings")
 
 _PRECONDITIONERS = {

@@ -16,7 +16,7 @@ _TAG = "tag:yaml.org,2002:"
 _WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
 _KINDS = {"int": "an integer", "float": "a number", "bool": "true or false", "null": "null"}
 # Far more than any configuration has; what reads and checks it calls itself for each level.
-_DEEPEST = 40
+DEEPEST = 40
 
 
 class NotYAMLError(ImpindiffError):
@@ -83,7 +83,7 @@ def _reader() -> YAML:
     found = YAML(typ="safe", pure=True)
     found.sort_base_mapping_type_on_output = False  # pyright: ignore[reportAttributeAccessIssue]
     found.allow_unicode = True
-    found.max_depth = _DEEPEST
+    found.max_depth = DEEPEST
     found.composer.warn_double_anchors = False  # they are refused
     return found
 

@@ -107,10 +107,10 @@ def check_gradient(
     among themselves: round-off, which hides the order of the remainder, is known from that too.
 
     ```python
-    print(ipd.check_gradient(lambda model: loss(model)[0], model))
+    print(ipd.check_gradient(lambda m: loss(m, loss.probe(m))[0], model))
     ```
 
-    - `loss`: of one argument, a number.
+    - `loss`: of one argument, a number; in the example, that of a `TrajectoryLoss`.
     - `params`: a pytree; its floating-point JAX arrays are the parameters, all else stays.
     - `key`: of the directions; default `jax.random.key(0)`.
     - `directions`: how many. A mistake in one parameter of many shows in most of them.
@@ -139,7 +139,7 @@ def check_gradient(
     if not isinstance(shape, jax.ShapeDtypeStruct) or shape.shape != ():
         raise InputError(
             f"check_gradient: the loss returns {shape}; expected one number (of a TrajectoryLoss, "
-            "lambda model: loss(model, loss.probe())[0])"
+            "lambda m: loss(m, loss.probe(m))[0])"
         )
     value, gradient = eqx.filter_jit(jax.value_and_grad(of_parameters))(moving)
     evaluate = eqx.filter_jit(of_parameters)

@@ -123,7 +123,7 @@ def _run(folder: Path, seed: int, out: Path, times: dict[str, float | None]) -> 
         return found | {"status": status, "message": failure.message}
     if (folder / MEASURED).is_file():
         return found | run_directory.read_json(folder / MEASURED)
-    metrics = run_directory.read_json(folder / "metrics.json")
+    metrics = run_directory.read_json(folder / run_directory.METRICS)
     errors = _errors(metrics["forecast"]["error_vs_time"], times)
     wrong = [name for name, t in times.items() if t is not None and is_blown_up(errors[name])]
     train = metrics["train"]

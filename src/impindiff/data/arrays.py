@@ -28,7 +28,7 @@ from impindiff.data.table import Table
 from impindiff.errors import InputError
 from impindiff.observations.file_errors import listed
 from impindiff.observations.matlab import matlab_arrays, matlab_numbers
-from impindiff.observations.memory import COORDINATE, require_memory, stored_bytes
+from impindiff.observations.memory import COORDINATE, require_readable, stored_bytes
 from impindiff.observations.packing import meant_variable
 
 
@@ -92,7 +92,7 @@ def _declared(archive: zipfile.ZipFile, stored: int) -> list[str]:
             )
         needed += size
         found.append(name)
-    require_memory("its arrays", needed, "store fewer of them, or write NetCDF", stored)
+    require_readable("its arrays", needed, "store fewer of them, or write NetCDF", stored)
     return found
 
 
@@ -157,7 +157,7 @@ def _points(path: Path, found: Mapping[str, xr.Variable], names: Mapping[str, st
     columns, units = {}, {}
     usual = usual_names(found, names)
     needed = sum(variable.nbytes for variable in found.values())
-    require_memory("its arrays", needed, "store fewer of them", stored_bytes(path, needed))
+    require_readable("its arrays", needed, "store fewer of them", stored_bytes(path, needed))
     for name, variable in found.items():
         if variable.size != max(variable.shape, default=1):
             raise InputError(
@@ -180,7 +180,7 @@ def _vector(path: Path, name: str, variable: xr.Variable) -> xr.Variable:
             f"array '{name}' has shape {variable.shape}; expected one axis, the values along it"
         )
     size = variable.size * variable.dtype.itemsize
-    require_memory(f"the values of '{name}'", size, COORDINATE, stored_bytes(path, size))
+    require_readable(f"the values of '{name}'", size, COORDINATE, stored_bytes(path, size))
     return xr.Variable(name, variable.to_numpy().ravel(), variable.attrs)
 
 

@@ -22,7 +22,7 @@ from impindiff.data.units import convert, elapsed
 from impindiff.errors import InputError
 from impindiff.observations.checks import same_places, shortest
 from impindiff.observations.file_errors import listed, reading
-from impindiff.observations.memory import COORDINATE, require_memory, stored_bytes
+from impindiff.observations.memory import COORDINATE, require_readable, stored_bytes
 
 
 class Fields(NamedTuple):
@@ -163,7 +163,7 @@ def _require_dimensions(dataset: xr.Dataset, dims: set[Hashable], kept: Mapping[
 
 
 def _coordinate(dataset: xr.Dataset, name: str, wanted: str | None) -> xr.Variable:
-    require_memory(f"the values of '{name}'", 8 * dataset[name].size, COORDINATE)
+    require_readable(f"the values of '{name}'", 8 * dataset[name].size, COORDINATE)
     with reading("the values of a coordinate"):
         variable = xr.Variable(name, dataset[name].to_numpy(), dataset[name].attrs)
     if name == SAMPLE:
@@ -237,7 +237,7 @@ def loaded(
     """
     needed = 8 * sum(variable.size for variable in dataset.data_vars.values())
     advice = "choose some by samples=, times= or variables="
-    require_memory("the values asked for", needed, advice, stored_bytes(path, needed))
+    require_readable("the values asked for", needed, advice, stored_bytes(path, needed))
     variables = {}
     for name, array in dataset.data_vars.items():
         with reading(f"values of '{name}'"):

@@ -70,6 +70,7 @@ def usual_names(
         elif name.strip() not in CAPITALS:
             usual = usual_name(name)
             found[name] = usual if usual == name or usual not in given.values() else name
+    # the capitals are judged after all others, whatever the order in the file
     small = set(SPACE) & set(found.values())
     for name in names:
         if name in found:
@@ -77,7 +78,7 @@ def usual_names(
         axis = usual_name(name)
         against = name in otherwise or small or axis in found.values()
         found[name] = axis if name in along_itself or not against else name
-    # two capitals are looked at together, so that their order does not matter
+    # back to that order
     return {name: found[name] for name in names}
 
 
@@ -105,15 +106,14 @@ def require_known(axes: Mapping[str, str], there: Sequence[str]) -> None:
 
 
 def chosen_names(there: Sequence[str], variables: Names) -> dict[str, str]:
-    """Name in the file -> name wanted; all if `variables` is None.
+    """Name in the file -> name wanted; all if `variables` is None, and a text is one name.
 
     **Raises:** `InputError` for names that the file does not have.
     """
     if variables is None:
         return {name: name for name in there}
-    if isinstance(variables, str):
-        variables = [variables]
-    wanted = dict(variables) if isinstance(variables, Mapping) else {n: n for n in variables}
+    names = [variables] if isinstance(variables, str) else variables
+    wanted = dict(names) if isinstance(names, Mapping) else {n: n for n in names}
     for name, called in wanted.items():
         if name not in there:
             around = called in there and called != name

@@ -11,7 +11,7 @@ from xarray.core import indexing
 
 from impindiff.errors import InputError
 from impindiff.observations.file_errors import listed
-from impindiff.observations.memory import COORDINATE, require_memory
+from impindiff.observations.memory import COORDINATE, require_readable
 from impindiff.observations.packing import PACKING, is_packed, meant_variable, unpacked
 
 
@@ -80,7 +80,7 @@ def vector(name: str, entry: h5py.Dataset) -> xr.Variable:
 def values_of(entry: h5py.Dataset) -> tuple[np.ndarray, dict[str, Any]]:
     """All of a small array, such as a coordinate, as these attributes ask, and the others."""
     needed, stored = entry.size * entry.dtype.itemsize, entry.id.get_storage_size()
-    require_memory(f"the values of '{_name_of(entry)}'", needed, COORDINATE, stored)
+    require_readable(f"the values of '{_name_of(entry)}'", needed, COORDINATE, stored)
     given = attributes(entry)
     values = unpacked(_name_of(entry), _plain_complex(np.asarray(entry[()])), given)
     others = {key: value for key, value in given.items() if key not in PACKING}

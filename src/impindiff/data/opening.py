@@ -19,7 +19,7 @@ from impindiff.data.table import read_table
 from impindiff.data.the_well import is_the_well, open_the_well
 from impindiff.errors import InputError
 from impindiff.observations.file_errors import reading
-from impindiff.observations.memory import COORDINATE, require_memory, stored_bytes
+from impindiff.observations.memory import COORDINATE, require_readable, stored_bytes
 from impindiff.observations.packing import meant
 from impindiff.observations.whole_file import is_zarr_store
 
@@ -37,6 +37,8 @@ SUFFIXES = {
     ".csv": CSV,
     ".txt": CSV,
 }
+
+_FEWER = "leave out points, or average those close to each other"
 
 
 class Opened(NamedTuple):
@@ -154,7 +156,7 @@ def _open_netcdf3(path: Path, closing: ExitStack, names: Mapping[str, str]) -> x
     # From an open file SciPy reads all of it; from a path it maps the file, and a file that is cut
     # short then ends the process.
     whole = "all values of a file in the classic format of NetCDF, which are read at once,"
-    require_memory(whole, path.stat().st_size, "convert it by nccopy -k nc4")
+    require_readable(whole, path.stat().st_size, "convert it by nccopy -k nc4")
     return _open_with_xarray(path, closing.enter_context(path.open("rb")), closing, "scipy", names)
 
 
@@ -186,8 +188,8 @@ def _open_with_xarray(
     read = [v.nbytes for n, v in dataset.variables.items() if v.ndim == 1 and v.dims == (n,)]
     points = look_like_points(dataset, names)
     needed = dataset.nbytes if points else sum(read)
-    what = "its points" if points else "its coordinates"
-    require_memory(what, needed, COORDINATE, stored_bytes(path, needed))
+    what, advice = ("its points", _FEWER) if points else ("its coordinates", COORDINATE)
+    require_readable(what, needed, advice, stored_bytes(path, needed))
     dataset = meant(dataset)
     return points_from_dataset(dataset, names) if points else dataset
 

@@ -9,6 +9,7 @@ import xarray as xr
 from impindiff.data.forms import (
     DEVIATION,
     OBSERVATION,
+    POINT_COLUMNS,
     QUANTITY,
     SAMPLE,
     SPACE,
@@ -51,13 +52,18 @@ def points_from_table(table: Table, attrs: Mapping[str, Any] | None = None) -> x
     space = [axis for axis in SPACE if axis in columns]
     for required in (TIME, "x"):
         if required not in columns:
+            expected = (
+                "arrays 'time', 'x' ('y', 'z') and 'value' of one length"
+                if table.lines is None
+                else "a header such as 'time,x,y,quantity,value,standard_deviation'"
+            )
             raise InputError(
-                f"has no column '{required}'; it has {listed(columns)}; expected a header such as "
-                f"'time,x,y,quantity,value,standard_deviation'; a column that is called otherwise "
-                f"is named by variables={{'NAME': '{required}'}}"
+                f"has no {table.word} '{required}'; it has {listed(columns)}; expected {expected}; "
+                f"one that is called otherwise is named by variables={{'NAME': '{required}'}}"
             )
     if not len(columns[TIME]):
-        raise InputError("has a header but no row; expected one for each observation")
+        there = "arrays without an entry" if table.lines is None else "a header but no row"
+        raise InputError(f"has {there}; expected one for each observation")
     times = elapsed(xr.Variable(OBSERVATION, columns[TIME], _unit(table, TIME)))
     known = {TIME: times.to_numpy(), SAMPLE: _samples(table)}
     known |= {axis: np.asarray(columns[axis], dtype=np.float64) for axis in space}
@@ -108,7 +114,15 @@ def points_from_dataset(dataset: xr.Dataset, axes: Mapping[str, str] | None = No
     dims = variables[TIME].dims
     columns, units = {}, {}
     for name, variable in variables.items():
-        if variable.dims != dims or name == dims[0]:
+        if name == dims[0]:
+            continue
+        if variable.dims != dims:
+            # a number for all, such as the height of a plane, is no column
+            if name in POINT_COLUMNS and (variable.ndim or name in (VALUE, QUANTITY, DEVIATION)):
+                raise InputError(
+                    f"has scattered points along {listed(dims)}, but variable '{name}' has "
+                    f"dimensions {listed(variable.dims)}; expected one entry for each point"
+                )
             continue
         values = variable.to_numpy()
         is_text = values.dtype.kind in "OSUT"
@@ -178,8 +192,8 @@ def _samples(table: Table) -> np.ndarray:
     if wrong.any():
         row = int(np.argmax(wrong))
         raise InputError(
-            f"{table.place(row)}, column '{SAMPLE}': {given[row]:g} is not the index of a sample; "
-            f"write whole numbers from 0 on"
+            f"{table.place(row)}, {table.word} '{SAMPLE}': {given[row]:g} is not the index of a "
+            f"sample; write whole numbers from 0 on"
         )
     return given.astype(np.int64)
 
@@ -194,13 +208,13 @@ def _quantities(
         extra = set(columns) - {TIME, *space, SAMPLE, VALUE, QUANTITY, DEVIATION}
         if extra:
             raise InputError(
-                f"has a column '{VALUE}' and also {listed(sorted(extra))}; expected either "
-                f"'quantity,value' or one column a quantity"
+                f"has a {table.word} '{VALUE}' and also {listed(sorted(extra))}; expected either "
+                f"'quantity' and 'value', or one {table.word} a quantity"
             )
         return [(names, columns[VALUE], columns.get(DEVIATION))]
     if QUANTITY in columns or DEVIATION in columns:
         only = QUANTITY if QUANTITY in columns else DEVIATION
-        raise InputError(f"has a column '{only}' but none '{VALUE}'; it has {listed(columns)}")
+        raise InputError(f"has '{only}' but no '{VALUE}'; it has {listed(columns)}")
     others = [name for name in columns if name not in (TIME, *space, SAMPLE)]
     measured = [
         name
@@ -208,7 +222,7 @@ def _quantities(
         if not (name.endswith(_OF_QUANTITY) and name.removesuffix(_OF_QUANTITY) in columns)
     ]
     if not measured:
-        raise InputError(f"has no quantity beside {listed(columns)}; add a column 'value'")
+        raise InputError(f"has no quantity beside {listed(columns)}; add '{VALUE}'")
     return [
         (np.full(rows, name, dtype=object), columns[name], columns.get(name + _OF_QUANTITY))
         for name in measured
@@ -247,6 +261,6 @@ def _require(table: Table, name: str, values: np.ndarray, wrong: np.ndarray, exp
     if wrong.any():
         row = int(np.argmax(wrong))
         raise InputError(
-            f"{table.place(row)}, column '{name}': '{values[row]}' given, expected {expected} "
-            f"({int(wrong.sum())} such row(s))"
+            f"{table.place(row)}, {table.word} '{name}': '{values[row]}' given, expected "
+            f"{expected} ({int(wrong.sum())} such row(s))"
         )

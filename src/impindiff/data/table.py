@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from impindiff.data.forms import QUANTITY, require_known, usual_names
+from impindiff.data.forms import QUANTITY, TIME, require_known, usual_names
 from impindiff.errors import InputError
 from impindiff.observations.file_errors import listed, reading
 
 _WITH_UNIT = re.compile(r"(?P<name>[^\[\]]+?)\s*\[(?P<unit>[^\[\]]*)\]")
 _COMMENTED_UNIT = re.compile(r"#\s*units of (?P<name>.+?):\s*(?P<unit>.+)")
+_DELIMITERS = ";\t,"
 _NOT_GIVEN = ("", "nan", "na", "n/a", "null", "none")
 
 
@@ -32,6 +33,11 @@ class Table:
     columns: dict[str, np.ndarray]
     units: dict[str, str] = dataclasses.field(default_factory=dict)
     lines: np.ndarray | None = None
+
+    @property
+    def word(self) -> str:
+        """What one of `columns` is in the file."""
+        return "array" if self.lines is None else "column"
 
     def place(self, row: int) -> str:
         """Where a row is, in words."""
@@ -76,7 +82,7 @@ def _rows(
             numbers.append(number)
     if not kept:
         raise InputError("has comments only; expected a header such as 'time,x,value' and rows")
-    delimiter = next((mark for mark in ";\t" if mark in kept[0]), ",")
+    delimiter = next((mark for mark in _DELIMITERS if mark in kept[0]), ",")
     with reading("CSV"):
         cells = list(csv.reader(kept, delimiter=delimiter, strict=True))
     if len(cells) != len(kept):
@@ -101,9 +107,15 @@ def _rows(
         )
     for row, number in zip(cells[1:], numbers[1:], strict=True):
         if len(row) != len(header):
+            other = next((m for m in _DELIMITERS if m != delimiter and m in "".join(row)), None)
+            why = "the file may be cut short"
+            if len(row) > len(header):
+                why = "write decimals with a point, and put a text that has a comma in quotes"
+            elif other is not None:
+                why = f"separate all lines alike, the header has {delimiter!r} and this {other!r}"
             raise InputError(
                 f"line {number}: has {len(row)} value(s); expected {len(header)}, one for each of "
-                f"{listed(header)}; the file may be cut short"
+                f"{listed(header)}; {why}"
             )
     return header, units, cells[1:], numbers[1:]
 
@@ -118,9 +130,15 @@ def _column(name: str, cells: list[str], lines: list[int]) -> np.ndarray:
         try:
             numbers[i] = float(cell)
         except ValueError:
-            dates = _dates(name, cells)
-            if dates is not None:
-                return dates
+            dates = [_date(cell) for cell in cells] if name == TIME else [None]
+            if None not in dates:
+                return np.array(dates, dtype="datetime64[us]")
+            if name == TIME and dates[i] is not None and np.isnan(numbers).all():
+                wrong = dates.index(None)
+                raise InputError(
+                    f"line {lines[wrong]}, column '{name}': '{cells[wrong]:.40}' is not a date, as "
+                    f"'{cell:.40}' on line {lines[i]} is; write it as in 2024-05-31T12:00:00"
+                ) from None
             raise InputError(
                 f"line {lines[i]}, column '{name}': '{cell:.40}' is not a number; write it with a "
                 f"decimal point, such as 0.5 or 5e-1, or leave the cell empty"
@@ -128,11 +146,9 @@ def _column(name: str, cells: list[str], lines: list[int]) -> np.ndarray:
     return numbers
 
 
-def _dates(name: str, cells: list[str]) -> np.ndarray | None:
-    if name != "time":
-        return None
+def _date(cell: str) -> np.datetime64 | None:
     try:
         # NumPy knows no zones; Z, for UTC, changes no difference.
-        return np.array([cell.removesuffix("Z") for cell in cells], dtype="datetime64[us]")
+        return np.datetime64(cell.removesuffix("Z"), "us")
     except ValueError:
         return None

@@ -5,6 +5,7 @@ b = 0) and Neumann (a = 0, b = 1) share Robin's formula for the ghost cells.
 """
 
 import dataclasses
+import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -38,6 +39,19 @@ class Wall(Boundary):
     """
 
     value: eqx.AbstractVar[Value]
+
+    def __check_init__(self) -> None:
+        if not callable(self.value):
+            return
+        try:
+            inspect.signature(self.value).bind(0.0)
+        except TypeError as error:
+            raise InputError(
+                f"{type(self).__name__}: value{inspect.signature(self.value)} cannot be called "
+                f"with a time ({error}); write a function of t"
+            ) from None
+        except ValueError:  # Python does not know what it takes
+            return
 
     @property
     @abstractmethod
@@ -111,8 +125,10 @@ def normalise_boundary(boundary: BoundaryLike, ndim: int) -> Boundaries:
     Raises `InputError` on another number of entries, on an entry that is neither, and on a
     `Periodic` with another condition opposite to it.
     """
-    if isinstance(boundary, Boundary) or len(boundary) != ndim:
-        given = "a single condition" if isinstance(boundary, Boundary) else len(boundary)
+    if not isinstance(boundary, Sequence) or len(boundary) != ndim:
+        given = "a single condition"
+        if not isinstance(boundary, Boundary):
+            given = len(boundary) if isinstance(boundary, Sequence) else f"{boundary!r:.60}"
         raise InputError(
             f"boundary: expected {ndim} entries, one per axis, got {given}; "
             "the two sides of an axis go in a pair: boundary=((lower, upper), ...)"

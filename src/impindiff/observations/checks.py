@@ -8,7 +8,7 @@ from impindiff.errors import InputError
 
 # Of the spacing. Coordinates stored in single precision are even to about 1e-4 of a cell on 1000
 # cells.
-_UNEVEN = 1e-3
+NEARLY = 1e-3
 _ULPS = 4
 
 
@@ -23,7 +23,7 @@ def same_places(
     """
     found, wanted = np.asarray(found, float), np.asarray(wanted, float)
     round_off = _ULPS * np.finfo(float).eps * np.maximum(np.abs(found), np.abs(wanted))
-    return np.abs(found - wanted) <= _UNEVEN * np.abs(np.asarray(spacing)) + round_off
+    return np.abs(found - wanted) <= NEARLY * np.abs(np.asarray(spacing)) + round_off
 
 
 def up_to(
@@ -112,7 +112,7 @@ def require_even_spacing(name: str, centres: Float[np.ndarray, " cell"]) -> None
             f"coordinate '{name}' must increase, but goes from {centres[0]:g} to {centres[-1]:g}; "
             f"try sortby('{name}') of xarray"
         )
-    uneven = np.abs(gaps - usual) > _UNEVEN * usual
+    uneven = np.abs(gaps - usual) > NEARLY * usual
     if uneven.any():
         i = int(np.argmax(uneven))
         raise InputError(

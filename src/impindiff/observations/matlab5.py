@@ -15,7 +15,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from impindiff.errors import InputError
-from impindiff.observations.memory import require_memory
+from impindiff.observations.memory import require_readable
 
 _HEADER = 128
 _MATRIX, _COMPRESSED = 14, 15
@@ -52,7 +52,7 @@ def numeric_arrays(path: Path) -> list[str]:
                 content = file.read(element.length)
                 start = _start(content, order)
                 needed += _tag(start, 0, order).length
-                require_memory("its arrays", needed, "store fewer of them", size)
+                require_readable("its arrays", needed, "store fewer of them", size)
                 name = _array_name(_decompressed(content, start, order), order)
             else:
                 raise _damaged(f"an element of type {element.kind}")

@@ -10,7 +10,7 @@ COORDINATE = "is it a coordinate? cut it to what is needed"
 _UNPACKS_TO, _BYTES = 100, 2**30
 
 
-def require_memory(what: str, needed: int, advice: str, stored: int | None = None) -> None:
+def require_readable(what: str, needed: int, advice: str, stored: int | None = None) -> None:
     """Refuse to read more bytes than half of the memory of this machine, in all.
 
     - `stored`: how many bytes they take in the file, if known: packed a hundredfold, more than a

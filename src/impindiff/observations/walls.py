@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from impindiff.errors import InputError
 from impindiff.grid import Boundaries, BoundaryLike, Dirichlet, Neumann, Periodic, Robin
 from impindiff.grid.boundary import normalise_boundary
+from impindiff.grid.given import real_array
 
 # Of a cell: a place at the outermost centre is read there, whatever its round-off.
 _AT_THE_CENTRE = 1e-9
@@ -102,7 +103,7 @@ class NearWalls(eqx.Module):
             if t is None:
                 raise InputError(f"{name} is a function of time, and the time is not known; give t")
             x, timed = x(t), False
-        x = jnp.asarray(x, dtype)
+        x = real_array(x, dtype, name)
         others = [other for other in range(len(self.cells)) if other != axis]
         face = tuple(self.cells[other] for other in others)
         shape = x.shape[1:] if timed else x.shape

@@ -15,6 +15,7 @@ from impindiff.observations import FORECAST_SUFFIX, HELD_OUT
 from impindiff.pages.blocks import Picture
 from impindiff.pages.words import caption, figure_order
 from impindiff.report import animate_forecast
+from impindiff.run_directory import pictures
 from impindiff.run_figures import middle_sample
 
 _MOST_BYTES = 3_000_000
@@ -27,8 +28,7 @@ def figures_in(folder: Path) -> list[Picture]:
 
     **Raises:** `InputError` for a file that is not an image.
     """
-    found = (file for file in folder.glob("*.png") if file.is_file())
-    files = sorted(found, key=lambda file: figure_order(file.stem))
+    files = sorted(pictures(folder), key=lambda file: figure_order(file.stem))
     return [picture(file, caption(file.stem)) for file in files]
 
 

@@ -15,7 +15,6 @@ from impindiff.pages.provenance import facts_tables, footer
 from impindiff.pages.run_tables import last_time, run_tables
 from impindiff.pages.words import capitalised, humanised
 
-METRICS = "metrics.json"
 _FORECAST = "forecast.nc"
 
 
@@ -99,10 +98,10 @@ def _under(given: Mapping[str, Any], first: str, second: str) -> Any:
 
 
 def _read_metrics(folder: Path, what: _What) -> dict[str, Any]:
-    path = folder / METRICS
+    path = folder / run_directory.METRICS
     if not path.is_file():
         why = run_directory.not_ended(folder, what.command)
-        raise InputError(f"{folder}: has no {METRICS}, so {why}")
+        raise InputError(f"{folder}: has no {run_directory.METRICS}, so {why}")
     try:
         metrics = run_directory.read_json(path)
         # every other part may be missing, and is then not on the page

@@ -17,6 +17,7 @@ import xarray as xr
 from impindiff.errors import InputError
 from impindiff.grid import Grid
 from impindiff.observations import PointTable
+from impindiff.observations.walls import conditions
 from impindiff.problem.measured import Measured
 from impindiff.problem.problem import Problem
 from impindiff.rollout import AdaptiveStep
@@ -76,6 +77,13 @@ def _require_quantities(
         lambda leaf: jax.ShapeDtypeStruct((len(times) - 1, *leaf.shape), leaf.dtype), state
     )
     eqx.filter_eval_shape(points, states)
+    known = eqx.filter_eval_shape(problem.quantities, states)
+    for name in problem.boundaries(model):
+        if name not in known:
+            raise InputError(
+                f"{problem.name}: boundaries gives conditions of '{name}', which is no quantity; "
+                f"expected names among {', '.join(map(str, known))}"
+            )
 
 
 def _require_like(problem: Problem, what: str, found: Any, state: Any) -> None:
@@ -161,6 +169,17 @@ def _quantities(value: Any, u: Any) -> Any:
     return value
 
 
+def _boundaries(value: Any, model: Any) -> Any:
+    if not _is_named(value):
+        raise _UnexpectedError("a dictionary of boundary conditions by the name of a quantity")
+    for name, boundary in value.items():
+        try:
+            conditions(boundary, model.grid.ndim)
+        except InputError as error:
+            raise _UnexpectedError(f"what a Grid takes for '{name}': {error}") from None
+    return value
+
+
 def _latent_fields(value: Any, model: Any, t: Any) -> Any:
     del t
     cells = model.grid.shape
@@ -199,6 +218,7 @@ _CHECKS: dict[str, Callable[..., Any]] = {
     "initial_state": _state,
     "measurements": _dataset,
     "quantities": _quantities,
+    "boundaries": _boundaries,
     "latent_fields": _latent_fields,
     "identified": _numbers,
     "truths": _numbers,
@@ -211,6 +231,8 @@ def _is_named(value: Any) -> bool:
 
 
 def _is_real(value: Any) -> bool:
+    if value is None:  # JAX takes it for a number of the usual type
+        return False
     try:
         kind = jnp.result_type(value)
     except TypeError:  # no number

@@ -13,11 +13,10 @@ from impindiff.data.units import elapsed
 from impindiff.errors import InputError
 from impindiff.grid import Grid, Periodic
 from impindiff.observations import PointTable
-from impindiff.observations.checks import same_places, shortest, up_to
+from impindiff.observations.checks import NEARLY, same_places, shortest, up_to
 from impindiff.observations.file_errors import listed
 
 AXES = ("x", "y", "z")
-_NEARLY = 1e-3
 
 
 class Measured(NamedTuple):
@@ -75,6 +74,12 @@ def measured(dataset: xr.Dataset, grid: Grid, settings: Any) -> Measured:
         raise InputError(
             f"observations.until: no value is at or before t = {chosen.until}; times go from "
             f"{table.time.min():g} to {table.time.max():g}"
+        )
+    if late.any() and not (table.time[~late] > start).any():
+        first = table.time[table.time > start].min()
+        raise InputError(
+            f"observations.until: no value after the initial state at t = {start:g} is at or "
+            f"before t = {chosen.until}; the first is at t = {first:g}"
         )
     samples = int(table.sample.max()) + 1 if scattered else dataset.sizes.get("sample", 1)
     return Measured(table, table.rows(~late), table.rows(late), start, samples, dataset)
@@ -164,7 +169,7 @@ def _onto(
     if closes and ((centres < places[0]) | (centres > places[-1])).any():
         length = grid.upper[axis] - grid.lower[axis]
         seam = places[0] + length - places[-1]
-        if gap.size and _NEARLY * gap.min() < seam < 2 * gap.max():
+        if gap.size and NEARLY * gap.min() < seam < 2 * gap.max():
             places = np.concatenate([places[-1:] - length, places, places[:1] + length])
             field = np.take(field, np.arange(-1, len(places) - 1) % (len(places) - 2), axis + 1)
             low, high = places[[0, -1]]

@@ -11,6 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from impindiff.devices import Mesh, active_mesh
 from impindiff.errors import InputError
@@ -26,7 +27,7 @@ from impindiff.training.levenberg_marquardt import LevenbergMarquardt
 from impindiff.training.loss import TrajectoryLoss
 from impindiff.training.optimistix_method import OptimistixMethod
 from impindiff.training.parts import partition
-from impindiff.training.resources import require_memory, require_room, size_in_bytes
+from impindiff.training.resources import require_room, require_step_fits, size_in_bytes
 from impindiff.training.state import Job, Optimizer, StepReport, TrainingState, member
 from impindiff.training.step import ensemble_step, training_step
 from impindiff.training.store import STATES_KEPT, TrainingStore
@@ -34,6 +35,7 @@ from impindiff.training.store import STATES_KEPT, TrainingStore
 M = TypeVar("M", bound=eqx.Module)
 # bytes of the small files that Orbax writes with a state
 _AROUND_A_STATE = 100_000
+_SEARCHES = (optax.ScaleByZoomLinesearchState, optax.ScaleByBacktrackingLinesearchState)
 
 
 def fit(
@@ -116,7 +118,7 @@ def fit(
         with_halving = eqx.filter_jit(_step(members))
         durations: list[float] = []
         held_out, mesh = None, active_mesh()
-        has_rate = not isinstance(optimizer, LevenbergMarquardt | OptimistixMethod)
+        has_rate = _has_rate(optimizer, state)
         try:
             for step in range(first + 1, steps + 1):
                 if bool(np.all(state.finished)):
@@ -126,7 +128,7 @@ def fit(
                 program = programs[stage]
                 if program is None:
                     program = programs[stage] = compile_step(_step(members), state, job)
-                    require_memory(program.temporary_mb)
+                    require_step_fits(program.temporary_mb)
                 begun = time.perf_counter()
                 candidate, report = _known_to_all(mesh, *program.advance(state, job))
                 # a failed trial is rejected anyway; the first has no point to go back to
@@ -141,7 +143,8 @@ def fit(
                 filled = np.full(state.seconds.shape, seconds, state.seconds.dtype)
                 timed = jnp.asarray(filled) if mesh is None else mesh.each(filled)
                 after = eqx.tree_at(lambda s: s.seconds, candidate, timed)
-                if step % log_every == 0 or step in (1, steps) or bool(np.all(after.finished)):
+                ends = step == steps or bool(np.all(after.finished))
+                if step % log_every == 0 or step == 1 or ends:
                     current = job.model(after.parameters)
                     if evaluate is not None:
                         held_out = evaluate(current)
@@ -152,16 +155,17 @@ def fit(
                     log(line)
                 # only now: a state that is saved is never ahead of the history
                 state = after
-                if step % save_every == 0:
+                saved = step % save_every == 0 or ends
+                if saved:
                     store.save(step, state)
                 mean = float(np.mean(state.loss))
-                show(Progress(step, mean, held_out, number(state.validation)))
+                show(Progress(step, mean, held_out, number(state.validation), saved))
         except BaseException:
             # of several processes one may fail alone: the others would not save with it
-            if jax.process_count() == 1:
-                _save(store, state, first)
+            reached = int(np.max(state.step))
+            if jax.process_count() == 1 and reached > first:
+                store.save(reached, state)
             raise
-        _save(store, state, first)
     return fitted(
         plan[-1][1], state, [p for p in programs if p is not None], durations, freeze, members
     )
@@ -184,7 +188,7 @@ def steps_within(
     """
     job, state = _start(model, loss, optimizer, **options)
     compiled = compile_step(_step(options.get("members")), state, job)
-    require_memory(compiled.temporary_mb)
+    require_step_fits(compiled.temporary_mb)
     pace = seconds_per_step(compiled, state, job)
     return max(1, min(most, int(seconds / pace))), compiled
 
@@ -204,10 +208,11 @@ def room_for_training(
     return _room(_start(model, loss, optimizer, **options)[1])
 
 
-def _save(store: TrainingStore, state: TrainingState, first: int) -> None:
-    reached = int(np.max(state.step))
-    if reached > first:
-        store.save(reached, state)
+def _has_rate(optimizer: Optimizer, state: TrainingState) -> bool:
+    """Whether a learning rate sets how far a step goes; a search finds that itself."""
+    parts = jax.tree.leaves(state.optimizer, is_leaf=lambda part: isinstance(part, _SEARCHES))
+    searches = any(isinstance(part, _SEARCHES) for part in parts)
+    return not searches and not isinstance(optimizer, LevenbergMarquardt | OptimistixMethod)
 
 
 def _known_to_all(

@@ -17,12 +17,16 @@ from impindiff.training.state import Job, StepReport, Totals, TrainingState
 
 
 class Progress(NamedTuple):
-    """What a progress display is told after each step."""
+    """What a progress display is told after each step.
+
+    - `saved`: whether the state of this step is on disk.
+    """
 
     step: int
     loss: float
     held_out: float | None
     validation: float | None = None
+    saved: bool = False
 
 
 M = TypeVar("M", bound=eqx.Module)

@@ -1,6 +1,7 @@
 """A folder that one process at a time writes to."""
 
 import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -13,11 +14,6 @@ import jax
 
 from impindiff.errors import InputError
 from impindiff.training.resources import StorageError
-
-try:
-    import fcntl
-except ImportError:  # not a system with flock: nothing is held there
-    fcntl = None
 
 LOCK = ".lock"
 # files under temporary names, as `written_whole` and the training write them, and probes
@@ -42,7 +38,7 @@ def held(folder: Path) -> Iterator[Callable[[], None]]:
     if jax.process_index() != 0:
         yield lambda: None
         return
-    identity = _identity(folder)
+    identity = identity_of(folder)
     if identity is None:
         raise InputError(f"{folder}: there is no such folder")
     nested = identity in _held
@@ -50,7 +46,7 @@ def held(folder: Path) -> Iterator[Callable[[], None]]:
     _held[identity] = _held.get(identity, 0) + 1
 
     def still() -> None:
-        if _identity(folder) != identity:
+        if identity_of(folder) != identity:
             raise _gone(folder)
 
     try:
@@ -61,7 +57,7 @@ def held(folder: Path) -> Iterator[Callable[[], None]]:
     except StorageError:
         raise
     except Exception as error:
-        if _identity(folder) == identity:
+        if identity_of(folder) == identity:
             raise
         raise _gone(folder) from error
     finally:
@@ -73,9 +69,12 @@ def held(folder: Path) -> Iterator[Callable[[], None]]:
 
 
 def holder(folder: Path) -> str | None:
-    """Who holds the folder, such as "process 4711 on this machine"; None if nobody does."""
+    """What other process holds the folder: "process 4711", or "process 4711 on HOST" elsewhere.
+
+    None if no other does, or if it cannot be seen.
+    """
     path = folder / LOCK
-    if fcntl is None or not path.is_file() or _identity(folder) in _held:
+    if not path.is_file() or identity_of(folder) in _held:
         return None
     try:
         descriptor = os.open(path, os.O_RDONLY)
@@ -90,6 +89,15 @@ def holder(folder: Path) -> str | None:
     finally:
         os.close(descriptor)
     return None
+
+
+def identity_of(folder: Path) -> tuple[int, int] | None:
+    """Which folder this is, whatever its name; None if it is not there."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def clean(folder: Path) -> None:
@@ -134,15 +142,6 @@ def _is_another_alive(process: int) -> bool:
     return True
 
 
-def _identity(folder: Path) -> tuple[int, int] | None:
-    """Which folder this is, whatever its name; None if it is not there."""
-    try:
-        found = folder.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
 def _lock(folder: Path) -> int | None:
     """A descriptor of the lock file, locked; None where the file system knows no locks."""
     path = folder / LOCK
@@ -154,8 +153,7 @@ def _lock(folder: Path) -> int | None:
                 f"{folder}: cannot be written to ({error.strerror}); name another folder"
             ) from None
         try:
-            if fcntl is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             who = _named(descriptor)
             os.close(descriptor)
@@ -167,7 +165,7 @@ def _lock(folder: Path) -> int | None:
             os.close(descriptor)
             return None
         # the one who held it may have deleted it in between
-        if _identity(path) == (os.fstat(descriptor).st_dev, os.fstat(descriptor).st_ino):
+        if identity_of(path) == (os.fstat(descriptor).st_dev, os.fstat(descriptor).st_ino):
             break
         os.close(descriptor)
     with contextlib.suppress(OSError):  # a full disk: held all the same
@@ -191,6 +189,6 @@ def _unlock(folder: Path, descriptor: int) -> None:
     """Delete the lock file, while it is still held, and let go."""
     path = folder / LOCK
     with contextlib.suppress(OSError):
-        if _identity(path) == (os.fstat(descriptor).st_dev, os.fstat(descriptor).st_ino):
+        if identity_of(path) == (os.fstat(descriptor).st_dev, os.fstat(descriptor).st_ino):
             path.unlink()
     os.close(descriptor)

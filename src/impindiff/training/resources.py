@@ -47,7 +47,7 @@ def storing(path: Path) -> Iterator[None]:
         raise StorageError(f"{path}: {how}", code=code) from None
 
 
-def require_memory(temporary_mb: float | None) -> None:
+def require_step_fits(temporary_mb: float | None) -> None:
     """Raise `TrainingError` for a step whose temporary memory this machine does not have."""
     available = memory_limit() / 1e6
     if temporary_mb is not None and temporary_mb > available:

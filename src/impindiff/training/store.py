@@ -19,6 +19,7 @@ from jaxtyping import PyTree, UInt8
 
 from impindiff.errors import FailureCode, InputError, is_full_disk
 from impindiff.memory import readable_size
+from impindiff.training.held import identity_of
 from impindiff.training.resources import StorageError, size_in_bytes
 
 STATES_KEPT = 2
@@ -49,7 +50,7 @@ class TrainingStore:
         try:
             with _quietly():
                 self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
-            self._identity = _identity(folder)
+            self._identity = identity_of(folder)
         except (OSError, ValueError) as error:
             raise InputError(
                 f"{folder}: cannot hold training states ({_reason(error)}); remove it or name "
@@ -64,7 +65,7 @@ class TrainingStore:
         """
         if step in self._manager.all_steps():
             return
-        if _identity(self._folder) != self._identity:
+        if identity_of(self._folder) != self._identity:
             raise StorageError(
                 f"{self._folder}: was moved or deleted during training, so the state of step "
                 f"{step} cannot be saved; move it back and continue with --resume, or start again"
@@ -161,15 +162,6 @@ def _digest(state: PyTree[Any]) -> UInt8[np.ndarray, " 32"]:
         found.update(f"{array.dtype}{array.shape}".encode())
         found.update(np.ascontiguousarray(array).tobytes())
     return np.frombuffer(found.digest(), np.uint8)
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    """Which folder this is, whatever its name; None if it is not there."""
-    try:
-        found = folder.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _reason(error: BaseException) -> str:
