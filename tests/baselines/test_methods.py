@@ -103,8 +103,9 @@ def test_diffrax_out_of_steps_is_a_failure_that_names_the_samples():
     times = np.array([0.0, 0.1])
     _, failure = case.forecast(settings, model, data.trajectories, [0, 1], times)
     assert failure is not None
-    assert "tsit5 did not reach t = 0.1 in 1 steps" in failure
-    assert "[0, 1]" in failure
+    assert failure.code == "step_limit"
+    assert "tsit5 did not reach t = 0.1 in 1 steps" in str(failure)
+    assert "[0, 1]" in str(failure)
 
 
 def test_diffrax_refuses_a_component_without_inertia():
@@ -184,7 +185,9 @@ def test_a_black_box_that_is_lost_says_from_when_and_where():
     found, failure = case.forecast(
         settings, model, data.trajectories, [1, 2], np.array([0.0, 0.05, 0.1])
     )
-    assert failure == "fno: the forecast is not finite from t = 0.05 on, sample 0"
+    assert failure is not None
+    assert failure.code == "not_finite"
+    assert str(failure) == "fno: the forecast is not finite from t = 0.05 on, sample 0"
     np.testing.assert_array_equal(found[0], data.trajectories.field[[1, 2], 0])
 
 

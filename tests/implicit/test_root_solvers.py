@@ -21,7 +21,8 @@ from problems import (
 )
 
 from helpers import relative_difference
-from impindiff.implicit import NewtonKrylov, Outcome, root
+from impindiff import InputError
+from impindiff.implicit import Anderson, NewtonKrylov, Outcome, Picard, root
 
 BICGSTAB = NewtonKrylov()
 GMRES = NewtonKrylov(linear_solver=lx.GMRES(rtol=1e-6, atol=1e-6))
@@ -139,3 +140,11 @@ def test_units_do_not_change_the_work():
     usual = krylov_iterations(1.0, 1.0)
     assert krylov_iterations(1e-9, 1.0) == usual
     assert krylov_iterations(1.0, 1e7) == usual
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize("kind", [NewtonKrylov, Picard, Anderson])
+@pytest.mark.parametrize("atol", [-1.0, float("nan"), {"a": 1e-3}, "1e-6", 1j])
+def test_a_tolerance_that_cannot_be_is_refused(kind, atol):
+    with pytest.raises(InputError, match=f"{kind.__name__}: atol is .*; expected a number of 0"):
+        kind(atol=atol)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from impindiff.implicit import (
     Anderson,
+    BiCGStab,
     ImplicitAdjoint,
     NewtonKrylov,
     Picard,
@@ -278,3 +279,66 @@ def test_a_product_that_its_reactant_drives_quadratically():
     # Hairer and Wanner, "Solving Ordinary Differential Equations II", section IV.10
     np.testing.assert_allclose(result.u[1], [0.98517211, 3.3863954e-5, 0.014794022], rtol=1e-5)
     np.testing.assert_allclose(result.u[2], [0.7158271, 9.1855e-6, 0.2841637], rtol=1e-4)
+
+
+def test_a_component_that_a_smooth_one_drives_by_a_derivative():
+    """Random signs, which estimate the drive, give 1e4 times what a smooth field does."""
+    n, dt = 128, 1e-3
+    x = (np.arange(n) + 0.5) / n
+    laplacian = np.diag(-2.0 * np.ones(n)) + np.eye(n, k=1) + np.eye(n, k=-1)
+    laplacian[0, 0] = laplacian[-1, -1] = -1
+    laplacian *= n**2
+    matrix = np.block(
+        [
+            [np.eye(n) - dt * laplacian, np.zeros((n, n))],
+            [-dt * laplacian, (1 + dt) * np.eye(n)],
+        ]
+    )
+    a0, weights = np.exp(-30 * (x - 0.4) ** 2), np.cos(3 * x)
+
+    def residual(z, a0):
+        a, b = z
+        spread = dt * jnp.asarray(laplacian) @ a
+        return a - a0 - spread, (1 + dt) * b - spread
+
+    def loss(a0):
+        solver = NewtonKrylov(linear_solver=BiCGStab(max_steps=2000))
+        z, status = root(residual, (a0, jnp.zeros(n)), a0, solver=solver)
+        return weights @ z[1], (z, status)
+
+    gradient, (z, status) = jax.grad(loss, has_aux=True)(jnp.asarray(a0))
+    assert status.converged
+    exact = np.linalg.solve(matrix, np.concatenate([a0, np.zeros(n)]))
+    adjoint = np.linalg.solve(matrix.T, np.concatenate([np.zeros(n), weights]))
+    for found, right in ((np.concatenate(z)[n:], exact[n:]), (gradient, adjoint[:n])):
+        assert np.linalg.norm(found - right) < 1e-6 * np.linalg.norm(right)
+
+
+@pytest.mark.parametrize("size", [1e28, 1e30])
+def test_terms_beyond_the_range_of_numbers_hide_no_residual(size):
+    """Stiffness times the unknown is more than float32 has."""
+    n, stiffness = 64, 1e10
+    rough = 1e-3 * np.random.default_rng(0).normal(size=n)
+    right = jnp.asarray(size * (1 + rough), jnp.float32)
+
+    def residual(z, right):
+        spread = (jnp.roll(z, 1) - z) - (z - jnp.roll(z, -1))
+        return (z - right) - jnp.float32(stiffness) * spread
+
+    z, status = root(residual, right, right)
+    off = np.abs(np.asarray(z, np.float64) / size - 1 - rough.mean()).max()
+    assert off < 5e-4 or not status.converged
+
+
+@pytest.mark.parametrize("solver", [NewtonKrylov(), Anderson(), Picard()], ids=type)
+def test_each_component_has_the_round_off_of_its_own_precision(solver):
+    def residual(z, _):
+        a, b = z
+        return a - 1 - 0.1 * jnp.sin(b.astype(a.dtype)), b - 2 - 0.1 * jnp.sin(a).astype(b.dtype)
+
+    z, status = root(residual, (jnp.zeros(20), jnp.zeros(20, jnp.float32)), solver=solver)
+    assert status.converged
+    assert [x.dtype for x in z] == [jnp.float64, jnp.float32]
+    left = residual(z, None)
+    assert np.abs(left[0]).max() < 1e-6
+    assert np.abs(left[1]).max() < 1e-5

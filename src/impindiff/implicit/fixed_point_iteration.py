@@ -23,7 +23,7 @@ from impindiff.implicit.pytree import (
     tree_subtract,
     tree_where,
 )
-from impindiff.implicit.solver import tolerances
+from impindiff.implicit.solver import require_tolerances, tolerances
 from impindiff.implicit.status import Outcome
 
 # Iterations without a new smallest residual after which there will be none.
@@ -71,6 +71,9 @@ class AbstractFixedPointIteration(optx.AbstractFixedPointSolver):
     norm: eqx.AbstractVar[Callable[[PyTree], Array]]
     max_iterations: eqx.AbstractVar[int]
     growth: eqx.AbstractVar[float]
+
+    def __check_init__(self) -> None:
+        require_tolerances(type(self).__name__, self.rtol, self.atol)
 
     @abc.abstractmethod
     def start(self, y: PyTree) -> PyTree[Any]:

@@ -89,12 +89,14 @@ class Balance(NamedTuple):
         rows = as_divisors(self.rows) / jnp.asarray(self.components.weights(), self.rows.dtype)
         columns = rows / self.own
         inverse = preconditioner or (lambda v: v)
+        # a preconditioner in a lower precision has not the range of the unknown's units
+        unit = rows / jnp.max(rows)
         return (
             lambda b: times(1 / rows, b),
             lambda y: times(1 / rows, matvec(times(columns, y))),
             None
             if preconditioner is None
-            else lambda v: times(1 / columns, inverse(times(rows, v))),
+            else lambda v: times(self.own / unit, inverse(times(unit, v))),
             lambda y: times(columns, y),
         )
 

@@ -36,7 +36,13 @@ from impindiff.implicit.pytree import (
     tree_subtract,
     tree_where,
 )
-from impindiff.implicit.solver import AbstractRootSolver, Residual, better_start, tolerances
+from impindiff.implicit.solver import (
+    AbstractRootSolver,
+    Residual,
+    better_start,
+    require_tolerances,
+    tolerances,
+)
 from impindiff.implicit.status import Outcome, Status
 from impindiff.implicit.unrolled import bounded_loop
 
@@ -117,6 +123,7 @@ class NewtonKrylov(AbstractRootSolver):
 
     def __check_init__(self) -> None:
         require_general(self.linear_solver, "NewtonKrylov")
+        require_tolerances("NewtonKrylov", self.rtol, self.atol)
 
     def solve(
         self,

@@ -2,13 +2,16 @@
 
 import abc
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from impindiff.errors import InputError
 from impindiff.implicit.components import ROUND_OFF, Components
 from impindiff.implicit.pytree import rms_norm, tree_where
 from impindiff.implicit.status import Status
@@ -42,6 +45,19 @@ def tolerances(
     most = jnp.where(reference > 0, unit**0.5 * reference, jnp.inf)
     grown = jnp.minimum(ROUND_OFF * unit * terms, most)
     return _finite(wanted) + _finite(jnp.maximum(grown, ROUND_OFF * unit * first_terms))
+
+
+def require_tolerances(solver: str, rtol: Any, atol: Any) -> None:
+    """Raise `InputError` for a tolerance that is neither None nor numbers of 0 or more."""
+    for name, given in (("rtol", rtol), ("atol", atol)):
+        if given is None or isinstance(given, jax.core.Tracer):
+            continue
+        known = np.asarray(given)
+        if known.dtype.kind not in "iuf" or not np.all(known >= 0):
+            raise InputError(
+                f"{solver}: {name} is {given!r:.60}; expected a number of 0 or more, or None for "
+                "the default"
+            )
 
 
 def _finite(target: Float[Array, " components"]) -> Float[Array, " components"]:
