@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, PyTree
 
-from impindiff.implicit.pytree import result_dtype, rms_norm
+from impindiff.implicit.pytree import any_sample, result_dtype, rms_norm
 
 # An unknown with at most so many entries is a system of numbers, each a component of its own.
 _FEW = 16
@@ -102,17 +102,33 @@ class Components:
         ]
         return self._by_columns(linear_map, jax.tree.unflatten(self._structure, signs))
 
-    def drives(
-        self, linear_map: Callable[[PyTree], PyTree], x: PyTree[Array]
+    def measured(
+        self,
+        reference: Float[Array, " components"],
+        right: Float[Array, " components"],
+        linear_map: Callable[[PyTree], PyTree],
+        x: PyTree[Array],
+        due: Bool[Array, ""],
     ) -> Float[Array, " components"]:
-        """The largest of what the other components of x drive each row of A x by.
+        """R of `balanced` once x is known: of a row of A x = b, what the others do drive it by.
 
-        Cost: a product with A a component, none where there is one.
+        The estimate, by signs without a pattern, is of a derivative of a smooth field many times
+        too large.
+
+        - `reference`: R as estimated; `right`: sizes of b; `due`: whether the answer matters yet.
+
+        Cost: where due, and where R is not that of b for some row, a product with A a component.
         """
         if self.number == 1:
-            return jnp.zeros(1, self._dtype)
-        found = self._by_columns(linear_map, lax.stop_gradient(x))
-        return jnp.max(jnp.where(jnp.eye(self.number, dtype=bool), 0.0, found), 1)
+            return reference
+
+        def measure() -> Float[Array, " components"]:
+            found = self._by_columns(linear_map, lax.stop_gradient(x))
+            driven = jnp.max(jnp.where(jnp.eye(self.number, dtype=bool), 0.0, found), 1)
+            return jnp.minimum(reference, jnp.maximum(right, driven))
+
+        estimated = jnp.any(reference > 2 * right)
+        return lax.cond(any_sample(due & estimated), measure, lambda: reference)
 
     def _by_columns(
         self, linear_map: Callable[[PyTree], PyTree], x: PyTree[Array]

@@ -267,12 +267,12 @@ def refined_solve(
             components.sizes(left) / rows
         )
         x = tree_where(better, candidate, x)
-        # what the others do drive a component by, where the first reference was an estimate of it
-        driven = jnp.maximum(components.sizes(b), components.drives(matvec, x))
+        left = tree_where(better, remainder, left)
+        done = excess(x, left, reference) <= 1
         return (
             x,
-            tree_where(better, remainder, left),
-            jnp.minimum(reference, driven),
+            left,
+            components.measured(reference, components.sizes(b), matvec, x, done),
             iterations + steps,
             count + 1,
         )

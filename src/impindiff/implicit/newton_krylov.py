@@ -223,11 +223,10 @@ class NewtonKrylov(AbstractRootSolver):
             there = tree_where(reduced, there, here)
             z = axpy(-length, update, it.z)
             at_first = jnp.where(first, sizes if at_z0 is None else at_z0, it.at_first)
-            if components.number > 1:
-                # what the others do drive a component by, in place of the estimate
-                driven = components.drives(jacobian, tree_subtract(z, z0))
-                reference = jnp.minimum(reference, jnp.maximum(at_first, driven))
-                there = there._replace(target=target(jax.lax.stop_gradient(z), reference))
+            reference = components.measured(
+                reference, at_first, jacobian, tree_subtract(z, z0), there.excess <= 1
+            )
+            there = there._replace(target=target(jax.lax.stop_gradient(z), reference))
             return _Iterate(
                 z=z,
                 size=there.size,
