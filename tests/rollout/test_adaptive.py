@@ -217,6 +217,9 @@ def test_running_out_of_steps_is_an_error_and_never_a_wrong_answer():
     assert 0.35 < last < 1.1
     with pytest.raises(SolverError, match=rf"step 30 of 30 .* to {last:.6g}\).*larger max_steps"):
         run(u0)
+    # who takes the gradient alone must not find one that vanishes
+    slope = jax.jit(jax.grad(lambda u0: jnp.sum(run(u0, throw=False).u[-1])))(u0)
+    assert np.isnan(slope).all()
 
 
 def test_a_solution_that_blows_up_ends():

@@ -63,8 +63,9 @@ def rollout(
       fails does not change its neighbours. Components of mass 0 are a first guess: they are solved
       for at times[0], and the statistics of the first step tell of that solve too.
     - `times`: strictly increasing, evenly spaced or not; steps land on each of them. Traced times
-      (under `jax.jit`) may repeat: between two that are equal nothing happens. From where they
-      decrease on, states are NaN and the status says so.
+      (under `jax.jit`) may repeat: between two that are equal nothing happens, and derivatives by
+      either are right, to the fifth order at least. From where they decrease on, states are NaN and
+      the status says so.
     - `stepper`: default `CrankNicolson()`.
     - `dt`: the largest step; intervals between output times are divided equally. Default: one step
       per interval. `AdaptiveStep(rtol, atol)`: as long as the estimated error allows.
