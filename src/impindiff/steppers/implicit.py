@@ -82,21 +82,23 @@ def stage_rate(z: State, stage: StageEquation) -> State:
     weight_or_1 = jnp.where(stage.weight == 0, 1.0, stage.weight)
     quotient = jax.tree.map(lambda x: x / jnp.asarray(weight_or_1, x.dtype), increments)
 
-    # what it computes is not stored for the backward pass of every step, short or not
+    # Of all this the backward pass keeps z, which it has already: around the branch, not in it.
     @eqx.filter_checkpoint
-    def by_tendency(z: State, stage: StageEquation, quotient: State) -> State:
+    def by_tendency(z: State, stage: StageEquation, asked: Array) -> tuple[State, Array]:
         def rates(z):
             return over_mass(stage.model, stage.tendency(z))
 
-        found, jacobian = jax.linearize(rates, z)
-        terms = size_of_terms(components.magnitudes(jacobian), size)
-        accurate = weight * terms <= size
-        return components.where(accurate, found, quotient)
+        def evaluate():
+            found, jacobian = jax.linearize(rates, z)
+            terms = size_of_terms(components.magnitudes(jacobian), size)
+            return found, weight * terms <= size
 
-    rates = jax.lax.cond(
-        any_sample(few_digits), lambda: by_tendency(z, stage, quotient), lambda: quotient
-    )
-    return without_algebraic(stage.model, rates)
+        nothing = jax.tree.map(jnp.zeros_like, z), jnp.zeros(components.number, bool)
+        return jax.lax.cond(asked, evaluate, lambda: nothing)
+
+    unknown = dataclasses.replace(stage, known=None)
+    found, accurate = by_tendency(z, unknown, any_sample(few_digits))
+    return without_algebraic(stage.model, components.where(accurate, found, quotient))
 
 
 class _Substitution(AbstractRootSolver):
