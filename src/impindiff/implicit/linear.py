@@ -86,7 +86,8 @@ class Balance(NamedTuple):
                 lambda y: times(size * unit, y),
             )
 
-        rows = as_divisors(self.rows) / jnp.asarray(self.components.weights(), self.rows.dtype)
+        weights = jnp.asarray(self.components.weights(), self.rows.dtype)
+        rows = jax.lax.stop_gradient(as_divisors(self.rows) / weights)
         columns = rows / self.own
         inverse = preconditioner or (lambda v: v)
         # a preconditioner in a lower precision has not the range of the unknown's units
@@ -140,7 +141,7 @@ def krylov_solve(
         x, steps, success = bicgstab(matvec, unit, rtol, max_steps, preconditioner, unrolled=True)
         return back(x), steps, success
 
-    wanted = jnp.asarray(rtol, result_dtype(b))
+    wanted = jax.lax.stop_gradient(jnp.asarray(rtol, result_dtype(b)))
     own = {field.name for field in dataclasses.fields(solver)}
     replaced = {"rtol": 0.0, "atol": wanted} if "atol" in own else {"rtol": wanted}
     replaced |= {"norm": rms_norm}

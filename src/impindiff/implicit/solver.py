@@ -38,7 +38,8 @@ def tolerances(
 
     What is beyond the range of numbers allows nothing: it would hide every residual.
     """
-    unit = jnp.asarray(eps, terms.dtype)
+    # JAX hoists an array as an argument of the program, which is then differentiated like others
+    unit = jax.lax.stop_gradient(jnp.asarray(eps, terms.dtype))
     wanted = jnp.asarray(unit**0.5 if rtol is None else rtol, terms.dtype) * reference
     if atol is not None:
         return _finite(wanted) + jnp.asarray(atol, terms.dtype)
