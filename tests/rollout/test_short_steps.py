@@ -75,3 +75,7 @@ def test_stiff_components_keep_the_quotient():
     found = ipd.rollout(Decay(rate), jnp.ones(2), times, stepper=ipd.CrankNicolson()).u[-1]
     steps = np.diff(times)[:, None] * np.asarray(rate)
     np.testing.assert_allclose(found, np.prod((1 - steps / 2) / (1 + steps / 2), 0), rtol=1e-9)
+
+
+def test_the_naive_gradient_at_a_time_that_is_repeated():
+    assert off("BackwardEuler, Unrolled", at(0.0), jax.grad) < 1e-9

@@ -102,10 +102,11 @@ def stage_rate(z: State, stage: StageEquation) -> State:
 
 
 class _Substitution(AbstractRootSolver):
-    """Solves a stage of weight 0: z = known + weight M^{-1} f(z), put into itself.
+    """Solves a stage of weight 0: z = known.
 
-    The value is `known` at once; each iteration makes derivatives by the weight right to one more
-    order.
+    Derivatives are those of the root, by the gradient rule. `Unrolled` has none but the solver's:
+    for it, z = known + weight M^{-1} f(z) is put into itself, and each iteration makes derivatives
+    by the weight right to one more order.
     """
 
     rtol: float | None = None
@@ -122,7 +123,9 @@ class _Substitution(AbstractRootSolver):
         unrolled: bool = False,
     ) -> tuple[State, Status]:
         """See `AbstractRootSolver.solve`."""
-        del residual, z0, guess, unrolled
+        del residual, z0, guess
+        if not unrolled:
+            return args.known, status_without_solve(args.known)
 
         def once(z: State, _: None) -> tuple[State, None]:
             return axpy(args.weight, over_mass(args.model, args.tendency(z)), args.known), None

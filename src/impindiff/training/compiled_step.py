@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 
-from impindiff.errors import SolverError
+from impindiff.errors import FailureCode, SolverError
 from impindiff.training.resources import TrainingError
 
 # of the libraries by which processes talk to each other, on CPUs and GPUs
@@ -48,8 +48,11 @@ def compile_step(step: Callable[..., Any], *arguments: Any) -> CompiledStep:
                 raise TrainingError(
                     "another of the processes has ended, and this one cannot go on without it; "
                     "start all again and resume from the training state saved last "
-                    f"({reason[:120]})"
+                    f"({reason[:120]})",
+                    code=FailureCode.process_lost,
                 ) from error
+            if "RESOURCE_EXHAUSTED" in reason:
+                raise  # the command has words for it
             raise SolverError(reason) from error
 
     return CompiledStep(advance, seconds, temporary)
