@@ -96,7 +96,7 @@ class Anderson(AbstractFixedPointIteration):
         components, size = Components(y), progress.unknown
         scale = jnp.where((size > 0) & jnp.isfinite(size), size, 1.0)
         weights, _ = ravel_pytree(components.times(1 / scale, jax.tree.map(jnp.ones_like, y)))
-        gamma = self._mixing(changes * weights, f * weights)
+        gamma = self._mixing(changes * weights[None, :], f * weights)
         beta = old.relaxation
         mixed = z + beta * f - gamma @ (points + beta * changes)
         kept = _History(points, changes, z, f, best_change, old.count + 1, beta, old.restarts)

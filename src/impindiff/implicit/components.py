@@ -135,14 +135,14 @@ class Components:
     ) -> Float[Array, "components components"]:
         """The size of component i of A applied to component j of x."""
 
+        indices = jnp.arange(self.number, dtype=jnp.int32)
+
         def column(index: Array) -> Array:
-            chosen = (jnp.arange(self.number) == index).astype(self._dtype)
+            chosen = (indices == index).astype(self._dtype)
             return self.sizes(linear_map(self.times(chosen, x)))
 
-        if self.number == 1:
-            found = column(jnp.zeros((), jnp.int32))[:, None]
-        else:
-            found = lax.map(column, jnp.arange(self.number)).T
+        one = self.number == 1
+        found = column(indices[0])[:, None] if one else lax.map(column, indices).T
         return lax.stop_gradient(found)
 
     def _parts(self, vector: Array) -> list[Array]:

@@ -377,7 +377,7 @@ def _search(
     end = jax.lax.while_loop(going, go_on, start)
     reached = end.interval >= intervals
     last = jnp.minimum(end.interval, intervals - 1)
-    beyond = jnp.arange(control.max_steps) >= end.accepted
+    beyond = jnp.arange(control.max_steps, dtype=jnp.int32) >= end.accepted
     rest = (last, jnp.where(reached, 1.0, end.done), jnp.zeros_like(none))
     index, done, part = (
         jnp.where(beyond, jnp.asarray(of_end, column.dtype), column)

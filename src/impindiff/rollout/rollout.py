@@ -416,7 +416,7 @@ def _with_search(result: Rollout, found: AcceptedSteps) -> Rollout:
             jax.tree.map(lambda all, one: all.at[last].set(one), stats.outcome, outcome),
         ),
     )
-    missed = (jnp.arange(result.times.shape[0]) >= found.output) & ~found.reached
+    missed = (jnp.arange(result.times.shape[0], dtype=jnp.int32) >= found.output) & ~found.reached
     u = _lost(result.u, missed)
     step_times = result.step_times
     if not (isinstance(found.accepted, jax.core.Tracer) or isinstance(missed, jax.core.Tracer)):
