@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CASE ?= demo
 TEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
-SHAPES := $(addprefix tests/,grid operators fields implicit steppers)
+FLOORS := $(addprefix tests/,grid operators fields implicit steppers)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test pages lint types docs dist validate benchmarks evidence clean
@@ -13,8 +13,11 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 demo: $(VENV)/.core
 	$(BIN)/impindiff run advection_diffusion_steady --config examples/$(CASE).yaml
 
+# Those of the lower floors check the shapes and types of what every function is given and returns.
 test: $(VENV)/.test
-	$(TEST) --ignore tests/documents
+	$(TEST) --jaxtyping-packages=impindiff,beartype.beartype -m "not wrong_types" $(FLOORS)
+	$(TEST) -m wrong_types $(FLOORS)
+	$(TEST) --ignore tests/documents $(FLOORS:%=--ignore=%)
 
 # Every command, file and example of the documentation, as its reader runs it.
 pages: $(VENV)/.test
@@ -24,11 +27,8 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# By pyright; and shapes and precisions of arrays while tests of the lower floors run.
 types: $(VENV)/.dev
 	$(BIN)/pyright
-	$(TEST) --jaxtyping-packages=impindiff,beartype.beartype \
-		-m "not wrong_types" $(SHAPES)
 
 # The site, in site/: warnings and broken links are errors.
 docs: $(VENV)/.docs

@@ -9,6 +9,7 @@ from running import CASE, impindiff, settings
 def test_three_cell_counts_give_a_whole_run(tmp_path):
     folder = tmp_path / "run"
     small = settings(
+        stepper__name="crank_nicolson",
         grid__cells="[8, 6, 4]",
         truth__training_samples=1,
         truth__held_out_samples=1,

@@ -11,7 +11,7 @@ def final_loss(folder):
 
 
 def test_two_devices_find_what_one_does(tmp_path):
-    short = settings(training__steps=2)
+    short = settings(training__steps=2, stepper__name="crank_nicolson")
     for devices in ("1", "2"):
         impindiff("run", CASE, *short, "--devices", devices, "--out", devices, cwd=tmp_path)
     one, two = (final_loss(tmp_path / devices) for devices in ("1", "2"))

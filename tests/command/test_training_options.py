@@ -34,6 +34,7 @@ SMALL = {
     "truth": {"dt": 5e-3, "training_samples": 2, "held_out_samples": 1},
     "field": {"width": 8, "depth": 2},
     "forecast": {"every": 0.05},
+    "stepper": {"name": "rk4"},
     "training": {"steps": 4, "log_every": 1, "save_every": 1},
 }
 
@@ -219,20 +220,28 @@ def test_a_folder_without_room_is_left_without_a_run(tmp_path, monkeypatch):
     assert list((tmp_path / "run").iterdir()) == []
 
 
+INTERRUPTED = settings(
+    training__validation=0.2, training__steps=100, training__save_every=1000, training__clip=0.1
+)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    impindiff("run", CASE, *INTERRUPTED, "--out", folder)
+    return folder
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number):
+def test_a_signal_saves_and_says_how_to_go_on(tmp_path, whole, number):
     """All of the state, with the best weights, so that the run ends as if it had not been hit."""
-    options = settings(
-        training__validation=0.2, training__steps=100, training__save_every=1000, training__clip=0.1
-    )
-    whole, folder = tmp_path / "whole", tmp_path / "cut"
-    impindiff("run", CASE, *options, "--out", whole)
+    folder = tmp_path / "cut"
     # tests that a shell runs in the background ignore Ctrl-C, and so would what they start
     heeding = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "from impindiff.cli import main; sys.exit(main())"
     )
-    command = [sys.executable, "-c", heeding, "run", CASE, *options, "--out", str(folder)]
+    command = [sys.executable, "-c", heeding, "run", CASE, *INTERRUPTED, "--out", str(folder)]
     history = folder / "history.jsonl"
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 240

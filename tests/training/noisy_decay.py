@@ -39,7 +39,7 @@ def loss(noise=0.05, **fields):
         "times": TIMES,
         "values": jnp.asarray(values),
         "observe": Sensors((3,)),
-        "stepper": ipd.CrankNicolson(),
+        "stepper": ipd.RK4(),
         "dt": 0.05,
     }
     return TrajectoryLoss(**given | fields)

@@ -73,7 +73,7 @@ def test_values_held_back_have_no_influence_on_the_gradient():
 def test_validation_is_the_misfit_at_the_rest_of_the_same_rollout(tmp_path):
     training, validation = split(WHOLE, model(), 0.3)
     fitted = train(tmp_path, optax.sgd(0.0), 1, of_loss=training, validation=validation)
-    u = np.asarray(ipd.rollout(model(), WHOLE.u0, TIMES, dt=0.05).u[1:])
+    u = np.asarray(ipd.rollout(model(), WHOLE.u0, TIMES, dt=0.05, stepper=ipd.RK4()).u[1:])
     hidden = np.asarray(validation.weights) == 1
     misfit = np.sum((u - VALUES)[hidden] ** 2) / np.sum(VALUES[hidden] ** 2)
     assert fitted.validation_loss == pytest.approx(misfit, rel=1e-6)
@@ -89,7 +89,7 @@ def test_weights_of_one_change_nothing_and_a_weight_of_two_is_four_copies():
     assert float(of_ones(model(), probe)[0]) == pytest.approx(float(WHOLE(model(), probe)[0]))
     weights = np.ones(WHOLE.values.shape)
     weights[0, 0, 0] = 2
-    u = np.asarray(ipd.rollout(model(), WHOLE.u0, TIMES, dt=0.05).u[1:])
+    u = np.asarray(ipd.rollout(model(), WHOLE.u0, TIMES, dt=0.05, stepper=ipd.RK4()).u[1:])
     squares = np.asarray((u - VALUES) ** 2).sum() + 3 * (u - VALUES)[0, 0, 0] ** 2
     size = float(np.sum(VALUES**2) + 3 * VALUES[0, 0, 0] ** 2)
     weighted = dataclasses.replace(WHOLE, weights=jnp.asarray(weights))

@@ -23,6 +23,7 @@ from impindiff.training.held import identity_of
 from impindiff.training.resources import StorageError, size_in_bytes
 
 STATES_KEPT = 2
+_THREAD_SECONDS = 10.0
 _STATE, _DIGEST = "state", "sha256"
 # what Orbax says of arrays or names that it does not find as they were asked for
 _ANOTHER = ("structures do not match", "not compatible with the stored shape")
@@ -81,7 +82,10 @@ class TrainingStore:
                     reason, code = "the disk is full", FailureCode.full_disk
                     help_ = "make room and continue with --resume"
             if reason is not None:
-                # what Orbax's threads left complains when it is deleted
+                # Orbax's other threads may meet the same later, and complain when deleted
+                for thread in threading.enumerate():
+                    if type(thread).__module__.startswith("orbax."):
+                        thread.join(_THREAD_SECONDS)
                 gc.collect()
         if reason is None:
             return
