@@ -211,8 +211,7 @@ def predict(
     """What the model says of these values, in their units."""
     times, points = problem.reading(settings, model, found, table)
     states = _rolled_out(problem, settings, model, found.samples, times)
-    after = jax.tree.map(lambda x: x[1:], states)
-    return np.asarray(points(after)) * table.standard_deviation
+    return np.asarray(points(states)) * table.standard_deviation
 
 
 def misfits(

@@ -9,7 +9,12 @@ from impindiff.observations.forecast import (
     TRUTH_SUFFIX,
     forecast_dataset,
 )
-from impindiff.observations.measurements import Measurement, Measurements, MeasuringOperator
+from impindiff.observations.measurements import (
+    AtTimes,
+    Measurement,
+    Measurements,
+    MeasuringOperator,
+)
 from impindiff.observations.metrics import relative_l1_percent
 from impindiff.observations.noise import add_noise
 from impindiff.observations.points import SpaceTimePoints, random_points
@@ -32,6 +37,7 @@ __all__ = [
     "HELD_OUT",
     "SPREAD_SUFFIX",
     "TRUTH_SUFFIX",
+    "AtTimes",
     "BlockAverages",
     "Measurement",
     "Measurements",

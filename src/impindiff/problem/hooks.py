@@ -74,7 +74,7 @@ def _require_quantities(
 ) -> None:
     times, points = problem.reading(settings, model, data, table)
     states = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((len(times) - 1, *leaf.shape), leaf.dtype), state
+        lambda leaf: jax.ShapeDtypeStruct((len(times), *leaf.shape), leaf.dtype), state
     )
     eqx.filter_eval_shape(points, states)
     known = eqx.filter_eval_shape(problem.quantities, states)

@@ -36,11 +36,16 @@ class Measured(NamedTuple):
     dataset: xr.Dataset
 
 
-def measured(dataset: xr.Dataset, grid: Grid, settings: Any) -> Measured:
+def measured(
+    dataset: xr.Dataset, grid: Grid, settings: Any, *, first_is_state: bool = True
+) -> Measured:
     """The values of a dataset of fields or of points, NaN left out.
 
-    Fields are values at every cell of the file after the first time, whose fields are the initial
-    state; `sample` may be left out of either form where there is one trajectory.
+    Fields are values at every cell of the file; `sample` may be left out of either form where there
+    is one trajectory.
+
+    - `first_is_state`: the fields at the start are the initial state, and tell nothing more of it;
+      else they are values as the later ones are.
 
     Raises `InputError` for a dataset without values, or with none for training.
     """
@@ -56,9 +61,11 @@ def measured(dataset: xr.Dataset, grid: Grid, settings: Any) -> Measured:
         start = min(0.0, float(table.time.min())) if scattered else float(dataset["time"][0])
     interval = shortest(dataset["time"].to_numpy())
     if not scattered:
-        table = table.rows(~same_places(table.time, start, interval))
+        first = same_places(table.time, start, interval)
+        table = dataclasses.replace(table, time=np.where(first, start, table.time))
+        table = table.rows(~first) if first_is_state else table
         if chosen.start is not None:
-            table = table.rows(table.time > start)
+            table = table.rows(table.time >= start)
     if (table.time < start).any():
         raise InputError(
             f"measurements: the first is at t = {table.time.min():g}, before the initial state at "

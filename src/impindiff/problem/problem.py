@@ -1,7 +1,6 @@
 """What a user writes to have a model trained, and what is worked out from it."""
 
 import abc
-import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -25,7 +24,6 @@ from impindiff.training import TrajectoryLoss
 S = TypeVar("S", bound=ProblemSettings)
 # Outputs that a rollout with steps of its own choice has, for times between them.
 _OUTPUTS = 50
-_RIGHT_AFTER = 1e-3  # of the first interval
 
 
 class Problem(abc.ABC, Generic[S]):
@@ -159,7 +157,8 @@ class Problem(abc.ABC, Generic[S]):
                 f"{type(model).__name__}: has no field 'grid'; measurements need to know where "
                 f"the cells are"
             )
-        return measured(self.measurements(settings), grid, settings)
+        own = type(self).initial_state is not Problem.initial_state
+        return measured(self.measurements(settings), grid, settings, first_is_state=not own)
 
     def loss(self, settings: S, data: Measured) -> TrajectoryLoss:
         """The misfit to the values that training may see, each divided by its error.
@@ -184,14 +183,10 @@ class Problem(abc.ABC, Generic[S]):
     def reading(
         self, settings: S, model: HybridModel, found: Measured, table: PointTable
     ) -> tuple[Float[np.ndarray, " output"], ScatteredPoints]:
-        """(when states are needed for these values, what reads them from all but the first)."""
+        """(when states are needed for these values, what reads the values from them)."""
         times = output_times(found.start, table.time, self.step(settings))
-        at = np.maximum(table.time, times[1])
         grid: Any = getattr(model, "grid", None)
-        points = dataclasses.replace(table, time=at)
-        return times, ScatteredPoints(
-            points, grid, times[1:], self.quantities, self.boundaries, model
-        )
+        return times, ScatteredPoints(table, grid, times, self.quantities, self.boundaries, model)
 
     def start(self, settings: S, model: HybridModel, samples: int) -> PyTree[Any]:
         """The initial state with the axis of samples."""
@@ -228,11 +223,7 @@ def output_times(
     steps = _OUTPUTS if isinstance(dt, AdaptiveStep) else number_of_steps([start, last], dt)
     own = np.unique(measured_at[measured_at > start])
     lands = len(own) <= max(steps, 1)
-    after = own if lands else np.linspace(start, last, steps + 1)[1:]
-    if not lands or (measured_at <= start).any():
-        # a loss does not look at the initial state itself: one right after it stands for it
-        after = np.append(start + _RIGHT_AFTER * (after[0] - start), after)
-    return np.append(start, after)
+    return np.append(start, own) if lands else np.linspace(start, last, steps + 1)
 
 
 def _key(part: Any) -> str:

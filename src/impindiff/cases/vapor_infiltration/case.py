@@ -171,7 +171,7 @@ class InfiltrationCase(Case[V]):
         """See `Case.loss`: the squared distance to all measurements, each by its error."""
         trajectories = data.trajectories
         times = observation_times(settings)
-        indices = trajectories.index_of_times(times)
+        indices = [0, *trajectories.index_of_times(times)]
         plant = measurements(settings, trajectories, data.training)
         exact = np.asarray(plant(states_at(trajectories, indices, data.training)))
         # one's own data have their own noise

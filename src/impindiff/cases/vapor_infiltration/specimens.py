@@ -97,7 +97,7 @@ def observation_times(settings: InfiltrationSettings) -> list[float]:
 def measurements(
     settings: InfiltrationSettings, data: Trajectories, samples: Sequence[int] | None = None
 ) -> Measurements:
-    """What the plant measures: time indices count from the first of `observation_times`.
+    """What the plant measures, of states at the start and at `observation_times`.
 
     CT: averages over blocks of cells, at the interruptions, with an error that is a part of eps0.
     Mass gain: the mean porosity lost since the preform, nominally of porosity eps0, at each
@@ -108,7 +108,7 @@ def measurements(
     """
     observed, physics = settings.observations, settings.physics
     noise = observed.noise or _NOMINAL_NOISE
-    every = np.asarray(observation_times(settings))
+    every = np.array([data.times[0], *observation_times(settings)])
 
     def indices(times: Any) -> list[int]:
         return [int(np.argmin(np.abs(every - t))) for t in times]
