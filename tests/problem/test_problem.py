@@ -39,10 +39,10 @@ class DecayProblem(ipd.Problem):
     def model(self, settings, key):
         return Decay(GRID, ipd.Parameter(1.0, lower=0.0), ipd.Parameter(0.7, lower=0.0))
 
-    def initial_state(self, settings, model):
+    def initial_state(self, settings, model, data):
         return {"c": model.amplitude() * jnp.ones(GRID.cells)}
 
-    def measurements(self, settings):
+    def data(self, settings):
         return self.dataset
 
 

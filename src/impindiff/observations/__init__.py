@@ -23,7 +23,7 @@ from impindiff.observations.provenance import provenance
 from impindiff.observations.scattered import PointTable, ScatteredPoints
 from impindiff.observations.sensors import Sensors
 from impindiff.observations.solution_file import Solution1D, read_solution
-from impindiff.observations.trajectories import Trajectories
+from impindiff.observations.trajectories import Trajectories, open_netcdf
 from impindiff.observations.whole_file import (
     content_of,
     is_zarr_store,
@@ -54,6 +54,7 @@ __all__ = [
     "content_of",
     "forecast_dataset",
     "is_zarr_store",
+    "open_netcdf",
     "provenance",
     "random_points",
     "read_solution",

@@ -112,7 +112,7 @@ def initial_fields(
     if is_points(dataset):
         raise InputError(
             "initial_state: the measurements are scattered points, which do not tell it; write "
-            "initial_state(settings, model) in the problem"
+            "initial_state(settings, model, data) in the problem"
         )
     first = _with_samples(_with_numbers(dataset))
     first = first.isel(time=_index_of(first["time"].to_numpy(), start))
@@ -130,7 +130,7 @@ def initial_fields(
         if not np.isfinite(found).all():
             raise InputError(
                 f"initial_state: '{name}' has {int(np.isnan(found).sum())} gaps at the first time; "
-                f"fill them, or write initial_state(settings, model) in the problem"
+                f"fill them, or write initial_state(settings, model, data) in the problem"
             )
         fields[name] = found
     return fields
@@ -145,7 +145,7 @@ def _index_of(times: Float[np.ndarray, " time"], start: float | None) -> int:
         raise InputError(
             f"observations.start: the data have no time {start:g}, of which the initial state is "
             f"read; the nearest is {nearest:.12g}: take it, or write initial_state(settings, "
-            f"model) in the problem"
+            f"model, data) in the problem"
         )
     return int(np.argmax(same))
 
@@ -190,7 +190,7 @@ def _onto(
             f"initial_state: '{name}' has values from {AXES[axis]} = {places[0]:.12g} to "
             f"{places[-1]:.12g}, but the grid has {int(outside.sum())} cell centre(s) further out, "
             f"such as {centres[np.argmax(outside)]:.12g}; make the grid's box that of the data, or "
-            f"write initial_state(settings, model) in the problem"
+            f"write initial_state(settings, model, data) in the problem"
         )
     left = np.clip(np.searchsorted(places, centres, side="right") - 1, 0, len(places) - 2)
     part = (centres - places[left]) / (places[left + 1] - places[left])

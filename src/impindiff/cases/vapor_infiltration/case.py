@@ -159,9 +159,7 @@ class InfiltrationCase(Case[V]):
 
     def read_back(self, path: Path) -> Trajectories:
         """See `Case.read_back`."""
-        with xr.open_dataset(path, engine="h5netcdf") as stored:
-            heated = "temperature" in stored
-        return from_file(path, None, heated)
+        return from_file(path, None, heated=None)
 
     def observed_times(self, settings: V) -> tuple[float, ...]:
         """The interruptions, and every weighing."""
