@@ -27,7 +27,7 @@ import optax
 import impindiff as ipd
 from impindiff.cases import AdvectionDiffusion
 from impindiff.cases.random_fields import gaussian_random_field
-from impindiff.observations import Sensors
+from impindiff.observations import AtTimes, Sensors
 from impindiff.training import TrajectoryLoss
 
 jax.config.update("jax_enable_x64", True)
@@ -80,7 +80,7 @@ def make_loss(samples: int) -> TrajectoryLoss:
         u0=jnp.asarray(u0),
         times=(0.0, STEPS * DT),
         values=jnp.asarray(sensors(u0[None])),
-        observe=sensors,
+        observe=AtTimes(sensors, [1]),
         stepper=ipd.CrankNicolson(solver=ipd.NewtonKrylov(rtol=1e-8)),
         dt=DT,
     )

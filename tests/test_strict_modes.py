@@ -280,7 +280,7 @@ def test_a_fit(tmp_path):
             u0=u0,
             times=(0.0, 0.1),
             values=0.9 * u0[None],
-            observe=lambda u: u,
+            observe=lambda u: u[1:],
             stepper=ipd.CrankNicolson(),
             dt=0.05,
         )

@@ -31,7 +31,7 @@ class Problem(ipd.Problem):
         grid = ipd.Grid((0.0, 0.0), (1.0, 1.0), (80, 80))
         return GrayScott(grid, ipd.Parameter(0.02, lower=0.0), ipd.Parameter(0.04, lower=0.0))
 
-    def initial_state(self, settings, model):
+    def initial_state(self, settings, model, data):
         x, y = model.grid.centers
         spot = jnp.exp(-((x - 0.5) ** 2 + (y - 0.4) ** 2) / 0.02)
         return {"a": 1 - 0.5 * spot, "b": 0.3 * spot}

@@ -22,7 +22,7 @@ jax.config.update("jax_enable_x64", True)
 grid = ipd.Grid((0.0, 0.0), (1.0, 1.0), (96, 96))
 model = GrayScott(grid, ipd.Parameter(FEED), ipd.Parameter(KILL))
 times = np.linspace(0.0, END, 41)
-u0 = Problem().initial_state(None, model)
+u0 = Problem().initial_state(None, model, None)
 states = ipd.rollout(model, u0, times, stepper=ipd.RK4(), dt=1.0).u
 rng = np.random.default_rng(0)
 inner = 0.5 / grid.cells[0]

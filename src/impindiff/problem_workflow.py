@@ -167,7 +167,7 @@ def forecast_fields(
     every = settings.forecast.every
     count = _OUTPUTS if every is None else max(1, round((until - found.start) / every))
     times = np.linspace(found.start, until, count + 1)
-    states = _rolled_out(problem, settings, model, found.samples, times)
+    states = _rolled_out(problem, settings, model, found, times)
     grid: Any = getattr(model, "grid", None)
     coordinates = {name: grid.axis_centers(axis) for axis, name in enumerate("xyz"[: grid.ndim])}
     attributes = {
@@ -210,9 +210,8 @@ def predict(
 ) -> Float[np.ndarray, " point"]:
     """What the model says of these values, in their units."""
     times, points = problem.reading(settings, model, found, table)
-    states = _rolled_out(problem, settings, model, found.samples, times)
-    after = jax.tree.map(lambda x: x[1:], states)
-    return np.asarray(points(after)) * table.standard_deviation
+    states = _rolled_out(problem, settings, model, found, times)
+    return np.asarray(points(states)) * table.standard_deviation
 
 
 def misfits(
@@ -240,12 +239,12 @@ def _rolled_out(
     problem: Problem,
     settings: ProblemSettings,
     model: HybridModel,
-    samples: int,
+    found: Measured,
     times: Float[np.ndarray, " time"],
 ) -> Any:
     result = rollout(
         model,
-        problem.start(settings, model, samples),
+        problem.start(settings, model, found),
         times,
         stepper=settings.stepper.build(settings.solver, settings.gradient),
         dt=problem.step(settings),
@@ -319,7 +318,7 @@ def _require_fits(
     problem: Problem, settings: ProblemSettings, model: HybridModel, found: Measured, until: float
 ) -> None:
     """Refuse a forecast, and a training as long, that need more memory than there is."""
-    state = eqx.filter_eval_shape(lambda: problem.start(settings, model, found.samples))
+    state = eqx.filter_eval_shape(lambda: problem.start(settings, model, found))
     every = settings.forecast.every
     outputs = _OUTPUTS if every is None else (until - found.start) / every
     require_rollout_fits(state, outputs, found.start, until, problem.step(settings))
@@ -329,7 +328,7 @@ def _results_size(
     problem: Problem, settings: ProblemSettings, model: HybridModel, found: Measured
 ) -> int:
     """About the bytes of forecast.nc and figures."""
-    state = eqx.filter_eval_shape(lambda: problem.start(settings, model, found.samples))
+    state = eqx.filter_eval_shape(lambda: problem.start(settings, model, found))
     one = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     every = settings.forecast.every
     outputs = _OUTPUTS if every is None else (_last(settings, found) - found.start) / every

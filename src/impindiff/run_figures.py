@@ -14,6 +14,7 @@ from impindiff.cases.settings import CaseSettings
 from impindiff.findings import Findings
 from impindiff.observations import (
     SPREAD_SUFFIX,
+    AtTimes,
     Sensors,
     SpaceTimePoints,
     Trajectories,
@@ -42,13 +43,14 @@ def draw_figures(
     figures.mkdir(exist_ok=True)
     trajectories = data.trajectories
     sets = {"train": data.training} | ({"held_out": data.held_out} if data.held_out else {})
+    instrument = observe.operator if isinstance(observe, AtTimes) else observe
     errors, spreads = {}, {}
     for name, indices in sets.items():
         sample = middle_sample(indices)
-        if isinstance(observe, SpaceTimePoints):
-            _draw_line(trajectories, observe, forecast, sample, figures, name)
-        elif isinstance(observe, Sensors):
-            _draw_plane(trajectories, observe, forecast, sample, figures, name)
+        if isinstance(instrument, SpaceTimePoints):
+            _draw_line(trajectories, instrument, forecast, sample, figures, name)
+        elif isinstance(instrument, Sensors):
+            _draw_plane(trajectories, instrument, forecast, sample, figures, name)
         chosen = forecast.isel(sample=indices)
         percent = relative_l1_percent(
             chosen[f"{trajectories.variable}_forecast"].to_numpy(),
@@ -196,8 +198,7 @@ def _draw_line(
     figures: Path,
     name: str,
 ) -> None:
-    # the operator's times count from the first observation, the data's from the initial state
-    when = trajectories.times[np.asarray(points.time_indices) + 1]
+    when = trajectories.times[np.asarray(points.time_indices)]
     where = np.stack([when, np.asarray(points.positions)], axis=-1)
     variable = trajectories.variable
     report.plot_profiles(forecast, sample, figures / f"profiles_{name}.png", variable, where)

@@ -115,7 +115,9 @@ def test_the_examples_are_of_a_trajectory_loss():
     """A jump that the model declares is a step more, which the probe has to know of."""
     model = Jumping(lambda t, u, a: -a * u**2, jnp.asarray(0.7))
     values, stepper = jnp.full((2, 1, 4), 0.5), ipd.BackwardEuler()
-    loss = TrajectoryLoss(jnp.ones((1, 4)), (0.0, 0.5, 1.0), values, lambda u: u, stepper, dt=0.25)
+    loss = TrajectoryLoss(
+        jnp.ones((1, 4)), (0.0, 0.5, 1.0), values, lambda u: u[1:], stepper, dt=0.25
+    )
     named = {"ipd": ipd, "loss": loss, "model": model, "print": str}
     example = re.search(r"```python\n\s*(.*)\n", ipd.check_gradient.__doc__ or "")
     assert example is not None

@@ -44,7 +44,7 @@ class Problem(ipd.Problem):
     def model(self, settings, key):
         return Decay(ipd.Grid((0.0,), (1.0,), (2,)), ipd.Parameter(1.0, lower=0.0))
 
-    def initial_state(self, settings, model):
+    def initial_state(self, settings, model, data):
         return {"c": jnp.asarray(START)}
 """
 MEASUREMENTS = "quantity,t,x,value\n" + "".join(

@@ -32,10 +32,10 @@ class Problem(ipd.Problem):
     def model(self, settings, key):
         return Decay(ipd.Grid((0.0,), (1.0,), (settings.cells,)), ipd.Parameter(1.0, lower=0.0))
 
-    def initial_state(self, settings, model):
+    def initial_state(self, settings, model, data):
         return {"c": jnp.ones(model.grid.cells)}
 
-    def measurements(self, settings):
+    def data(self, settings):
         t = np.linspace(0.1, 1.0, 6)
         columns = {"time": t, "value": np.exp(-t), "x": np.full(6, 0.01), "quantity": ["c"] * 6}
         return xr.Dataset({name: ("observation", values) for name, values in columns.items()})
@@ -55,6 +55,9 @@ HOOKS = {
         ("return None", "model(settings) cannot be called (too many positional arguments)"),
     ],
     "initial_state(self, settings, model)": [
+        ("return {}", "initial_state(settings, model) cannot be called"),
+    ],
+    "initial_state(self, settings, model, data)": [
         ("return None", "initial_state returned None; expected real arrays of shape (8,)"),
         ("return {}", "initial_state returned {}"),
         ("return {'c': 1.0}", "initial_state returned {'c': 1.0}"),
@@ -65,9 +68,9 @@ HOOKS = {
         ("return {'c': jnp.ones((3, 8))}", "3 samples, but the measurements are of 1"),
         ("return {'d': jnp.ones(8)}", "in tendency: KeyError: 'c'"),
     ],
-    "measurements(self, settings)": [
-        ("return None", "measurements returned None; expected an xarray.Dataset"),
-        ("return 1 / 0", f"line {LINE}, in measurements: ZeroDivisionError"),
+    "data(self, settings)": [
+        ("return None", "data returned None; expected an xarray.Dataset"),
+        ("return 1 / 0", f"line {LINE}, in data: ZeroDivisionError"),
         ("return xr.Dataset()", "measurements: "),
     ],
     "quantities(self, u)": [

@@ -1,14 +1,31 @@
 """Training on a file of one's own, from end to end."""
 
 import json
+import sys
 
 import pytest
 import xarray as xr
 from running import CASE, impindiff, settings
 
+from impindiff import cli
+from impindiff.pages.run import run_page
 
-def test_a_file_of_ones_own_without_truth(tmp_path):
-    """A real-looking file: other sizes, uneven times, float32, units, no true velocity."""
+
+def test_a_file_of_ones_own_without_truth(tmp_path, monkeypatch):
+    """A real-looking file: other sizes, uneven times, float32, units, no true velocity.
+
+    It is read once by the run, once by the forecast, and not by the page.
+    """
+    opened, opening = [], xr.open_dataset
+
+    def here(*arguments):
+        monkeypatch.setattr(sys, "argv", ["impindiff", *map(str, arguments)])
+        cli.main()
+
+    def counting(path, **options):
+        opened.append(path)
+        return opening(path, **options)
+
     reference = tmp_path / "reference.nc"
     impindiff("data", CASE, "--out", reference, *settings(truth__training_samples=3))
     with xr.open_dataset(reference, engine="h5netcdf") as dataset:
@@ -21,7 +38,9 @@ def test_a_file_of_ones_own_without_truth(tmp_path):
     own_settings = settings(
         data__path=tmp_path / "own.nc", data__variable="dye", data__held_out="[1, 4]"
     )
-    impindiff("run", CASE, *own_settings, "--out", folder)
+    monkeypatch.setattr(xr, "open_dataset", counting)
+    here("run", CASE, *own_settings, "--out", folder)
+    assert opened.count(tmp_path / "own.nc") == 1
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["latent"]["relative_l1_percent"] == {}
     assert set(metrics["forecast"]["relative_l1_percent"]) == {"held_out", "train"}
@@ -32,4 +51,8 @@ def test_a_file_of_ones_own_without_truth(tmp_path):
         assert forecast["dye_forecast"].attrs["units"] == "mg/l"
         assert forecast["held_out"].to_numpy().tolist() == [False, True, False, False, True]
     assert not (folder / "data.nc").exists()
-    impindiff("forecast", folder, "--until", "0.3", "--out", tmp_path / "f.nc")
+    here("forecast", folder, "--until", "0.3", "--out", tmp_path / "f.nc")
+    assert opened.count(tmp_path / "own.nc") == 2
+    (folder / "forecast.nc").unlink()  # no animation
+    run_page(folder)
+    assert opened.count(tmp_path / "own.nc") == 2

@@ -26,6 +26,6 @@ def train(folder, steps, **options):
     stepper = ipd.BackwardEuler(
         solver=ipd.NewtonKrylov(rtol=1e-13, atol=1e-15), gradient=ipd.ImplicitAdjoint(rtol=1e-12)
     )
-    loss = TrajectoryLoss(u0, (0.0, 0.1), 0.1 * u0[None], lambda u: u, stepper, 0.05)
+    loss = TrajectoryLoss(u0, (0.0, 0.1), 0.1 * u0[None], lambda u: u[1:], stepper, 0.05)
     model, optimizer = Spreading(grid, ipd.Parameter(0.05)), optax.adam(0.1)
     fit(model, loss, optimizer, folder, steps=steps, log_every=1, save_every=1, **options)

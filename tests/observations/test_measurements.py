@@ -7,6 +7,7 @@ import pytest
 from helpers import dot, normal_like
 from impindiff.errors import InputError
 from impindiff.observations import (
+    AtTimes,
     BlockAverages,
     Measurement,
     Measurements,
@@ -217,6 +218,17 @@ def test_times_that_are_not_there_are_refused():
     for times in ([], [-1]):
         with pytest.raises(InputError, match=r"'early': time indices \["):
             Measurement("early", lambda u: u, PartAverage(CELLS), times, 1.0)
+    with pytest.raises(InputError, match=r"observations: time index 3, .* have 3 time"):
+        AtTimes(PartAverage(CELLS), [3])(states()["theta"])
+
+
+@pytest.mark.parametrize("times", [[1, 2], [0, 2], [2, 0]])
+def test_an_operator_reads_the_states_of_the_chosen_times(times):
+    def porosity(u):
+        return u["porosity"]
+
+    found = eqx.filter_jit(AtTimes(porosity, times))(states())
+    np.testing.assert_array_equal(found, states()["porosity"][times])
 
 
 def test_a_quantity_of_another_shape_is_refused_by_the_measurements_name():

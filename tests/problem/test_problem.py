@@ -39,10 +39,10 @@ class DecayProblem(ipd.Problem):
     def model(self, settings, key):
         return Decay(GRID, ipd.Parameter(1.0, lower=0.0), ipd.Parameter(0.7, lower=0.0))
 
-    def initial_state(self, settings, model):
+    def initial_state(self, settings, model, data):
         return {"c": model.amplitude() * jnp.ones(GRID.cells)}
 
-    def measurements(self, settings):
+    def data(self, settings):
         return self.dataset
 
 
@@ -129,6 +129,45 @@ def test_the_model_at_the_truth_predicts_the_values():
     assert misfits(found.everything, predicted)["c"]["relative_percent"] < 2e-3
 
 
+def test_what_is_measured_at_the_start_is_read_there():
+    """It depends on the amplitude alone, whatever happens later."""
+    dataset, chosen = points(4), settings(observations={})
+    dataset["time"] = ("observation", [0.0, 0.0, 0.5, 1.0])
+    own = problem(dataset)
+    model = Decay(GRID, ipd.Parameter(RATE), ipd.Parameter(0.7))
+    found = own.measured(chosen, model)
+    loss = own.loss(chosen, found)
+    np.testing.assert_allclose(loss.times, [0.0, 0.5, 1.0])
+
+    def misfit(raw):
+        return loss.misfit(eqx.tree_at(lambda m: m.rate.raw, model, raw), None)[0]
+
+    residuals, slopes = jax.jvp(misfit, (model.rate.raw,), (jnp.ones(()),))
+    size = np.linalg.norm(found.training.value)
+    expected = (0.7 - found.training.value[:2]) / size
+    np.testing.assert_allclose(residuals[:2], expected, rtol=1e-12)
+    np.testing.assert_array_equal(slopes[:2], 0)
+    assert (slopes[2:] != 0).all()
+    predicted = predict(own, chosen, model, found, found.everything)
+    np.testing.assert_allclose(predicted[:2], 0.7, rtol=1e-12)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_fields_at_the_start_are_values_where_the_initial_state_is_the_problem_s_own(own):
+    class FromData(DecayProblem):
+        initial_state = ipd.Problem.initial_state
+
+    time, x = np.array([0.0, 0.1, 0.2]), GRID.axis_centers(0)
+    dataset = xr.Dataset({"c": (("time", "x"), np.ones((3, 8)))}, {"time": time, "x": x})
+    chosen = DecayProblem() if own else FromData()
+    chosen.dataset, chosen.name = dataset, "decay"
+    model = chosen.model(settings(), jax.random.key(0))
+    found = chosen.measured(settings(observations={}), model)
+    assert (found.training.time == 0).sum() == (8 if own else 0)
+    later = chosen.measured(settings(observations={"start": 0.1}), model)
+    assert sorted(set(later.training.time)) == ([0.1, 0.2] if own else [0.2])
+
+
 def test_the_gradient_reaches_the_initial_state():
     own, chosen = problem(points(20)), settings()
     model = own.model(chosen, jax.random.key(0))
@@ -155,10 +194,9 @@ def test_steps_land_on_few_times_and_are_interpolated_for_many():
     few = output_times(0.0, np.array([0.5, 1.0, 0.5]), 0.1)
     np.testing.assert_allclose(few, [0.0, 0.5, 1.0])
     with_first = output_times(0.0, np.array([0.0, 0.5, 1.0]), 0.1)
-    assert len(with_first) == 4
+    np.testing.assert_allclose(with_first, few)
     many = output_times(0.0, np.linspace(0.01, 1.0, 50), 0.1)
-    np.testing.assert_allclose(many[2:], np.arange(1, 11) / 10)
-    assert 0 < many[1] < 0.01
+    np.testing.assert_allclose(many, np.arange(11) / 10)
     with pytest.raises(ipd.InputError, match="not after the initial state at t = 2"):
         output_times(2.0, np.array([1.0]), 0.1)
 

@@ -45,7 +45,7 @@ def test_the_slack_never_drops_a_step_that_is_needed():
     assert number_of_steps([0.0, 1.0], 0.4) == 3
     # whole seconds are exact, in whichever precision they could be kept
     assert number_of_steps([5_000_001.0, 5_000_002.0], 0.95) == 2
-    assert len(output_times(1.7e9, 1.7e9 + np.linspace(0.01, 1, 99), 0.1)) == 12
+    assert len(output_times(1.7e9, 1.7e9 + np.linspace(0.01, 1, 99), 0.1)) == 11
 
 
 @pytest.mark.parametrize("start", [0.0, 1e5, 1.7e9])

@@ -18,7 +18,7 @@ from impindiff.cases.method_settings import ConvLSTMSettings, FnoSettings
 from impindiff.errors import FailureCode, InputError, SolverError
 from impindiff.grid import Periodic
 from impindiff.implicit import Outcome
-from impindiff.observations import Sensors, Trajectories
+from impindiff.observations import AtTimes, Sensors, Trajectories
 from impindiff.rollout import Rollout, depends_on_time
 from impindiff.training import TrajectoryLoss
 
@@ -84,7 +84,9 @@ class Emulator(WithoutLatent):
         """See `Case.loss`: the case's own, with the black box's trajectory."""
         of_case = super().loss(settings, data)
         teacher_forced = settings.method.fit_to == "next_observation"
-        sees_all = isinstance(of_case.observe, Sensors) and of_case.observe.indices is None
+        observe = of_case.observe
+        instrument = observe.operator if isinstance(observe, AtTimes) else observe
+        sees_all = isinstance(instrument, Sensors) and instrument.indices is None
         if teacher_forced and not sees_all:
             raise InputError(
                 "method.fit_to: next_observation needs whole fields to start from, and these "

@@ -23,7 +23,7 @@ from impindiff.cases.settings import (
 from impindiff.errors import InputError
 from impindiff.fields import ConditionalField
 from impindiff.grid import Grid, Neumann, Periodic
-from impindiff.observations import Sensors, Trajectories, add_noise, provenance
+from impindiff.observations import AtTimes, Sensors, Trajectories, add_noise, provenance
 from impindiff.rollout import rollout
 from impindiff.steppers import RK4, HybridModel
 from impindiff.training import TrajectoryLoss
@@ -224,7 +224,7 @@ class BoxCase(Case[B]):
             u0=jnp.asarray(fields[:, 0]),
             times=(float(trajectories.times[0]), *(float(trajectories.times[i]) for i in indices)),
             values=jnp.asarray(sensors(np.moveaxis(noisy, 1, 0))),
-            observe=sensors,
+            observe=AtTimes(sensors, range(1, len(indices) + 1)),
             stepper=self.stepper(settings),
             dt=self.step(settings),
             checkpointing=settings.gradient.build_checkpointing(),

@@ -235,8 +235,7 @@ class BurgersPublic(Case[PublicSettings]):
             u0=jnp.asarray(self.initial_states(settings, trajectories)),
             times=tuple(map(float, trajectories.times)),
             values=jnp.asarray(noisy[when, where]),
-            # the loss hands over the states after the first
-            observe=self._points(settings, when - 1, trajectories.coordinates["x"][where]),
+            observe=self._points(settings, when, trajectories.coordinates["x"][where]),
             stepper=self.stepper(settings),
             dt=self.step(settings),
             checkpointing=settings.gradient.build_checkpointing(),

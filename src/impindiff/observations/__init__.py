@@ -9,7 +9,12 @@ from impindiff.observations.forecast import (
     TRUTH_SUFFIX,
     forecast_dataset,
 )
-from impindiff.observations.measurements import Measurement, Measurements, MeasuringOperator
+from impindiff.observations.measurements import (
+    AtTimes,
+    Measurement,
+    Measurements,
+    MeasuringOperator,
+)
 from impindiff.observations.metrics import relative_l1_percent
 from impindiff.observations.noise import add_noise
 from impindiff.observations.points import SpaceTimePoints, random_points
@@ -18,7 +23,7 @@ from impindiff.observations.provenance import provenance
 from impindiff.observations.scattered import PointTable, ScatteredPoints
 from impindiff.observations.sensors import Sensors
 from impindiff.observations.solution_file import Solution1D, read_solution
-from impindiff.observations.trajectories import Trajectories
+from impindiff.observations.trajectories import Trajectories, open_netcdf
 from impindiff.observations.whole_file import (
     content_of,
     is_zarr_store,
@@ -32,6 +37,7 @@ __all__ = [
     "HELD_OUT",
     "SPREAD_SUFFIX",
     "TRUTH_SUFFIX",
+    "AtTimes",
     "BlockAverages",
     "Measurement",
     "Measurements",
@@ -48,6 +54,7 @@ __all__ = [
     "content_of",
     "forecast_dataset",
     "is_zarr_store",
+    "open_netcdf",
     "provenance",
     "random_points",
     "read_solution",

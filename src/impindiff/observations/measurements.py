@@ -28,6 +28,34 @@ class MeasuringOperator(Protocol):
         ...
 
 
+class AtTimes(eqx.Module):
+    r"""The measuring operator $H u = (h(u(t_{k_1})), h(u(t_{k_2})), \dots)$: $h$ at chosen times.
+
+    **Arguments:**
+
+    - `operator`: $h$, such as `Sensors`; it is called once, on the states of all these times, which
+      have the times as their first axis.
+    - `times`: $k$, indices along the time axis of the states, of which 0 is the initial time.
+
+    **Raises:** `InputError` for no time or one below 0; when called, for too few times.
+    """
+
+    operator: Callable[..., Any]
+    times: tuple[int, ...] = eqx.field(static=True)
+
+    def __init__(self, operator: Callable[..., Any], times: Sequence[int] | np.ndarray):
+        self.operator = operator
+        self.times = _indices(times, "observations")
+
+    def __call__(self, u: PyTree[Float[Array | np.ndarray, "..."]]) -> Any:
+        """What $h$ reads of the states at the chosen times."""
+        return self.operator(_states_at(u, self.times, "observations"))
+
+    def of_model(self, model: Any) -> "AtTimes":
+        """With the operator of this model, see `observations.walls.of_model`."""
+        return AtTimes(of_model(self.operator, model), self.times)
+
+
 class Measurement(eqx.Module):
     r"""What one instrument reads: $H q(u(t_k))$ at chosen times, with independent Gaussian errors.
 
@@ -41,8 +69,7 @@ class Measurement(eqx.Module):
       measured, (times, samples, *cells). It must treat each time by itself.
     - `operator`: $H$, with its number of values as `count`: `Sensors`, `Probes`, `BlockAverages`,
       `PartAverage`, or one of your own.
-    - `times`: $k$, indices along the time axis of the array that is measured; a loss measures the
-      states after the first, so that there 0 is the first time after the start.
+    - `times`: $k$, indices along the time axis of the states, of which 0 is the initial time.
     - `standard_deviation`: of the instrument's errors, in the unit of the quantity: a number, or
       one for each time.
 
@@ -75,30 +102,18 @@ class Measurement(eqx.Module):
                 f"measurement '{name}': {errors.size} standard deviations for {len(times)} times; "
                 f"give one for all, or one for each"
             )
-        if len(times) == 0 or min(times) < 0 or any(k != int(k) for k in times):
-            raise InputError(
-                f"measurement '{name}': time indices {list(times)}; give at least one, each a "
-                f"whole number from 0 on"
-            )
         self.name = name
         self.quantity = quantity
         self.operator = operator
-        self.times = tuple(int(k) for k in times)
+        self.times = _indices(times, f"measurement '{name}'")
         self.standard_deviation = tuple(np.broadcast_to(errors, len(times)).tolist())
 
     def __call__(
         self, u: PyTree[Float[Array | np.ndarray, "..."]]
     ) -> Float[Array | np.ndarray, "times samples values"]:
         """The values in their own unit, (chosen times, samples, N)."""
-        leading = jax.tree.leaves(u)[0].shape[:2]
-        if max(self.times) >= leading[0]:
-            raise InputError(
-                f"measurement '{self.name}': time index {max(self.times)}, but the states have "
-                f"{leading[0]} time(s); give indices below {leading[0]}"
-            )
-        chosen = np.asarray(self.times)
-        field = self.quantity(jax.tree.map(lambda x: x[chosen], u))
-        expected = (len(self.times), leading[1])
+        field = self.quantity(_states_at(u, self.times, f"measurement '{self.name}'"))
+        expected = (len(self.times), jax.tree.leaves(u)[0].shape[1])
         if field.shape[:2] != expected:
             raise InputError(
                 f"measurement '{self.name}': the quantity has shape {field.shape}; expected "
@@ -213,6 +228,27 @@ class Measurements(eqx.Module):
         ]
         clean = np.asarray(vector)
         return clean + np.concatenate(noise).astype(clean.dtype)
+
+
+def _indices(times: Sequence[int] | np.ndarray, name: str) -> tuple[int, ...]:
+    if len(times) == 0 or min(times) < 0 or any(k != int(k) for k in times):
+        raise InputError(
+            f"{name}: time indices {list(times)}; give at least one, each a whole number from 0 on"
+        )
+    return tuple(int(k) for k in times)
+
+
+def _states_at(u: PyTree[Any], times: tuple[int, ...], name: str) -> PyTree[Any]:
+    count = jax.tree.leaves(u)[0].shape[0]
+    if max(times) >= count:
+        raise InputError(
+            f"{name}: time index {max(times)}, but the states have {count} time(s); give indices "
+            f"below {count}"
+        )
+    first, stop = times[0], times[0] + len(times)
+    # a slice is no copy in a compiled program, where a choice of indices is one
+    chosen = slice(first, stop) if times == tuple(range(first, stop)) else np.asarray(times)
+    return jax.tree.map(lambda x: x[chosen], u)
 
 
 def _weighed(part: Measurement, values: Any) -> Any:

@@ -213,7 +213,7 @@ class Trajectories:
 
         **Raises:** `InputError`, one line that names the file, for anything the layout refuses.
         """
-        dataset = _open(path)
+        dataset = open_netcdf(path)
         try:
             return cls.from_dataset(dataset, variable, space, latent, others, conditions)
         except InputError as error:
@@ -270,7 +270,11 @@ class Trajectories:
         )
 
 
-def _open(path: Path) -> xr.Dataset:
+def open_netcdf(path: Path) -> xr.Dataset:
+    """All that a NetCDF-4 file holds, in memory, times as numbers.
+
+    **Raises:** `InputError` for a file that cannot be read.
+    """
     if not path.exists():
         raise InputError(f"{path}: there is no such file")
     if not path.is_file():

@@ -48,7 +48,7 @@ def require_consistent(problem: Problem, settings: Any, model: HybridModel, data
 
     **Raises:** `InputError`, and what the problem's own code raises.
     """
-    state = eqx.filter_eval_shape(lambda: problem.start(settings, model, data.samples))
+    state = eqx.filter_eval_shape(lambda: problem.start(settings, model, data))
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), state)
     t = jnp.asarray(data.start)
     latent = eqx.filter_eval_shape(lambda: model.latent(t))
@@ -74,7 +74,7 @@ def _require_quantities(
 ) -> None:
     times, points = problem.reading(settings, model, data, table)
     states = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((len(times) - 1, *leaf.shape), leaf.dtype), state
+        lambda leaf: jax.ShapeDtypeStruct((len(times), *leaf.shape), leaf.dtype), state
     )
     eqx.filter_eval_shape(points, states)
     known = eqx.filter_eval_shape(problem.quantities, states)
@@ -132,8 +132,8 @@ def _model(value: Any, *arguments: Any) -> Any:
     return value
 
 
-def _state(value: Any, settings: Any, model: Any) -> Any:
-    del settings
+def _state(value: Any, settings: Any, model: Any, data: Any) -> Any:
+    del settings, data
     cells = model.grid.shape
     expected = f"real arrays of shape {cells} or (samples, {', '.join(map(str, cells))})"
     leaves = jax.tree.leaves(value)
@@ -215,8 +215,8 @@ def _step(value: Any, *arguments: Any) -> Any:
 
 _CHECKS: dict[str, Callable[..., Any]] = {
     "model": _model,
+    "data": _dataset,
     "initial_state": _state,
-    "measurements": _dataset,
     "quantities": _quantities,
     "boundaries": _boundaries,
     "latent_fields": _latent_fields,

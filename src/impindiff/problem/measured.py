@@ -36,11 +36,16 @@ class Measured(NamedTuple):
     dataset: xr.Dataset
 
 
-def measured(dataset: xr.Dataset, grid: Grid, settings: Any) -> Measured:
+def measured(
+    dataset: xr.Dataset, grid: Grid, settings: Any, *, first_is_state: bool = True
+) -> Measured:
     """The values of a dataset of fields or of points, NaN left out.
 
-    Fields are values at every cell of the file after the first time, whose fields are the initial
-    state; `sample` may be left out of either form where there is one trajectory.
+    Fields are values at every cell of the file; `sample` may be left out of either form where there
+    is one trajectory.
+
+    - `first_is_state`: the fields at the start are the initial state, and tell nothing more of it;
+      else they are values as the later ones are.
 
     Raises `InputError` for a dataset without values, or with none for training.
     """
@@ -56,9 +61,11 @@ def measured(dataset: xr.Dataset, grid: Grid, settings: Any) -> Measured:
         start = min(0.0, float(table.time.min())) if scattered else float(dataset["time"][0])
     interval = shortest(dataset["time"].to_numpy())
     if not scattered:
-        table = table.rows(~same_places(table.time, start, interval))
+        first = same_places(table.time, start, interval)
+        table = dataclasses.replace(table, time=np.where(first, start, table.time))
+        table = table.rows(~first) if first_is_state else table
         if chosen.start is not None:
-            table = table.rows(table.time > start)
+            table = table.rows(table.time >= start)
     if (table.time < start).any():
         raise InputError(
             f"measurements: the first is at t = {table.time.min():g}, before the initial state at "
@@ -105,7 +112,7 @@ def initial_fields(
     if is_points(dataset):
         raise InputError(
             "initial_state: the measurements are scattered points, which do not tell it; write "
-            "initial_state(settings, model) in the problem"
+            "initial_state(settings, model, data) in the problem"
         )
     first = _with_samples(_with_numbers(dataset))
     first = first.isel(time=_index_of(first["time"].to_numpy(), start))
@@ -123,7 +130,7 @@ def initial_fields(
         if not np.isfinite(found).all():
             raise InputError(
                 f"initial_state: '{name}' has {int(np.isnan(found).sum())} gaps at the first time; "
-                f"fill them, or write initial_state(settings, model) in the problem"
+                f"fill them, or write initial_state(settings, model, data) in the problem"
             )
         fields[name] = found
     return fields
@@ -138,7 +145,7 @@ def _index_of(times: Float[np.ndarray, " time"], start: float | None) -> int:
         raise InputError(
             f"observations.start: the data have no time {start:g}, of which the initial state is "
             f"read; the nearest is {nearest:.12g}: take it, or write initial_state(settings, "
-            f"model) in the problem"
+            f"model, data) in the problem"
         )
     return int(np.argmax(same))
 
@@ -183,7 +190,7 @@ def _onto(
             f"initial_state: '{name}' has values from {AXES[axis]} = {places[0]:.12g} to "
             f"{places[-1]:.12g}, but the grid has {int(outside.sum())} cell centre(s) further out, "
             f"such as {centres[np.argmax(outside)]:.12g}; make the grid's box that of the data, or "
-            f"write initial_state(settings, model) in the problem"
+            f"write initial_state(settings, model, data) in the problem"
         )
     left = np.clip(np.searchsorted(places, centres, side="right") - 1, 0, len(places) - 2)
     part = (centres - places[left]) / (places[left + 1] - places[left])

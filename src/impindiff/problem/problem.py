@@ -1,7 +1,6 @@
 """What a user writes to have a model trained, and what is worked out from it."""
 
 import abc
-import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -25,7 +24,6 @@ from impindiff.training import TrajectoryLoss
 S = TypeVar("S", bound=ProblemSettings)
 # Outputs that a rollout with steps of its own choice has, for times between them.
 _OUTPUTS = 50
-_RIGHT_AFTER = 1e-3  # of the first interval
 
 
 class Problem(abc.ABC, Generic[S]):
@@ -36,7 +34,7 @@ class Problem(abc.ABC, Generic[S]):
         def model(self, settings, key):
             return MyModel(grid, rate=ipd.Parameter(1.0, lower=0.0))
 
-        def initial_state(self, settings, model):
+        def initial_state(self, settings, model, data):
             return {"c": jnp.exp(-jnp.sum(model.grid.centers**2, axis=0))}
     ```
 
@@ -44,8 +42,8 @@ class Problem(abc.ABC, Generic[S]):
     must have a `grid`. Everything but `model` has a default:
 
     - `settings`: the configuration's class, a `ProblemSettings` with keys of your own.
+    - `data`: the file that `data.path` names; asked for once a run.
     - `initial_state`: the fields of the first time of the data.
-    - `measurements`: the file that `data.path` names.
     - `quantities`: what can be measured of a state; its components, by name.
     - `boundaries`: what holds on the walls for what is measured; what the grid says.
     - `latent_fields`: what is drawn of the unknown; the parts of `latent`.
@@ -68,24 +66,24 @@ class Problem(abc.ABC, Generic[S]):
     def model(self, settings: S, key: PRNGKeyArray) -> HybridModel:
         """The model with fresh unknown parts, those that are networks drawn from `key`."""
 
-    def initial_state(self, settings: S, model: HybridModel) -> PyTree[Any]:
+    def initial_state(self, settings: S, model: HybridModel, data: xr.Dataset) -> PyTree[Any]:
         """The state at `observations.start`: an array or a pytree, (*cells) or (samples, *cells).
 
-        It may use parts of the model that are trained. The default reads it from the data.
+        It may use parts of the model that are trained. The default takes it from the data.
+
+        - `data`: what the method `data` returned, dates as seconds since the first.
         """
         grid: Any = getattr(model, "grid", None)
-        fields = initial_fields(
-            self.measurements(settings), grid, start=settings.observations.start
-        )
+        fields = initial_fields(data, grid, start=settings.observations.start)
         return {name: jnp.asarray(values) for name, values in fields.items()}
 
-    def measurements(self, settings: S) -> xr.Dataset:
+    def data(self, settings: S) -> xr.Dataset:
         """What was measured, in one of the two forms of `impindiff.data`, fields or points."""
         chosen = settings.data
         if chosen.path is None:
             raise InputError(
-                "data.path: is not given; name the file of measurements, or write "
-                "measurements(settings) in the problem"
+                "data.path: is not given; name the file of measurements, or write data(settings) "
+                "in the problem"
             )
         return read(
             chosen.path,
@@ -149,9 +147,9 @@ class Problem(abc.ABC, Generic[S]):
         return (own or self.name).strip().splitlines()[0].rstrip(".")
 
     def measured(self, settings: S, model: HybridModel) -> Measured:
-        """The measurements as the loss takes them. Raises `InputError` for those that do not fit.
+        """The data, which are read here, as the loss takes them.
 
-        A model without a grid is refused here too.
+        Raises `InputError` for those that do not fit. A model without a grid is refused here too.
         """
         grid = getattr(model, "grid", None)
         if grid is None:
@@ -159,7 +157,8 @@ class Problem(abc.ABC, Generic[S]):
                 f"{type(model).__name__}: has no field 'grid'; measurements need to know where "
                 f"the cells are"
             )
-        return measured(self.measurements(settings), grid, settings)
+        own = type(self).initial_state is not Problem.initial_state
+        return measured(self.data(settings), grid, settings, first_is_state=not own)
 
     def loss(self, settings: S, data: Measured) -> TrajectoryLoss:
         """The misfit to the values that training may see, each divided by its error.
@@ -171,44 +170,40 @@ class Problem(abc.ABC, Generic[S]):
         table = data.training
         times, points = self.reading(settings, example, data, table)
         return TrajectoryLoss(
-            u0=self.start(settings, example, data.samples),
+            u0=self.start(settings, example, data),
             times=tuple(map(float, times)),
             values=jnp.asarray(table.value / table.standard_deviation),
             observe=points,
             stepper=settings.stepper.build(settings.solver, settings.gradient),
             dt=self.step(settings),
             checkpointing=settings.gradient.build_checkpointing(),
-            prepare=lambda model: (model, self.start(settings, model, data.samples)),
+            prepare=lambda model: (model, self.start(settings, model, data)),
         )
 
     def reading(
         self, settings: S, model: HybridModel, found: Measured, table: PointTable
     ) -> tuple[Float[np.ndarray, " output"], ScatteredPoints]:
-        """(when states are needed for these values, what reads them from all but the first)."""
+        """(when states are needed for these values, what reads the values from them)."""
         times = output_times(found.start, table.time, self.step(settings))
-        at = np.maximum(table.time, times[1])
         grid: Any = getattr(model, "grid", None)
-        points = dataclasses.replace(table, time=at)
-        return times, ScatteredPoints(
-            points, grid, times[1:], self.quantities, self.boundaries, model
-        )
+        return times, ScatteredPoints(table, grid, times, self.quantities, self.boundaries, model)
 
-    def start(self, settings: S, model: HybridModel, samples: int) -> PyTree[Any]:
+    def start(self, settings: S, model: HybridModel, found: Measured) -> PyTree[Any]:
         """The initial state with the axis of samples."""
         grid: Any = getattr(model, "grid", None)
 
         def with_samples(leaf: Any) -> Any:
             leaf = jnp.asarray(leaf, jnp.result_type(float))
             if leaf.ndim == grid.ndim:
-                return jnp.broadcast_to(leaf, (samples, *leaf.shape))
-            if leaf.shape[0] != samples:
+                return jnp.broadcast_to(leaf, (found.samples, *leaf.shape))
+            if leaf.shape[0] != found.samples:
                 raise InputError(
                     f"initial_state: {leaf.shape[0]} samples, but the measurements are of "
-                    f"{samples}; return one state, or one for each"
+                    f"{found.samples}; return one state, or one for each"
                 )
             return leaf
 
-        return jax.tree.map(with_samples, self.initial_state(settings, model))
+        return jax.tree.map(with_samples, self.initial_state(settings, model, found.dataset))
 
     def step(self, settings: S) -> float | AdaptiveStep:
         """What `rollout` takes as its `dt`."""
@@ -228,11 +223,7 @@ def output_times(
     steps = _OUTPUTS if isinstance(dt, AdaptiveStep) else number_of_steps([start, last], dt)
     own = np.unique(measured_at[measured_at > start])
     lands = len(own) <= max(steps, 1)
-    after = own if lands else np.linspace(start, last, steps + 1)[1:]
-    if not lands or (measured_at <= start).any():
-        # a loss does not look at the initial state itself: one right after it stands for it
-        after = np.append(start + _RIGHT_AFTER * (after[0] - start), after)
-    return np.append(start, after)
+    return np.append(start, own) if lands else np.linspace(start, last, steps + 1)
 
 
 def _key(part: Any) -> str:

@@ -51,15 +51,15 @@ def shortened(loss: L, model: Any, fraction: float) -> L:
     - `model`: any model that `loss` takes.
     - `fraction`: of the observed times, rounded up; at least one is left.
     """
-    count = len(loss.times) - 1
-    kept = max(1, math.ceil(fraction * count * (1 - 1e-9)))
+    count = len(loss.times)
+    kept = 1 + max(1, math.ceil(fraction * (count - 1) * (1 - 1e-9)))
     if kept >= count:
         return loss
     before = np.ones(loss.values.shape) if loss.weights is None else np.asarray(loss.weights)
     late = depends_on(loss, model, times=range(kept, count))
     return dataclasses.replace(
         loss,
-        times=loss.times[: kept + 1],
+        times=loss.times[:kept],
         observe=_Padded(loss.observe, count),
         weights=jnp.asarray(np.where(late, 0, before), loss.values.dtype),
     )

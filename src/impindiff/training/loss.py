@@ -34,10 +34,11 @@ class TrajectoryLoss(eqx.Module):
       of samples, as `rollout` takes it, and then `observe` takes states without it too.
     - `times`: that of u0, then the observation times.
     - `values`: y, what was observed, of any shape.
-    - `observe`: H, which takes the states at all but the first of `times`, (times, samples,
-      *cells) or a pytree of such, to an array of the shape of `values`: `Sensors`,
-      `SpaceTimePoints`, `Measurements`, or any callable. One with a method `of_model` is asked for
-      the operator of the model at hand, whose boundary values may be learned.
+    - `observe`: H, which takes the states at all of `times`, the initial ones first, (times,
+      samples, *cells) or a pytree of such, to an array of the shape of `values`: `AtTimes`,
+      `SpaceTimePoints`, `ScatteredPoints`, `Measurements`, or any callable. One with a method
+      `of_model` is asked for the operator of the model at hand, whose boundary values may be
+      learned.
     - `stepper`, `dt`, `checkpointing`: as in `rollout`.
     - `penalty`: R, a prior such as `SlowChange`; none by default.
     - `prior`: a prior as residuals, such as `GaussianPrior`: they are appended to w (H u - y), in
@@ -97,7 +98,7 @@ class TrajectoryLoss(eqx.Module):
         return counts
 
     def _difference(self, result: Rollout, prepared: Any) -> Float[Array, " observations"]:
-        found = of_model(self.observe, prepared)(jax.tree.map(lambda x: x[1:], result.u))
+        found = of_model(self.observe, prepared)(result.u)
         if jnp.shape(found) != jnp.shape(self.values):
             raise InputError(
                 f"loss: observe gives an array of shape {jnp.shape(found)}, but the values have "

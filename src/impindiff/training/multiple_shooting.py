@@ -137,7 +137,7 @@ def multiple_shooting(
     starts = tuple(int(i) for i in np.round(np.linspace(0, count, segments + 1))[1:-1])
     if nodes is None:
         states = states_near(loss, model)
-        numbers = sum(leaf.size for leaf in jax.tree.leaves(states))
+        numbers = sum(leaf[1:].size for leaf in jax.tree.leaves(states))
         seen = loss.number_of_observations()
         if starts and 2 * seen < numbers:
             raise InputError(
@@ -145,7 +145,7 @@ def multiple_shooting(
                 "segments start from what was measured, so it is for records of whole fields; give "
                 "their first states (nodes) or try training.horizon"
             )
-        nodes = [jax.tree.map(lambda x: x[start - 1], states) for start in starts]  # noqa: B023
+        nodes = [jax.tree.map(lambda x: x[start], states) for start in starts]  # noqa: B023
     example = jax.tree.leaves(nodes[0]) if nodes else []
     sizes = [np.sqrt(np.mean(np.asarray(leaf) ** 2)) for leaf in example]
     fields = {name: getattr(loss, name) for name in TrajectoryLoss.__dataclass_fields__}
@@ -162,14 +162,14 @@ def multiple_shooting(
 
 
 def states_near(loss: TrajectoryLoss, model: Any) -> PyTree[Float[Array, "times samples ..."]]:
-    """The states at the observed times closest to u0 that fit the observations.
+    """The states at all of the loss's times closest to u0 that fit the observations.
 
     u0 + H^T (H H^T)^{-1} (y - H u0), with H linear at u0; by conjugate gradients. Where the whole
     state is measured these are the measurements; what is not measured stays at u0.
     """
     u0 = loss.u0 if loss.prepare is None else loss.prepare(model)[1]
     observe = of_model(loss.observe, loss.prepared(model))
-    count = len(loss.times) - 1
+    count = len(loss.times)
     base = jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), u0)
     seen = 1.0 if loss.weights is None else jnp.where(loss.weights == 0, 0.0, 1.0)
     found, pull_back = jax.vjp(observe, base)

@@ -51,8 +51,8 @@ def split(
         chosen = rng.permutation(count)[: _part(fraction, count)]
         held_back = depends_on(loss, model, samples=chosen)
     else:
-        count = len(loss.times) - 1
-        chosen = np.arange(count - _part(fraction, count), count)
+        count = len(loss.times)
+        chosen = np.arange(count - _part(fraction, count - 1), count)
         held_back = depends_on(loss, model, times=chosen)
     of_training, of_validation = np.where(held_back, 0, before), np.where(held_back, before, 0)
     if not of_training.any() or not of_validation.any():
@@ -76,13 +76,13 @@ def depends_on(
     By a derivative along states that change there only, at states near the initial ones: exact for
     a linear measuring operator, and for others unless a derivative vanishes by chance.
 
-    - `times`: indices of the observed times; those of `loss.times` begin with the initial one.
+    - `times`: indices in `loss.times`.
     - `samples`: indices.
     """
     u0 = loss.u0 if loss.prepare is None else loss.prepare(model)[1]
     observe = of_model(loss.observe, loss.prepared(model))
     rng = np.random.default_rng(0)
-    count = len(loss.times) - 1
+    count = len(loss.times)
 
     def near(x):
         all_times = np.broadcast_to(np.asarray(x), (count, *x.shape))

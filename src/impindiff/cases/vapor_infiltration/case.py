@@ -159,9 +159,7 @@ class InfiltrationCase(Case[V]):
 
     def read_back(self, path: Path) -> Trajectories:
         """See `Case.read_back`."""
-        with xr.open_dataset(path, engine="h5netcdf") as stored:
-            heated = "temperature" in stored
-        return from_file(path, None, heated)
+        return from_file(path, None, heated=None)
 
     def observed_times(self, settings: V) -> tuple[float, ...]:
         """The interruptions, and every weighing."""
@@ -171,7 +169,7 @@ class InfiltrationCase(Case[V]):
         """See `Case.loss`: the squared distance to all measurements, each by its error."""
         trajectories = data.trajectories
         times = observation_times(settings)
-        indices = trajectories.index_of_times(times)
+        indices = [0, *trajectories.index_of_times(times)]
         plant = measurements(settings, trajectories, data.training)
         exact = np.asarray(plant(states_at(trajectories, indices, data.training)))
         # one's own data have their own noise

@@ -1,11 +1,11 @@
 """The specimens of an experiment: what is each one's own, and what a plant measures of them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
 import numpy as np
-import xarray as xr
 from jaxtyping import Float, PyTree
 
 from impindiff.cases.vapor_infiltration.model import VaporInfiltration
@@ -18,6 +18,7 @@ from impindiff.observations import (
     PartAverage,
     Probes,
     Trajectories,
+    open_netcdf,
 )
 from impindiff.observations.checks import same_places
 from impindiff.steppers import PerSample
@@ -97,7 +98,7 @@ def observation_times(settings: InfiltrationSettings) -> list[float]:
 def measurements(
     settings: InfiltrationSettings, data: Trajectories, samples: Sequence[int] | None = None
 ) -> Measurements:
-    """What the plant measures: time indices count from the first of `observation_times`.
+    """What the plant measures, of states at the start and at `observation_times`.
 
     CT: averages over blocks of cells, at the interruptions, with an error that is a part of eps0.
     Mass gain: the mean porosity lost since the preform, nominally of porosity eps0, at each
@@ -108,7 +109,7 @@ def measurements(
     """
     observed, physics = settings.observations, settings.physics
     noise = observed.noise or _NOMINAL_NOISE
-    every = np.asarray(observation_times(settings))
+    every = np.array([data.times[0], *observation_times(settings)])
 
     def indices(times: Any) -> list[int]:
         return [int(np.argmin(np.abs(every - t))) for t in times]
@@ -187,33 +188,30 @@ def states_at(data: Trajectories, indices: Sequence[int], samples: Sequence[int]
     return {name: np.moveaxis(values[chosen], 1, 0) for name, values in fields.items()}
 
 
-def from_file(path: Any, variable: str | None, heated: bool) -> Trajectories:
+def from_file(path: Path, variable: str | None, heated: bool | None) -> Trajectories:
     """Data of the layout that a run stores as data.nc.
+
+    - `heated`: whether there are temperatures; None: if the file has some.
 
     Raises `InputError` for a file that does not fit, naming what is missing, and for a part whose
     planes of symmetry are not at 0.
     """
-    data = Trajectories.from_netcdf(
-        path,
-        variable=variable or "porosity",
-        space=_axes_of(path),
-        latent=("initial_porosity",),
-        others=("gas", "temperature") if heated else ("gas",),
-        conditions=("phi2", "heater") if heated else ("phi2",),
-    )
+    dataset = open_netcdf(path)
+    heated = "temperature" in dataset if heated is None else heated
+    try:
+        data = Trajectories.from_dataset(
+            dataset,
+            variable=variable or "porosity",
+            space=tuple(axis for axis in ("x", "y", "z") if axis in dataset.sizes) or ("x",),
+            latent=("initial_porosity",),
+            others=("gas", "temperature") if heated else ("gas",),
+            conditions=("phi2", "heater") if heated else ("phi2",),
+        )
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     if not same_places(np.asarray(data.lower), 0.0, data.cell_size).all():
         raise InputError(
             f"{path}: the part's lower corner is {list(data.lower)}; expected 0 along each axis, "
             "its planes of symmetry"
         )
     return data
-
-
-def _axes_of(path: Any) -> tuple[str, ...]:
-    """Which of x, y and z the file has; x if it cannot be read, which `Trajectories` then says."""
-    try:
-        with xr.open_dataset(path, engine="h5netcdf", decode_times=False) as opened:
-            found = tuple(axis for axis in ("x", "y", "z") if axis in opened.sizes)
-    except Exception:
-        found = ()
-    return found or ("x",)
