@@ -54,7 +54,7 @@ benchmarks: $(VENV)/.core
 
 # Redoes every comparison of docs/evidence.md.
 evidence: $(VENV)/.test
-	$(BIN)/python docs/make_evidence.py
+	$(BIN)/python tools/make_evidence.py
 
 $(VENV)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

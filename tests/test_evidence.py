@@ -12,12 +12,12 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def evidence():
-    """docs/make_evidence.py as a module; its neighbours are found as when it is run."""
-    sys.path.insert(0, str(ROOT / "docs"))
+    """tools/make_evidence.py as a module; its neighbours are found as when it is run."""
+    sys.path.insert(0, str(ROOT / "tools"))
     try:
         yield importlib.import_module("make_evidence")
     finally:
-        sys.path.remove(str(ROOT / "docs"))
+        sys.path.remove(str(ROOT / "tools"))
 
 
 def test_the_page_is_written_from_what_is_stored(evidence):
@@ -60,7 +60,7 @@ def test_the_page_can_be_written_again_without_a_run(tmp_path):
     code = "import make_evidence; print(len(make_evidence.page()))"
     done = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=ROOT / "docs",
+        cwd=ROOT / "tools",
         capture_output=True,
         text=True,
         timeout=120,

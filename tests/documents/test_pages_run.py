@@ -15,7 +15,7 @@ import pytest
 from forked_command import run_command
 
 ROOT = Path(__file__).parents[2]
-_SCRIPT = runpy.run_path(str(ROOT / "docs" / "run_page.py"))
+_SCRIPT = runpy.run_path(str(ROOT / "tools" / "run_page.py"))
 blocks_of, commands_of, run_page = (_SCRIPT[n] for n in ("blocks_of", "commands_of", "run_page"))
 
 PAGES = sorted(

@@ -9,7 +9,7 @@ from matplotlib.ticker import NullLocator
 
 from impindiff.report.style import SERIES_COLOURS, save, styled
 
-DOCS = Path(__file__).parent
+DOCS = Path(__file__).parents[1] / "docs"
 HISTORY = DOCS / "results" / "history.jsonl"
 FIGURE = DOCS / "results" / "benchmarks.png"
 PAGE = DOCS / "benchmarks.md"
@@ -18,9 +18,9 @@ _COMMITS = 6  # columns of the table
 
 HEAD = """# Benchmarks
 
-Ratios, which a machine's speed does not change: two programs timed in turn in one process, bytes of
-XLA's own memory analysis, iterations counted. This page is written by
-`python docs/make_results.py --table` from `docs/results/history.jsonl`, to which a run adds a line.
+Performance over time, as ratios that do not depend on the machine's speed: two programs timed in
+turn in one process, bytes from XLA's memory analysis, iteration counts. This page is written by
+`python tools/make_results.py --table` from `docs/results/history.jsonl`; each run appends a line.
 
 ```console
 python benchmarks/run.py                   # all, about an hour on two cores
@@ -28,13 +28,13 @@ python benchmarks/run.py --quick           # small sizes, about 10 minutes
 python benchmarks/run.py --only memory     # one of them
 ```
 
-`make benchmarks` runs all of them. To add a benchmark, put a script beside the others, which writes
-its numbers to `--json FILE`, and an entry into `benchmarks/registry.py`, which reads its ratios.
+`make benchmarks` runs all of them. To add one, write a script in `benchmarks/` that saves its
+numbers to `--json FILE`, and an entry in `benchmarks/registry.py` that reads its ratios.
 
-From af407a2dd on `operators` and `refinement` time programs whose memory is there already, as it is
-in a solve. Before, large arrays came from the system anew with each call, which took longer than a
-copy. A product of advection and diffusion that vary reads 5 or 6 arrays and writes one, where a
-copy reads one and writes one: beyond the caches it cannot take less than 3 or 3.5 copies.
+Since commit af407a2dd, `operators` and `refinement` time programs with preallocated outputs, as
+in a solve. Before, each call allocated large arrays anew, which took longer than a copy. A
+product of variable-coefficient advection and diffusion reads 5 or 6 arrays and writes one, where
+a copy reads one and writes one: beyond the caches it cannot take less than 3 or 3.5 copies.
 """
 
 

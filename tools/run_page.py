@@ -1,6 +1,6 @@
 """Runs a page of the documentation as its reader would: its files, commands and Python, in order.
 
-    python docs/run_page.py docs/tutorials/velocity.md     # in a folder that is thrown away
+    python tools/run_page.py docs/tutorials/velocity.md     # in a folder that is thrown away
 
 A block with a title is a file, ```console a list of commands, any other ```python is run. Figures
 of a tutorial are those its commands drew, and are kept: the picture

@@ -1,8 +1,8 @@
 """Redo the comparisons, keep what they found, write docs/evidence.md.
 
-python docs/make_evidence.py             # all of them anew (two hours on two cores)
-python docs/make_evidence.py steady      # those named
-python docs/make_evidence.py --table     # only the page, from what is stored
+python tools/make_evidence.py             # all of them anew (two hours on two cores)
+python tools/make_evidence.py steady      # those named
+python tools/make_evidence.py --table     # only the page, from what is stored
 """
 
 import json
@@ -17,26 +17,26 @@ from evidence_tables import compared, headline, studied
 from make_results import README, between
 from stored import COMPARISONS, STORED, STUDIES, command_of, load
 
-PAGE = Path(__file__).parent / "evidence.md"
 ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "evidence.md"
 
 HEAD = """# Evidence
 
-What the method claims, how each claim was tested, and what came out, whichever way. This page is
-written by `python docs/make_evidence.py --table` from stored results; no number in it is typed. The
-command beside each table redoes it, resumable with `--resume`; `impindiff report DIR` makes a page
-of it with every training curve, and with how each method was tuned. More studies, not run for this
-page: `--study` pareto, sensors and noise.
+What the method claims, how each claim is tested, and the result, favourable or not. This page is
+written by `python tools/make_evidence.py --table` from stored results; no number is typed by
+hand. The command at each table reproduces it (`--resume` continues an interrupted comparison);
+`impindiff report DIR` makes an HTML page with every training curve and how each method was tuned.
+Further studies, not run for this page: `--study` pareto, sensors and noise.
 
-All methods see the same data, the same observations and the same seconds of training (compilation
-not counted). Errors are relative L1 norms over held-out samples, in percent: the mean over seeds,
-+- their standard deviation where there are several. A seed is one of the true field, of the initial
-fields, of the observations and of the network. What blew up is counted, not left out.
+All methods get the same data, the same observations and the same training time in seconds
+(compilation excluded). Errors are relative L1 norms over the test samples, in percent: the mean
+over seeds, +- the standard deviation where there are several. A seed sets the true field, the
+initial fields, the observations and the network. Runs that blow up are counted, not left out.
 
-`RK4` has since become several times faster, by a loop over its stages, and implicit steps somewhat,
-by faster products (`CHANGELOG.md`). The comparisons of the steady velocity and of ten times the
-diffusivity were run after that; those of dynamic velocity and of Burgers before, so that seconds a
-step and steps within the budget of `RK4` are less favourable there than they would be now.
+`RK4` has since become several times faster (a loop over its stages), and implicit steps somewhat
+(faster products; see `CHANGELOG.md`). The comparisons for the steady velocity and for ten times
+the diffusivity were run after that change; those for the dynamic velocity and for Burgers before
+it, so their seconds per step and step counts of `RK4` are less favourable than they would be now.
 """
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
 STORED = RESULTS / "comparisons"
 
 _STEADY = "advection_diffusion_steady"

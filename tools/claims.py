@@ -312,7 +312,7 @@ CLAIMS = (
     ),
     Claim(
         "Latent physics is found that was never observed",
-        "error of the unknown after full training (`python docs/make_results.py`)",
+        "error of the unknown after full training (`python tools/make_results.py`)",
         latent_figure,
         latent_verdict,
     ),

@@ -2,8 +2,8 @@
 
 Writes docs/benchmarks.md as well, from the history of benchmarks/run.py.
 
-python docs/make_results.py            # everything anew (about an hour on two cores)
-python docs/make_results.py --table    # only the table, from the stored results
+python tools/make_results.py            # everything anew (about an hour on two cores)
+python tools/make_results.py --table    # only the table, from the stored results
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 
 import benchmark_page
 
-DOCS = Path(__file__).parent
+DOCS = Path(__file__).parents[1] / "docs"
 RESULTS = DOCS / "results"
 README = DOCS.parent / "README.md"
 EXAMPLES = {
@@ -349,7 +349,7 @@ def main() -> None:
     note = (
         "Errors are relative L1 norms, means over fields; float64, dt = 0.01, Crank-Nicolson\n"
         "where nothing else is said, 2 cores. "
-        "`python docs/make_results.py` redoes the runs and this table."
+        "`python tools/make_results.py` redoes the runs and this table."
     )
     text = between(README.read_text(), START, END, f"{table()}\n\n{note}")
     text = between(text, "<!-- burgers:", "<!-- end of burgers -->", burgers_table())
