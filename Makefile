@@ -52,7 +52,7 @@ validate: $(VENV)/.core
 benchmarks: $(VENV)/.core
 	$(BIN)/python benchmarks/run.py
 
-# Redoes every comparison of docs/evidence.md.
+# Redoes every comparison of docs/evidence/claims.md.
 evidence: $(VENV)/.test
 	$(BIN)/python tools/make_evidence.py
 

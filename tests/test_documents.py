@@ -1,6 +1,7 @@
 """The pages of docs/: their commands are those of the program, their Python is tested code."""
 
 import re
+import runpy
 import shlex
 import tomllib
 from pathlib import Path
@@ -12,7 +13,8 @@ import impindiff as ipd
 from impindiff.cli import app
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+OUTSIDE = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES = [*OUTSIDE, *sorted((ROOT / "docs").rglob("*.md"))]
 COMMAND = typer.main.get_command(app)
 
 
@@ -56,20 +58,48 @@ def test_names_of_the_library_exist(page):
 
 
 def test_the_page_on_models_shows_the_example_that_is_tested():
-    page = (ROOT / "docs" / "write_a_model.md").read_text()
+    page = (ROOT / "docs" / "start" / "your_model.md").read_text()
     (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     example = (ROOT / "examples" / "reaction_diffusion" / "gray_scott.py").read_text()
     code = re.sub(r'^ *"""(?:.|\n)*?"""\n', "", example, flags=re.M)
     assert "".join(block.split()) == "".join(code.split())
 
 
-def test_pages_with_python_are_those_whose_python_is_run():
-    tested = {"README.md", "training.md", "write_a_model.md"}
-    run = {
-        "closure.md",
-        "data.md",
-        "devices.md",
-        "reaction.md",
-        "velocity.md",
-    }  # by documents/test_pages_run.py
-    assert {page.name for page in PAGES if "```python" in page.read_text()} == tested | run
+@pytest.mark.parametrize("page", OUTSIDE, ids=lambda p: p.name)
+def test_links_from_outside_the_site_lead_to_files(page):
+    """Those between pages are checked by `make docs`."""
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+        assert (ROOT / link).exists(), link
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """tools/site_reference.py, with what it writes into the site."""
+    return runpy.run_path(str(ROOT / "tools" / "site_reference.py"))
+
+
+def test_the_site_has_every_key_with_its_meaning(reference):
+    text = reference["configuration"]()
+    for key in ("seed", "solver.rtol", "training.validation", "training.shooting.segments"):
+        assert f"| `{key}` |" in text
+    assert "Of user-defined problems:" in text
+    assert "| any |" not in text  # a type that the page does not know
+
+
+def test_the_site_has_every_command_with_its_options(reference):
+    text = reference["commands"]()
+    for name, command in COMMAND.commands.items():  # pyright: ignore[reportAttributeAccessIssue]
+        section = text.split(f"## {name}\n")[1].split("\n## ")[0]
+        assert all(
+            option.opts[0] in section for option in command.params if option.opts[0][0] == "-"
+        )
+
+
+def test_generated_text_replaces_its_marker(reference):
+    page = reference["on_page_markdown"]("before\n\n<!-- generated: commands -->\n")
+    assert page.startswith("before\n\n## list")
+    assert "generated" not in page

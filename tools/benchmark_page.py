@@ -1,4 +1,4 @@
-"""docs/benchmarks.md and its figure, from the history that benchmarks/run.py writes."""
+"""docs/evidence/benchmarks.md and its figure, from the history that benchmarks/run.py writes."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from impindiff.report.style import SERIES_COLOURS, save, styled
 DOCS = Path(__file__).parents[1] / "docs"
 HISTORY = DOCS / "results" / "history.jsonl"
 FIGURE = DOCS / "results" / "benchmarks.png"
-PAGE = DOCS / "benchmarks.md"
+PAGE = DOCS / "evidence" / "benchmarks.md"
 _TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 _COMMITS = 6  # columns of the table
 
@@ -136,7 +136,7 @@ def page(runs: list[dict[str, Any]]) -> str:
             "## Latest\n",
             latest_table(runs),
             "\n## By commit\n",
-            "![Each ratio that has a target, over that target](results/benchmarks.png)\n",
+            "![Each ratio that has a target, over that target](../results/benchmarks.png)\n",
             "A + marks a commit whose files had been changed.\n",
             commits_table(runs),
             "\n## Runs\n",

@@ -1,4 +1,4 @@
-"""The tables and figures of docs/evidence.md."""
+"""The tables and figures of docs/evidence/claims.md."""
 
 from textwrap import shorten
 from typing import Any
@@ -46,7 +46,7 @@ def compared(name: str, title: str) -> str:
 
 
 def headline(name: str) -> str:
-    """The short table of a comparison: error at the horizon and at twice that, and cost."""
+    """The README's table, of all methods: error at the horizon and at twice that, and cost."""
     results = load(name)
     times = results["times"]
     lines = [
@@ -76,7 +76,9 @@ def _figures(name: str, title: str) -> list[str]:
     found = sorted(STORED.glob(f"{name}_*.png"))
     # "memory_iterations_..." is no figure of "memory"
     own = [f for f in found if f.stem.removeprefix(f"{name}_") in (name, "error_vs_time")]
-    return [f"![{title}: {f.stem.replace('_', ' ')}](results/comparisons/{f.name})\n" for f in own]
+    return [
+        f"![{title}: {f.stem.replace('_', ' ')}](../results/comparisons/{f.name})\n" for f in own
+    ]
 
 
 def percent(row: dict[str, Any], time: str) -> str:

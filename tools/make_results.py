@@ -1,9 +1,9 @@
-"""Run the examples that the README quotes, keep their metrics and figures, write its tables.
+"""Run the examples that the documentation quotes, keep their metrics and figures, write the tables.
 
-Writes docs/benchmarks.md as well, from the history of benchmarks/run.py.
+Also writes docs/evidence/benchmarks.md, from the history of benchmarks/run.py.
 
 python tools/make_results.py            # everything anew (about an hour on two cores)
-python tools/make_results.py --table    # only the table, from the stored results
+python tools/make_results.py --table    # only the tables, from the stored results
 """
 
 import json
@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ import benchmark_page
 
 DOCS = Path(__file__).parents[1] / "docs"
 RESULTS = DOCS / "results"
-README = DOCS.parent / "README.md"
 EXAMPLES = {
     "demo": "whole field at t = 0.05",
     "sensors": "128 random sensors at t = 0.05 and 0.10",
@@ -49,8 +49,6 @@ FIGURES = {
     "field": ("initial_porosity",),
     "thermal": ("closures", "instruments", "identifiability"),
 }
-
-START, END = "<!-- results:", "<!-- end of results -->"
 
 
 def run(name: str, case: str, options: list[str]) -> None:
@@ -87,6 +85,12 @@ def table() -> str:
             f"| {metrics['seconds_total']:.0f} s "
             f"| {metrics['memory']['peak_rss_mb'] / 1000:.1f} GB |"
         )
+    lines += [
+        "",
+        "Errors are relative L1 norms, means over fields; float64, dt = 0.01, Crank-Nicolson",
+        "unless stated otherwise, 2 cores. `python tools/make_results.py` redoes the runs and",
+        "this table.",
+    ]
     return "\n".join(lines)
 
 
@@ -155,7 +159,7 @@ def space_table() -> str:
 
 
 def conditioning_table() -> str:
-    """Of benchmarks/conditioning.py."""
+    """Results of benchmarks/conditioning.py."""
     lines = [
         "| velocity | value and gradient, ms a time step | relative to steady | temporary memory |",
         "|---|---|---|---|",
@@ -169,7 +173,7 @@ def conditioning_table() -> str:
 
 
 def memory_table() -> str:
-    """Of benchmarks/checkpointing.py."""
+    """Results of benchmarks/checkpointing.py."""
     results = stored("memory")
     lines = [
         "| schedule | temporary memory | of `StoreStates()` | time, of `StoreStates()` "
@@ -187,7 +191,7 @@ def memory_table() -> str:
 
 
 def stability_table() -> str:
-    """Of benchmarks/stability.py."""
+    """Results of benchmarks/stability.py."""
     results = stored("stability")
     lines = [
         f"| largest dt (error there), limited by | {' | '.join(results)} |",
@@ -201,7 +205,7 @@ def stability_table() -> str:
 
 
 def infiltration_table() -> str:
-    """Of benchmarks/infiltration.py."""
+    """Results of benchmarks/infiltration.py."""
     results = stored("infiltration")
     lines = [
         "| whole densification, phi^2 = 1 | time step | compile, run | implicit steps "
@@ -262,7 +266,7 @@ def experiments_table() -> str:
 
 
 def preconditioner_table() -> str:
-    """Of benchmarks/preconditioner.py."""
+    """Results of benchmarks/preconditioner.py."""
     names = {"front": "across a front", "blocks": "between blocks", "cells": "from cell to cell"}
     lines = [
         f"| cells | {' | '.join(f'D falls by 1000 {name}' for name in names.values())} |",
@@ -280,7 +284,7 @@ def preconditioner_table() -> str:
 
 
 def refinement_table() -> str:
-    """Of benchmarks/refinement.py: at a fixed dt; of the rest the growth alone."""
+    """Results of benchmarks/refinement.py: rows at a fixed dt, growth of the others."""
     lines = [
         "| cells | D dt / dx^2 | iterations forward, adjoint | in brackets | ns per unknown |",
         "|---|---|---|---|---|",
@@ -314,7 +318,7 @@ def refinement_table() -> str:
 
 
 def devices_table() -> str:
-    """Of benchmarks/devices.py."""
+    """Results of benchmarks/devices.py."""
     lines = [
         "| | preconditioner | seconds | speed-up for the work | largest exchange but sums |",
         "|---|---|---|---|---|",
@@ -327,12 +331,38 @@ def devices_table() -> str:
     return "\n".join(lines)
 
 
-def between(text: str, start: str, end: str, content: str) -> str:
-    """The text with what stands between two markers replaced."""
-    head, _, rest = text.partition(start)
+# Where each table stands: between `<!-- NAME:` and `<!-- end of NAME -->` of a page.
+TABLES: dict[str, tuple[str, Callable[[], str]]] = {
+    "results": ("gallery/steady_velocity.md", table),
+    "burgers": ("gallery/burgers.md", burgers_table),
+    "dynamic": ("gallery/dynamic_velocity.md", dynamic_table),
+    "conditioning": ("gallery/dynamic_velocity.md", conditioning_table),
+    "space": ("gallery/three_dimensions.md", space_table),
+    "infiltration": ("gallery/vapor_infiltration.md", infiltration_table),
+    "experiments": ("gallery/vapor_infiltration.md", experiments_table),
+    "memory": ("guides/checkpointing.md", memory_table),
+    "stability": ("guides/choosing.md", stability_table),
+    "preconditioner": ("guides/choosing.md", preconditioner_table),
+    "refinement": ("evidence/scaling.md", refinement_table),
+    "devices": ("guides/devices.md", devices_table),
+}
+
+
+def between(text: str, name: str, content: str) -> str:
+    """The text with the content between the markers `name` replaced."""
+    start, end = f"<!-- {name}:", f"<!-- end of {name} -->"
+    head, found, rest = text.partition(start)
     opening, _, rest = rest.partition("\n")
-    tail = rest.partition(end)[2]
+    _, closed, tail = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"no '{start} ...' and '{end}'")
     return f"{head}{start}{opening}\n\n{content}\n\n{end}{tail}"
+
+
+def write_tables() -> None:
+    for name, (place, rows) in TABLES.items():
+        page = DOCS / place
+        page.write_text(between(page.read_text(), name, rows()))
 
 
 def main() -> None:
@@ -346,28 +376,7 @@ def main() -> None:
         run(SPACE, "advection_diffusion_steady", SPACE_OPTIONS)
         for name, (case, options) in INFILTRATION.items():
             run(name, case, options)
-    note = (
-        "Errors are relative L1 norms, means over fields; float64, dt = 0.01, Crank-Nicolson\n"
-        "where nothing else is said, 2 cores. "
-        "`python tools/make_results.py` redoes the runs and this table."
-    )
-    text = between(README.read_text(), START, END, f"{table()}\n\n{note}")
-    text = between(text, "<!-- burgers:", "<!-- end of burgers -->", burgers_table())
-    text = between(text, "<!-- dynamic:", "<!-- end of dynamic -->", dynamic_table())
-    text = between(text, "<!-- space:", "<!-- end of space -->", space_table())
-    text = between(text, "<!-- conditioning:", "<!-- end of conditioning -->", conditioning_table())
-    text = between(text, "<!-- memory:", "<!-- end of memory -->", memory_table())
-    text = between(text, "<!-- stability:", "<!-- end of stability -->", stability_table())
-    text = between(text, "<!-- infiltration:", "<!-- end of infiltration -->", infiltration_table())
-    text = between(text, "<!-- experiments:", "<!-- end of experiments -->", experiments_table())
-    text = between(
-        text, "<!-- preconditioner:", "<!-- end of preconditioner -->", preconditioner_table()
-    )
-    text = between(text, "<!-- refinement:", "<!-- end of refinement -->", refinement_table())
-    README.write_text(text)
-    page = DOCS / "devices.md"
-    text = between(page.read_text(), "<!-- devices:", "<!-- end of devices -->", devices_table())
-    page.write_text(text)
+    write_tables()
     benchmark_page.write()
 
 

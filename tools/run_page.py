@@ -1,6 +1,6 @@
 """Runs a page of the documentation as its reader would: its files, commands and Python, in order.
 
-    python tools/run_page.py docs/tutorials/velocity.md     # in a folder that is thrown away
+    python tools/run_page.py docs/gallery/plume.md     # in a folder that is thrown away
 
 A block with a title is a file, ```console a list of commands, any other ```python is run. Figures
 of a tutorial are those its commands drew, and are kept: the picture
@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
-# Pages whose Python is of one piece with what their tests look at.
-_APART = {"training.md", "write_a_model.md"}
+# Their Python is run by tests of their own, which look at its results.
+_APART = {"README.md", "training.md", "models.md"}
 
 
 class Block(NamedTuple):
@@ -45,6 +45,11 @@ def commands_of(block: Block) -> Iterator[list[str]]:
             yield words
 
 
+def runs_here(page: Path, block: Block) -> bool:
+    """Whether `run_page` runs this Python."""
+    return block.language == "python" and page.name not in _APART
+
+
 def run_page(page: Path, folder: Path, run: Callable[[list[str], Path], None]) -> None:
     """All of a page in a folder; `run` is given each command, and where to run it.
 
@@ -60,7 +65,7 @@ def run_page(page: Path, folder: Path, run: Callable[[list[str], Path], None]) -
                     folder = folder / words[1]
                 else:
                     run(words, folder)
-        elif block.language == "python" and page.parent != ROOT and page.name not in _APART:
+        elif runs_here(page, block):
             before = Path.cwd()
             os.chdir(folder)
             try:

@@ -1,4 +1,4 @@
-"""The comparisons behind docs/evidence.md, and what is stored of them."""
+"""The comparisons behind docs/evidence/claims.md, and what is stored of them."""
 
 import json
 from pathlib import Path
