@@ -23,6 +23,7 @@ pages: $(VENV)/.test
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 
 # By pyright; and shapes and precisions of arrays while tests of the lower floors run.
 types: $(VENV)/.dev

@@ -73,14 +73,13 @@ def configuration() -> str:
     for section in sorted(sections, key=lambda name: name != "General"):
         variants = sections[section]
         parts.append(f"## {section if section == 'General' else _code(section)}")
-        if section == "General":
-            every = [row for by_problem in variants.values() for row in _table(by_problem)]
-            parts.append("\n".join([*_HEAD, *every]))
-            continue
+        tables: dict[tuple[str, ...], list[str]] = {}
         for by_problem in variants.values():
-            if len(by_problem) < len(schemas):
-                parts.append(f"Of {', '.join(_named(name) for name in by_problem)}:")
-            parts.append("\n".join([*_HEAD, *_table(by_problem)]))
+            tables.setdefault(tuple(by_problem), []).extend(_table(by_problem))
+        for problems, lines in tables.items():
+            if len(problems) < len(schemas):
+                parts.append(f"Of {', '.join(_named(name) for name in problems)}:")
+            parts.append("\n".join([*_HEAD, *lines]))
     parts.append(
         "\\* Built-in problems have defaults of their own here; `config.yaml` of a run has them."
     )
@@ -159,12 +158,13 @@ def _type(schema: dict[str, Any], node: dict[str, Any]) -> str:
     if kind == "list" and "items" in node:
         kind = f"list of {_type(schema, _resolved(schema, node['items']))}"
     bounds = [f"{sign} {node[name]:.10g}" for name, sign in _BOUNDS.items() if name in node]
-    return " ".join([kind, *bounds])
+    return ", ".join([kind, *bounds])
 
 
 def _code(text: str) -> str:
-    return f"`{_cell(text)}`"
+    # Python-Markdown keeps the backslash of an escaped bar inside backticks.
+    return f"<code>{_cell(text)}</code>" if "|" in text else f"`{_cell(text)}`"
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    return " ".join(text.split()).replace("|", "&#124;")
