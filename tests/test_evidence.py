@@ -31,6 +31,15 @@ def test_the_rows_of_the_readme_are_those_stored(evidence):
     assert set(rows) <= set(evidence.headline("steady").splitlines())
 
 
+def test_the_tables_of_other_pages_are_written_from_what_is_stored(evidence):
+    results = importlib.import_module("make_results")
+    for name, (place, rows) in results.TABLES.items():
+        text = (results.DOCS / place).read_text()
+        assert results.between(text, name, rows()) == text, f"{place}: {name}"
+    with pytest.raises(ValueError, match="no '<!-- results: "):
+        results.between("a page", "results", "")
+
+
 def test_every_figure_and_command_of_the_page_exists(evidence):
     from impindiff.cases import CASES
 

@@ -70,7 +70,7 @@ def stored(name: str) -> Any:
 
 def table() -> str:
     lines = [
-        "| training sees (5 samples) | forecast error at t = 0.2, held out | velocity x, y | "
+        "| training sees (5 samples) | forecast error at t = 0.2, test samples | velocity x, y | "
         "training | in all | peak memory |",
         "|---|---|---|---|---|---|",
     ]
@@ -115,8 +115,8 @@ def burgers_table() -> str:
     field = metrics["latent"]["relative_l1_percent"]["diffusivity"]
     lines += [
         "",
-        f"`burgers`: forecast error at t = 1, held out, {held_out:.3f} %; diffusivity {field:.1f} "
-        f"%; {metrics['train']['steps']} steps, {metrics['seconds_total']:.0f} s in all.",
+        f"`burgers`: forecast error at t = 1, test samples, {held_out:.3f} %; diffusivity "
+        f"{field:.1f} %; {metrics['train']['steps']} steps, {metrics['seconds_total']:.0f} s in all.",
     ]
     return "\n".join(lines)
 
@@ -130,8 +130,8 @@ def dynamic_table() -> str:
     velocity = metrics["latent"]["relative_l1_percent"]
     return "\n".join(
         [
-            f"| held out, worst t <= {last_seen} | held out, t = 0.4 | velocity x, y, mean over t "
-            "| training | in all |",
+            f"| test error, worst t <= {last_seen} | test error, t = 0.4 "
+            "| velocity x, y, mean over t | training | in all |",
             "|---|---|---|---|---|",
             f"| {seen:.2f} % | {metrics['forecast']['relative_l1_percent']['held_out']:.2f} % "
             f"| {velocity['velocity_x']:.1f} %, {velocity['velocity_y']:.1f} % "
@@ -147,7 +147,7 @@ def space_table() -> str:
     velocity = metrics["latent"]["relative_l1_percent"].values()
     return "\n".join(
         [
-            "| held out, t = 0.2 | velocity x, y, z | training | in all | peak memory |",
+            "| test error, t = 0.2 | velocity x, y, z | training | in all | peak memory |",
             "|---|---|---|---|---|",
             f"| {metrics['forecast']['relative_l1_percent']['held_out']:.2f} % "
             f"| {', '.join(f'{percent:.1f} %' for percent in velocity)} "
@@ -238,8 +238,8 @@ def infiltration_table() -> str:
 def experiments_table() -> str:
     """The three experiments, and the first with data that its model cannot make."""
     lines = [
-        "| experiment | found, relative L2 error | porosity over time, held out "
-        "| trapped porosity, held out | training | in all |",
+        "| experiment | found, relative L2 error | porosity over time, test parts "
+        "| trapped porosity, test parts | training | in all |",
         "|---|---|---|---|---|---|",
     ]
     for name, (case, options) in INFILTRATION.items():
