@@ -116,7 +116,8 @@ def burgers_table() -> str:
     lines += [
         "",
         f"`burgers`: forecast error at t = 1, test samples, {held_out:.3f} %; diffusivity "
-        f"{field:.1f} %; {metrics['train']['steps']} steps, {metrics['seconds_total']:.0f} s in all.",
+        f"{field:.1f} %; {metrics['train']['steps']} steps, "
+        f"{metrics['seconds_total']:.0f} s in all.",
     ]
     return "\n".join(lines)
 
