@@ -77,6 +77,16 @@ def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 
+def test_the_numbers_of_the_gallery_are_those_of_its_pages():
+    gallery = ROOT / "docs" / "gallery"
+    rows = re.findall(r"^\| \[.*\]\((\w+\.md)\)(.*)$", (gallery / "index.md").read_text(), re.M)
+    assert len(rows) == len(list(gallery.glob("*.md"))) - 1
+    for page, row in rows:
+        text = (gallery / page).read_text()
+        for number in re.findall(r"[\d.]+ %", row):
+            assert number in text, f"{page}: {number}"
+
+
 def test_the_reference_has_functions_with_the_name_of_their_module():
     """The site takes such a name for the module, unless it is given in full."""
     for page in (ROOT / "docs" / "reference").glob("*.md"):
