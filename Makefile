@@ -26,6 +26,7 @@ pages: $(VENV)/.test
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 
 types: $(VENV)/.dev
 	$(BIN)/pyright
@@ -52,9 +53,9 @@ validate: $(VENV)/.core
 benchmarks: $(VENV)/.core
 	$(BIN)/python benchmarks/run.py
 
-# Redoes every comparison of docs/evidence.md.
+# Redoes every comparison of docs/evidence/claims.md.
 evidence: $(VENV)/.test
-	$(BIN)/python docs/make_evidence.py
+	$(BIN)/python tools/make_evidence.py
 
 $(VENV)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

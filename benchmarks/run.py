@@ -3,7 +3,7 @@
     python benchmarks/run.py                          # all of them, about an hour on two cores
     python benchmarks/run.py --quick                  # small sizes, about 10 minutes
     python benchmarks/run.py --only memory operators  # those named
-    python docs/make_results.py --table               # then: docs/benchmarks.md from the history
+    python tools/make_results.py --table              # then: the page, from the history
 
 Each benchmark is a script of its own process. The history, docs/results/history.jsonl, has a line a
 run: date, commit, versions, cores, ratios. Exits with 1 if a target is missed or a script fails.

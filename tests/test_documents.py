@@ -1,6 +1,8 @@
 """The pages of docs/: their commands are those of the program, their Python is tested code."""
 
+import importlib
 import re
+import runpy
 import shlex
 import tomllib
 from pathlib import Path
@@ -12,7 +14,8 @@ import impindiff as ipd
 from impindiff.cli import app
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+OUTSIDE = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES = [*OUTSIDE, *sorted((ROOT / "docs").rglob("*.md"))]
 COMMAND = typer.main.get_command(app)
 
 
@@ -56,20 +59,69 @@ def test_names_of_the_library_exist(page):
 
 
 def test_the_page_on_models_shows_the_example_that_is_tested():
-    page = (ROOT / "docs" / "write_a_model.md").read_text()
+    page = (ROOT / "docs" / "start" / "your_model.md").read_text()
     (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     example = (ROOT / "examples" / "reaction_diffusion" / "gray_scott.py").read_text()
     code = re.sub(r'^ *"""(?:.|\n)*?"""\n', "", example, flags=re.M)
     assert "".join(block.split()) == "".join(code.split())
 
 
-def test_pages_with_python_are_those_whose_python_is_run():
-    tested = {"README.md", "training.md", "write_a_model.md"}
-    run = {
-        "closure.md",
-        "data.md",
-        "devices.md",
-        "reaction.md",
-        "velocity.md",
-    }  # by documents/test_pages_run.py
-    assert {page.name for page in PAGES if "```python" in page.read_text()} == tested | run
+@pytest.mark.parametrize("page", OUTSIDE, ids=lambda p: p.name)
+def test_links_from_outside_the_site_lead_to_files(page):
+    """Those between pages are checked by `make docs`."""
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+        assert (ROOT / link).exists(), link
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_the_numbers_of_the_gallery_are_those_of_its_pages():
+    gallery = ROOT / "docs" / "gallery"
+    rows = re.findall(r"^\| \[.*\]\((\w+\.md)\)(.*)$", (gallery / "index.md").read_text(), re.M)
+    assert len(rows) == len(list(gallery.glob("*.md"))) - 1
+    for page, row in rows:
+        text = (gallery / page).read_text()
+        for number in re.findall(r"[\d.]+ %", row):
+            assert number in text, f"{page}: {number}"
+
+
+def test_the_reference_has_functions_with_the_name_of_their_module():
+    """The site takes such a name for the module, unless it is given in full."""
+    for page in (ROOT / "docs" / "reference").glob("*.md"):
+        text = page.read_text()
+        for name in re.findall(r"^::: impindiff\.(\w+)$", text, re.M):
+            room = importlib.import_module(f"impindiff.{name}")
+            for public in getattr(room, "__all__", ()):
+                if (Path(str(room.__file__)).parent / f"{public}.py").is_file():
+                    assert f"::: impindiff.{name}.{public}.{public}\n" in text
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """tools/site_reference.py, with what it writes into the site."""
+    return runpy.run_path(str(ROOT / "tools" / "site_reference.py"))
+
+
+def test_the_site_has_every_key_with_its_meaning(reference):
+    text = reference["configuration"]()
+    for key in ("seed", "solver.rtol", "training.validation", "training.shooting.segments"):
+        assert f"| `{key}` |" in text
+    assert "Of user-defined problems:" in text
+    assert "| any |" not in text  # a type that the page does not know
+
+
+def test_the_site_has_every_command_with_its_options(reference):
+    text = reference["commands"]()
+    for name, command in COMMAND.commands.items():  # pyright: ignore[reportAttributeAccessIssue]
+        section = text.split(f"## {name}\n")[1].split("\n## ")[0]
+        assert all(
+            option.opts[0] in section for option in command.params if option.opts[0][0] == "-"
+        )
+
+
+def test_generated_text_replaces_its_marker(reference):
+    page = reference["on_page_markdown"]("before\n\n<!-- generated: commands -->\n")
+    assert page.startswith("before\n\n## list")
+    assert "generated" not in page

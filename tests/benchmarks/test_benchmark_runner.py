@@ -15,7 +15,7 @@ STORED = {"checkpointing": "memory"}
 @pytest.fixture(scope="module", autouse=True)
 def found():
     """The scripts find their neighbours as when they are run."""
-    folders = [str(ROOT / name) for name in ("benchmarks", "docs")]
+    folders = [str(ROOT / name) for name in ("benchmarks", "tools")]
     sys.path[:0] = folders
     yield
     for folder in folders:

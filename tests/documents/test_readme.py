@@ -1,4 +1,4 @@
-"""The README's Python, block after block, runs as it stands."""
+"""The README's Python, and that of the guide on models, runs as it stands."""
 
 import re
 import runpy
@@ -6,26 +6,48 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_example_gives_a_loss_and_a_gradient(tmp_path, capsys):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    script = tmp_path / "example.py"
+def names_of(page: Path, folder: Path) -> dict:
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    script = folder / "example.py"
     script.write_text("\n".join(blocks))
-    names = runpy.run_path(str(script))
+    return runpy.run_path(str(script))
+
+
+def require_gradient(names: dict) -> None:
     assert names["value"] > 0
     leaves = jax.tree.leaves(names["gradient"])
     assert leaves
     assert all(jnp.isfinite(leaf).all() for leaf in leaves)
     assert jnp.abs(names["gradient"].velocity.network.weights[0]).max() > 0
-    assert "work of a step" in capsys.readouterr().out
-    end = names["result"].u[-1]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    return names_of(ROOT / "docs" / "guides" / "models.md", tmp_path_factory.mktemp("models"))
+
+
+def test_the_example_of_the_readme_gives_a_loss_and_a_gradient(tmp_path):
+    require_gradient(names_of(ROOT / "README.md", tmp_path))
+
+
+def test_the_guide_on_models_begins_with_the_same(models):
+    require_gradient(models)
+
+
+def test_trajectories_have_codes_of_their_own(models):
+    end = models["result"].u[-1]
     assert end.shape == (3, 64, 32)
     assert jnp.abs(end[0] - end[1]).max() > 1e-4  # the same initial state in two flows
-    together = names["together"].u
+
+
+def test_an_algebraic_variable_starts_consistent(models):
+    together = models["together"].u
     assert set(together) == {"n", "c"}
-    mass = {name: of.mean(axis=(-2, -1)) for name, of in together.items()}
+    mass = {name: field.mean(axis=(-2, -1)) for name, field in together.items()}
     # the signal starts as 0, which does not obey its equation: there is as much of it as of cells
     assert jnp.allclose(mass["c"], mass["n"][0], rtol=1e-5)

@@ -1,4 +1,4 @@
-"""docs/training.md: its Python runs as it stands, its commands are those of a configuration."""
+"""The guide on training: its Python runs as it stands, its commands are valid configurations."""
 
 import re
 import runpy
@@ -10,7 +10,7 @@ import numpy as np
 from impindiff.cases import get_case, load_configuration
 from impindiff.cases.training_settings import TrainingSettings
 
-PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "guides" / "training.md").read_text()
 
 
 def test_segments_find_what_one_rollout_does_not(tmp_path, capsys):
