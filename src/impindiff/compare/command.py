@@ -124,8 +124,9 @@ def _stored(folder: Path, case: str) -> Request:
 
 
 def _check(request: Request) -> None:
-    """Whether every row that can run has a valid configuration, before the first of them runs."""
+    """Whether the case and every row that can run have a valid configuration, before any runs."""
     case = get_case(request.case)
+    load_settings(case.settings, request.overrides)
     for row in rows_of(request):
         if row.method.not_run is None:
             load_settings(case.settings, row.overrides(0, request))
