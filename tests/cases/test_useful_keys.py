@@ -1,7 +1,7 @@
 """A key that is accepted does something; one that does nothing is refused with a reason."""
 
 import itertools
-from typing import get_args
+from typing import Any, get_args
 
 import equinox as eqx
 import jax
@@ -86,6 +86,8 @@ def another(path, info, value):
     """Another value of the key; None where none is simple to find."""
     if path[-1] in ("rates", "budget"):
         return {"rates": {"w": 0.5}, "budget": "2GB"}[path[-1]]
+    if value is None and models_in(info.annotation):
+        return {}
     words = [choice for choice in get_args(info.annotation) if isinstance(choice, str)]
     if isinstance(value, str):
         return next((word for word in words if word != value), None)
@@ -108,7 +110,7 @@ def require_useful(case, asked, sections, made_of, keys=None):
     within = {key: value for key, value in written.items() if key in sections}
     found = [leaf for leaf in leaves(first, within) if leaf[0][-1] not in LOOP]
     for path, info, value in found if keys is None else [keys(found)]:
-        changed = another(path, info, value)
+        changed: Any = another(path, info, value)
         if changed is None:
             continue
         for part in reversed(path):
@@ -270,3 +272,9 @@ def test_a_value_that_is_given_keys_of_its_own_later_is_refused():
         load_configuration(CASE.settings, [], ["training=5", "training.steps=3"])
     kept = load_configuration(INFILTRATION.settings, [], ["physics.heat=null", "physics.heat={}"])
     assert kept.physics.heat is not None
+
+
+def test_an_editor_accepts_what_leaves_the_choice_to_its_default():
+    solver = CASE.settings.model_json_schema()["properties"]["solver"]
+    assert len(solver["anyOf"]) == 3
+    assert "oneOf" not in solver

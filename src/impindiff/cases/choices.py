@@ -91,12 +91,13 @@ def idle(settings: BaseModel, given: Mapping[str, Any], *, nulls: bool = False) 
 
 def without(given: Mapping[str, Any], path: Keys) -> dict[str, Any]:
     """The same without the key at `path`, and without a section that has no other."""
+    first, *inner = path
     rest = dict(given)
-    below = without(given[path[0]], path[1:]) if len(path) > 1 else None
-    if below:
-        rest[path[0]] = below
+    left = without(rest[first], tuple(inner)) if inner else {}
+    if left:
+        rest[first] = left
     else:
-        del rest[path[0]]
+        del rest[first]
     return rest
 
 

@@ -27,11 +27,22 @@ _LARGEST_INTEGER = 2**63 - 1
 _LARGEST_FILE = 1_000_000  # bytes
 
 
+def _any_choice(schema: dict[str, Any]) -> None:
+    # a section whose choice is left to its default may be what several of them allow
+    for of in schema.get("properties", {}).values():
+        if "oneOf" in of:
+            of["anyOf"] = of.pop("oneOf")
+
+
 class StrictModel(BaseModel):
     """Base of every configuration: unknown keys are refused, values never change once made."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        allow_inf_nan=False,
+        json_schema_extra=_any_choice,
     )
 
 
