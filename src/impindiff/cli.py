@@ -126,7 +126,7 @@ def run(
     from impindiff.cases import get_case, load_configuration
     from impindiff.devices import mesh_of
     from impindiff.interruption import watched
-    from impindiff.problem import load_problem
+    from impindiff.problem import configure_problem, load_problem
     from impindiff.problem_workflow import run_problem
     from impindiff.progress import training_progress
     from impindiff.workflow import run_case
@@ -144,11 +144,11 @@ def run(
     problem: Any = None
     settings: Any = None
     if not resume:
-        problem = None if path is None else load_problem(path)
-        of: Any = problem or chosen
-        settings = load_configuration(of.settings, config or [], overrides or [])
         if path is not None:
-            settings = settings.model_copy(update={"problem": path.absolute()})
+            problem = load_problem(path)
+            settings = configure_problem(problem, config or [], overrides or [])
+        else:
+            settings = load_configuration(get_case(case).settings, config or [], overrides or [])
     name = case if path is None else path.stem
     with (
         watched(_tell) as watch,
@@ -490,10 +490,16 @@ def check(
     """Test the gradient of the training loss by Taylor's formula: exit code 1 if it is wrong."""
     from impindiff.cases import get_case, load_configuration
     from impindiff.check_problem import check_problem
-    from impindiff.problem import load_problem
+    from impindiff.problem import configure_problem, load_problem
 
-    owner = load_problem(Path(case)) if case.endswith(".py") else get_case(case)
-    found = check_problem(owner, load_configuration(owner.settings, config or [], overrides or []))
+    owner: Any
+    if case.endswith(".py"):
+        owner = load_problem(Path(case))
+        settings = configure_problem(owner, config or [], overrides or [])
+    else:
+        owner = get_case(case)
+        settings = load_configuration(owner.settings, config or [], overrides or [])
+    found = check_problem(owner, settings)
     _out.print(str(found), soft_wrap=True)
     if not found.passed:
         raise typer.Exit(1)

@@ -13,6 +13,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from impindiff import run_directory
+from impindiff.cases.step_settings import describe_steps
 from impindiff.devices import Mesh
 from impindiff.errors import InputError, SolverError
 from impindiff.observations import forecast_dataset, provenance, require_writable, write_netcdf
@@ -176,7 +177,7 @@ def forecast_fields(
     }
     told = provenance(
         f"Forecast of {problem.name}",
-        settings.stepper.describe(),
+        describe_steps(settings.stepper.name, problem.step(settings)),
         settings.model_dump(mode="json"),
     )
     parts = [

@@ -181,7 +181,7 @@ def train(
             "log_every": training.log_every,
             "save_every": training.save_every,
             "resume": resume,
-            "horizon": training.horizon,
+            "horizon": training.stages,
             "show": show,
             "log": log,
             "say": say,

@@ -15,6 +15,7 @@ from impindiff import report, run_directory
 from impindiff.cases import Case, Data
 from impindiff.cases.configuration import merged
 from impindiff.cases.settings import CaseSettings
+from impindiff.cases.step_settings import describe_steps
 from impindiff.devices import Mesh
 from impindiff.ensembles import EnsembleCase, as_configured
 from impindiff.errors import InputError
@@ -250,7 +251,7 @@ def _forecast(
         variable=data.variable,
         attrs=provenance(
             "Forecast of a trained hybrid model",
-            settings.stepper.describe(),
+            describe_steps(settings.stepper.name, case.step(settings)),
             settings.model_dump(mode="json"),
         ),
         variable_attrs=data.variable_attrs,

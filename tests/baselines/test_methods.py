@@ -15,7 +15,7 @@ from impindiff.baselines import with_method
 from impindiff.baselines.emulator import EmulatorLoss
 from impindiff.baselines.local_law import LocalLaw
 from impindiff.cases import Data, get_case
-from impindiff.cases.configuration import load_settings, merged
+from impindiff.cases.configuration import load_settings, merged, without_useless
 from impindiff.errors import InputError
 from impindiff.grid import Neumann
 from impindiff.rollout import depends_on_time
@@ -32,7 +32,8 @@ SMALL = {
 def prepared(case_name="advection_diffusion_steady", **given):
     case = get_case(case_name)
     small = {"grid": {"cells": [8]}} if "infiltration" in case_name else SMALL
-    settings = load_settings(case.settings, merged(small, given))
+    given = without_useless(case.settings, merged(small, given))
+    settings = load_settings(case.settings, given)
     case = with_method(case, settings)
     trajectories = case.reference(settings)
     held_out = case.held_out(settings)
@@ -88,7 +89,6 @@ def test_diffrax_forecasts_where_the_field_changes_in_time():
         "advection_diffusion_dynamic",
         method={"name": "diffrax", "rtol": 1e-8, "atol": 1e-10},
         observations={"times": [0.05, 0.1]},
-        stepper={"name": "kencarp4", "dt": 0.005},
     )
     model = case.true_model(settings)
     times = data.trajectories.times
@@ -249,7 +249,8 @@ def test_a_black_box_is_given_time_and_conditions_where_the_case_has_them():
 def test_what_does_not_fit_is_refused_by_name(case_name, given, message):
     small = SMALL if case_name == "advection_diffusion_steady" else {}
     case = get_case(case_name)
-    settings = load_settings(case.settings, merged(small, given))
+    given = without_useless(case.settings, merged(small, given))
+    settings = load_settings(case.settings, given)
     case = with_method(case, settings)
     if case_name == "advection_diffusion_steady":
         with pytest.raises(InputError, match=message):

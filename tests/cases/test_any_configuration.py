@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from impindiff.cases import CASES, dump_yaml, load_configuration
+from impindiff.cases.choices import models_in
 from impindiff.cases.configuration import StrictModel
 from impindiff.cases.yaml_text import one_line, write_yaml
 from impindiff.errors import InputError, printable
@@ -48,11 +49,11 @@ def _keys(model, prefix=""):
     """The dotted keys of a configuration, at all levels."""
     for name, info in model.model_fields.items():
         yield prefix + name
-        if hasattr(info.annotation, "model_fields"):
-            yield from _keys(info.annotation, f"{prefix}{name}.")
+        for inner in models_in(info.annotation):
+            yield from _keys(inner, f"{prefix}{name}.")
 
 
-KEYS = sorted(_keys(CASE.settings))
+KEYS = sorted(set(_keys(CASE.settings)))
 keys = st.one_of(st.sampled_from(KEYS), st.text(string.ascii_lowercase + "._-", max_size=12))
 
 
@@ -151,7 +152,7 @@ def test_any_junk_in_any_key(tmp_path, data):
     """As the command takes it: read, judged by its sizes, written back."""
     name = data.draw(st.sampled_from(sorted(OWNERS)))
     owner = OWNERS[name]
-    known = st.sampled_from(sorted(_keys(owner.settings)))
+    known = st.sampled_from(sorted(set(_keys(owner.settings))))
     chosen = data.draw(st.lists(st.tuples(known, junk), min_size=1, max_size=3))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     refusal = None

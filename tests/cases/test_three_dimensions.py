@@ -150,6 +150,8 @@ def test_a_file_of_ones_own_with_three_axes_sets_the_grid(tmp_path):
     _, settings = prepare(STEADY, configured(f"data.path={path}", *own))
     assert settings.grid.cells == CELLS
     assert settings.grid.boundary == ("periodic",) * 3
+    with pytest.raises(InputError, match=r"grid\.cells: is \[9, 9, 9\], and the data in .* have"):
+        prepare(STEADY, configured(f"data.path={path}", *own, "grid.cells=[9, 9, 9]"))
     walls = "grid.boundary=[zero_gradient, periodic]"
     with pytest.raises(InputError, match=r"grid\.boundary: has 2 entries, .* have 3 axes"):
         prepare(STEADY, configured(f"data.path={path}", *own, walls))

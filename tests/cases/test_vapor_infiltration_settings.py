@@ -95,8 +95,21 @@ def test_forward_runs_of_one_two_and_three_dimensions_are_possible():
             ["specimens.heater=[1500]"],
             ["specimens: ", "heater has 1 entries, thickness 2"],
         ),
-        (CLOSURE, ["stepper.name=rk4"], ["stepper.name: rk4 is explicit", "sdirk2"]),
-        (CLOSURE, ["stepper.dt=0.1"], ["stepper.dt: ", "time.step is the step"]),
+        (
+            CLOSURE,
+            ["stepper.name=rk4"],
+            ["stepper.name: must be", "sdirk2", "not 'rk4'", "the gas has no inertia"],
+        ),
+        (
+            CLOSURE,
+            ["stepper.dt=0.1"],
+            ["stepper.dt: there is no such key", "its step is time.step"],
+        ),
+        (
+            CLOSURE,
+            ["solver.preconditioner=jacobi"],
+            ["solver.preconditioner: there is no such key", "the case has its own preconditioner"],
+        ),
         (FIELD, ["inclusion.depth=0.58"], ["inclusion.depth: the porosity in the inclusion"]),
         (FIELD, ["inclusion.centre=[0.5]"], ["inclusion.centre: 1 coordinates"]),
         (FIELD, ["bounds=[0.03,0.8]"], ["bounds: 0.03 and 0.8", "percolation threshold 0.037"]),

@@ -40,7 +40,7 @@ def refused(capsys, monkeypatch, *arguments):
         ("truth.refine=3", ["truth.refine", "1, 2"]),
         ("precision=float16", ["precision", "float64"]),
         ("grid.boundary=[zero_gradient, periodic]", ["grid.boundary", "data.path"]),
-        ("data.path=absent.nc", ["absent.nc", "no such file"]),
+        ("data.path=absent.nc", ["truth.dt: does nothing with data.path=absent.nc"]),
         ("nothing", ["KEY=VALUE"]),
     ],
 )
@@ -61,6 +61,10 @@ def test_case_and_folders(capsys, monkeypatch, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["note.txt"]
     line = refused(capsys, monkeypatch, "run", CASE, "--out", tmp_path, "--resume")
     assert "holds no run" in line
+    absent = ["--set", f"data.path={tmp_path / 'absent.nc'}", "--out", tmp_path / "run"]
+    line = refused(capsys, monkeypatch, "run", CASE, *absent)
+    assert "absent.nc" in line
+    assert "no such file" in line
     out = tmp_path / "f.nc"
     line = refused(capsys, monkeypatch, "forecast", tmp_path, "--until", "1", "--out", out)
     assert "not the folder of a run" in line

@@ -7,6 +7,7 @@ import pytest
 
 from impindiff.cases import get_case
 from impindiff.cases.configuration import load_settings, nested_overrides
+from impindiff.compare.command import check_request
 from impindiff.compare.methods import COMPARED_CASES, choose, methods_of
 from impindiff.compare.request import Request, folder_of, rows_of
 from impindiff.compare.studies import STUDIES
@@ -57,6 +58,49 @@ def test_a_method_overrides_the_request_and_a_point_of_a_study_the_method():
     assert given["gradient"]["name"] == "unrolled"
     assert given["solver"]["max_krylov_iterations"] == 5
     assert given["training"]["steps"] == 7
+
+
+@pytest.mark.parametrize(
+    ("case", "method", "asked", "section", "expected"),
+    [
+        (CASE, "rk4", {"solver": {"krylov": "gmres"}}, "solver", None),
+        (CASE, "fno", {"stepper": {"dt": 0.02}, "gradient": {"rtol": 1e-3}}, "stepper", None),
+        (
+            CASE,
+            "rk4",
+            {"gradient": {"rtol": 1e-3, "checkpointing": "segments"}},
+            "gradient",
+            {"checkpointing": "segments"},
+        ),
+        (
+            "vapor_infiltration_closure",
+            "conv_lstm",
+            {"training": {"damping": 0.5, "patience": 9}},
+            "training",
+            {
+                "optimizer": "adam",
+                "steps": 4000,
+                "learning_rate": 1e-3,
+                "schedule": "cosine",
+                "patience": 9,
+            },
+        ),
+    ],
+)
+def test_what_a_method_cannot_use_of_what_is_asked_for_all_is_left_out(
+    case, method, asked, section, expected
+):
+    request = Request(case=case, methods=(method,), overrides=asked)
+    load_settings(get_case(case).settings, asked)
+    given = rows_of(request)[0].overrides(0, request)
+    load_settings(get_case(case).settings, given)
+    assert given.get(section) == expected
+
+
+def test_what_no_method_can_use_is_refused():
+    request = Request(case=CASE, methods=("rk4",), overrides={"gradient": {"slots": 3}})
+    with pytest.raises(InputError, match=r"gradient\.slots: does nothing with gradient\.check"):
+        check_request(request)
 
 
 def test_quick_is_coarser_and_leaves_the_slowest_out():

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 import impindiff as ipd
-from impindiff.problem import load_problem, own_modules
+from impindiff.errors import InputError
+from impindiff.problem import configure_problem, load_problem, own_modules
 
 PROBLEM = """
 from __future__ import annotations
@@ -90,3 +91,12 @@ def test_a_problem_called_like_a_package_that_it_needs(tmp_path):
     )
     assert values(load_problem(tmp_path / "numpy.py")) > 3
     assert own_modules(load_problem(tmp_path / "numpy.py")) == {}
+
+
+def test_a_configuration_of_another_file_is_refused(tmp_path):
+    path, other = write(tmp_path / "a", 1.0), write(tmp_path / "b", 2.0)
+    problem = load_problem(path)
+    assert configure_problem(problem, [], []).problem == path
+    assert configure_problem(problem, [], [f"problem={path}"]).problem == path
+    with pytest.raises(InputError, match=r"^problem: the configuration is of .*, but what is run"):
+        configure_problem(problem, [], [f"problem={other}"])

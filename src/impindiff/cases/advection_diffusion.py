@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +15,13 @@ from impindiff.cases.box import AXES, BoxCase, BoxSettings, random_streams, solv
 from impindiff.cases.configuration import StrictModel
 from impindiff.cases.random_fields import RandomWaves, random_waves
 from impindiff.cases.settings import (
+    OF_A_FIELD,
     FieldSettings,
     NonNegative,
     ObservationSettings,
+)
+from impindiff.cases.training_settings import (
+    AdamSettings,
     TrainingSettings,
 )
 from impindiff.grid import Grid
@@ -76,7 +80,7 @@ class AdvectionDiffusionSettings(BoxSettings):
     """What the configuration of both cases holds."""
 
     physics: PhysicsSettings = PhysicsSettings()
-    field: FieldSettings = FieldSettings()
+    field: Annotated[FieldSettings, OF_A_FIELD] = FieldSettings()
 
 
 S = TypeVar("S", bound=AdvectionDiffusionSettings)
@@ -166,7 +170,7 @@ class SteadySettings(AdvectionDiffusionSettings):
 
     case: Literal["advection_diffusion_steady"] = "advection_diffusion_steady"
     observations: ObservationSettings = ObservationSettings(times=(0.05,))
-    training: TrainingSettings = TrainingSettings(steps=1000)
+    training: TrainingSettings = AdamSettings(steps=1000)
 
 
 class AdvectionDiffusionSteady(AdvectionDiffusionCase[SteadySettings]):

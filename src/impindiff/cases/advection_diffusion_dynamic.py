@@ -1,7 +1,7 @@
 """Advection-diffusion with an unknown velocity field that changes in time."""
 
 import dataclasses
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -18,12 +18,20 @@ from impindiff.cases.box import random_streams
 from impindiff.cases.case import Data
 from impindiff.cases.moving_waves import MovingWaves
 from impindiff.cases.settings import (
+    OF_A_FIELD,
     FieldSettings,
-    GradientSettings,
     NonNegative,
     ObservationSettings,
     Positive,
+)
+from impindiff.cases.step_settings import (
+    GradientSettings,
+    ImplicitAdjointSettings,
+    NewtonKrylovSettings,
     SolverSettings,
+)
+from impindiff.cases.training_settings import (
+    MuonSettings,
     TrainingSettings,
 )
 from impindiff.fields import TimeBasis
@@ -73,13 +81,13 @@ class DynamicSettings(AdvectionDiffusionSettings):
 
     case: Literal["advection_diffusion_dynamic"] = "advection_diffusion_dynamic"
     # frozen, so a narrower type is sound
-    field: DynamicFieldSettings = DynamicFieldSettings()  # pyright: ignore[reportIncompatibleVariableOverride]
+    field: Annotated[DynamicFieldSettings, OF_A_FIELD] = DynamicFieldSettings()  # pyright: ignore[reportIncompatibleVariableOverride]
     observations: ObservationSettings = ObservationSettings(
         times=(0.05, 0.102, 0.15, 0.201, 0.25, 0.298, 0.35)
     )
-    solver: SolverSettings = SolverSettings(rtol=1e-5)
-    gradient: GradientSettings = GradientSettings(rtol=1e-5)
-    training: TrainingSettings = TrainingSettings(optimizer="muon", steps=600, learning_rate=3e-3)
+    solver: SolverSettings = NewtonKrylovSettings(rtol=1e-5)
+    gradient: GradientSettings = ImplicitAdjointSettings(rtol=1e-5)
+    training: TrainingSettings = MuonSettings(steps=600, learning_rate=3e-3)
 
 
 class AdvectionDiffusionDynamic(AdvectionDiffusionCase[DynamicSettings]):

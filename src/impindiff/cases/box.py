@@ -14,6 +14,7 @@ from impindiff.cases.case import Case, Data, Scale
 from impindiff.cases.configuration import StrictModel
 from impindiff.cases.random_fields import gaussian_random_field, periodic_modes
 from impindiff.cases.settings import (
+    OF_COMPUTED_DATA,
     CaseSettings,
     ObservationSettings,
     Positive,
@@ -112,7 +113,7 @@ class BoxSettings(CaseSettings):
     """What the configuration of each of these cases holds."""
 
     grid: GridSettings = GridSettings()
-    truth: TruthSettings = TruthSettings()
+    truth: Annotated[TruthSettings, OF_COMPUTED_DATA] = TruthSettings()
     # frozen, so a narrower type is sound
     observations: ObservationSettings  # pyright: ignore[reportIncompatibleVariableOverride]
 
@@ -131,6 +132,12 @@ class BoxSettings(CaseSettings):
         boundary, axes = self.grid.boundary, len(data.cells)
         if boundary == ("periodic", "periodic"):  # the default, of as many axes as there are
             boundary = ("periodic",) * axes
+        usual = type(self).model_fields["grid"].default.cells
+        if self.grid.cells not in (usual, data.cells):
+            raise InputError(
+                f"grid.cells: is {list(self.grid.cells)}, and the data in {path} have "
+                f"{list(data.cells)}, which are taken; leave grid.cells out"
+            )
         if len(boundary) != axes:
             raise InputError(
                 f"grid.boundary: has {len(boundary)} entries, {list(boundary)}, and the data in "

@@ -1,7 +1,7 @@
 """Burgers' equation on a box with an unknown diffusivity field."""
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,12 +12,20 @@ from impindiff.cases.box import BoxCase, BoxSettings, random_streams, solve_refe
 from impindiff.cases.configuration import StrictModel
 from impindiff.cases.random_fields import random_waves
 from impindiff.cases.settings import (
+    OF_A_FIELD,
     FieldSettings,
     ForecastSettings,
     ObservationSettings,
     Positive,
+)
+from impindiff.cases.step_settings import (
+    ImplicitStepperSettings,
+    NewtonKrylovSettings,
     SolverSettings,
     StepperSettings,
+)
+from impindiff.cases.training_settings import (
+    AdamSettings,
     TrainingSettings,
 )
 from impindiff.fields import BoundedField
@@ -86,13 +94,13 @@ class BurgersSettings(BoxSettings):
 
     case: Literal["burgers"] = "burgers"
     physics: PhysicsSettings = PhysicsSettings()
-    field: FieldSettings = FieldSettings()
+    field: Annotated[FieldSettings, OF_A_FIELD] = FieldSettings()
     observations: ObservationSettings = ObservationSettings(
         times=(0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35)
     )
-    solver: SolverSettings = SolverSettings(rtol=1e-5)
-    stepper: StepperSettings = StepperSettings(first_guess="extrapolated")
-    training: TrainingSettings = TrainingSettings(steps=120, learning_rate=3e-3)
+    solver: SolverSettings = NewtonKrylovSettings(rtol=1e-5)
+    stepper: StepperSettings = ImplicitStepperSettings(first_guess="extrapolated")
+    training: TrainingSettings = AdamSettings(steps=120, learning_rate=3e-3)
     forecast: ForecastSettings = ForecastSettings(every=0.05)
 
 

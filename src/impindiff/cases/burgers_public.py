@@ -26,8 +26,15 @@ from impindiff.cases.settings import (
     NoiseSettings,
     Positive,
     PositiveInt,
+)
+from impindiff.cases.step_settings import (
+    ImplicitStepperSettings,
+    NewtonKrylovSettings,
     SolverSettings,
     StepperSettings,
+)
+from impindiff.cases.training_settings import (
+    LevenbergMarquardtSettings,
     TrainingSettings,
 )
 from impindiff.errors import InputError
@@ -142,11 +149,9 @@ class PublicSettings(CaseSettings):
     grid: LineSettings = LineSettings()
     # frozen, so a narrower type is sound
     observations: PointSettings = PointSettings()  # pyright: ignore[reportIncompatibleVariableOverride]
-    solver: SolverSettings = SolverSettings(preconditioner="multigrid")
-    stepper: StepperSettings = StepperSettings(dt=0.005, first_guess="extrapolated")
-    training: TrainingSettings = TrainingSettings(
-        optimizer="levenberg_marquardt", steps=40, log_every=1, save_every=5
-    )
+    solver: SolverSettings = NewtonKrylovSettings(preconditioner="multigrid")
+    stepper: StepperSettings = ImplicitStepperSettings(dt=0.005, first_guess="extrapolated")
+    training: TrainingSettings = LevenbergMarquardtSettings(steps=40, log_every=1, save_every=5)
     forecast: ForecastSettings = ForecastSettings()
 
 

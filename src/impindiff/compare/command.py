@@ -63,7 +63,7 @@ def compare_case(
             "overrides": nested_overrides(config, overrides),
         }
         request = load_settings(Request, given)
-    _check(request)
+    check_request(request)
 
     def show(outcome: Outcome) -> None:
         how = "done" if outcome.failure is None else f"failed: {outcome.failure.message}"
@@ -123,9 +123,10 @@ def _stored(folder: Path, case: str) -> Request:
     return request
 
 
-def _check(request: Request) -> None:
-    """Whether every row that can run has a valid configuration, before the first of them runs."""
+def check_request(request: Request) -> None:
+    """Whether the case and every row that can run have a valid configuration, before any runs."""
     case = get_case(request.case)
+    load_settings(case.settings, request.overrides)
     for row in rows_of(request):
         if row.method.not_run is None:
             load_settings(case.settings, row.overrides(0, request))
@@ -141,4 +142,4 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
-__all__ = ["compare_case", "comparison_table"]
+__all__ = ["check_request", "compare_case", "comparison_table"]

@@ -1,13 +1,14 @@
 """What a comparison is asked for, and the runs that it consists of."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
-from impindiff.cases.configuration import StrictModel, merged
+from impindiff.cases import get_case
+from impindiff.cases.configuration import StrictModel, merged, without_useless
 from impindiff.cases.yaml_text import one_line
 from impindiff.compare.methods import Method, choose, methods_of
 from impindiff.compare.studies import STUDIES, Point
@@ -67,8 +68,17 @@ class Row(NamedTuple):
     method: Method
     point: Point | None
 
-    def overrides(self, seed: int, request: Request) -> dict[str, Any]:
-        """Of the case's configuration, for one of its runs."""
+    def overrides(
+        self, seed: int, request: Request, more: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Of the case's configuration, for one of its runs.
+
+        What is asked for every method, or along a study, may have no use in this one, such as a
+        linear solver's in explicit steps: it is left out. What has none in the case itself is
+        refused before (see `compare_case`).
+
+        - `more`: what was measured or made for this run, which wins.
+        """
         given: dict[str, Any] = {"seed": seed, "observations": {"seed": seed}}
         if request.case in _EVERY:
             given = merged(given, {"truth": {"seed": seed}})
@@ -78,7 +88,11 @@ class Row(NamedTuple):
         given = merged(given, self.method.overrides)
         if self.point is not None:
             given = merged(given, self.point.overrides)
-        return merged(given, {"forecast": {"keep_failed": True}})
+        given = merged(given, {"forecast": {"keep_failed": True}})
+        given = merged(given, more or {})
+        # one that cannot be run may have no valid configuration
+        runs = self.method.not_run is None
+        return without_useless(get_case(request.case).settings, given) if runs else given
 
 
 def rows_of(request: Request) -> list[Row]:

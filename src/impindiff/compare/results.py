@@ -18,6 +18,7 @@ from impindiff.compare.runner import MEASURED, STEPS, comparison_times, is_done
 from impindiff.compare.studies import STUDIES
 from impindiff.errors import FailureCode
 from impindiff.memory import memory_limit
+from impindiff.rollout import AdaptiveStep
 
 RESULTS = "results.json"
 # In percent: a forecast that far off is on its way to infinity.
@@ -131,7 +132,7 @@ def _run(folder: Path, seed: int, out: Path, times: dict[str, float | None]) -> 
         "status": "blow-up" if wrong else "ok",
         "message": f"the forecast has blown up by t = {times[wrong[0]]:g}" if wrong else None,
         "error_percent": errors,
-        "step": run_directory.read_configuration(folder)[1].stepper.dt,
+        "step": _step(folder),
         "seconds_per_step": train["seconds_per_step"],
         "compile_seconds": train["compile_seconds"],
         "temporary_mb": train["temporary_mb"],
@@ -142,6 +143,13 @@ def _run(folder: Path, seed: int, out: Path, times: dict[str, float | None]) -> 
         "observations": train["observations"],
         "final_loss": train["final_loss"],
     }
+
+
+def _step(folder: Path) -> float | None:
+    """The length of a run's steps; None if it chose them by their error."""
+    case, settings = run_directory.read_configuration(folder)
+    step = case.step(settings)
+    return None if isinstance(step, AdaptiveStep) else step
 
 
 def _errors(

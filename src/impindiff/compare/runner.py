@@ -13,7 +13,7 @@ import numpy as np
 from impindiff import run_directory
 from impindiff.cases import Case, get_case
 from impindiff.cases.box import BoxCase
-from impindiff.cases.configuration import dump_yaml, load_settings, merged
+from impindiff.cases.configuration import dump_yaml, load_settings
 from impindiff.compare.measures import largest_step, temporary_memory, true_solution
 from impindiff.compare.methods import methods_of
 from impindiff.compare.request import REQUEST, Request, Row, folder_of, rows_of, stored_every
@@ -150,21 +150,20 @@ def _settings(
     steps: Steps,
     planned: int | None,
 ) -> Any:
-    given = row.overrides(seed, request)
+    more: dict[str, Any] = {}
     if row.method.step is not None and row.name in steps:
-        given = merged(given, {"stepper": {"dt": steps[row.name]["step"]}})
+        more["stepper"] = {"dt": steps[row.name]["step"]}
     if planned is not None:
-        given = merged(given, {"training": {"steps": planned}})
+        more["training"] = {"steps": planned}
     elif request.budget is not None:
-        given = merged(given, {"training": {"seconds": request.budget}})
-    settings = load_settings(case.settings, given)
+        more["training"] = {"seconds": request.budget}
+    settings = load_settings(case.settings, row.overrides(seed, request, more))
     if isinstance(case, BoxCase):
         path = _shared_data(case, settings, seed, out)
-        held_out = case.held_out(settings)
-        given = merged(given, {"data": {"path": str(path), "held_out": held_out}})
+        more["data"] = {"path": str(path), "held_out": case.held_out(settings)}
         # the data end at twice the horizon, and so does what is compared
-        given = merged(given, {"forecast": {"until": None}})
-        settings = load_settings(case.settings, given)
+        more["forecast"] = {"until": None}
+        settings = load_settings(case.settings, row.overrides(seed, request, more))
     return settings
 
 

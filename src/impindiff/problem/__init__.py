@@ -1,6 +1,13 @@
 """A problem of one's own: a model, its initial state, and measurements of it."""
 
-from impindiff.problem.from_file import file_of, load_problem, located, own_modules, run_script
+from impindiff.problem.from_file import (
+    configure_problem,
+    file_of,
+    load_problem,
+    located,
+    own_modules,
+    run_script,
+)
 from impindiff.problem.hooks import checked, require_consistent
 from impindiff.problem.measured import Measured, measured
 from impindiff.problem.problem import Problem
@@ -11,6 +18,7 @@ __all__ = [
     "Problem",
     "ProblemSettings",
     "checked",
+    "configure_problem",
     "file_of",
     "load_problem",
     "located",

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
+from impindiff.cases.configuration import load_configuration
 from impindiff.errors import (
     PROBLEM_MODULES,
     ImpindiffError,
@@ -23,6 +24,7 @@ from impindiff.errors import (
     reason_of,
 )
 from impindiff.problem.problem import Problem
+from impindiff.problem.settings import ProblemSettings
 
 _number = itertools.count()
 
@@ -69,6 +71,24 @@ def load_problem(path: Path, modules: Path | None = None) -> Problem:
         problem = found[0]()
     problem.name = path.stem
     return problem
+
+
+def configure_problem(
+    problem: Problem, files: Sequence[Path], overrides: Sequence[str]
+) -> ProblemSettings:
+    """The settings of a problem from a file, which they then name.
+
+    Raises `InputError` as `load_configuration`, and where they name another file.
+    """
+    settings: ProblemSettings = load_configuration(problem.settings, files, overrides)
+    file = file_of(problem)
+    assert file is not None
+    if settings.problem is not None and settings.problem.resolve() != file.resolve():
+        raise InputError(
+            f"problem: the configuration is of {settings.problem}, but what is run is {file}; "
+            "leave it out of the configuration, or run that file"
+        )
+    return settings.model_copy(update={"problem": file.absolute()})
 
 
 def run_script(path: Path) -> None:

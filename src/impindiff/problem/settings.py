@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from impindiff.cases.configuration import StrictModel
 from impindiff.cases.settings import Positive, RunSettings
-from impindiff.cases.training_settings import TrainingSettings
+from impindiff.cases.training_settings import AdamSettings, TrainingSettings
 
 
 class MeasurementSettings(StrictModel):
@@ -64,7 +64,7 @@ class ProblemSettings(RunSettings):
     problem: Path | None = Field(default=None, description="the file that defines it")
     data: MeasurementSettings = MeasurementSettings()
     observations: PointSettings = PointSettings()
-    training: TrainingSettings = TrainingSettings(steps=500)
+    training: TrainingSettings = AdamSettings(steps=500)
     forecast: OutlookSettings = OutlookSettings()
     truth: dict[str, float] = Field(
         default={}, description="true values of unknown numbers, where they are known"

@@ -230,7 +230,8 @@ class InfiltrationCase(Case[V]):
 
     def step(self, settings: V) -> Any:
         """`time.step`, or steps by their error."""
-        return settings.stepper.build_step() if settings.stepper.adaptive else settings.time.step
+        adaptive = settings.stepper.adaptive
+        return settings.time.step if adaptive is None else adaptive.build()
 
     def stepper(self, settings: V) -> AbstractStepper:
         """See `Case.stepper`."""

@@ -6,16 +6,28 @@ from pydantic import Field, model_validator
 
 from impindiff.cases.configuration import StrictModel
 from impindiff.cases.settings import (
+    OF_A_FIELD,
+    OF_COMPUTED_DATA,
     CaseSettings,
     FieldSettings,
     ForecastSettings,
-    GradientSettings,
     NoiseSettings,
     NonNegative,
     Positive,
     PositiveInt,
-    SolverSettings,
-    StepperSettings,
+)
+from impindiff.cases.step_settings import (
+    AdaptiveOrSetElsewhere,
+    AndersonSettings,
+    GradientSettings,
+    ImplicitAdjointSettings,
+    LinearlySolvedSettings,
+    PicardSettings,
+    StepSetElsewhere,
+)
+from impindiff.cases.training_settings import (
+    LevenbergMarquardtSettings,
+    MuonSettings,
     TrainingSettings,
 )
 from impindiff.rollout import number_of_steps
@@ -197,6 +209,20 @@ class ClosureSettings(StrictModel):
     )
 
 
+# whatever the method, for data are computed with them
+InfiltrationSolver = Annotated[
+    LinearlySolvedSettings | PicardSettings | AndersonSettings,
+    Field(discriminator="name", description="the case has its own preconditioner"),
+]
+InfiltrationStepper = Annotated[
+    StepSetElsewhere | AdaptiveOrSetElsewhere,
+    Field(
+        discriminator="name",
+        description="its step is time.step; it is implicit, for the gas has no inertia",
+    ),
+]
+
+
 class InfiltrationSettings(CaseSettings):
     """What the configuration of all three cases holds."""
 
@@ -208,29 +234,24 @@ class InfiltrationSettings(CaseSettings):
         default=False,
         description="make the data with hard-core fibres, which the model takes for overlapping",
     )
-    refine: Annotated[int, Field(ge=1)] = Field(
+    refine: Annotated[int, Field(ge=1), OF_COMPUTED_DATA] = Field(
         default=2, description="the data's grid is so many times finer along each axis"
     )
-    substeps: PositiveInt = Field(default=10, description="the data's steps are so much shorter")
+    substeps: Annotated[PositiveInt, OF_COMPUTED_DATA] = Field(
+        default=10, description="the data's steps are so much shorter"
+    )
     # frozen, so a narrower type is sound
     observations: PlantSettings = PlantSettings()  # pyright: ignore[reportIncompatibleVariableOverride]
     # with its preconditioner a linear solve takes two or three iterations, or will not succeed
-    solver: SolverSettings = SolverSettings(
+    solver: InfiltrationSolver = LinearlySolvedSettings(  # pyright: ignore[reportIncompatibleVariableOverride]
         rtol=1e-9, atol=1e-13, line_search=False, max_iterations=15, max_krylov_iterations=30
     )
-    gradient: GradientSettings = GradientSettings(rtol=1e-6, max_iterations=30)
-    stepper: StepperSettings = StepperSettings(name="sdirk2")
+    gradient: GradientSettings = ImplicitAdjointSettings(rtol=1e-6, max_iterations=30)
+    stepper: InfiltrationStepper = StepSetElsewhere(name="sdirk2")  # pyright: ignore[reportIncompatibleVariableOverride]
     forecast: ForecastSettings = ForecastSettings(every=0.05)
 
     @model_validator(mode="after")
     def _consistent(self) -> "InfiltrationSettings":
-        if self.stepper.dt != StepperSettings().dt:
-            raise ValueError("stepper.dt: in this case time.step is the step; leave dt out")
-        if self.stepper.name in ("rk4", "forward_euler"):
-            raise ValueError(
-                f"stepper.name: {self.stepper.name} is explicit and the gas has no inertia; use "
-                "sdirk2, backward_euler or another implicit one"
-            )
         observed = self.observations
         if observed.thermocouples and self.physics.heat is None:
             raise ValueError(
@@ -274,8 +295,7 @@ class VaporInfiltrationClosureSettings(InfiltrationSettings):
         thickness=(1.0, 2.0, 4.0), held_out_thickness=(0.5, 1.5, 3.0)
     )
     closure: ClosureSettings = ClosureSettings()
-    training: TrainingSettings = TrainingSettings(
-        optimizer="levenberg_marquardt",
+    training: TrainingSettings = LevenbergMarquardtSettings(
         steps=25,
         damping=0.1,
         loss_tolerance=3e-4,
@@ -290,13 +310,11 @@ class VaporInfiltrationFieldSettings(InfiltrationSettings):
     case: Literal["vapor_infiltration_field"] = "vapor_infiltration_field"
     specimens: SpecimenSettings = SpecimenSettings(thickness=(1.0,), held_out_thickness=(0.7, 1.4))
     inclusion: InclusionSettings = InclusionSettings()
-    field: FieldSettings = FieldSettings(omega_first=3.0, omega=3.0)
+    field: Annotated[FieldSettings, OF_A_FIELD] = FieldSettings(omega_first=3.0, omega=3.0)
     bounds: tuple[Fraction, Fraction] = Field(
         default=(0.2, 0.8), description="between which the initial porosity lies"
     )
-    training: TrainingSettings = TrainingSettings(
-        optimizer="muon", steps=150, learning_rate=3e-3, log_every=5
-    )
+    training: TrainingSettings = MuonSettings(steps=150, learning_rate=3e-3, log_every=5)
 
     @model_validator(mode="after")
     def _possible(self) -> "VaporInfiltrationFieldSettings":
@@ -351,8 +369,7 @@ class VaporInfiltrationThermalSettings(InfiltrationSettings):
     )
     closure: ClosureSettings = ClosureSettings()
     start: ThermalStartSettings = ThermalStartSettings()
-    training: TrainingSettings = TrainingSettings(
-        optimizer="levenberg_marquardt",
+    training: TrainingSettings = LevenbergMarquardtSettings(
         steps=25,
         damping=0.1,
         loss_tolerance=3e-4,
