@@ -23,8 +23,10 @@ CASE = "advection_diffusion_steady"
 
 
 def settings(**changes):
+    """The options of a small run; a key that is None is left out."""
     keys = SMALL | {key.replace("__", "."): value for key, value in changes.items()}
-    return [part for key, value in keys.items() for part in ("--set", f"{key}={value}")]
+    given = {key: value for key, value in keys.items() if value is not None}
+    return [part for key, value in given.items() for part in ("--set", f"{key}={value}")]
 
 
 def impindiff(*arguments, cwd=None, check=True):

@@ -54,6 +54,9 @@ HOOKS = {
     "model(self, settings)": [
         ("return None", "model(settings) cannot be called (too many positional arguments)"),
     ],
+    "measurements(self, settings)": [
+        ("return None", "Problem.measurements is named data now; rename it"),
+    ],
     "initial_state(self, settings, model)": [
         ("return {}", "initial_state(settings, model) cannot be called"),
     ],

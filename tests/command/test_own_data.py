@@ -35,8 +35,9 @@ def test_a_file_of_ones_own_without_truth(tmp_path, monkeypatch):
         own["x"].attrs["units"] = own["y"].attrs["units"] = "m"
         own.to_netcdf(tmp_path / "own.nc", engine="h5netcdf")
     folder = tmp_path / "run"
+    no_truth = dict.fromkeys(("truth__dt", "truth__training_samples", "truth__held_out_samples"))
     own_settings = settings(
-        data__path=tmp_path / "own.nc", data__variable="dye", data__held_out="[1, 4]"
+        data__path=tmp_path / "own.nc", data__variable="dye", data__held_out="[1, 4]", **no_truth
     )
     monkeypatch.setattr(xr, "open_dataset", counting)
     here("run", CASE, *own_settings, "--out", folder)

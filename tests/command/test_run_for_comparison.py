@@ -20,7 +20,6 @@ SMALL = {
     "truth": {"dt": 5e-3, "training_samples": 2, "held_out_samples": 1},
     "field": {"width": 8, "depth": 2},
     "forecast": {"every": 0.05},
-    "stepper": {"name": "rk4"},
     "training": {"steps": 4, "log_every": 1, "save_every": 1},
 }
 

@@ -67,6 +67,8 @@ def load_problem(path: Path, modules: Path | None = None) -> Problem:
     unwritten = sorted(getattr(found[0], "__abstractmethods__", ()))
     if unwritten:
         raise InputError(f"{path}: {found[0].__name__} lacks {', '.join(unwritten)}; write it")
+    if hasattr(found[0], "measurements"):
+        raise InputError(f"{path}: {found[0].__name__}.measurements is named data now; rename it")
     with located(path):
         problem = found[0]()
     problem.name = path.stem
