@@ -177,7 +177,7 @@ def test_what_a_run_stores_as_data_is_the_same_data_for_another_run(closure):
 def test_a_file_without_a_variable_is_refused_in_one_line(closure, tmp_path):
     with xr.open_dataset(closure / "data.nc", engine="h5netcdf") as data:
         data.drop_vars("gas").to_netcdf(tmp_path / "bad.nc", engine="h5netcdf")
-    own = settings(CLOSURE, data__path=tmp_path / "bad.nc")
+    own = ("--set", f"data.path={tmp_path / 'bad.nc'}")
     done = impindiff("run", CLOSURE, *own, "--out", tmp_path / "run", check=False)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
