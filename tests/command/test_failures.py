@@ -2,12 +2,16 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
 import pytest
 from running import CASE, impindiff, settings
 
 from impindiff import InputError, run_directory
 from impindiff.cases import get_case, load_configuration
+from impindiff.command_errors import ending_of
 from impindiff.errors import FailureCode
+from impindiff.training.compiled_step import compile_step
 
 
 def test_what_blows_up_says_so_in_the_folder_of_its_run(tmp_path):
@@ -44,3 +48,13 @@ def test_a_failure_of_other_content_is_refused(tmp_path, content):
     (folder / "failure.json").write_text(content)
     with pytest.raises(InputError, match=r"failure\.json: (is damaged|cannot be read)"):
         run_directory.read_failure(folder)
+
+
+def test_a_training_step_that_uses_up_the_memory():
+    # more bytes than there are addresses
+    compiled = compile_step(lambda x: jnp.broadcast_to(x, 10**15) + 1, jnp.ones(()))
+    with pytest.raises(jax.errors.JaxRuntimeError) as caught:
+        compiled.advance(jnp.ones(()))
+    ending = ending_of(caught.value)
+    assert (ending.exit_code, ending.code) == (1, FailureCode.out_of_memory)
+    assert "\n" not in ending.line
