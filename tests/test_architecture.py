@@ -33,6 +33,7 @@ FLOORS = {
     "baselines": 7,
     "report": 7,
     "problem": 7,
+    "results": 7,
     "ensembles": 8,
     "opened_run": 10,
     "sizes": 8,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from evidence_tables import number
-from stored import RESULTS, along, blow_ups, error, load, rows
+from stored import RESULTS, along, blow_ups, error, errors_of, load, rows
 
 HOLDS, PARTLY, FAILS = "**holds**", "**holds only when** ", "**does not hold**"
 BLACK_BOXES = ("fno", "conv_lstm")
@@ -77,7 +77,7 @@ def limit_verdict() -> str:
 
 def black_box_figure(name: str, time: str) -> str:
     own = error(name, "implicit", time)
-    when = load(name)["times"][time]
+    when = load(name).times.known()[time]
     texts = [f"{method} {number(error(name, method, time))} %" for method in BLACK_BOXES]
     return f"t = {when:.3g}: implicit hybrid {number(own)} %, {', '.join(texts)}"
 
@@ -133,22 +133,27 @@ def naive_figure() -> str:
     texts = []
     for name in ("steady", "dynamic", "burgers"):
         of = rows(name)
-        a, b = (of[m]["mean"] for m in ("implicit", "unrolled"))
+        a, b = (of[m].mean for m in ("implicit", "unrolled"))
         texts.append(
-            f"{name}: {number(a['seconds_per_step'])} and {number(b['seconds_per_step'])} s, "
-            f"{number(a['temporary_mb'])} and {number(b['temporary_mb'])} MB"
+            f"{name}: {number(a.seconds_per_step)} and {number(b.seconds_per_step)} s, "
+            f"{number(a.temporary_mb)} and {number(b.temporary_mb)} MB"
         )
     return "; ".join(texts)
 
 
 def naive_verdict() -> str:
-    ratios = []
-    for name in ("steady", "dynamic", "burgers"):
-        of = rows(name)
-        a, b = (of[m]["mean"]["seconds_per_step"] for m in ("implicit", "unrolled"))
-        ratios.append(b / a)
+    compared = [relative_cost(name, "unrolled") for name in ("steady", "dynamic", "burgers")]
+    ratios = [ratio for ratio in compared if ratio is not None]
     text = " to ".join(number(r) for r in (min(ratios), max(ratios)))
     return f"{HOLDS if min(ratios) > 1 else FAILS}: {text} times slower"
+
+
+def relative_cost(name: str, method: str) -> float | None:
+    """Seconds a training step over the implicit method's; None where the method did not run."""
+    found = rows(name)
+    means = [found[key].mean.seconds_per_step for key in ("implicit", method) if key in found]
+    own, other = (*means, None)[:2]
+    return None if own is None or other is None else other / own
 
 
 def gradient_figure() -> str:
@@ -183,15 +188,9 @@ def checkpointing_verdict() -> str:
 def cost_figure() -> str:
     texts = []
     for name in ("steady", "stiff", "dynamic", "burgers"):
-        of = rows(name)
-        own = of["implicit"]["mean"]
-        others = []
-        for method in ("rk4", "forward_euler_equal_error", "diffrax_tsit5"):
-            row = of.get(method)
-            if row is None or row["mean"]["seconds_per_step"] is None:
-                continue
-            ratio = row["mean"]["seconds_per_step"] / own["seconds_per_step"]
-            others.append(f"{method} {number(ratio)}")
+        methods = ("rk4", "forward_euler_equal_error", "diffrax_tsit5")
+        ratios = {method: relative_cost(name, method) for method in methods}
+        others = [f"{method} {number(r)}" for method, r in ratios.items() if r is not None]
         texts.append(f"{name}: {', '.join(others)}")
     return "; ".join(texts)
 
@@ -199,13 +198,8 @@ def cost_figure() -> str:
 def cost_verdict() -> str:
     faster = []
     for name in ("steady", "stiff", "dynamic", "burgers"):
-        of = rows(name)
-        ratio = (
-            of["rk4"]["mean"]["seconds_per_step"] / of["implicit"]["mean"]["seconds_per_step"]
-            if of["rk4"]["mean"]["seconds_per_step"] is not None
-            else float("inf")
-        )
-        faster.append((name, ratio))
+        ratio = relative_cost(name, "rk4")
+        faster.append((name, float("inf") if ratio is None else ratio))
     won = [name for name, ratio in faster if ratio > 1]
     if len(won) == len(faster):
         return HOLDS
@@ -242,9 +236,9 @@ def latent_errors() -> dict[str, list[float]]:
         ("burgers", "diffusivity"),
         ("closure", "diffusivity of pores"),
     ):
-        latent = json.loads((RESULTS / f"{name}.json").read_text())["latent"]
-        errors = latent.get("relative_l1_percent") or latent["relative_l2_percent"]
-        found[quantity] = list(errors.values())
+        _, latent = errors_of(name)
+        errors = latent.relative_l1_percent or latent.relative_l2_percent
+        found[quantity] = [percent for percent in errors.values() if percent is not None]
     return found
 
 

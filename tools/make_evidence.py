@@ -66,10 +66,10 @@ def page() -> str:
     parts.append("## Studies\n")
     parts += [studied(name, title) for name, title in STUDIES.items()]
     first = load(next(iter(COMPARISONS)))
-    machine = first["machine"]
+    machine = first.machine
     parts.append(
         f"Taken on {machine['system']}, {machine['cores']} cores, {machine['memory_gb']:.0f} GB, "
-        + ", ".join(f"{name} {version}" for name, version in first["versions"].items())
+        + ", ".join(f"{name} {version}" for name, version in first.versions.items())
         + "."
     )
     return "\n".join(parts) + "\n"

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import benchmark_page
+from stored import RESULTS, errors_of, metrics
 
 DOCS = Path(__file__).parents[1] / "docs"
-RESULTS = DOCS / "results"
 EXAMPLES = {
     "demo": "whole field at t = 0.05",
     "sensors": "128 random sensors at t = 0.05 and 0.10",
@@ -75,15 +75,15 @@ def table() -> str:
         "|---|---|---|---|---|---|",
     ]
     for name, observed in EXAMPLES.items():
-        metrics = stored(name)
-        velocity = metrics["latent"]["relative_l1_percent"]
+        run, (forecast, latent) = metrics(name), errors_of(name)
+        velocity = latent.relative_l1_percent
         lines.append(
             f"| {observed} (`examples/{name}.yaml`) "
-            f"| {metrics['forecast']['relative_l1_percent']['held_out']:.3f} % "
+            f"| {forecast.relative_l1_percent['held_out']:.3f} % "
             f"| {velocity['velocity_x']:.2f} %, {velocity['velocity_y']:.2f} % "
-            f"| {metrics['train']['steps']} steps, {metrics['train']['seconds']:.0f} s "
-            f"| {metrics['seconds_total']:.0f} s "
-            f"| {metrics['memory']['peak_rss_mb'] / 1000:.1f} GB |"
+            f"| {run.train.steps} steps, {run.train.seconds:.0f} s "
+            f"| {run.seconds_total:.0f} s "
+            f"| {(run.memory.peak_rss_mb or 0.0) / 1000:.1f} GB |"
         )
     lines += [
         "",
@@ -103,58 +103,57 @@ def burgers_table() -> str:
         ("burgers_public", "clean data"),
         ("burgers_public_noise", "1 % noise (`--set observations.noise=0.01`)"),
     ):
-        metrics = stored(name)
-        for number, of in metrics["identified"].items():
-            off = 100 * (of["value"] / of["truth"] - 1)
+        run = metrics(name)
+        for number, of in run.identified.items():
             lines.append(
-                f"| {number}, {observed} | {of['value']:.6g} | {of['standard_error']:.1g} "
-                f"| {of['truth']:.6g} | {off:+.3f} % | {metrics['seconds_total']:.0f} s |"
+                f"| {number}, {observed} | {of.value:.6g} | {of.standard_error:.1g} "
+                f"| {of.truth:.6g} | {of.off_percent:+.3f} % | {run.seconds_total:.0f} s |"
             )
-    metrics = stored("burgers")
-    held_out = metrics["forecast"]["relative_l1_percent"]["held_out"]
-    field = metrics["latent"]["relative_l1_percent"]["diffusivity"]
+    run, (forecast, latent) = metrics("burgers"), errors_of("burgers")
+    held_out = forecast.relative_l1_percent["held_out"]
+    field = latent.relative_l1_percent["diffusivity"]
     lines += [
         "",
         f"`burgers`: forecast error at t = 1, test samples, {held_out:.3f} %; diffusivity "
-        f"{field:.1f} %; {metrics['train']['steps']} steps, "
-        f"{metrics['seconds_total']:.0f} s in all.",
+        f"{field:.1f} %; {run.train.steps} steps, "
+        f"{run.seconds_total:.0f} s in all.",
     ]
     return "\n".join(lines)
 
 
 def dynamic_table() -> str:
     """The forecast at the observations and past the last one."""
-    metrics = stored(DYNAMIC)
+    run, (forecast, latent) = metrics(DYNAMIC), errors_of(DYNAMIC)
     last_seen = 0.35
-    errors = dict(metrics["forecast"]["error_vs_time"])
-    seen = max(error for t, error in errors.items() if t <= last_seen)
-    velocity = metrics["latent"]["relative_l1_percent"]
+    pairs = forecast.error_vs_time
+    seen = max(error for t, error in pairs if t <= last_seen and error is not None)
+    velocity = latent.relative_l1_percent
     return "\n".join(
         [
             f"| test error, worst t <= {last_seen} | test error, t = 0.4 "
             "| velocity x, y, mean over t | training | in all |",
             "|---|---|---|---|---|",
-            f"| {seen:.2f} % | {metrics['forecast']['relative_l1_percent']['held_out']:.2f} % "
+            f"| {seen:.2f} % | {forecast.relative_l1_percent['held_out']:.2f} % "
             f"| {velocity['velocity_x']:.1f} %, {velocity['velocity_y']:.1f} % "
-            f"| {metrics['train']['steps']} steps, {metrics['train']['seconds']:.0f} s "
-            f"| {metrics['seconds_total']:.0f} s |",
+            f"| {run.train.steps} steps, {run.train.seconds:.0f} s "
+            f"| {run.seconds_total:.0f} s |",
         ]
     )
 
 
 def space_table() -> str:
     """The steady case in three dimensions."""
-    metrics = stored(SPACE)
-    velocity = metrics["latent"]["relative_l1_percent"].values()
+    run, (forecast, latent) = metrics(SPACE), errors_of(SPACE)
+    velocity = latent.relative_l1_percent.values()
     return "\n".join(
         [
             "| test error, t = 0.2 | velocity x, y, z | training | in all | peak memory |",
             "|---|---|---|---|---|",
-            f"| {metrics['forecast']['relative_l1_percent']['held_out']:.2f} % "
+            f"| {forecast.relative_l1_percent['held_out']:.2f} % "
             f"| {', '.join(f'{percent:.1f} %' for percent in velocity)} "
-            f"| {metrics['train']['steps']} steps, {metrics['train']['seconds']:.0f} s "
-            f"| {metrics['seconds_total']:.0f} s "
-            f"| {metrics['memory']['peak_rss_mb'] / 1000:.1f} GB |",
+            f"| {run.train.steps} steps, {run.train.seconds:.0f} s "
+            f"| {run.seconds_total:.0f} s "
+            f"| {(run.memory.peak_rss_mb or 0.0) / 1000:.1f} GB |",
         ]
     )
 
@@ -244,24 +243,22 @@ def experiments_table() -> str:
         "|---|---|---|---|---|---|",
     ]
     for name, (case, options) in INFILTRATION.items():
-        metrics = stored(name)
+        run, (forecast, latent) = metrics(name), errors_of(name)
         command = f"`{' '.join([case, *options])}`"
-        errors = metrics["latent"]["relative_l2_percent"].items()
+        errors = latent.relative_l2_percent.items()
         found = [f"{of.replace('_', ' ')} {percent:.1f} %" for of, percent in errors]
-        gamma = metrics["identified"].get("gamma")
+        gamma = run.identified.get("gamma")
         if gamma is not None:
-            off = 100 * (gamma["value"] / gamma["truth"] - 1)
             found.append(
-                f"gamma {gamma['value']:.2f} +- {gamma['standard_error']:.1g} "
-                f"(true {gamma['truth']:.2f}, off by {off:+.1f} %)"
+                f"gamma {gamma.value:.2f} +- {gamma.standard_error:.1g} "
+                f"(true {gamma.truth:.2f}, off by {gamma.off_percent:+.1f} %)"
             )
-        forecast = metrics["forecast"]
         lines.append(
             f"| {command} | {', '.join(found)} "
-            f"| {forecast['relative_l2_percent']['porosity']:.2f} % "
-            f"| off by {forecast['trapped_porosity_error']:.4f} "
-            f"| {metrics['train']['steps']} steps, {metrics['train']['seconds']:.0f} s "
-            f"| {metrics['seconds_total']:.0f} s |"
+            f"| {forecast.relative_l2_percent['porosity']:.2f} % "
+            f"| off by {forecast.others['trapped_porosity_error']:.4f} "
+            f"| {run.train.steps} steps, {run.train.seconds:.0f} s "
+            f"| {run.seconds_total:.0f} s |"
         )
     return "\n".join(lines)
 

@@ -1,8 +1,14 @@
-"""The comparisons behind docs/evidence/claims.md, and what is stored of them."""
+"""What is stored of runs and comparisons, and the commands of the comparisons."""
 
-import json
 from pathlib import Path
-from typing import Any
+
+from impindiff.results import (
+    ComparisonResults,
+    ForecastErrors,
+    LatentErrors,
+    MethodResults,
+    RunMetrics,
+)
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 STORED = RESULTS / "comparisons"
@@ -38,28 +44,41 @@ def command_of(name: str) -> str:
     return f"impindiff compare {_COMMANDS[name]}"
 
 
-def load(name: str) -> dict[str, Any]:
-    """results.json of a comparison."""
-    return json.loads((STORED / f"{name}.json").read_text())
+def metrics(name: str) -> RunMetrics:
+    """The metrics of a run."""
+    return RunMetrics.read(RESULTS / f"{name}.json")
 
 
-def rows(name: str) -> dict[str, dict[str, Any]]:
+def errors_of(name: str) -> tuple[ForecastErrors, LatentErrors]:
+    """The errors of a run whose truth is known: of the forecast, and of what was unknown."""
+    found = metrics(name)
+    assert found.forecast is not None
+    assert found.latent is not None
+    return found.forecast, found.latent
+
+
+def load(name: str) -> ComparisonResults:
+    """The results of a comparison."""
+    return ComparisonResults.read(STORED / f"{name}.json")
+
+
+def rows(name: str) -> dict[str, MethodResults]:
     """Its rows by name."""
-    return {row["name"]: row for row in load(name)["methods"]}
+    return {row.name: row for row in load(name).methods}
 
 
 def error(name: str, method: str, time: str = "horizon") -> float | None:
     """A mean held-out error in percent."""
-    return rows(name)[method]["mean"]["error_percent"].get(time)
+    return rows(name)[method].error(time)
 
 
 def blow_ups(name: str, method: str) -> tuple[int, int]:
     """(runs that failed, runs)."""
     row = rows(name)[method]
-    return row["failures"], len(row["runs"])
+    return row.failures, len(row.runs)
 
 
 def along(name: str, method: str, key: str) -> list[tuple[float, float]]:
     """(x, value) of a study's rows of a method."""
-    of = [row for row in load(name)["methods"] if row["method"] == method]
-    return [(row["x"], row["mean"][key]) for row in of if row["mean"][key] is not None]
+    found = [(r.x, getattr(r.mean, key)) for r in load(name).methods if r.method == method]
+    return [(x, value) for x, value in found if x is not None and value is not None]

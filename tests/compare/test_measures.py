@@ -1,7 +1,6 @@
 """Studies that train nothing: memory against iterations, stable steps against the grid."""
 
 import itertools
-import json
 
 import pytest
 
@@ -26,7 +25,9 @@ def memory(gradient, iterations):
     solver = {"max_iterations": 1, "max_krylov_iterations": iterations}
     given = merged(SMALL, {"gradient": {"name": gradient}, "solver": solver})
     case = get_case(CASE)
-    return temporary_memory(case, load_settings(case.settings, given))["temporary_mb"]
+    found = temporary_memory(case, load_settings(case.settings, given)).temporary_mb
+    assert found is not None
+    return found
 
 
 def test_memory_grows_with_the_iterations_of_the_naive_gradient_only():
@@ -41,12 +42,13 @@ def test_a_study_of_stability_needs_no_training(tmp_path):
         case=CASE, study="stability", methods=("forward_euler_same_step",), overrides=SMALL
     )
     run_comparison(request, tmp_path)
-    found = write_results(request, tmp_path)["methods"]
-    steps = [row["mean"]["largest_step"] for row in found]
-    assert [row["x"] for row in found] == [32, 64, 128, 256]
+    results = write_results(request, tmp_path)
+    found = results.methods
+    steps = [row.mean.largest_step or 0.0 for row in found]
+    assert [row.x for row in found] == [32, 64, 128, 256]
     # transport halves the step when cells are halved, diffusion takes a quarter
     assert all(1.5 < coarse / fine < 4.5 for coarse, fine in itertools.pairwise(steps))
-    draw(json.loads((tmp_path / "results.json").read_text()), tmp_path)
+    draw(results, tmp_path)
     assert (tmp_path / "figures" / "stability.png").is_file()
 
 
@@ -59,4 +61,4 @@ def test_steps_cannot_be_measured_where_the_truth_is_not_to_be_had():
 
 def test_a_row_that_is_not_done_has_no_runs(tmp_path):
     request = Request(case=CASE, study="memory_steps", methods=("implicit",))
-    assert all(row["runs"] == [] for row in write_results(request, tmp_path)["methods"])
+    assert all(row.runs == [] for row in write_results(request, tmp_path).methods)

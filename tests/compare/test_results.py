@@ -1,7 +1,5 @@
 """The table of a comparison, from the folders of its runs."""
 
-import json
-
 import numpy as np
 import pytest
 from rich.console import Console
@@ -13,38 +11,30 @@ from impindiff.compare.command import comparison_table
 from impindiff.compare.figures import draw
 from impindiff.compare.request import Request, folder_of, rows_of
 from impindiff.compare.results import collect, write_results
+from impindiff.results import METRICS, RESULTS, ComparisonResults, RunMetrics
+from result_files import run_metrics
 
 CASE = "advection_diffusion_steady"
 TIMES = (0.05, 0.1, 0.2, 0.4)
 
 
 def metrics(errors, seconds=0.1):
-    train = {
-        "seconds": 10.0,
-        "steps": 50,
-        "final_loss": 1e-3,
-        "compile_seconds": 2.0,
-        "seconds_per_step": seconds,
-        "temporary_mb": 5.0,
-        "parameters": 100,
-        "observations": 64,
-    }
     pairs = [[0.0, 0.0], *([t, e] for t, e in zip(TIMES, errors, strict=True))]
-    return {
-        "forecast": {"error_vs_time": pairs},
-        "train": train,
-        "memory": {"peak_rss_mb": 500.0},
-    }
+    return run_metrics(pairs, seconds_per_step=seconds, steps=50, temporary_mb=5.0)
 
 
-def store(out, request, name, seed, found):
+def store(out, request, name, seed, found=None):
+    """What such a run leaves; a failure as it is, None for what is measured without training."""
     row = next(row for row in rows_of(request) if row.name == name)
     folder = folder_of(row, seed, out)
     folder.mkdir(parents=True)
     settings = load_settings(get_case(CASE).settings, {"stepper": {"dt": 0.01}})
     run_directory.write_configuration(folder, settings)
-    name = "metrics.json" if "train" in found else "failure.json"
-    (folder / name).write_text(json.dumps(found))
+    if isinstance(found, RunMetrics):
+        found.write(folder / METRICS)
+    elif found is not None:
+        run_directory.write_json(folder / run_directory.FAILURE, found)
+    return folder
 
 
 @pytest.fixture
@@ -61,61 +51,59 @@ def three(tmp_path):
 
 
 def rows(request, out):
-    return {row["name"]: row for row in collect(request, out)["methods"]}
+    return {row.name: row for row in collect(request, out).methods}
 
 
 def test_mean_and_spread_are_over_seeds(three):
     row = rows(*three)["implicit"]
-    assert row["mean"]["error_percent"] == {
+    assert row.mean.error_percent == {
         "training_end": 2.0,
         "twice_training": 3.0,
         "horizon": 4.0,
         "twice_horizon": 5.0,
     }
-    assert row["spread"]["error_percent"]["horizon"] == pytest.approx(np.sqrt(2))
-    assert row["mean"]["seconds_per_step"] == pytest.approx(0.2)
-    assert row["failures"] == 0
+    assert row.spread.error_percent["horizon"] == pytest.approx(np.sqrt(2))
+    assert row.mean.seconds_per_step == pytest.approx(0.2)
+    assert row.failures == 0
 
 
 def test_one_that_blows_up_is_counted_and_leaves_the_other(three):
     row = rows(*three)["rk4"]
-    assert row["failures"] == 1
-    assert [run["status"] for run in row["runs"]] == ["blow-up", "ok"]
-    assert "t = 0.4" in row["runs"][0]["message"]
-    assert row["mean"]["error_percent"]["twice_horizon"] == 4.0
-    assert row["spread"]["error_percent"]["twice_horizon"] is None
+    assert row.failures == 1
+    assert [run.status for run in row.runs] == ["blow-up", "ok"]
+    assert "t = 0.4" in str(row.runs[0].message)
+    assert row.mean.error_percent["twice_horizon"] == 4.0
+    assert row.spread.error_percent["twice_horizon"] is None
 
 
 def test_a_failure_in_training_keeps_its_reason_and_a_run_to_come_is_none(three):
     row = rows(*three)["fno"]
-    assert row["failures"] == 1
-    assert len(row["runs"]) == 1
-    assert row["runs"][0]["status"] == "blow-up"
-    assert row["mean"]["error_percent"]["horizon"] is None
+    assert row.failures == 1
+    assert len(row.runs) == 1
+    assert row.runs[0].status == "blow-up"
+    assert row.mean.error_percent["horizon"] is None
 
 
 def test_what_has_not_run_has_no_spread_and_one_run_has_none_either(tmp_path):
     request = Request(case=CASE, methods=("implicit", "fno"), seeds=2)
     store(tmp_path, request, "implicit", 0, metrics((1.0, 2.0, 3.0, 4.0)))
     found = rows(request, tmp_path)
-    assert found["implicit"]["mean"]["error_percent"]["horizon"] == 3.0
-    assert set(found["implicit"]["spread"]["error_percent"].values()) == {None}
-    assert found["implicit"]["spread"]["seconds_per_step"] is None
-    assert (found["fno"]["runs"], found["fno"]["failures"]) == ([], 0)
-    assert found["fno"]["mean"]["seconds_per_step"] is None
+    assert found["implicit"].mean.error_percent["horizon"] == 3.0
+    assert set(found["implicit"].spread.error_percent.values()) == {None}
+    assert found["implicit"].spread.seconds_per_step is None
+    assert (found["fno"].runs, found["fno"].failures) == ([], 0)
+    assert found["fno"].mean.seconds_per_step is None
 
 
 def test_a_run_that_ended_in_a_measurement_has_that_and_no_error(tmp_path):
     request = Request(case=CASE, methods=("unrolled",), study="memory_iterations")
     name = "unrolled/iterations=10"
-    store(tmp_path, request, name, 0, {"train": None})
-    folder = tmp_path / "runs" / name / "seed-0"
-    (folder / "metrics.json").rename(folder / "measured.json")
+    folder = store(tmp_path, request, name, 0)
     (folder / "measured.json").write_text('{"temporary_mb": 12.5, "compile_seconds": 2.0}')
     row = rows(request, tmp_path)[name]
-    assert (row["x"], row["failures"], row["runs"][0]["status"]) == (10, 0, "ok")
-    assert (row["mean"]["temporary_mb"], row["mean"]["steps"]) == (12.5, None)
-    assert row["mean"]["error_percent"]["horizon"] is None
+    assert (row.x, row.failures, row.runs[0].status) == (10, 0, "ok")
+    assert (row.mean.temporary_mb, row.mean.steps) == (12.5, None)
+    assert row.mean.error_percent["horizon"] is None
 
 
 def test_the_table_tells_apart_failed_not_run_and_to_come(three):
@@ -144,7 +132,7 @@ def test_the_table_tells_apart_failed_not_run_and_to_come(three):
 def test_table_and_figures_come_of_the_results(three):
     request, out = three
     results = write_results(request, out)
-    assert json.loads((out / "results.json").read_text()) == results
+    assert ComparisonResults.read(out / RESULTS) == results
     draw(results, out)
     assert [path.name for path in (out / "figures").iterdir()] == ["error_vs_time.png"]
     table = comparison_table(results)
@@ -155,6 +143,6 @@ def test_a_forecast_that_is_finite_but_far_off_has_blown_up(tmp_path):
     request = Request(case=CASE, methods=("implicit",))
     store(tmp_path, request, "implicit", 0, metrics((1.0, 2.0, 3.0, 4000.0)))
     row = rows(request, tmp_path)["implicit"]
-    assert row["failures"] == 1
-    assert row["mean"]["error_percent"]["horizon"] == 3.0
-    assert row["mean"]["error_percent"]["twice_horizon"] is None
+    assert row.failures == 1
+    assert row.mean.error_percent["horizon"] == 3.0
+    assert row.mean.error_percent["twice_horizon"] is None

@@ -23,7 +23,9 @@ from impindiff.compare.request import Request
 from impindiff.compare.results import collect
 from impindiff.compare.runner import run_comparison
 from impindiff.errors import FailureCode
+from impindiff.results import METRICS, Numbers
 from impindiff.training import StorageError
+from result_files import run_metrics
 
 CASE = "advection_diffusion_steady"
 SMALL = {
@@ -33,17 +35,6 @@ SMALL = {
     "training": {"steps": 50},
 }
 ERRORS = [[t, 1.0] for t in (0.05, 0.1, 0.2, 0.4)]
-TRAIN = {
-    "seconds": 1.0,
-    "steps": 7,
-    "final_loss": 1.0,
-    "compile_seconds": 1.0,
-    "seconds_per_step": 0.1,
-    "temporary_mb": 1.0,
-    "parameters": 1,
-    "observations": 1,
-}
-METRICS = {"forecast": {"error_vs_time": ERRORS}, "train": TRAIN, "memory": {"peak_rss_mb": 1.0}}
 
 
 class Runs:
@@ -70,7 +61,7 @@ class Runs:
         method = folder.parent.name
         code = self.ends[method](stdout, folder) if method in self.ends else 0
         if code == 0:
-            run_directory.write_json(folder / "metrics.json", METRICS)
+            run_metrics(ERRORS).write(folder / METRICS)
         return SimpleNamespace(returncode=code)
 
     @property
@@ -210,9 +201,9 @@ def test_a_run_that_fails_keeps_its_reason_and_the_others_go_on(
     assert [outcome.failure for outcome in outcomes] == [(code, reason), None]
     stored = json.loads((tmp_path / "runs" / "implicit" / "seed-0" / "failure.json").read_text())
     assert stored == {"code": code, "message": reason}
-    failed, done = collect(asked, tmp_path)["methods"]
-    assert (failed["runs"][0]["status"], failed["failures"]) == (status, 1)
-    assert (done["runs"][0]["status"], done["failures"]) == ("ok", 0)
+    failed, done = collect(asked, tmp_path).methods
+    assert (failed.runs[0].status, failed.failures) == (status, 1)
+    assert (done.runs[0].status, done.failures) == ("ok", 0)
     # it has ended: to resume is not to try again
     runs.words.clear()
     run_comparison(asked, tmp_path)
@@ -246,9 +237,9 @@ def test_what_does_not_fit_into_memory_is_tried_with_one_seed(runs, tmp_path):
     asked = request("implicit", "fno", seeds=3)
     run_comparison(asked, tmp_path)
     assert [name for name in runs.folders if "implicit" in name] == ["implicit/seed-0"]
-    row = collect(asked, tmp_path)["methods"][0]
-    assert [run["message"] for run in row["runs"]] == [message] * 3
-    assert row["failures"] == 3
+    row = collect(asked, tmp_path).methods[0]
+    assert [run.message for run in row.runs] == [message] * 3
+    assert row.failures == 3
 
 
 def test_a_method_that_cannot_solve_the_case_is_named_and_not_run(runs, tmp_path):
@@ -267,10 +258,10 @@ def test_a_method_that_cannot_solve_the_case_is_named_and_not_run(runs, tmp_path
         say=lambda line: None,
     )
     assert runs.words == []
-    rk4, local_law = results["methods"]
-    assert "no inertia" in rk4["not_run"]
-    assert "not observed" in local_law["not_run"]
-    assert (rk4["runs"], rk4["failures"]) == ([], 0)
+    rk4, local_law = results.methods
+    assert "no inertia" in str(rk4.not_run)
+    assert "not observed" in str(local_law.not_run)
+    assert (rk4.runs, rk4.failures) == ([], 0)
 
 
 @pytest.mark.parametrize(("largest", "accuracy_decides"), [(0.05, True), (1e-3, False)])
@@ -295,8 +286,8 @@ def test_explicit_steps_are_measured_once_and_given_to_the_runs(
         assert steps["forward_euler_equal_error"] == steps["forward_euler"]
     for name in methods:
         assert runs.asked(tmp_path, f"{name}/seed-0").stepper.dt == steps[name]
-    row = collect(asked, tmp_path)["methods"][1]
-    assert row["temporal_error_percent"] == errors["forward_euler"]
+    row = collect(asked, tmp_path).methods[1]
+    assert row.temporal_error_percent == errors["forward_euler"]
 
     monkeypatch.setattr(runner, "largest_stable_step", None)
     run_comparison(asked, tmp_path)
@@ -308,7 +299,7 @@ def test_a_study_of_memory_measures_each_of_its_points_once(runs, tmp_path, monk
 
     def measured(case, settings):
         allowed.append((settings.gradient.name, settings.solver.max_krylov_iterations))
-        return {"temporary_mb": float(len(allowed)), "compile_seconds": 1.0}
+        return Numbers(temporary_mb=float(len(allowed)), compile_seconds=1.0)
 
     monkeypatch.setattr(runner, "temporary_memory", measured)
     asked = request("implicit", "unrolled", study="memory_iterations", seeds=2)
@@ -317,9 +308,9 @@ def test_a_study_of_memory_measures_each_of_its_points_once(runs, tmp_path, monk
     points = (5, 10, 20, 50)
     assert allowed == [(g, n) for g in ("implicit_adjoint", "unrolled") for n in points]
     assert runs.words == []
-    rows = collect(asked, tmp_path)["methods"]
-    assert [row["mean"]["temporary_mb"] for row in rows] == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert [row["x"] for row in rows] == [*points, *points]
+    rows = collect(asked, tmp_path).methods
+    assert [row.mean.temporary_mb for row in rows] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert [row.x for row in rows] == [*points, *points]
 
 
 def test_programs_are_compiled_once_for_all_runs_unless_told_where(runs, tmp_path, monkeypatch):

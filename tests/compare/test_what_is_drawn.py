@@ -5,12 +5,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from impindiff import report, run_directory
+from impindiff import report
 from impindiff.compare.figures import draw
 from impindiff.report import Points
+from impindiff.results import (
+    METRICS,
+    ComparisonResults,
+    MethodResults,
+    MethodRun,
+    Numbers,
+    Times,
+)
+from result_files import run_metrics
 
 TIMES = {"training_end": 0.1, "twice_training": 0.2, "horizon": 0.4, "twice_horizon": None}
-NUMBERS = {"training_seconds": None, "temporary_mb": None}
 
 
 @pytest.fixture
@@ -30,16 +38,19 @@ def drawn(monkeypatch) -> dict[str, Any]:
 
 
 def run(folder="", horizon=None, **numbers):
-    errors: dict[str, Any] = dict.fromkeys(TIMES)
-    return {"folder": folder, "error_percent": errors | {"horizon": horizon}} | NUMBERS | numbers
+    errors: dict[str, Any] = dict.fromkeys(TIMES) | {"horizon": horizon}
+    return MethodRun(seed=0, folder=folder, error_percent=errors, **numbers)
 
 
 def row(method, title, runs, x=None, mean=None):
-    return {"method": method, "title": title, "runs": runs, "x": x, "mean": mean or run()}
+    mean = Numbers.model_validate((mean or run()).model_dump())
+    return MethodResults(name=title, title=title, method=method, kind="", x=x, runs=runs, mean=mean)
 
 
 def results(rows, study=None):
-    return {"study": study, "times": TIMES, "methods": rows}
+    return ComparisonResults(
+        case="", command="", study=study, seeds=[0], times=Times(**TIMES), methods=rows
+    )
 
 
 def test_errors_along_time_end_where_they_blow_up_and_need_a_run_that_ended_well(drawn, tmp_path):
@@ -49,8 +60,7 @@ def test_errors_along_time_end_where_they_blow_up_and_need_a_run_that_ended_well
     }
     for name, pairs in stored.items():
         (tmp_path / name).mkdir()
-        content = {"forecast": {"error_vs_time": pairs}}
-        run_directory.write_json(tmp_path / name / "metrics.json", content)
+        run_metrics(pairs).write(tmp_path / name / METRICS)
     rows = [
         row("one", "one method", [run("a"), run("b")]),
         row("two", "failed", [run("c")]),

@@ -118,6 +118,7 @@ def _method(name, title, kind, runs, **keys):
     content = {
         "name": name,
         "title": title,
+        "method": name,
         "kind": kind,
         "description": f"What {title} does, in a sentence or two that say how.",
         "tuning": "learning rate of 1e-4, 1e-3 and 1e-2, the best on held-out data",
@@ -125,8 +126,8 @@ def _method(name, title, kind, runs, **keys):
         "not_run": None,
         "failures": sum(run["status"] != "ok" for run in runs),
         "runs": runs,
-        "mean": _statistics(runs, np.mean) if runs else None,
-        "spread": _statistics(runs, lambda of: np.std(of, ddof=1), 2) if len(runs) > 1 else None,
+        "mean": _statistics(runs, np.mean) if runs else {},
+        "spread": _statistics(runs, lambda of: np.std(of, ddof=1), 2) if len(runs) > 1 else {},
     }
     return content | keys
 

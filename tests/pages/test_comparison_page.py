@@ -112,7 +112,7 @@ def test_one_seed_has_no_spread(tmp_path):
     content["seeds"] = [0]
     for method in content["methods"]:
         method["runs"] = method["runs"][:1]
-        method["spread"] = None
+        method["spread"] = {}
     html = page(tmp_path / "one", content)
     assert table(html, "Relative error in percent")["Implicit steps"][-1] == "0.520"
     assert "Relative error over the runs that got to the time, seed 0." in html
@@ -164,7 +164,7 @@ def spoiled(key: str, value) -> str:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "results.json: is not JSON"),
+        ("{", "results.json: cannot be read as JSON"),
         ("[]", "results.json: .*mapping"),
         (spoiled("methods", []), "results.json: methods: "),
         (spoiled("times", {"training_end": 0.1}), r"results.json: times\.horizon: is required"),

@@ -1,7 +1,7 @@
 """Configuration from defaults, YAML files and `--set`, in that order; errors fit one line."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -136,6 +136,15 @@ def merged(
             value = merged(below, value, path)
         both[key] = value
     return both
+
+
+def dotted(nested: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """(`a.b.c`, value) of each value in nested mappings."""
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            yield from dotted(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
 
 
 def _validated(model: type[M], given: Mapping[str, Any]) -> tuple[M, list[Useless]]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
@@ -14,6 +13,7 @@ from impindiff.compare.results import write_results
 from impindiff.compare.runner import Outcome, run_comparison
 from impindiff.compare.studies import STUDIES
 from impindiff.errors import InputError
+from impindiff.results import ComparisonResults
 
 _ROOT = Path("comparisons")
 
@@ -31,7 +31,7 @@ def compare_case(
     out: Path | None,
     resume: bool,
     say: Callable[[str], None],
-) -> tuple[dict[str, Any], Path]:
+) -> tuple[ComparisonResults, Path]:
     """Do the comparison and write results.json and figures; returns the results and the folder.
 
     Raises `InputError` before anything is written if something asked for does not exist.
@@ -80,7 +80,7 @@ def compare_case(
     return results, folder
 
 
-def comparison_table(results: dict[str, Any]) -> Table:
+def comparison_table(results: ComparisonResults) -> Table:
     """A row a method: errors, mean +- spread, and what it cost."""
     labels = {
         "training_end": "trained to",
@@ -91,25 +91,21 @@ def comparison_table(results: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False, title_justify="left")
     table.title = "held-out relative L1 error in percent, mean +- standard deviation over seeds"
     table.add_column("method", overflow="fold")
-    shown = [name for name, time in results["times"].items() if time is not None]
-    for name in shown:
-        table.add_column(f"{labels[name]} {results['times'][name]:g}", justify="right")
+    shown = results.times.known()
+    for name, time in shown.items():
+        table.add_column(f"{labels[name]} {time:g}", justify="right")
     for column in ("failed", "s a step", "temp. MB", "steps"):
         table.add_column(column, justify="right")
-    for row in results["methods"]:
-        if row["not_run"] is not None:
-            table.add_row(row["name"], "not run")
+    for row in results.methods:
+        if row.not_run is not None:
+            table.add_row(row.name, "not run")
             continue
-        mean, spread = row["mean"], row["spread"]
-        errors = [
-            _with_spread(
-                mean["error_percent"][name], spread["error_percent"][name], row["failures"]
-            )
-            for name in shown
-        ]
-        failed = f"{row['failures']} of {len(row['runs'])}" if row["failures"] else "-"
-        cost = [_number(mean[name]) for name in ("seconds_per_step", "temporary_mb", "steps")]
-        table.add_row(row["name"], *errors, failed, *cost)
+        spread = row.spread.error_percent
+        errors = [_with_spread(row.error(name), spread[name], row.failures) for name in shown]
+        failed = f"{row.failures} of {len(row.runs)}" if row.failures else "-"
+        mean = row.mean
+        cost = map(_number, (mean.seconds_per_step, mean.temporary_mb, mean.steps))
+        table.add_row(row.name, *errors, failed, *cost)
     return table
 
 

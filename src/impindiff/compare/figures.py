@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from impindiff import report, run_directory
+from impindiff import report
 from impindiff.compare.results import is_blown_up
 from impindiff.compare.studies import STUDIES
 from impindiff.report import Points
+from impindiff.results import METRICS, ComparisonResults, MethodResults, MethodRun, RunMetrics
 
 _TIMES = {
     "training_end": "end of training",
@@ -19,25 +19,25 @@ _TIMES = {
 }
 
 
-def draw(results: dict[str, Any], out: Path) -> None:
+def draw(results: ComparisonResults, out: Path) -> None:
     """All figures, into `out`/figures; none if nothing was run."""
-    rows = [row for row in results["methods"] if row["runs"]]
+    rows = [row for row in results.methods if row.runs]
     if not rows:
         return
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
-    times = {_TIMES[name]: t for name, t in results["times"].items() if t is not None}
-    if results["study"] is None:
+    times = {_TIMES[name]: t for name, t in results.times.known().items()}
+    if results.study is None:
         errors = [found for row in rows if (found := _along_time(row, out)) is not None]
         if errors:
             report.plot_method_errors(errors, times, figures / "error_vs_time.png")
         return
-    study = STUDIES[results["study"]]
-    by_method: dict[str, list[dict[str, Any]]] = {}
+    study = STUDIES[results.study]
+    by_method: dict[str, list[MethodResults]] = {}
     for row in rows:
-        by_method.setdefault(row["method"], []).append(row)
-    path = figures / f"{results['study']}.png"
-    titles = {name: of[0]["title"].rpartition(",")[0] for name, of in by_method.items()}
+        by_method.setdefault(row.method, []).append(row)
+    path = figures / f"{results.study}.png"
+    titles = {name: of[0].title.rpartition(",")[0] for name, of in by_method.items()}
     if study.against_cost:
         points = [_at_cost(titles[name], of) for name, of in by_method.items()]
         report.plot_study(points, "seconds of training", study.y_label, path)
@@ -46,42 +46,43 @@ def draw(results: dict[str, Any], out: Path) -> None:
     report.plot_study(points, study.x_label, study.y_label, path)
 
 
-def _along_time(row: dict[str, Any], out: Path) -> Points | None:
+def _along_time(row: MethodResults, out: Path) -> Points | None:
     """Held-out error against time of a row's runs that have one."""
     curves = []
-    for run in row["runs"]:
-        path = out / run["folder"] / "metrics.json"
-        if path.is_file():
-            stored = run_directory.read_json(path)["forecast"]["error_vs_time"]
+    for run in row.runs:
+        path = out / run.folder / METRICS
+        forecast = RunMetrics.read(path).forecast if path.is_file() else None
+        if forecast is not None:
             # a line ends where its forecast is on its way to infinity
-            curves.append([[t, np.nan if is_blown_up(p) else p] for t, p in stored[1:]])
+            pairs = forecast.error_vs_time[1:]
+            curves.append([[t, np.nan if is_blown_up(p) else p] for t, p in pairs])
     if not curves:
         return None
     found = np.asarray(curves, float)
-    return Points(row["title"], found[0, :, 0], found[:, :, 1])
+    return Points(row.title, found[0, :, 0], found[:, :, 1])
 
 
-def _at_cost(title: str, rows: Sequence[dict[str, Any]]) -> Points:
+def _at_cost(title: str, rows: Sequence[MethodResults]) -> Points:
     """Error at the horizon against what training cost, means over seeds, cheapest first."""
     pairs = sorted(
-        (row["mean"]["training_seconds"], row["mean"]["error_percent"]["horizon"])
+        (row.mean.training_seconds, row.error("horizon"))
         for row in rows
-        if row["mean"]["training_seconds"] is not None
-        and row["mean"]["error_percent"]["horizon"] is not None
+        if row.mean.training_seconds is not None and row.error("horizon") is not None
     )
     found = np.asarray(pairs, float).reshape(-1, 2)
     return Points(title, found[:, 0], found[None, :, 1])
 
 
-def _at_x(title: str, rows: Sequence[dict[str, Any]], measure: str | None) -> Points:
+def _at_x(title: str, rows: Sequence[MethodResults], measure: str | None) -> Points:
     """What is measured, or the error at the horizon, against x: a row for each seed."""
-    ordered = sorted(rows, key=lambda row: row["x"])
+    ordered = sorted(rows, key=lambda row: row.x or 0.0)
 
-    def of(run: dict[str, Any]) -> float:
+    def value(run: MethodRun) -> float | None:
         if measure is not None:
-            return np.nan if run[measure] is None else run[measure]
-        percent = run["error_percent"]["horizon"]
-        return np.nan if is_blown_up(percent) else percent
+            return getattr(run, measure)
+        percent = run.error_percent["horizon"]
+        return None if is_blown_up(percent) else percent
 
-    y = np.asarray([[of(run) for run in row["runs"]] for row in ordered], float).T
-    return Points(title, np.asarray([row["x"] for row in ordered], float), y)
+    # None becomes NaN
+    y = np.asarray([[value(run) for run in row.runs] for row in ordered], float).T
+    return Points(title, np.asarray([row.x for row in ordered], float), y)

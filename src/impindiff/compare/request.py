@@ -1,14 +1,14 @@
 """What a comparison is asked for, and the runs that it consists of."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
 from impindiff.cases import get_case
-from impindiff.cases.configuration import StrictModel, merged, without_useless
+from impindiff.cases.configuration import StrictModel, dotted, merged, without_useless
 from impindiff.cases.yaml_text import one_line
 from impindiff.compare.methods import Method, choose, methods_of
 from impindiff.compare.studies import STUDIES, Point
@@ -55,7 +55,7 @@ class Request(StrictModel):
         words += ["--quick"] if self.quick else ["--seeds", str(self.seeds)]
         if self.budget is not None and not (self.quick and self.budget == QUICK_BUDGET):
             words += ["--budget", f"{self.budget:g}"]
-        for key, value in _dotted(self.overrides):
+        for key, value in dotted(self.overrides):
             words += ["--set", f"{key}={one_line(value)}"]
         return shlex.join(words)
 
@@ -125,13 +125,3 @@ def stored_every(case: str) -> float | None:
 def folder_of(row: Row, seed: int, out: Path) -> Path:
     """Where a run is."""
     return out / "runs" / row.name / f"seed-{seed}"
-
-
-def _dotted(nested: dict[str, Any], before: str = "") -> Sequence[tuple[str, Any]]:
-    pairs = []
-    for key, value in nested.items():
-        if isinstance(value, dict):
-            pairs += _dotted(value, f"{before}{key}.")
-        else:
-            pairs.append((f"{before}{key}", value))
-    return pairs

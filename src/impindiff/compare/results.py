@@ -1,8 +1,8 @@
-"""What a comparison's runs gave, as one table: results.json."""
+"""The results of a comparison, from the folders of its runs."""
 
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,26 +18,27 @@ from impindiff.compare.runner import MEASURED, STEPS, comparison_times, is_done
 from impindiff.compare.studies import STUDIES
 from impindiff.errors import FailureCode
 from impindiff.memory import memory_limit
+from impindiff.results import (
+    METRICS,
+    RESULTS,
+    ComparisonResults,
+    MethodResults,
+    MethodRun,
+    Number,
+    Numbers,
+    Pair,
+    RunMetrics,
+    Times,
+)
 from impindiff.rollout import AdaptiveStep
 
-RESULTS = "results.json"
 # In percent: a forecast that far off is on its way to infinity.
 _BLOWN_UP = 1000.0
-_NUMBERS = (
-    "seconds_per_step",
-    "compile_seconds",
-    "temporary_mb",
-    "peak_rss_mb",
-    "training_seconds",
-    "steps",
-    "parameters",
-    "observations",
-    "final_loss",
-)
+_NUMBERS = [name for name in Numbers.model_fields if name != "error_percent"]
 
 
-def collect(request: Request, out: Path) -> dict[str, Any]:
-    """All rows with their runs, mean and spread; see `write_results`."""
+def collect(request: Request, out: Path) -> ComparisonResults:
+    """All rows with their runs, mean and spread."""
     case = get_case(request.case)
     rows = rows_of(request)
     # one that cannot be run may have no valid configuration; the method itself can always be
@@ -45,28 +46,28 @@ def collect(request: Request, out: Path) -> dict[str, Any]:
     first = next((row for row in rows if row.method.not_run is None), implicit)
     settings = load_settings(case.settings, first.overrides(0, request))
     times = comparison_times(case, settings)
-    return {
-        "case": request.case,
-        "command": request.command(),
-        "study": request.study,
-        "study_summary": None if request.study is None else STUDIES[request.study].summary,
-        "quick": request.quick,
-        "budget_seconds": request.budget,
-        "seeds": list(range(request.seeds)),
-        "times": times,
-        "machine": machine(),
-        "versions": {
+    return ComparisonResults(
+        case=request.case,
+        command=request.command(),
+        study=request.study,
+        study_summary=None if request.study is None else STUDIES[request.study].summary,
+        quick=request.quick,
+        budget_seconds=request.budget,
+        seeds=list(range(request.seeds)),
+        times=times,
+        machine=machine(),
+        versions={
             "python": platform.python_version(),
             **{name: version(name) for name in ("impindiff", "jax", "equinox", "lineax", "optax")},
         },
-        "methods": [_row(row, request, out, times) for row in rows],
-    }
+        methods=[_row(row, request, out, times) for row in rows],
+    )
 
 
-def write_results(request: Request, out: Path) -> dict[str, Any]:
+def write_results(request: Request, out: Path) -> ComparisonResults:
     """Collect and store as results.json; returns them."""
     results = collect(request, out)
-    run_directory.write_json(out / RESULTS, results)
+    results.write(out / RESULTS)
     return results
 
 
@@ -80,7 +81,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _row(row: Row, request: Request, out: Path, times: dict[str, float | None]) -> dict[str, Any]:
+def _row(row: Row, request: Request, out: Path, times: Times) -> MethodResults:
     method = row.method
     steps = run_directory.read_json(out / STEPS) if (out / STEPS).is_file() else {}
     runs = []
@@ -89,60 +90,58 @@ def _row(row: Row, request: Request, out: Path, times: dict[str, float | None]) 
         # an interrupted comparison has runs that are still to come
         runs = [_run(folder, seed, out, times) for folder, seed in folders if is_done(folder)]
     overrides = row.overrides(0, request)
-    return {
-        "name": row.name,
-        "title": row.title,
-        "method": method.name,
-        "x": None if row.point is None else row.point.x,
-        "kind": method.kind,
-        "description": method.description,
-        "tuning": method.tuning,
-        "overrides": {k: v for k, v in overrides.items() if k not in ("seed", "forecast")},
-        "not_run": method.not_run,
-        "temporal_error_percent": steps.get(row.name, {}).get("temporal_error_percent"),
-        "failures": sum(run["status"] != "ok" for run in runs),
-        "runs": runs,
-        "mean": _over_runs(runs, times, np.mean, 1),
-        "spread": _over_runs(runs, times, lambda values: np.std(values, ddof=1), 2),
-    }
+    return MethodResults(
+        name=row.name,
+        title=row.title,
+        method=method.name,
+        x=None if row.point is None else row.point.x,
+        kind=method.kind,
+        description=method.description,
+        tuning=method.tuning,
+        overrides={k: v for k, v in overrides.items() if k not in ("seed", "forecast")},
+        not_run=method.not_run,
+        temporal_error_percent=steps.get(row.name, {}).get("temporal_error_percent"),
+        failures=sum(run.status != "ok" for run in runs),
+        runs=runs,
+        mean=_over_runs(runs, times, np.mean, 1),
+        spread=_over_runs(runs, times, lambda values: np.std(values, ddof=1), 2),
+    )
 
 
-def _run(folder: Path, seed: int, out: Path, times: dict[str, float | None]) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "seed": seed,
-        "folder": folder.relative_to(out).as_posix(),
-        "status": "ok",
-        "message": None,
-        "error_percent": dict.fromkeys(times),
-        "step": None,
-        "largest_step": None,
-        **dict.fromkeys(_NUMBERS),
-    }
+def _run(folder: Path, seed: int, out: Path, times: Times) -> MethodRun:
+    found: dict[str, Any] = {"seed": seed, "folder": folder.relative_to(out).as_posix()}
+    none: dict[str, Number] = dict.fromkeys(Times.model_fields)
     failure = run_directory.read_failure(folder)
     if failure is not None:
         status = "blow-up" if failure.code is FailureCode.not_finite else "failed"
-        return found | {"status": status, "message": failure.message}
+        found |= {"status": status, "message": failure.message, "error_percent": none}
+        return MethodRun.model_validate(found)
     if (folder / MEASURED).is_file():
-        return found | run_directory.read_json(folder / MEASURED)
-    metrics = run_directory.read_json(folder / run_directory.METRICS)
-    errors = _errors(metrics["forecast"]["error_vs_time"], times)
-    wrong = [name for name, t in times.items() if t is not None and is_blown_up(errors[name])]
-    train = metrics["train"]
-    return found | {
-        "status": "blow-up" if wrong else "ok",
-        "message": f"the forecast has blown up by t = {times[wrong[0]]:g}" if wrong else None,
-        "error_percent": errors,
-        "step": _step(folder),
-        "seconds_per_step": train["seconds_per_step"],
-        "compile_seconds": train["compile_seconds"],
-        "temporary_mb": train["temporary_mb"],
-        "peak_rss_mb": metrics["memory"]["peak_rss_mb"],
-        "training_seconds": train["seconds"],
-        "steps": train["steps"],
-        "parameters": train["parameters"],
-        "observations": train["observations"],
-        "final_loss": train["final_loss"],
-    }
+        measured = Numbers.read(folder / MEASURED).model_dump()
+        return MethodRun.model_validate(found | measured | {"error_percent": none})
+    metrics = RunMetrics.read(folder / METRICS)
+    errors, wrong = none, []
+    if metrics.forecast is not None:
+        errors = _errors(metrics.forecast.error_vs_time, times)
+        wrong = [time for name, time in times.known().items() if is_blown_up(errors[name])]
+    train = metrics.train
+    return MethodRun(
+        seed=seed,
+        folder=found["folder"],
+        status="blow-up" if wrong else "ok",
+        message=f"the forecast has blown up by t = {wrong[0]:g}" if wrong else None,
+        error_percent=errors,
+        step=_step(folder),
+        seconds_per_step=train.seconds_per_step,
+        compile_seconds=train.compile_seconds,
+        temporary_mb=train.temporary_mb,
+        peak_rss_mb=metrics.memory.peak_rss_mb,
+        training_seconds=train.seconds,
+        steps=train.steps,
+        parameters=train.parameters,
+        observations=train.observations,
+        final_loss=train.final_loss,
+    )
 
 
 def _step(folder: Path) -> float | None:
@@ -152,12 +151,10 @@ def _step(folder: Path) -> float | None:
     return None if isinstance(step, AdaptiveStep) else step
 
 
-def _errors(
-    stored: Sequence[Sequence[float | None]], times: dict[str, float | None]
-) -> dict[str, float | None]:
+def _errors(stored: Sequence[Pair], times: Times) -> dict[str, Number]:
     """The stored error at each of the times; None where it is not finite or not stored."""
-    found: dict[str, float | None] = {}
-    for name, time in times.items():
+    found: dict[str, Number] = {}
+    for name, time in times:
         near = [p for t, p in stored if time is not None and t and abs(t - time) < 1e-6 * time]
         found[name] = near[0] if near else None
     return found
@@ -169,21 +166,23 @@ def is_blown_up(percent: float | None) -> bool:
 
 
 def _over_runs(
-    runs: list[dict[str, Any]], times: Iterable[str], statistic: Any, least: int
-) -> dict[str, Any]:
+    runs: Sequence[MethodRun],
+    times: Times,
+    statistic: Callable[[Sequence[float]], Any],
+    least: int,
+) -> Numbers:
     """A statistic of each number over the runs that have it, None if fewer than `least` do.
 
     Errors of what has blown up are left out: such runs are counted instead.
     """
 
-    def of(values: Sequence[float | int | None]) -> float | None:
-        there = [v for v in values if v is not None]
-        return float(statistic(there)) if len(there) >= least else None
+    def over(values: Sequence[float | None]) -> float | None:
+        known = [v for v in values if v is not None]
+        return float(statistic(known)) if len(known) >= least else None
 
     errors = {
-        name: of([None if is_blown_up(e := run["error_percent"][name]) else e for run in runs])
-        for name in times
+        name: over([None if is_blown_up(e := run.error_percent[name]) else e for run in runs])
+        for name, _ in times
     }
-    return {"error_percent": errors} | {
-        name: of([run[name] for run in runs]) for name in ("step", "largest_step", *_NUMBERS)
-    }
+    numbers = {name: over([getattr(run, name) for run in runs]) for name in _NUMBERS}
+    return Numbers(error_percent=errors, **numbers)

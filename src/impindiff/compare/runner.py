@@ -21,6 +21,7 @@ from impindiff.compare.step_search import error_percent, largest_stable_step, st
 from impindiff.compare.studies import STUDIES
 from impindiff.errors import FailureCode
 from impindiff.observations import Trajectories
+from impindiff.results import METRICS, Times
 from impindiff.run_directory import Failure
 from impindiff.training import StorageError, held
 
@@ -97,11 +98,11 @@ def _do(
 
 def is_done(folder: Path) -> bool:
     """Whether a run has ended, well or not."""
-    ends = ("metrics.json", run_directory.FAILURE, MEASURED)
+    ends = (METRICS, run_directory.FAILURE, MEASURED)
     return any((folder / name).is_file() for name in ends)
 
 
-def comparison_times(case: Case, settings: Any) -> dict[str, float | None]:
+def comparison_times(case: Case, settings: Any) -> Times:
     """When errors are compared: the end of training and twice that, the horizon and twice that.
 
     Twice the horizon is None where the process has ended by then.
@@ -110,12 +111,12 @@ def comparison_times(case: Case, settings: Any) -> dict[str, float | None]:
     horizon = case.horizon(settings)
     ends = not isinstance(case, BoxCase)
     twice = 2 * trained
-    return {
-        "training_end": trained,
-        "twice_training": None if ends and twice > horizon else twice,
-        "horizon": horizon,
-        "twice_horizon": None if ends else 2 * horizon,
-    }
+    return Times(
+        training_end=trained,
+        twice_training=None if ends and twice > horizon else twice,
+        horizon=horizon,
+        twice_horizon=None if ends else 2 * horizon,
+    )
 
 
 def _measure(
@@ -137,8 +138,8 @@ def _measure(
         else:
             found = largest_step(case, settings, _reference(case, settings))
         folder.mkdir(parents=True, exist_ok=True)
-        run_directory.write_json(folder / MEASURED, found)
-        say(f"{row.title}: {measure} {found[measure]:.4g}")
+        found.write(folder / MEASURED)
+        say(f"{row.title}: {measure} {getattr(found, measure):.4g}")
 
 
 def _settings(
@@ -178,7 +179,7 @@ def _shared_data(case: Case, settings: Any, seed: int, out: Path) -> Path:
 
 def _reference(case: Case, settings: Any) -> Trajectories:
     run_directory.set_precision(settings)
-    end = comparison_times(case, settings)["twice_horizon"]
+    end = comparison_times(case, settings).twice_horizon
     every = stored_every(case.name) or settings.forecast.every
     forecast = settings.forecast.model_copy(update={"until": end, "every": every})
     return case.reference(settings.model_copy(update={"forecast": forecast}))

@@ -1,11 +1,10 @@
 """The page of a comparison of methods."""
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from impindiff.cases import CASES
+from impindiff.cases.configuration import dotted
 from impindiff.cases.yaml_text import one_line
 from impindiff.pages.blocks import (
     Block,
@@ -19,7 +18,6 @@ from impindiff.pages.blocks import (
     Prose,
     Section,
 )
-from impindiff.pages.comparison_results import Comparison, Method, read_comparison
 from impindiff.pages.comparison_summary import best_method, summary
 from impindiff.pages.comparison_tables import cost_table, error_table, run_table
 from impindiff.pages.numbers import duration, percent
@@ -27,6 +25,7 @@ from impindiff.pages.pictures import drawn, figures_in
 from impindiff.pages.provenance import facts_tables, footer
 from impindiff.pages.words import capitalised, humanised
 from impindiff.report import plot_training_curves
+from impindiff.results import RESULTS, ComparisonResults, MethodResults
 from impindiff.training.history import read as read_history
 
 _CURVES = {
@@ -47,7 +46,7 @@ def comparison_page(folder: Path) -> Page:
 
     **Raises:** `InputError` for results that cannot be read.
     """
-    results = read_comparison(folder)
+    results = ComparisonResults.read(folder / RESULTS)
     curves = _training_curves(results, folder)
     pictures = figures_in(folder / "figures")
     sections = [
@@ -72,7 +71,7 @@ def comparison_page(folder: Path) -> Page:
     )
 
 
-def _tiles(results: Comparison) -> list[tuple[str, str]]:
+def _tiles(results: ComparisonResults) -> list[tuple[str, str]]:
     tiles = []
     best = best_method(results)
     if best is not None:
@@ -86,7 +85,7 @@ def _tiles(results: Comparison) -> list[tuple[str, str]]:
     return tiles
 
 
-def _training_curves(results: Comparison, folder: Path) -> list[Picture]:
+def _training_curves(results: ComparisonResults, folder: Path) -> list[Picture]:
     histories = {
         method.title: [read_history(folder / run.folder / "history.jsonl") for run in method.runs]
         for method in results.methods
@@ -99,7 +98,7 @@ def _training_curves(results: Comparison, folder: Path) -> list[Picture]:
     ]
 
 
-def _entry(method: Method) -> Entry:
+def _entry(method: MethodResults) -> Entry:
     paragraphs = [
         method.description,
         f"Tuning: {method.tuning}" if method.tuning else "",
@@ -109,22 +108,11 @@ def _entry(method: Method) -> Entry:
         method.title,
         method.kind,
         [text for text in paragraphs if text],
-        [f"--set {key}={value}" for key, value in _flat(method.overrides)],
+        [f"--set {key}={one_line(value)}" for key, value in dotted(method.overrides)],
     )
 
 
-def _flat(overrides: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
-    """The settings as `--set` takes them."""
-    flat = []
-    for key, value in overrides.items():
-        if isinstance(value, Mapping):
-            flat += _flat(value, f"{before}{key}.")
-        else:
-            flat.append((f"{before}{key}", one_line(value)))
-    return flat
-
-
-def _reproduction(results: Comparison) -> list[Block]:
+def _reproduction(results: ComparisonResults) -> list[Block]:
     return [
         Prose("With the versions below:"),
         Code(results.command, "command"),

@@ -1,17 +1,17 @@
 """What a comparison says in one sentence."""
 
-from impindiff.pages.comparison_results import Comparison, Method
 from impindiff.pages.numbers import number, percent
 from impindiff.pages.words import capitalised, listed
+from impindiff.results import ComparisonResults, MethodResults
 
 
-def best_method(results: Comparison) -> Method | None:
+def best_method(results: ComparisonResults) -> MethodResults | None:
     """The least mean error at the horizon of the methods of which every run ended well."""
     judged = [method for method in _judged(results) if method.failures == 0]
     return min(judged, key=_error, default=None)
 
 
-def summary(results: Comparison) -> str:
+def summary(results: ComparisonResults) -> str:
     """Which method is best, by what factor before the best of another kind, and which blew up."""
     study = [] if results.study_summary is None else [capitalised(results.study_summary)]
     if study and not results.has_errors:
@@ -38,7 +38,7 @@ def summary(results: Comparison) -> str:
     return ". ".join([*study, "; ".join(parts)]) + "."
 
 
-def _factor(best: Method, other: Method) -> str:
+def _factor(best: MethodResults, other: MethodResults) -> str:
     """How much better `best` is than the best of another kind, whose failures are told too."""
     survivors = ""
     if other.failures:
@@ -52,10 +52,10 @@ def _factor(best: Method, other: Method) -> str:
     return f", a factor of {number(factor, 2)} below the best of another kind, {compared}"
 
 
-def _judged(results: Comparison) -> list[Method]:
+def _judged(results: ComparisonResults) -> list[MethodResults]:
     return [method for method in results.methods if method.error("horizon") is not None]
 
 
-def _error(method: Method) -> float:
+def _error(method: MethodResults) -> float:
     error = method.error("horizon")
     return float("inf") if error is None else error

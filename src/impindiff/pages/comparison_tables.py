@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from impindiff.pages.blocks import Row, Table
-from impindiff.pages.comparison_results import Comparison, Method, MethodRun, Numbers
-from impindiff.pages.numbers import MISSING, count, duration, memory, number, with_error
+from impindiff.pages.numbers import count, duration, memory, number, with_error
 from impindiff.pages.words import humanised, listed
+from impindiff.results import ComparisonResults, MethodResults, MethodRun, Numbers
 
 _Show = Callable[[float | int | None], str]
 _COST: dict[str, tuple[str, _Show]] = {
@@ -24,7 +24,7 @@ _COST: dict[str, tuple[str, _Show]] = {
 _SPREAD = ("seconds_per_step",)
 
 
-def error_table(results: Comparison) -> Table:
+def error_table(results: ComparisonResults) -> Table:
     """A row a method: how many runs ended, and mean and spread of the error at each time."""
     moments = _moments(results)
     least = {key: _least(results, key) for key in moments}
@@ -47,12 +47,12 @@ def error_table(results: Comparison) -> Table:
     )
 
 
-def cost_table(results: Comparison) -> Table:
+def cost_table(results: ComparisonResults) -> Table:
     """A row a method: means of time, memory and sizes; columns that no method has are left out."""
     shown = {
         key: of
         for key, of in _COST.items()
-        if any(m.mean is not None and getattr(m.mean, key) is not None for m in results.methods)
+        if any(getattr(m.mean, key) is not None for m in results.methods)
     }
     rows = []
     for method in results.methods:
@@ -62,7 +62,7 @@ def cost_table(results: Comparison) -> Table:
         cells = [
             _mean(method, lambda of, key=key: getattr(of, key))
             if key in _SPREAD
-            else show(None if method.mean is None else getattr(method.mean, key))
+            else show(getattr(method.mean, key))
             for key, (_, show) in shown.items()
         ]
         rows.append(Row(method.title, cells, method.kind))
@@ -75,7 +75,7 @@ def cost_table(results: Comparison) -> Table:
     )
 
 
-def run_table(results: Comparison) -> Table:
+def run_table(results: ComparisonResults) -> Table:
     """A row a run, with what it said where it failed."""
     moments = _moments(results)
     rows = [
@@ -100,7 +100,7 @@ def run_table(results: Comparison) -> Table:
     )
 
 
-def _not_run(method: Method) -> Row:
+def _not_run(method: MethodResults) -> Row:
     return Row(method.title, detail=method.kind, instead=f"not run: {method.not_run}")
 
 
@@ -108,7 +108,7 @@ def _said(run: MethodRun) -> str:
     return f"{run.folder}: {run.message}" if run.message else run.folder
 
 
-def _moments(results: Comparison) -> dict[str, str]:
+def _moments(results: ComparisonResults) -> dict[str, str]:
     """The columns of errors, by key; keys of one time share a column, the first's."""
     names: dict[float, list[str]] = {}
     for key, time in results.times.known().items():
@@ -118,13 +118,13 @@ def _moments(results: Comparison) -> dict[str, str]:
     }
 
 
-def _least(results: Comparison, key: str) -> Method | None:
+def _least(results: ComparisonResults, key: str) -> MethodResults | None:
     """Of the methods that always ended; None where there is nothing to compare."""
     judged = [of for of in results.methods if of.failures == 0 and of.error(key) is not None]
     return min(judged, key=lambda of: of.error(key) or 0.0) if len(judged) > 1 else None
 
 
-def _outcome(method: Method) -> str:
+def _outcome(method: MethodResults) -> str:
     """Of how many runs there is a result, and what became of the others."""
     total = len(method.runs)
     parts = [
@@ -135,7 +135,5 @@ def _outcome(method: Method) -> str:
     return ", ".join(parts) if parts else f"{total} of {total}"
 
 
-def _mean(method: Method, value: Callable[[Numbers], float | None]) -> str:
-    if method.mean is None:
-        return MISSING
-    return with_error(value(method.mean), None if method.spread is None else value(method.spread))
+def _mean(method: MethodResults, value: Callable[[Numbers], float | None]) -> str:
+    return with_error(value(method.mean), value(method.spread))

@@ -9,8 +9,8 @@ from impindiff.errors import ImpindiffError, InputError, is_full_disk
 from impindiff.observations import require_writable, written_whole
 from impindiff.pages.blocks import Page
 from impindiff.pages.comparison import comparison_page
-from impindiff.pages.comparison_results import RESULTS
 from impindiff.pages.run import run_page
+from impindiff.results import RESULTS
 
 _DEFAULT = "report.html"
 

@@ -1,0 +1,51 @@
+"""What runs and comparisons leave as JSON: one schema, for who writes and who reads."""
+
+from impindiff.results.comparison import (
+    ComparisonResults,
+    MethodResults,
+    MethodRun,
+    Numbers,
+    Times,
+)
+from impindiff.results.content import Content, Number, Pair, finite
+from impindiff.results.run import (
+    EnsembleLosses,
+    Estimate,
+    ForecastErrors,
+    Gradient,
+    LatentErrors,
+    Memory,
+    Misfit,
+    Restarts,
+    RunMetrics,
+    Solver,
+    Training,
+)
+
+METRICS = "metrics.json"
+RESULTS = "results.json"
+
+__all__ = [
+    "METRICS",
+    "RESULTS",
+    "ComparisonResults",
+    "Content",
+    "EnsembleLosses",
+    "Estimate",
+    "ForecastErrors",
+    "Gradient",
+    "LatentErrors",
+    "Memory",
+    "MethodResults",
+    "MethodRun",
+    "Misfit",
+    "Number",
+    "Numbers",
+    "Pair",
+    "Restarts",
+    "RunMetrics",
+    "Solver",
+    "Times",
+    "Training",
+    "finite",
+]

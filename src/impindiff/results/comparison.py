@@ -1,0 +1,116 @@
+"""The numbers of a comparison of methods: results.json."""
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from impindiff.results.content import Content, Number
+
+
+class Times(Content):
+    """When errors are compared, by the keys that errors have; None where the process has ended."""
+
+    training_end: float
+    twice_training: float | None = None
+    horizon: float
+    twice_horizon: float | None = None
+
+    def known(self) -> dict[str, float]:
+        """Those that are not None, in order of the keys."""
+        return {name: time for name, time in self.model_dump().items() if time is not None}
+
+
+class Numbers(Content):
+    """What is measured of a run, and of a method as mean and spread over its runs.
+
+    - `error_percent`: relative L1 error of the forecast, by the keys of `Times`.
+    - `step`: the time step; None where steps are chosen by their error.
+    - `largest_step`: the largest stable time step, where that is what was asked.
+    - `seconds_per_step`, `compile_seconds`, `training_seconds`: seconds.
+    - `temporary_mb`, `peak_rss_mb`: memory of a training step, and of the process, in MB.
+    - `steps`, `parameters`, `observations`, `final_loss`: of training.
+    """
+
+    error_percent: dict[str, Number] = Field(default_factory=dict)
+    step: Number = None
+    largest_step: Number = None
+    seconds_per_step: Number = None
+    compile_seconds: Number = None
+    temporary_mb: Number = None
+    peak_rss_mb: Number = None
+    training_seconds: Number = None
+    steps: Number = None
+    parameters: Number = None
+    observations: Number = None
+    final_loss: Number = None
+
+
+class MethodRun(Numbers):
+    """A method with one seed; `folder` is relative to that of the comparison."""
+
+    seed: int
+    folder: str
+    status: Literal["ok", "blow-up", "failed"] = "ok"
+    message: str | None = None
+
+
+class MethodResults(Content):
+    """A method, at a point of a study if it is one, with its runs.
+
+    - `name`: of the row; `method`: of the method; `x`: the point of the study.
+    - `not_run`: why there are no runs.
+    - `temporal_error_percent`: the error that its time step makes with the true coefficients.
+    - `failures`: how many runs did not end "ok".
+    - `mean`, `spread`: over runs; the standard deviation is None for fewer than two.
+    """
+
+    name: str
+    title: str
+    method: str
+    x: float | None = None
+    kind: str
+    description: str = ""
+    tuning: str = ""
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    not_run: str | None = None
+    temporal_error_percent: Number = None
+    failures: int = 0
+    runs: list[MethodRun] = Field(default_factory=list)
+    mean: Numbers = Numbers()
+    spread: Numbers = Numbers()
+
+    def error(self, time: str) -> float | None:
+        """The mean error in percent at that time."""
+        return self.mean.error_percent.get(time)
+
+    def count(self, status: str) -> int:
+        """How many runs ended so."""
+        return sum(run.status == status for run in self.runs)
+
+
+class ComparisonResults(Content):
+    """The whole file; `study_summary` is what the study of a quantity shows, if it is one."""
+
+    again: ClassVar[str] = "make the comparison again"
+
+    version: Literal[1] = 1
+    case: str
+    command: str
+    study: str | None = None
+    study_summary: str | None = None
+    quick: bool = False
+    budget_seconds: float | None = None
+    seeds: list[int]
+    times: Times
+    machine: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+    methods: list[MethodResults] = Field(min_length=1)
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether forecasts were made, or tried: a study may measure something else."""
+        return any(
+            run.status != "ok" or any(e is not None for e in run.error_percent.values())
+            for method in self.methods
+            for run in method.runs
+        )

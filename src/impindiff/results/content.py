@@ -1,0 +1,73 @@
+"""What the files of results have in common: how they are written, read and refused."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from impindiff.cases.configuration_errors import first_problem
+from impindiff.errors import InputError
+from impindiff.observations import written_whole
+
+
+def finite(content: Any) -> Any:
+    """The same with None for every number that is not finite, for which JSON has no word."""
+    if isinstance(content, Mapping):
+        return {key: finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content
+
+
+Number = float | None
+"""A number; None where there is none, or none that is finite."""
+
+Pair = tuple[float, Number]
+"""A time and the value there."""
+
+
+class Content(BaseModel):
+    """Base of what is stored as JSON: values never change once made, and read back as written."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    again: ClassVar[str] = "run it again"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_json_has_it(cls, content: Any) -> Any:
+        return finite(content)
+
+    def write(self, path: Path) -> None:
+        """Write the file whole or not at all."""
+        with written_whole(path) as partial:
+            partial.write_text(self.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """What `write` wrote.
+
+        **Raises:** `InputError` for a file that cannot be read, or is not of this form; it names
+        the first key that is wrong.
+        """
+        try:
+            text = path.read_bytes()
+            content = json.loads(text)
+        except (OSError, ValueError, RecursionError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{path}: cannot be read as JSON: {reason}; {cls.again}") from None
+        if not isinstance(content, dict):
+            raise InputError(
+                f"{path}: must be a mapping of keys to values, not a {type(content).__name__}; "
+                f"{cls.again}"
+            )
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            problem = first_problem(cls, content, error)
+            raise InputError(f"{path}: {problem}; {cls.again}") from None
