@@ -7,13 +7,16 @@ import warnings
 from collections.abc import Callable
 from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 
 from impindiff.command_errors import ending_of
 from impindiff.errors import InputError, printable
+
+if TYPE_CHECKING:
+    from impindiff.results import RunMetrics
 
 app = typer.Typer(pretty_exceptions_enable=False)
 # Names of folders, keys and values of configurations are text, whatever they look like.
@@ -126,6 +129,7 @@ def run(
     from impindiff.cases import get_case, load_configuration
     from impindiff.devices import mesh_of
     from impindiff.interruption import watched
+    from impindiff.opened_run import Run
     from impindiff.problem import configure_problem, load_problem
     from impindiff.problem_workflow import run_problem
     from impindiff.progress import training_progress
@@ -157,13 +161,13 @@ def run(
         if resume:
             run_directory.require_same_files(folder, changed=changed_data)
         if resume and chosen is not None:
-            found, settings = run_directory.read_configuration(folder)
+            found, settings = Run(folder).case, Run(folder).settings
             if found is not chosen:
                 raise InputError(
                     f"--resume: the run in {folder} is of case {found.name}, not {case}"
                 )
         elif resume:
-            problem, settings = run_directory.read_problem(folder)
+            problem, settings = Run(folder).problem, Run(folder).settings
 
         def interrupted() -> str:
             _out.show_cursor(True)
@@ -302,12 +306,12 @@ def forecast(
     For a problem of your own this runs the Python files that RUN_DIR keeps, and no others: give it
     no folder of somebody whose code you would not run.
     """
-    from impindiff import run_directory
+    from impindiff.opened_run import Run
     from impindiff.workflow import forecast_run
 
     if sample is not None and animate is None:
         raise InputError("--sample: chooses what --animate shows; add --animate F.gif")
-    if run_directory.is_of_problem(run_dir):
+    if Run(run_dir).is_of_problem:
         from impindiff.problem_workflow import forecast_problem
 
         if animate is not None:
@@ -441,43 +445,44 @@ def _warn(line: str) -> None:
     _tell(f"impindiff: warning: {line}")
 
 
-def _summary(metrics: dict, folder: Path) -> None:
+def _summary(metrics: "RunMetrics", folder: Path) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, show_header=False)
-    if "forecast" in metrics:
-        _add_errors(table, metrics)
-    for which, quantities in metrics.get("misfit", {}).items():
+    forecast, latent = metrics.forecast, metrics.latent
+    if forecast is not None:
+        for name, percent in forecast.relative_l1_percent.items():
+            label = f"forecast error at t = {forecast.last_time:g}, {name.replace('_', ' ')}"
+            table.add_row(label, _shown(percent, ".3f", " %"))
+        for name, percent in forecast.relative_l2_percent.items():
+            label = f"forecast error of {name}, all times, held out (L2)"
+            table.add_row(label, _shown(percent, ".3f", " %"))
+        for name, value in forecast.others.items():
+            table.add_row(f"{name.replace('_', ' ')}, held out", _shown(value, ".4g"))
+    if latent is not None:
+        errors = {"": latent.relative_l1_percent, " (L2)": latent.relative_l2_percent}
+        for norm, percents in errors.items():
+            for name, percent in percents.items():
+                label = f"error of {name.replace('_', ' ')}{norm}"
+                table.add_row(label, _shown(percent, ".2f", " %"))
+    for which, quantities in metrics.misfit.items():
         for name, found in quantities.items():
-            label = f"misfit of {name}, {which.replace('_', ' ')}, {found['values']} values"
-            deviations = f"{found['in_standard_deviations']:.2f} standard deviations"
-            table.add_row(label, f"{found['relative_percent']:.2f} %, {deviations}")
-    for name, found in metrics["identified"].items():
-        known = f"  (true value {found['truth']:.6g})" if "truth" in found else ""
-        error = f" +- {found['standard_error']:.1g}" if "standard_error" in found else ""
-        table.add_row(name, f"{found['value']:.6g}{error}{known}")
-    table.add_row("training", f"{metrics['train']['steps']} steps")
-    table.add_row("in all", f"{metrics['seconds_total']:.0f} s")
-    table.add_row("peak memory", f"{metrics['memory']['peak_rss_mb']:.0f} MB")
+            label = f"misfit of {name}, {which.replace('_', ' ')}, {found.values} values"
+            deviations = _shown(found.in_standard_deviations, ".2f", " standard deviations")
+            table.add_row(label, f"{_shown(found.relative_percent, '.2f', ' %')}, {deviations}")
+    for name, found in metrics.identified.items():
+        known = "" if found.truth is None else f"  (true value {found.truth:.6g})"
+        error = "" if found.standard_error is None else f" +- {found.standard_error:.1g}"
+        table.add_row(name, f"{_shown(found.value, '.6g')}{error}{known}")
+    table.add_row("training", f"{metrics.train.steps} steps")
+    table.add_row("in all", _shown(metrics.seconds_total, ".0f", " s"))
+    table.add_row("peak memory", _shown(metrics.memory.peak_rss_mb, ".0f", " MB"))
     _out.print(table)
     _say(f"figures and metrics: {folder}")
 
 
-def _add_errors(table: Any, metrics: dict) -> None:
-    """What a case knows beside the measurements: the truth."""
-    for name, percent in metrics["forecast"]["relative_l1_percent"].items():
-        last = metrics["forecast"]["error_vs_time"][-1][0]
-        label = f"forecast error at t = {last:g}, {name.replace('_', ' ')}"
-        table.add_row(label, f"{percent:.3f} %")
-    for name, percent in metrics["forecast"].get("relative_l2_percent", {}).items():
-        table.add_row(f"forecast error of {name}, all times, held out (L2)", f"{percent:.3f} %")
-    if "trapped_porosity_error" in metrics["forecast"]:
-        error = metrics["forecast"]["trapped_porosity_error"]
-        table.add_row("error of the trapped porosity, held out", f"{error:.4f}")
-    for norm in ("l1", "l2"):
-        for name, percent in metrics["latent"].get(f"relative_{norm}_percent", {}).items():
-            of_norm = " (L2)" if norm == "l2" else ""
-            table.add_row(f"error of {name.replace('_', ' ')}{of_norm}", f"{percent:.2f} %")
+def _shown(value: float | None, digits: str, unit: str = "") -> str:
+    return "not finite" if value is None else f"{value:{digits}}{unit}"
 
 
 @app.command("check")

@@ -12,14 +12,15 @@ from impindiff import report
 from impindiff.observations import FORECAST_SUFFIX, PointTable
 from impindiff.report.fields import extent_of
 from impindiff.report.style import label
-from impindiff.training.history import read as read_history
+from impindiff.results import Estimate
+from impindiff.run_figures import draw_training
 
 
 def draw_problem(
     forecast: xr.Dataset,
     sets: Mapping[str, PointTable],
     predicted: Mapping[str, Float[np.ndarray, " point"]],
-    identified: Mapping[str, Mapping[str, float]],
+    identified: Mapping[str, Estimate],
     folder: Path,
 ) -> None:
     """All figures of a run, into `folder`/figures.
@@ -45,16 +46,7 @@ def draw_problem(
         attributes = fields[name].attrs if name in fields else {}
         panels[label(attributes, name)] = of_sets
     report.plot_agreement(panels, figures / "agreement.png")
-    history = read_history(folder / "history.jsonl")
-    report.plot_history(history, figures / "history.png")
-    if identified:
-        report.plot_identified(
-            history,
-            list(identified),
-            {name: of["truth"] for name, of in identified.items() if "truth" in of},
-            figures / "identified.png",
-            {n: of["standard_error"] for n, of in identified.items() if "standard_error" in of},
-        )
+    draw_training(folder, identified)
 
 
 def _draw_latent(forecast: xr.Dataset, figures: Path) -> None:

@@ -18,6 +18,7 @@ from impindiff.devices import Mesh
 from impindiff.errors import InputError, SolverError
 from impindiff.observations import forecast_dataset, provenance, require_writable, write_netcdf
 from impindiff.observations.scattered import PointTable
+from impindiff.opened_run import Run
 from impindiff.problem import (
     Measured,
     Problem,
@@ -27,15 +28,14 @@ from impindiff.problem import (
     require_consistent,
 )
 from impindiff.problem_figures import draw_problem
+from impindiff.results import METRICS, Misfit, RunMetrics
 from impindiff.rollout import rollout
-from impindiff.run_metrics import as_floats, number_of_parameters, peak_memory_mb, training_metrics
+from impindiff.run_metrics import identified_numbers, training_metrics
 from impindiff.run_training import train
 from impindiff.sizes import require_problem_fits, require_rollout_fits
 from impindiff.steppers import HybridModel
-from impindiff.training import Fitted, Progress, TrajectoryLoss, standard_errors
+from impindiff.training import Progress
 
-# Standard errors need a derivative for each parameter: a rollout each.
-_MOST_PARAMETERS = 200
 _OUTPUTS = 50
 _LABELS = ("long_name", "units", "scaling", "standard_name")
 
@@ -82,7 +82,7 @@ def run_problem(
     mesh: Mesh | None = None,
     say: Callable[[str], None] = lambda line: None,
     show: Callable[[Progress], None] = lambda progress: None,
-) -> dict[str, Any]:
+) -> RunMetrics:
     """Train a problem and forecast, in `folder`; returns the metrics that it also writes.
 
     Raises as `run_case`; an error of the problem's own file, as `InputError` that names the line.
@@ -114,18 +114,17 @@ def run_problem(
     predicted = {
         name: predict(problem, settings, fitted.model, found, table) for name, table in sets.items()
     }
-    metrics: dict[str, Any] = {
-        "problem": problem.name,
-        "summary": problem.summary,
-        "misfit": {name: misfits(table, predicted[name]) for name, table in sets.items()},
-        **training_metrics(settings, fitted, trained.loss),
-        "identified": _numbers(problem, settings, fitted, trained.loss),
-    }
-    metrics["train"] |= trained.choices
-    draw_problem(forecast, sets, predicted, metrics["identified"], folder)
-    metrics["memory"] = {"peak_rss_mb": peak_memory_mb()}
-    metrics["seconds_total"] = time.perf_counter() - start
-    run_directory.write_json(folder / run_directory.METRICS, metrics)
+    identified = identified_numbers(problem, settings, fitted, trained.loss)
+    draw_problem(forecast, sets, predicted, identified, folder)
+    metrics = RunMetrics(
+        problem=problem.name,
+        summary=problem.summary,
+        trained_until=settings.observations.until,
+        misfit={name: misfits(table, predicted[name]) for name, table in sets.items()},
+        identified=identified,
+        **training_metrics(settings, fitted, trained.loss, trained.choices, start),
+    )
+    metrics.write(folder / METRICS)
     return metrics
 
 
@@ -143,13 +142,10 @@ def forecast_problem(
     """
     out = folder / f"forecast_until_{until:g}.nc" if out is None else out
     run_directory.require_same_files(folder, changed=changed_data)
-    problem, settings = run_directory.read_problem(folder)
-    problem = checked(problem)
-    run_directory.set_precision(settings)
+    run = Run(folder)
+    problem, settings = run.problem, run.settings
     require_writable(out)
-    like = problem.model(settings, jax.random.key(0))
-    model = run_directory.read_model(folder, like, str(settings.problem))
-    found = problem.measured(settings, model)
+    model, found = run.model, run.data
     if not found.start < until < np.inf:
         raise InputError(f"--until: {until:g} is not a time after the initial one, {found.start:g}")
     _require_fits(problem, settings, model, found, until)
@@ -215,9 +211,7 @@ def predict(
     return np.asarray(points(states)) * table.standard_deviation
 
 
-def misfits(
-    table: PointTable, predicted: Float[np.ndarray, " point"]
-) -> dict[str, dict[str, float]]:
+def misfits(table: PointTable, predicted: Float[np.ndarray, " point"]) -> dict[str, Misfit]:
     """By quantity: root mean square, the same relative to the values', and over their errors."""
     found = {}
     for name in table.quantities:
@@ -225,14 +219,14 @@ def misfits(
         off, values = predicted[own] - table.value[own], table.value[own]
         size = float(np.sqrt(np.mean(values**2)))
         rms = float(np.sqrt(np.mean(off**2)))
-        found[name] = {
-            "rms": rms,
-            "relative_percent": 100 * rms / size if size else float("nan"),
-            "in_standard_deviations": float(
+        found[name] = Misfit(
+            rms=rms,
+            relative_percent=100 * rms / size if size else None,
+            in_standard_deviations=float(
                 np.sqrt(np.mean((off / table.standard_deviation[own]) ** 2))
             ),
-            "values": int(own.sum()),
-        }
+            values=int(own.sum()),
+        )
     return found
 
 
@@ -270,26 +264,6 @@ def _off_by(
         return relative if np.isfinite(relative) else None
 
     return percent
-
-
-def _numbers(
-    problem: Problem, settings: ProblemSettings, fitted: Fitted, loss: TrajectoryLoss
-) -> dict[str, dict[str, float]]:
-    """The unknown numbers, with standard errors where the model has few parameters."""
-    values = as_floats(problem.identified(fitted.model))
-    if not values:
-        return {}
-    errors: dict[str, Any] = {}
-    if number_of_parameters(fitted.model, fitted.frozen) <= _MOST_PARAMETERS:
-        known = fitted.linearization
-        errors = standard_errors(problem.identified, fitted.model, loss, known, fitted.frozen)
-    truths = problem.truths(settings)
-    return {
-        name: {"value": value}
-        | ({"standard_error": float(errors[name])} if name in errors else {})
-        | ({"truth": truths[name]} if name in truths else {})
-        for name, value in values.items()
-    }
 
 
 def _last(settings: ProblemSettings, found: Measured) -> float:

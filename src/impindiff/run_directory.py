@@ -1,11 +1,10 @@
-"""The folder of a run: which one, and what is read back from it."""
+"""The folder of a run: which one, and what is written to it."""
 
 import contextlib
 import hashlib
 import io
 import itertools
 import json
-import math
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,40 +13,30 @@ from typing import Any, NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
-from impindiff.cases import Case, dump_yaml, get_case, load_configuration
-from impindiff.cases.configuration import StrictModel, load_settings, nested_overrides
+from impindiff.cases import dump_yaml
 from impindiff.cases.settings import RunSettings
-from impindiff.ensembles import as_configured
 from impindiff.errors import FailureCode, InputError
-from impindiff.observations import Trajectories, content_of, is_zarr_store, written_whole
-from impindiff.problem import Problem, file_of, load_problem, own_modules
-from impindiff.training import LOCK, held, holder, is_leftover
+from impindiff.observations import content_of, is_zarr_store, written_whole
+from impindiff.problem import Problem, file_of, own_modules
+from impindiff.results import finite
+from impindiff.training import LOCK, held, is_leftover
 
 CONFIGURATION = "config.yaml"
 MODEL = "model.eqx"
 DATA = "data.nc"
 PROBLEM = "problem.py"
 MODULES = "modules"
-METRICS = "metrics.json"
 INPUTS = "inputs.json"
 FAILURE = "failure.json"
 _BEGUN = ".begun"
 # what is written before the configuration, with which the run has begun
 _BEFORE = (_BEGUN, DATA, PROBLEM, MODULES, INPUTS)
-_END = "..."  # of a YAML document: a configuration that is cut short lacks it
+END = "..."  # of a YAML document: a configuration that is cut short lacks it
 _DEFAULT_ROOT = Path("runs")
 
-M = TypeVar("M", bound=eqx.Module)
 R = TypeVar("R", bound=RunSettings)
-
-
-class _What(StrictModel):
-    model_config = ConfigDict(extra="ignore")
-
-    case: str | None = None
-    problem: Path | None = None
 
 
 @contextmanager
@@ -211,7 +200,7 @@ def write_configuration(folder: Path, settings: RunSettings) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with written_whole(folder / CONFIGURATION) as partial:
-        partial.write_text(f"{dump_yaml(settings)}{_END}\n")
+        partial.write_text(f"{dump_yaml(settings)}{END}\n")
         contents = {CONFIGURATION: {"path": CONFIGURATION, **content_of(partial)}}
         write_json(folder / INPUTS, contents | _contents(folder, settings))
     (folder / _BEGUN).unlink(missing_ok=True)
@@ -298,7 +287,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON; numbers that are not finite become null."""
-    write_text(path, json.dumps(_finite(content), indent=2) + "\n")
+    write_text(path, json.dumps(finite(content), indent=2) + "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -313,16 +302,6 @@ def read_json(path: Path) -> Any:
 def pictures(folder: Path) -> list[Path]:
     """The PNG files of a folder, by name; none if there is no such folder."""
     return sorted(path for path in folder.glob("*.png") if path.is_file())
-
-
-def _finite(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {key: _finite(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [_finite(value) for value in content]
-    if isinstance(content, float) and not math.isfinite(content):
-        return None
-    return content
 
 
 def write_model(folder: Path, model: eqx.Module) -> None:
@@ -351,56 +330,6 @@ def set_precision(settings: RunSettings) -> None:
     jax.config.update("jax_enable_x64", settings.precision == "float64")
 
 
-class Run(NamedTuple):
-    """A trained run, read back."""
-
-    case: Case
-    settings: Any
-    model: Any
-    data: Trajectories
-
-
-def read_configuration(folder: Path) -> tuple[Case, Any]:
-    """The case and the settings of the run in `folder`.
-
-    Raises `InputError` if it is not a run.
-    """
-    name = _what(folder).case
-    if name is None:  # and so it names a problem
-        raise InputError(
-            f"{folder}: is the run of a problem of one's own, not of a case; this works for cases"
-        )
-    case = get_case(name)
-    return case, load_configuration(case.settings, [folder / CONFIGURATION], [])
-
-
-def is_of_problem(folder: Path) -> bool:
-    """Whether the run in `folder` is of a problem of one's own, not of a case.
-
-    Raises `InputError` if it is not a run.
-    """
-    return _what(folder).problem is not None
-
-
-def read_problem(folder: Path) -> tuple[Problem, Any]:
-    """The problem, from the copy of its file that the run holds, and the settings of the run.
-
-    Raises `InputError` if it is not the run of a problem.
-    """
-    path = _what(folder).problem
-    if path is None:
-        raise InputError(f"{folder}: is not the run of a problem of one's own")
-    copy = folder / PROBLEM
-    if not copy.is_file() or copy.resolve().parent != folder.resolve():
-        raise InputError(
-            f"{copy}: is not there, and nothing outside of the run's folder is run in its place; "
-            f"put the file that the run was made with there, it was {path}"
-        )
-    problem = load_problem(copy, folder / MODULES)
-    problem.name = path.stem
-    return problem, load_configuration(problem.settings, [folder / CONFIGURATION], [])
-
-
 def write_problem(folder: Path, problem: Problem) -> None:
     """Keep the problem's file, and the modules beside it that it needs, with the run."""
     file = file_of(problem)
@@ -412,88 +341,3 @@ def write_problem(folder: Path, problem: Problem) -> None:
         copy.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(copy) as partial:
             shutil.copyfile(original, partial)
-
-
-def outline(folder: Path) -> dict[str, Any]:
-    """The configuration of the run in `folder` as it is written, checked by no model.
-
-    Raises `InputError` if it is not a run, or damaged.
-    """
-    path = folder / CONFIGURATION
-    if not path.is_file():
-        raise InputError(f"{folder}: is not the folder of a run (no {CONFIGURATION} in it)")
-    try:
-        is_whole = path.read_bytes().rstrip().endswith(f"\n{_END}".encode())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    if not is_whole:
-        raise InputError(
-            f"{path}: is damaged, or written by an earlier version, for its last line is not "
-            f"'{_END}'; take it from a backup, or start the run again in another folder"
-        )
-    return nested_overrides([path], [])
-
-
-def _what(folder: Path) -> _What:
-    found = load_settings(_What, outline(folder))
-    if (found.case is None) == (found.problem is None):
-        raise InputError(
-            f"{folder / CONFIGURATION}: is damaged, for it names "
-            f"{'neither case nor problem' if found.case is None else 'both case and problem'}; "
-            "take it from a backup, or start the run again in another folder"
-        )
-    return found
-
-
-def read(folder: Path) -> Run:
-    """The run in `folder`, its model and its data.
-
-    Raises `InputError` if it is not a run or was not trained to the end.
-    """
-    case, settings = read_configuration(folder)
-    case = as_configured(case, settings)
-    set_precision(settings)
-    like = case.model(settings, jax.random.key(0))
-    model = read_model(folder, like, case.name)
-    if settings.data.path is None:
-        return Run(case, settings, model, case.read_back(folder / DATA))
-    return Run(case, settings, model, case.read(settings, settings.data.path)[0])
-
-
-def not_ended(folder: Path, name: str) -> str:
-    """Why there is no result, and what to do, after "so".
-
-    - `name`: what was run, as `impindiff run` takes it.
-    """
-    who = holder(folder)
-    if who is not None:
-        return f"its training has not ended; {who} is at it"
-    return (
-        "its training has not ended; continue it with "
-        f"'impindiff run {name} --out {folder} --resume'"
-    )
-
-
-def read_model(folder: Path, like: M, name: str) -> M:
-    """The trained model of the run in `folder`, of the structure of `like`.
-
-    - `name`: what was run, as `impindiff run` takes it.
-
-    Raises `InputError` for a run that was not trained to the end, or of another model.
-    """
-    path = folder / MODEL
-    if not path.is_file():
-        raise InputError(f"{folder}: has no {MODEL}, so {not_ended(folder, name)}")
-    try:
-        file = path.read_bytes()
-        length = hashlib.sha256().digest_size
-        content, digest = file[:-length], file[-length:]
-        if hashlib.sha256(content).digest() != digest:
-            raise ValueError("it is damaged")
-        return eqx.tree_deserialise_leaves(io.BytesIO(content), like)
-    except Exception as error:  # as NumPy and Equinox raise them
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{path}: cannot be read as the model of this run ({reason}); make it again with "
-            f"'impindiff run {name} --out {folder} --resume'"
-        ) from None

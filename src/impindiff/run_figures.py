@@ -22,6 +22,7 @@ from impindiff.observations import (
 )
 from impindiff.report.fields import extent_of
 from impindiff.report.slices import axis_labels, planes_of
+from impindiff.results import Estimate
 from impindiff.training.history import read as read_history
 
 
@@ -32,7 +33,7 @@ def draw_figures(
     model: eqx.Module,
     observe: Any,
     forecast: xr.Dataset,
-    metrics: Mapping[str, Any],
+    identified: Mapping[str, Estimate],
     folder: Path,
 ) -> None:
     """All figures of a run, into `folder`/figures.
@@ -75,16 +76,23 @@ def draw_figures(
     found = case.latent_fields(model, trajectories.times)
     if found and len(trajectories.cells) > 1:
         _draw_latent(_latent_rows(found, trajectories), trajectories, figures, case.latent_figure)
+    draw_training(folder, identified)
+
+
+def draw_training(folder: Path, identified: Mapping[str, Estimate]) -> None:
+    """The losses, and the unknown numbers if there are any, over training."""
+    figures = folder / "figures"
     history = read_history(folder / "history.jsonl")
     report.plot_history(history, figures / "history.png")
-    numbers = metrics["identified"]
-    if numbers:
+    if identified:
+        errors = {n: of.standard_error for n, of in identified.items()}
+        truths = {n: of.truth for n, of in identified.items()}
         report.plot_identified(
             history,
-            list(numbers),
-            {name: of["truth"] for name, of in numbers.items() if "truth" in of},
+            list(identified),
+            {name: truth for name, truth in truths.items() if truth is not None},
             figures / "identified.png",
-            {name: of["standard_error"] for name, of in numbers.items()},
+            {name: error for name, error in errors.items() if error is not None},
         )
 
 

@@ -13,7 +13,6 @@ from jaxtyping import Float
 
 from impindiff import report, run_directory
 from impindiff.cases import Case, Data
-from impindiff.cases.configuration import merged
 from impindiff.cases.settings import CaseSettings
 from impindiff.cases.step_settings import describe_steps
 from impindiff.devices import Mesh
@@ -28,9 +27,16 @@ from impindiff.observations import (
     write_netcdf,
 )
 from impindiff.observations.checks import up_to
+from impindiff.opened_run import Run
+from impindiff.results import METRICS, RunMetrics
 from impindiff.rollout import depends_on_time, number_of_steps
 from impindiff.run_figures import draw_figures, draw_findings, middle_sample
-from impindiff.run_metrics import identified_numbers, peak_memory_mb, run_metrics
+from impindiff.run_metrics import (
+    forecast_errors,
+    identified_numbers,
+    latent_errors,
+    training_metrics,
+)
 from impindiff.run_training import forecast_times, held_out_error, results_size, train
 from impindiff.sizes import require_case_fits, require_rollout_fits
 from impindiff.steppers import HybridModel
@@ -63,7 +69,7 @@ def run_case(
     mesh: Mesh | None = None,
     say: Callable[[str], None] = lambda line: None,
     show: Callable[[Progress], None] = lambda progress: None,
-) -> dict[str, Any]:
+) -> RunMetrics:
     """Run a case from data to figures in `folder`; returns the metrics that it also writes.
 
     - `mesh`: the devices to train on; None: one.
@@ -98,18 +104,23 @@ def run_case(
     say("forecast, metrics and figures")
     forecast = _forecast_of_data(case, settings, data, fitted.model)
     write_netcdf(forecast, folder / "forecast.nc")
-    metrics = run_metrics(case, settings, data, fitted, loss, forecast)
-    metrics["train"] |= trained.choices
-    metrics["identified"] = identified_numbers(case, settings, fitted, loss)
+    identified = identified_numbers(case, settings, fitted, loss)
     findings = case.findings(settings, data, fitted, loss)
-    metrics = merged(metrics, findings.metrics)
-    draw_figures(case, settings, data, fitted.model, loss.observe, forecast, metrics, folder)
+    draw_figures(case, settings, data, fitted.model, loss.observe, forecast, identified, folder)
     draw_findings(findings, folder)
     for line in findings.lines:
         say(line)
-    metrics["memory"] = {"peak_rss_mb": peak_memory_mb()}
-    metrics["seconds_total"] = time.perf_counter() - start
-    run_directory.write_json(folder / run_directory.METRICS, metrics)
+    metrics = RunMetrics(
+        problem=case.name,
+        summary=case.summary,
+        infers=case.infers,
+        trained_until=max(case.observed_times(settings), default=None),
+        forecast=forecast_errors(data, forecast),
+        latent=latent_errors(case, data.trajectories, fitted.model),
+        identified=identified,
+        **training_metrics(settings, fitted, loss, trained.choices, start),
+    ).with_sections(findings.metrics)
+    metrics.write(folder / METRICS)
     return metrics
 
 
@@ -162,35 +173,36 @@ def forecast_run(
     out = folder / f"forecast_until_{until:g}.nc" if out is None else out
     animation = None if animate is None else report.animation_path(animate)
     run_directory.require_same_files(folder, changed=changed_data)
-    run = run_directory.read(folder)
+    run = Run(folder)
+    settings, model, data = run.settings, run.model, run.data
+    case = as_configured(run.case, settings)
     for path in filter(None, (out, animation)):
         require_writable(path)
-    settings, data = run.settings, run.data
     first = float(data.times[0])
     if not first < until < np.inf:
         raise InputError(f"--until: {until:g} is not a time after the initial one, {first:g}")
-    require_case_fits(run.case, settings, until)
+    require_case_fits(case, settings, until)
     outputs = (until - first) / settings.forecast.every
-    require_rollout_fits(data.field[:, 0], outputs, first, until, run.case.step(settings))
+    require_rollout_fits(data.field[:, 0], outputs, first, until, case.step(settings))
     last_sample = len(data.field) - 1
     if sample is not None and not 0 <= sample <= last_sample:
         raise InputError(f"--sample: there is no sample {sample}; they go from 0 to {last_sample}")
-    horizon = float(max(run.case.observed_times(settings), default=data.times[-1]))
-    warning = extrapolation(run.model, run.case.latent_figure, horizon, until)
+    horizon = float(max(case.observed_times(settings), default=data.times[-1]))
+    warning = extrapolation(model, case.latent_figure, horizon, until)
     if warning is not None:
         warn(warning)
 
     if settings.data.path is None:
-        data = run.case.reference(settings, until=until)
+        data = case.reference(settings, until=until)
         times = data.times[up_to(data.times, until)]
         truth = data.field[:, : len(times)]
-        held_out = run.case.held_out(settings)
+        held_out = case.held_out(settings)
     else:
         count = number_of_steps([first, until], settings.forecast.every)
         times = np.linspace(first, until, count + 1)
         truth, held_out = None, list(settings.data.held_out)
     judged = held_out or list(range(len(data.field)))
-    dataset = _forecast(run.case, settings, data, run.model, times, truth, held_out)
+    dataset = _forecast(case, settings, data, model, times, truth, held_out)
     write_netcdf(dataset, out)
     if animation is not None:
         sample = middle_sample(judged) if sample is None else sample

@@ -18,12 +18,14 @@ import pytest
 import xarray as xr
 
 import impindiff as ipd
-from impindiff import cli, problem_workflow, run_directory
+from impindiff import cli, problem_workflow
 from impindiff.cases import load_configuration
+from impindiff.opened_run import Run
 from impindiff.pages import run as pages_of_runs
 from impindiff.pages.blocks import Picture
 from impindiff.problem import load_problem
 from impindiff.problem_workflow import run_problem
+from impindiff.results import RunMetrics
 
 COUNT = int(os.environ.get("IMPINDIFF_DAMAGED_FOLDERS", "12"))
 PROBLEM = """
@@ -183,7 +185,7 @@ def test_damage_is_one_line_or_does_not_matter(runs, expected, tmp_path, capfd, 
             assert model == (runs / "finished" / "model.eqx").read_bytes(), where
     with contextlib.suppress(ipd.InputError):
         found = ipd.open_run(folder)
-        assert isinstance(found.metrics, dict)
+        assert isinstance(found.metrics, RunMetrics)
         found.forecast()
         found._repr_html_()
     if seed % 20 == 19 and COUNT > 40:  # each run has programs of its own
@@ -230,10 +232,10 @@ def test_half_a_configuration_is_called_damaged(runs, tmp_path):
         with pytest.raises(
             ipd.InputError, match=r"config\.yaml: is damaged, or written by an earlier"
         ):
-            run_directory.read_problem(folder)
+            _ = Run(folder).problem
     configuration.write_text("seed: 1\n...\n")
     with pytest.raises(ipd.InputError, match="is damaged, for it names neither case nor problem"):
-        run_directory.read_configuration(folder)
+        _ = Run(folder).case
 
 
 @pytest.mark.parametrize("what", ["data.csv", "run/problem.py", "run/modules/helper.py"])

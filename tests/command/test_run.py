@@ -14,8 +14,9 @@ import xarray as xr
 from PIL import Image
 from running import CASE, impindiff, settings
 
-from impindiff import InputError, cli, run_directory, workflow
+from impindiff import InputError, cli, workflow
 from impindiff.cases import get_case
+from impindiff.opened_run import Run
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,7 @@ def test_metrics_have_the_agreed_keys(finished):
     assert set(metrics["train"]) == {
         "seconds", "steps", "final_loss", "compile_seconds", "seconds_per_step", "temporary_mb",
         "parameters", "observations", "validation_loss", "best_step", "stopped_early",
+        "restarts", "ensemble",
     }  # fmt: skip
     # 2 training samples at one time, on 24 x 12 cells
     assert metrics["train"]["observations"] == 2 * 24 * 12
@@ -145,7 +147,7 @@ def test_a_forecast_that_ends_before_the_observations(finished, tmp_path):
 def test_a_forecast_warns_of_extrapolation_in_time(finished, tmp_path, monkeypatch, capsys):
     """No case's field depends on time: pretend, with the run's own forecast and no ffmpeg."""
     stored = xr.load_dataset(finished / "forecast.nc", engine="h5netcdf")
-    data = run_directory.read(finished).data
+    data = Run(finished).data
     monkeypatch.setattr(workflow, "depends_on_time", lambda model, t: True)
     monkeypatch.setattr(type(get_case(CASE)), "reference", lambda *_, until: data)
     monkeypatch.setattr(workflow, "_forecast", lambda *_: stored)

@@ -1,6 +1,5 @@
 """What comparisons ask of a run: a budget in seconds, and a failed forecast that is kept."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ from impindiff import run_directory, run_training, workflow
 from impindiff.cases import get_case
 from impindiff.cases.configuration import load_settings, merged
 from impindiff.errors import SolverError
+from impindiff.opened_run import Run
+from impindiff.results import RunMetrics
 from impindiff.workflow import run_case
 
 SMALL = {
@@ -29,13 +30,13 @@ def without_figures(monkeypatch):
     monkeypatch.setattr(workflow, "draw_figures", lambda *arguments: None)
 
 
-def run(folder: Path, given: dict[str, Any], **options: Any) -> dict[str, Any]:
+def run(folder: Path, given: dict[str, Any], **options: Any) -> RunMetrics:
     case = get_case(CASE)
     return run_case(case, load_settings(case.settings, merged(SMALL, given)), folder, **options)
 
 
 def planned(folder: Path) -> Any:
-    return run_directory.read_configuration(folder)[1].training
+    return Run(folder).settings.training
 
 
 def test_a_budget_becomes_a_number_of_steps_which_a_resumed_run_keeps(tmp_path, monkeypatch):
@@ -53,7 +54,8 @@ def test_a_budget_becomes_a_number_of_steps_which_a_resumed_run_keeps(tmp_path, 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "cut", asked, show=interrupt)
     assert (planned(tmp_path / "cut").steps, planned(tmp_path / "cut").seconds) == (4, None)
-    case, settings = run_directory.read_configuration(tmp_path / "cut")
+    cut = Run(tmp_path / "cut")
+    case, settings = cut.case, cut.settings
     run_case(case, settings, tmp_path / "cut", resume=True)
 
     run(tmp_path / "whole", {"training": {"schedule": "cosine"}})
@@ -63,9 +65,9 @@ def test_a_budget_becomes_a_number_of_steps_which_a_resumed_run_keeps(tmp_path, 
 
 def test_a_budget_that_holds_all_steps_cuts_none_and_the_smallest_leaves_one(tmp_path):
     asked = {"training": {"steps": 2, "seconds": 1e9}}
-    assert run(tmp_path / "all", asked)["train"]["steps"] == 2
+    assert run(tmp_path / "all", asked).train.steps == 2
     assert (planned(tmp_path / "all").steps, planned(tmp_path / "all").seconds) == (2, None)
-    assert run(tmp_path / "one", {"training": {"seconds": 1e-9}})["train"]["steps"] == 1
+    assert run(tmp_path / "one", {"training": {"seconds": 1e-9}}).train.steps == 1
     assert planned(tmp_path / "one").steps == 1
 
 
@@ -76,10 +78,10 @@ def test_a_forecast_that_fails_ends_the_run_unless_it_is_to_be_kept(tmp_path):
     with pytest.raises(SolverError, match=r"did not reach t = 0\.4 in 16 steps"):
         run(tmp_path / "ends", given)
     metrics = run(tmp_path / "kept", merged(given, {"forecast": {"keep_failed": True}}))
-    stored = json.loads((tmp_path / "kept" / "metrics.json").read_text())
-    errors = [percent for _, percent in stored["forecast"]["error_vs_time"]]
+    assert metrics == Run(tmp_path / "kept").metrics
+    assert metrics.forecast is not None
+    errors = [percent for _, percent in metrics.forecast.error_vs_time]
     assert errors[0] == 0
     assert errors[-1] is None
-    assert not np.isfinite(metrics["forecast"]["error_vs_time"][-1][1])
     with xr.open_dataset(tmp_path / "kept" / "forecast.nc", engine="h5netcdf") as forecast:
         assert not np.isfinite(forecast["phi_forecast"].isel(time=-1).to_numpy()).all()

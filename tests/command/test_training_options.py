@@ -19,11 +19,13 @@ from matplotlib.image import imread
 from running import CASE, impindiff, settings
 
 import impindiff as ipd
-from impindiff import run_directory, workflow
+from impindiff import workflow
 from impindiff.cases import get_case
 from impindiff.cases.configuration import load_settings, merged
 from impindiff.ensembles import as_configured
 from impindiff.errors import InputError
+from impindiff.opened_run import Run
+from impindiff.results import RunMetrics
 from impindiff.run_metrics import identified_numbers
 from impindiff.training import Fitted, Totals, TrajectoryLoss, partition
 from impindiff.training.history import read
@@ -44,7 +46,7 @@ def without_figures(monkeypatch):
     monkeypatch.setattr(workflow, "draw_figures", lambda *arguments: None)
 
 
-def run(folder: Path, training: dict[str, Any], name: str = CASE, **options: Any) -> dict[str, Any]:
+def run(folder: Path, training: dict[str, Any], name: str = CASE, **options: Any) -> RunMetrics:
     case = get_case(name)
     given = merged(SMALL, {"training": training})
     return run_case(case, load_settings(case.settings, given), folder, **options)
@@ -59,24 +61,25 @@ def refusal(training: dict[str, Any]) -> str:
 def test_validation_is_told_everywhere(tmp_path):
     said, shown = [], []
     asked = {"validation": 0.2, "patience": 1, "learning_rate": 0.5, "steps": 12}
-    train = run(tmp_path, asked, say=said.append, show=shown.append)["train"]
+    train = run(tmp_path, asked, say=said.append, show=shown.append).train
     records = read(tmp_path / "history.jsonl")
     losses = [record["validation_loss"] for record in records]
-    assert train["validation_loss"] == min(losses) == losses[train["best_step"]]
-    assert train["stopped_early"]
-    assert train["steps"] == train["best_step"] + 2 == len(losses) < 12
+    assert train.best_step is not None
+    assert train.validation_loss == min(losses) == losses[train.best_step]
+    assert train.stopped_early
+    assert train.steps == train.best_step + 2 == len(losses) < 12
     assert [progress.validation for progress in shown] == losses
     assert any("ended early" in line for line in said)
     observed = 16 * 8 * 2 * len(get_case(CASE).observed_times(get_case(CASE).settings()))
-    assert train["observations"] == observed - np.ceil(0.2 * observed)
+    assert train.observations == observed - np.ceil(0.2 * observed)
     assert imread(tmp_path / "figures" / "history.png").shape[0] > 300
 
 
 def test_frozen_parts_come_back_as_they_started(tmp_path, without_figures):
     case = get_case(CASE)
     metrics = run(tmp_path, {"freeze": ["velocity.network.weights"], "rates": {"velocity": 0.5}})
-    assert metrics["train"]["parameters"] == 8 + 8 + 2
-    found = run_directory.read(tmp_path)
+    assert metrics.train.parameters == 8 + 8 + 2
+    found = Run(tmp_path)
     fresh = case.model(found.settings, jax.random.key(0))
     for old, new in zip(
         fresh.velocity.network.weights, found.model.velocity.network.weights, strict=True
@@ -135,13 +138,13 @@ def test_a_black_box_is_not_cut_into_segments():
 def test_an_ensemble_is_the_runs_of_its_seeds_with_their_spread(tmp_path):
     """From training to the longer forecast of the folder read back."""
     metrics = run(tmp_path / "all", {"ensemble": 2})
-    found = run_directory.read(tmp_path / "all")
+    found = Run(tmp_path / "all")
     ends = []
     for seed, member in enumerate(found.model.members):
         alone = tmp_path / str(seed)
         case = get_case(CASE)
         run_case(case, load_settings(case.settings, merged(SMALL, {"seed": seed})), alone)
-        one = run_directory.read(alone).model
+        one = Run(alone).model
         pair = [jax.tree.leaves(partition(m)[0]) for m in (one, member)]
         for a, b in zip(*pair, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9)
@@ -152,9 +155,10 @@ def test_an_ensemble_is_the_runs_of_its_seeds_with_their_spread(tmp_path):
     np.testing.assert_allclose(mean, np.mean(ends, axis=0), rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(spread, np.std(ends, axis=0, ddof=1), rtol=1e-4, atol=1e-9)
     assert spread.max() > 0
-    trained = metrics["train"]["ensemble"]
-    assert trained["members"] == 2
-    assert np.mean(trained["final_losses"]) == pytest.approx(metrics["train"]["final_loss"])
+    trained = metrics.train.ensemble
+    assert trained is not None
+    assert trained.members == 2
+    assert np.mean(np.array(trained.final_losses)) == pytest.approx(metrics.train.final_loss)
     assert "phi_spread" in workflow.forecast_run(tmp_path / "all", 0.3).dataset
 
 
@@ -172,19 +176,20 @@ def test_numbers_of_an_ensemble_are_mean_and_deviation_over_members():
     found = identified_numbers(as_configured(case, given), given, fitted, nothing)
     for name in each[0]:
         values = [float(one[name]) for one in each]
-        assert found[name]["value"] == pytest.approx(np.mean(values))
-        assert found[name]["standard_error"] == pytest.approx(np.std(values, ddof=1))
+        assert found[name].value == pytest.approx(np.mean(values))
+        assert found[name].standard_error == pytest.approx(np.std(values, ddof=1))
 
 
 def test_the_best_of_several_starts_goes_on(tmp_path, without_figures):
     said = []
     metrics = run(tmp_path / "all", {"restarts": 3, "restart_steps": 2}, say=said.append)
-    starts = metrics["train"]["restarts"]
-    assert starts["chosen"] == int(np.argmin(starts["losses"]))
+    starts = metrics.train.restarts
+    assert starts is not None
+    assert starts.chosen == int(np.argmin(np.array(starts.losses)))
     case = get_case(CASE)
-    given = merged(SMALL, {"seed": starts["chosen"]})
+    given = merged(SMALL, {"seed": starts.chosen})
     alone = run_case(case, load_settings(case.settings, given), tmp_path / "one")
-    assert metrics["train"]["final_loss"] == alone["train"]["final_loss"]
+    assert metrics.train.final_loss == alone.train.final_loss
     models = [(tmp_path / of / "model.eqx").read_bytes() for of in ("all", "one")]
     assert models[0] == models[1]
     assert sum(line.startswith("start ") for line in said) == 3
@@ -198,12 +203,12 @@ def test_a_horizon_and_segments_train_the_case_s_own_model(tmp_path, without_fig
         "shooting": {"shooting": {"segments": 3}, "freeze": ["velocity.network.weights[0]"]},
     }.items():
         given = {"optimizer": "adam"} | asked
-        train = run(tmp_path / name, given, "advection_diffusion_dynamic")["train"]
+        train = run(tmp_path / name, given, "advection_diffusion_dynamic").train
         assert len(read(tmp_path / name / "history.jsonl")) == 4
-        model = run_directory.read(tmp_path / name).model
+        model = Run(tmp_path / name).model
         assert type(model).__name__ == "AdvectionDiffusion"
-        losses.append(train["final_loss"])
-        counts.append(train["parameters"])
+        losses.append(train.final_loss)
+        counts.append(train.parameters or 0)
     assert len(set(losses)) == 3
     assert counts[0] == counts[1] > counts[2]
 

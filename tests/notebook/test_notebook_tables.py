@@ -1,15 +1,14 @@
 """What a notebook shows of a result: its numbers, escaped."""
 
-import json
 import re
 
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 import impindiff as ipd
 from impindiff.html_tables import html_table
 from impindiff.training import LevenbergMarquardt, TrajectoryLoss, fit
+from result_files import run_metrics
 
 
 class Decay(ipd.HybridModel):
@@ -58,13 +57,16 @@ def test_text_is_escaped():
 def test_a_run_is_opened_and_another_folder_is_refused(tmp_path):
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "history.png").write_bytes(b"\x89PNG")
-    (tmp_path / "metrics.json").write_text(json.dumps({"train": {"loss": 0.123456789}, "a": [1]}))
+    (tmp_path / "config.yaml").write_text("case: advection_diffusion_steady\n...\n")
+    run_metrics([[0.1, 0.5]], final_loss=0.123456789).write(tmp_path / "metrics.json")
     (tmp_path / "history.jsonl").write_text('{"step": 1}\n{"step": 2}\n')
     run = ipd.open_run(tmp_path)
     assert run.history[-1]["step"] == 2
-    assert cells(run._repr_html_()) == {"train.loss": "0.123457"}
+    shown = cells(run._repr_html_())
+    assert (shown["train.final_loss"], shown["train.steps"]) == ("0.123457", "7")
+    assert not {"forecast.error_vs_time", "train.best_step"} & set(shown)
     assert "data:image/png;base64,iVBORw==" in run._repr_html_()
     assert "history" in repr(run)
-    with pytest.raises(ipd.InputError, match="holds no finished run"):
+    with pytest.raises(ipd.InputError, match="is not the folder of a run"):
         ipd.open_run(tmp_path / "figures")
-    assert np.isfinite(run.metrics["train"]["loss"])
+    assert run.metrics.train.final_loss == 0.123456789

@@ -8,12 +8,17 @@ import numpy as np
 from impindiff.cases import CASES, load_configuration
 from impindiff.observations import forecast_dataset
 from impindiff.report import plot_error_vs_time, plot_forecast, plot_history
-from impindiff.run_directory import write_configuration, write_json
+from impindiff.results import METRICS as METRICS_FILE
+from impindiff.results import RunMetrics
+from impindiff.run_directory import write_configuration
 
 CASE = "advection_diffusion_steady"
 TIMES = {"training_end": 0.05, "twice_training": 0.1, "horizon": 0.2, "twice_horizon": None}
 METRICS = {
-    "case": CASE,
+    "problem": CASE,
+    "summary": CASES[CASE].summary,
+    "infers": CASES[CASE].infers,
+    "trained_until": 0.05,
     "forecast": {
         "relative_l1_percent": {"train": 0.23814, "held_out": 0.30212},
         "error_vs_time": [[0.0, 0.0], [0.1, 0.21], [0.2, 0.30212]],
@@ -64,7 +69,7 @@ def run_folder(folder, **changes):
     """A finished run; `changes` replace metrics."""
     case = CASES[CASE]
     write_configuration(folder, load_configuration(case.settings, [], []))
-    write_json(folder / "metrics.json", METRICS | changes)
+    RunMetrics.model_validate(METRICS | changes).write(folder / METRICS_FILE)
     fields = forecast()
     fields.to_netcdf(folder / "forecast.nc", engine="h5netcdf")
     figures = folder / "figures"

@@ -78,17 +78,21 @@ def settings(**changes):
 def test_finds_rate_and_amplitude_and_judges_by_later_values(tmp_path):
     lines = []
     metrics = run_problem(problem(points()), settings(), tmp_path / "run", say=lines.append)
-    assert metrics["identified"]["rate"]["value"] == pytest.approx(RATE, rel=1e-4)
-    assert metrics["identified"]["rate"]["truth"] == RATE
-    assert metrics["identified"]["amplitude"]["value"] == pytest.approx(1.0, rel=1e-4)
-    assert metrics["identified"]["rate"]["standard_error"] < 1e-3
-    train, held_out = (metrics["misfit"][name]["c"] for name in ("train", "held_out"))
-    assert train["values"] + held_out["values"] == 60
-    assert 0 < held_out["values"] < 30
-    assert held_out["relative_percent"] < 0.1
-    assert held_out["in_standard_deviations"] < 0.1
+    rate = metrics.identified["rate"]
+    assert rate.value == pytest.approx(RATE, rel=1e-4)
+    assert rate.truth == RATE
+    assert metrics.identified["amplitude"].value == pytest.approx(1.0, rel=1e-4)
+    assert rate.standard_error is not None
+    assert rate.standard_error < 1e-3
+    train, held_out = (metrics.misfit[name]["c"] for name in ("train", "held_out"))
+    assert train.values + held_out.values == 60
+    assert 0 < held_out.values < 30
+    assert held_out.relative_percent is not None
+    assert held_out.relative_percent < 0.1
+    assert held_out.in_standard_deviations is not None
+    assert held_out.in_standard_deviations < 0.1
     assert lines[0] == f"data: 60 of c, t = {points()['time'].min():g} to " + (
-        f"{points()['time'].max():g}; {held_out['values']} held back"
+        f"{points()['time'].max():g}; {held_out.values} held back"
     )
     figures = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}
     assert figures == {"forecast", "latent", "agreement", "history", "identified"}
@@ -126,7 +130,7 @@ def test_the_model_at_the_truth_predicts_the_values():
     found = own.measured(chosen, model)
     predicted = predict(own, chosen, model, found, found.everything)
     np.testing.assert_allclose(predicted, found.everything.value, rtol=2e-5)
-    assert misfits(found.everything, predicted)["c"]["relative_percent"] < 2e-3
+    assert (misfits(found.everything, predicted)["c"].relative_percent or 0.0) < 2e-3
 
 
 def test_what_is_measured_at_the_start_is_read_there():

@@ -8,8 +8,9 @@ import numpy as np
 from impindiff import report
 from impindiff.compare.results import is_blown_up
 from impindiff.compare.studies import STUDIES
+from impindiff.opened_run import Run
 from impindiff.report import Points
-from impindiff.results import METRICS, ComparisonResults, MethodResults, MethodRun, RunMetrics
+from impindiff.results import METRICS, ComparisonResults, MethodResults, MethodRun
 
 _TIMES = {
     "training_end": "end of training",
@@ -50,8 +51,8 @@ def _along_time(row: MethodResults, out: Path) -> Points | None:
     """Held-out error against time of a row's runs that have one."""
     curves = []
     for run in row.runs:
-        path = out / run.folder / METRICS
-        forecast = RunMetrics.read(path).forecast if path.is_file() else None
+        folder = out / run.folder
+        forecast = Run(folder).metrics.forecast if (folder / METRICS).is_file() else None
         if forecast is not None:
             # a line ends where its forecast is on its way to infinity
             pairs = forecast.error_vs_time[1:]

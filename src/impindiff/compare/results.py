@@ -18,8 +18,8 @@ from impindiff.compare.runner import MEASURED, STEPS, comparison_times, is_done
 from impindiff.compare.studies import STUDIES
 from impindiff.errors import FailureCode
 from impindiff.memory import memory_limit
+from impindiff.opened_run import Run
 from impindiff.results import (
-    METRICS,
     RESULTS,
     ComparisonResults,
     MethodResults,
@@ -27,7 +27,6 @@ from impindiff.results import (
     Number,
     Numbers,
     Pair,
-    RunMetrics,
     Times,
 )
 from impindiff.rollout import AdaptiveStep
@@ -119,7 +118,7 @@ def _run(folder: Path, seed: int, out: Path, times: Times) -> MethodRun:
     if (folder / MEASURED).is_file():
         measured = Numbers.read(folder / MEASURED).model_dump()
         return MethodRun.model_validate(found | measured | {"error_percent": none})
-    metrics = RunMetrics.read(folder / METRICS)
+    metrics = Run(folder).metrics
     errors, wrong = none, []
     if metrics.forecast is not None:
         errors = _errors(metrics.forecast.error_vs_time, times)
@@ -146,8 +145,8 @@ def _run(folder: Path, seed: int, out: Path, times: Times) -> MethodRun:
 
 def _step(folder: Path) -> float | None:
     """The length of a run's steps; None if it chose them by their error."""
-    case, settings = run_directory.read_configuration(folder)
-    step = case.step(settings)
+    run = Run(folder)
+    step = run.case.step(run.settings)
     return None if isinstance(step, AdaptiveStep) else step
 
 

@@ -21,6 +21,7 @@ from impindiff.compare.step_search import error_percent, largest_stable_step, st
 from impindiff.compare.studies import STUDIES
 from impindiff.errors import FailureCode
 from impindiff.observations import Trajectories
+from impindiff.opened_run import Run
 from impindiff.results import METRICS, Times
 from impindiff.run_directory import Failure
 from impindiff.training import StorageError, held
@@ -229,7 +230,7 @@ def _planned(folder: Path) -> int | None:
     """How many steps a run trains, if it got so far as to know."""
     if not (folder / run_directory.CONFIGURATION).is_file():
         return None
-    return run_directory.read_configuration(folder)[1].training.steps
+    return Run(folder).settings.training.steps
 
 
 def _run(case: str, settings: Any, folder: Path, request: Request, out: Path) -> Failure | None:
