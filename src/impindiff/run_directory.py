@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -20,7 +20,7 @@ from impindiff.cases.settings import RunSettings
 from impindiff.errors import FailureCode, InputError
 from impindiff.observations import content_of, is_zarr_store, written_whole
 from impindiff.problem import Problem, file_of, own_modules
-from impindiff.results import finite
+from impindiff.results import FAILURE, Failure, finite
 from impindiff.training import LOCK, held, is_leftover
 
 CONFIGURATION = "config.yaml"
@@ -29,7 +29,6 @@ DATA = "data.nc"
 PROBLEM = "problem.py"
 MODULES = "modules"
 INPUTS = "inputs.json"
-FAILURE = "failure.json"
 _BEGUN = ".begun"
 # what is written before the configuration, with which the run has begun
 _BEFORE = (_BEGUN, DATA, PROBLEM, MODULES, INPUTS)
@@ -83,14 +82,7 @@ def write_failure(folder: Path, code: FailureCode, message: str) -> None:
     """
     if has_begun(folder):
         with contextlib.suppress(OSError):
-            write_json(folder / FAILURE, {"code": code, "message": message})
-
-
-class Failure(NamedTuple):
-    """Why a run failed."""
-
-    code: FailureCode
-    message: str
+            Failure(code=code, message=message).write(folder / FAILURE)
 
 
 def read_failure(folder: Path) -> Failure | None:
@@ -99,15 +91,7 @@ def read_failure(folder: Path) -> Failure | None:
     Raises `InputError` for a file of other content.
     """
     path = folder / FAILURE
-    if not path.is_file():
-        return None
-    found = read_json(path)
-    try:
-        return Failure(FailureCode(found["code"]), str(found["message"]))
-    except (ValueError, LookupError, TypeError):
-        raise InputError(
-            f"{path}: is damaged, or written by another version; expected a code and a message"
-        ) from None
+    return Failure.read(path) if path.is_file() else None
 
 
 def discard(folder: Path) -> None:

@@ -11,7 +11,7 @@ from impindiff.compare.command import comparison_table
 from impindiff.compare.figures import draw
 from impindiff.compare.request import Request, folder_of, rows_of
 from impindiff.compare.results import collect, write_results
-from impindiff.results import METRICS, RESULTS, ComparisonResults, RunMetrics
+from impindiff.results import FAILURE, METRICS, RESULTS, ComparisonResults, RunMetrics
 from result_files import run_metrics
 
 CASE = "advection_diffusion_steady"
@@ -33,7 +33,7 @@ def store(out, request, name, seed, found=None):
     if isinstance(found, RunMetrics):
         found.write(folder / METRICS)
     elif found is not None:
-        run_directory.write_json(folder / run_directory.FAILURE, found)
+        run_directory.write_json(folder / FAILURE, found)
     return folder
 
 

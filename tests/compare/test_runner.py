@@ -23,7 +23,7 @@ from impindiff.compare.request import Request
 from impindiff.compare.results import collect
 from impindiff.compare.runner import run_comparison
 from impindiff.errors import FailureCode
-from impindiff.results import METRICS, Numbers
+from impindiff.results import METRICS, Failure, Numbers
 from impindiff.training import StorageError
 from result_files import run_metrics
 
@@ -198,7 +198,7 @@ def test_a_run_that_fails_keeps_its_reason_and_the_others_go_on(
     outcomes = []
     asked = request("implicit", "fno")
     run_comparison(asked, tmp_path, show=outcomes.append)
-    assert [outcome.failure for outcome in outcomes] == [(code, reason), None]
+    assert [o.failure for o in outcomes] == [Failure(code=FailureCode(code), message=reason), None]
     stored = json.loads((tmp_path / "runs" / "implicit" / "seed-0" / "failure.json").read_text())
     assert stored == {"code": code, "message": reason}
     failed, done = collect(asked, tmp_path).methods
@@ -217,7 +217,9 @@ def test_a_run_that_does_not_end_is_given_up(runs, tmp_path):
     runs.ends["implicit"] = end
     outcomes = []
     run_comparison(request("implicit", budget=25.0), tmp_path, show=outcomes.append)
-    assert outcomes[0].failure == ("timed_out", "had not ended after 1000 s")
+    assert outcomes[0].failure == Failure(
+        code=FailureCode.timed_out, message="had not ended after 1000 s"
+    )
 
 
 def test_a_full_disk_ends_the_comparison_and_the_run_is_taken_up_again(runs, tmp_path):

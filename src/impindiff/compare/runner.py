@@ -22,8 +22,7 @@ from impindiff.compare.studies import STUDIES
 from impindiff.errors import FailureCode
 from impindiff.observations import Trajectories
 from impindiff.opened_run import Run
-from impindiff.results import METRICS, Times
-from impindiff.run_directory import Failure
+from impindiff.results import FAILURE, METRICS, Failure, Times
 from impindiff.training import StorageError, held
 
 MEASURED, STEPS = "measured.json", "steps.json"
@@ -99,7 +98,7 @@ def _do(
 
 def is_done(folder: Path) -> bool:
     """Whether a run has ended, well or not."""
-    ends = (METRICS, run_directory.FAILURE, MEASURED)
+    ends = (METRICS, FAILURE, MEASURED)
     return any((folder / name).is_file() for name in ends)
 
 
@@ -257,11 +256,13 @@ def _run(case: str, settings: Any, folder: Path, request: Request, out: Path) ->
             ).returncode
             failure = None if code == 0 else _failure(code, folder, log)
         except subprocess.TimeoutExpired:
-            failure = Failure(FailureCode.timed_out, f"had not ended after {patience:.0f} s")
+            failure = Failure(
+                code=FailureCode.timed_out, message=f"had not ended after {patience:.0f} s"
+            )
     if failure is None:
         return None
     if failure.code is FailureCode.full_disk:
-        (folder / run_directory.FAILURE).unlink(missing_ok=True)
+        (folder / FAILURE).unlink(missing_ok=True)
         raise StorageError(failure.message, code=failure.code)
     _keep(failure, folder)
     return failure
@@ -274,14 +275,16 @@ def _failure(code: int, folder: Path, log: Path) -> Failure:
         return stored
     if code < 0:
         more = ", out of memory?" if code == -9 else ""
-        return Failure(FailureCode.killed, f"the process was ended by signal {-code}{more}")
+        message = f"the process was ended by signal {-code}{more}"
+        return Failure(code=FailureCode.killed, message=message)
     # refused before it had a folder: the command's last line says why
     lines = [line for line in log.read_text().splitlines() if line.startswith("impindiff: ")]
     last = f"the process ended with exit code {code}; see {log.name}"
     message = lines[-1].removeprefix("impindiff: ") if lines else last
-    return Failure(FailureCode.wrong_input if code == 2 else FailureCode.other, message)
+    reason = FailureCode.wrong_input if code == 2 else FailureCode.other
+    return Failure(code=reason, message=message)
 
 
 def _keep(failure: Failure, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    run_directory.write_json(folder / run_directory.FAILURE, failure._asdict())
+    failure.write(folder / FAILURE)

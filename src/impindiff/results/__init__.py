@@ -11,6 +11,7 @@ from impindiff.results.content import Content, Number, Pair, finite
 from impindiff.results.run import (
     EnsembleLosses,
     Estimate,
+    Failure,
     ForecastErrors,
     Gradient,
     LatentErrors,
@@ -22,16 +23,19 @@ from impindiff.results.run import (
     Training,
 )
 
+FAILURE = "failure.json"
 METRICS = "metrics.json"
 RESULTS = "results.json"
 
 __all__ = [
+    "FAILURE",
     "METRICS",
     "RESULTS",
     "ComparisonResults",
     "Content",
     "EnsembleLosses",
     "Estimate",
+    "Failure",
     "ForecastErrors",
     "Gradient",
     "LatentErrors",

@@ -1,4 +1,4 @@
-"""The numbers of a run: metrics.json."""
+"""The numbers of a run, metrics.json, or why it failed, failure.json."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
@@ -6,7 +6,15 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import AliasChoices, ConfigDict, Field
 
 from impindiff.cases.configuration import merged
+from impindiff.errors import FailureCode
 from impindiff.results.content import Content, Number, Pair
+
+
+class Failure(Content):
+    """Why a run failed: for programs, and for people."""
+
+    code: FailureCode
+    message: str
 
 
 class Restarts(Content):
