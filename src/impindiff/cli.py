@@ -414,25 +414,6 @@ def write_report(
     _say(str(pages.write_report(folder, out)))
 
 
-@app.command("launch", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def launch_processes(
-    context: typer.Context,
-    processes: Annotated[
-        int, typer.Option(metavar="N", min=1, help="how many processes on this machine")
-    ],
-) -> None:
-    """Run a Python script in several processes that work on one problem: launch ... SCRIPT.py.
-
-    The script calls impindiff.distributed() first.
-    """
-    from impindiff.launch import launch
-
-    if not context.args or not Path(context.args[0]).is_file():
-        given = context.args[0] if context.args else "nothing"
-        raise InputError(f"launch: expected a Python script that is there, got {given}")
-    launch(processes, context.args)
-
-
 def _say(line: str) -> None:
     _out.print(printable(line), soft_wrap=True)
 
