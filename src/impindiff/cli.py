@@ -270,12 +270,11 @@ def data(
 def inspect(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="file of data, or Zarr folder")],
 ) -> None:
-    """Tell what a file of data holds, what may be wrong with it and which commands take it."""
+    """Tell what a file of data holds, what may be wrong with it and how a model is given it."""
     from impindiff import data as reading
-    from impindiff.inspection import commands_for, description_tables
+    from impindiff.inspection import description_tables
 
-    description = reading.inspect(file)
-    for table in description_tables(description, commands_for(description)):
+    for table in description_tables(reading.inspect(file)):
         _out.print(table, crop=False)
 
 
