@@ -43,7 +43,6 @@ FLOORS = {
     "run_figures": 9,
     "run_metrics": 9,
     "inspection": 10,
-    "launch": 10,
     "run_training": 10,
     "pages": 11,
     "workflow": 11,

@@ -4,7 +4,7 @@ import pytest
 
 from impindiff import memory
 from impindiff.errors import InputError
-from impindiff.memory import memory_limit, readable_size, require_memory
+from impindiff.memory import memory_limit, require_memory
 
 
 def test_a_container_has_less_than_its_machine(tmp_path, monkeypatch):
@@ -29,9 +29,3 @@ def test_says_how_much_is_needed_and_what_to_do():
     for needed in (1e30, float("inf"), float("nan")):
         with pytest.raises(InputError, match=r"the data take .* of memory, .*; take fewer"):
             require_memory("the data take", needed, "take fewer")
-
-
-def test_sizes_are_readable():
-    sizes = {5e3: "5 kB", 2.5e6: "2.5 MB", 3e9: "3.0 GB", 1.5e12: "1.5 TB", 1e20: "1.0e+08 TB"}
-    for count, text in sizes.items():
-        assert readable_size(count) == text

@@ -270,12 +270,11 @@ def data(
 def inspect(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="file of data, or Zarr folder")],
 ) -> None:
-    """Tell what a file of data holds, what may be wrong with it and which commands take it."""
+    """Tell what a file of data holds, what may be wrong with it and how a model is given it."""
     from impindiff import data as reading
-    from impindiff.inspection import commands_for, description_tables
+    from impindiff.inspection import description_tables
 
-    description = reading.inspect(file)
-    for table in description_tables(description, commands_for(description)):
+    for table in description_tables(reading.inspect(file)):
         _out.print(table, crop=False)
 
 
@@ -412,25 +411,6 @@ def write_report(
     from impindiff import pages
 
     _say(str(pages.write_report(folder, out)))
-
-
-@app.command("launch", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def launch_processes(
-    context: typer.Context,
-    processes: Annotated[
-        int, typer.Option(metavar="N", min=1, help="how many processes on this machine")
-    ],
-) -> None:
-    """Run a Python script in several processes that work on one problem: launch ... SCRIPT.py.
-
-    The script calls impindiff.distributed() first.
-    """
-    from impindiff.launch import launch
-
-    if not context.args or not Path(context.args[0]).is_file():
-        given = context.args[0] if context.args else "nothing"
-        raise InputError(f"launch: expected a Python script that is there, got {given}")
-    launch(processes, context.args)
 
 
 def _say(line: str) -> None:

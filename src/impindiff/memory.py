@@ -1,10 +1,12 @@
 """The memory that there is: looked at before it is needed."""
 
 import contextlib
+import math
 import resource
 from pathlib import Path
 
 import psutil
+from humanize import naturalsize
 
 from impindiff.errors import InputError
 
@@ -32,17 +34,9 @@ def require_memory(what: str, needed: float, advice: str) -> None:
     limit = memory_limit()
     if not needed <= limit:
         raise InputError(
-            f"{what} {readable_size(needed)} of memory, this machine has {readable_size(limit)}; "
-            f"{advice}"
+            f"{what} {naturalsize(math.inf if math.isnan(needed) else needed)} of memory, this "
+            f"machine has {naturalsize(limit)}; {advice}"
         )
-
-
-def readable_size(count: float) -> str:
-    """Bytes as a person reads them."""
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}" if count < 1e15 else f"{count / size:.1e} {unit}"
-    return f"{count / 1e3:.0f} kB"
 
 
 def _limits_of_groups() -> list[int]:

@@ -34,7 +34,7 @@ def draw_problem(
         for name, field in forecast.data_vars.items()
         if str(name).endswith(FORECAST_SUFFIX)
     }
-    report.plot_snapshots(xr.Dataset(fields), figures / "forecast.png")
+    report.save(report.snapshots_figure(xr.Dataset(fields)), figures / "forecast.png")
     _draw_latent(forecast, figures)
     quantities = {name: None for table in sets.values() for name in table.quantities}
     panels = {}
@@ -45,7 +45,7 @@ def draw_problem(
         }
         attributes = fields[name].attrs if name in fields else {}
         panels[label(attributes, name)] = of_sets
-    report.plot_agreement(panels, figures / "agreement.png")
+    report.save(report.agreement_figure(panels), figures / "agreement.png")
     draw_training(folder, identified)
 
 
@@ -54,19 +54,21 @@ def _draw_latent(forecast: xr.Dataset, figures: Path) -> None:
     changing = {name: field for name, field in latent.items() if "time" in field.dims}
     steady = {name: field for name, field in latent.items() if "time" not in field.dims}
     if changing:
-        report.plot_snapshots(xr.Dataset(changing), figures / "latent.png")
+        report.save(report.snapshots_figure(xr.Dataset(changing)), figures / "latent.png")
     if not steady:
         return
     path = figures / ("steady_latent.png" if changing else "latent.png")
     first: Any = next(iter(steady.values()))
     if first.ndim == 2:
         x, y = (first[name] for name in first.dims)
-        report.plot_latent(
-            {str(name): (field.to_numpy(), None) for name, field in steady.items()},
-            extent_of(x.to_numpy(), y.to_numpy()),
+        report.save(
+            report.latent_figure(
+                {str(name): (field.to_numpy(), None) for name, field in steady.items()},
+                extent_of(x.to_numpy(), y.to_numpy()),
+            ),
             path,
         )
     else:
         at_once = {name: field.expand_dims("time") for name, field in steady.items()}
         start = forecast["time"][:1]
-        report.plot_snapshots(xr.Dataset(at_once).assign_coords(time=start), path)
+        report.save(report.snapshots_figure(xr.Dataset(at_once).assign_coords(time=start)), path)

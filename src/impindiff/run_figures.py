@@ -67,11 +67,9 @@ def draw_figures(
                 truth + chosen[spread].to_numpy(), truth, space_axes=len(trajectories.cells)
             )
             spreads[label] = relative.mean(axis=0)
-    report.plot_error_vs_time(
-        errors,
-        list(case.observed_times(settings)),
+    report.save(
+        report.error_vs_time_figure(errors, list(case.observed_times(settings)), spreads=spreads),
         figures / "error_vs_time.png",
-        spreads=spreads,
     )
     found = case.latent_fields(model, trajectories.times)
     if found and len(trajectories.cells) > 1:
@@ -83,16 +81,18 @@ def draw_training(folder: Path, identified: Mapping[str, Estimate]) -> None:
     """The losses, and the unknown numbers if there are any, over training."""
     figures = folder / "figures"
     history = read_history(folder / "history.jsonl")
-    report.plot_history(history, figures / "history.png")
+    report.save(report.history_figure(history), figures / "history.png")
     if identified:
         errors = {n: of.standard_error for n, of in identified.items()}
         truths = {n: of.truth for n, of in identified.items()}
-        report.plot_identified(
-            history,
-            list(identified),
-            {name: truth for name, truth in truths.items() if truth is not None},
+        report.save(
+            report.identified_figure(
+                history,
+                list(identified),
+                {name: truth for name, truth in truths.items() if truth is not None},
+                {name: error for name, error in errors.items() if error is not None},
+            ),
             figures / "identified.png",
-            {name: error for name, error in errors.items() if error is not None},
         )
 
 
@@ -100,36 +100,40 @@ def draw_findings(findings: Findings, folder: Path) -> None:
     """The figures of what a case found, into `folder`/figures."""
     figures = folder / "figures"
     if findings.closures:
-        report.plot_closure(findings.closures, figures / "closures.png")
+        report.save(report.closure_figure(findings.closures), figures / "closures.png")
     if findings.series:
-        report.plot_series(
-            findings.series,
+        report.save(
+            report.series_figure(
+                findings.series, findings.time_label, trained_until=findings.trained_until
+            ),
             figures / "instruments.png",
-            findings.time_label,
-            trained_until=findings.trained_until,
         )
     for sweep in findings.sweeps:
-        report.plot_sweep(
-            sweep.x,
-            sweep.predicted,
-            sweep.truth,
-            sweep.x_label,
-            sweep.y_label,
+        report.save(
+            report.sweep_figure(
+                sweep.x,
+                sweep.predicted,
+                sweep.truth,
+                sweep.x_label,
+                sweep.y_label,
+                log_x=sweep.log_x,
+                trained_x=sweep.trained_x,
+            ),
             figures / f"{sweep.name}.png",
-            log_x=sweep.log_x,
-            trained_x=sweep.trained_x,
         )
     for name, (fields, truth) in findings.snapshots.items():
         levels = {name: level for name, level in findings.levels.items() if name in fields}
-        report.plot_snapshots(fields, figures / f"{name}.png", truth, levels)
+        report.save(report.snapshots_figure(fields, truth, levels), figures / f"{name}.png")
     if findings.identifiability is not None:
-        report.plot_identifiability(findings.identifiability, figures / "identifiability.png")
+        report.save(
+            report.identifiability_figure(findings.identifiability), figures / "identifiability.png"
+        )
 
 
 def _latent_rows(
     found: Mapping[str, np.ndarray], trajectories: Trajectories
 ) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
-    """What `plot_latent` draws: a field that changes in time, at the middle and the last time."""
+    """What `latent_figure` draws: a field that changes in time, at the middle and the last time."""
     times = trajectories.times
     rows = {}
     for name, values in found.items():
@@ -152,15 +156,17 @@ def _draw_latent(
     space = _space(trajectories)
     for plane in planes_of(space):
         i, j = plane.shown
-        report.plot_latent(
-            {
-                field: (plane.of(found), None if truth is None else plane.of(truth))
-                for field, (found, truth) in rows.items()
-            },
-            extent_of(*(trajectories.coordinates[plane.axes[k]] for k in (i, j))),
+        report.save(
+            report.latent_figure(
+                {
+                    field: (plane.of(found), None if truth is None else plane.of(truth))
+                    for field, (found, truth) in rows.items()
+                },
+                extent_of(*(trajectories.coordinates[plane.axes[k]] for k in (i, j))),
+                axis_labels(plane, space),
+                plane.where,
+            ),
             figures / f"{name}{plane.suffix}.png",
-            axis_labels(plane, space),
-            plane.where,
         )
 
 
@@ -188,13 +194,15 @@ def _draw_plane(
     centres = list(trajectories.coordinates.values())
     points = None if sensors.indices is None else sensors.positions(centres)
     for plane in planes_of(_space(trajectories)):
-        report.plot_forecast(
-            plane.cut(forecast),
-            sample,
+        report.save(
+            report.forecast_figure(
+                plane.cut(forecast),
+                sample,
+                sensors=None if points is None else plane.nearby(points, centres),
+                variable=trajectories.variable,
+                where=plane.where,
+            ),
             figures / f"forecast_{name}{plane.suffix}.png",
-            sensors=None if points is None else plane.nearby(points, centres),
-            variable=trajectories.variable,
-            where=plane.where,
         )
 
 
@@ -209,5 +217,10 @@ def _draw_line(
     when = trajectories.times[np.asarray(points.time_indices)]
     where = np.stack([when, np.asarray(points.positions)], axis=-1)
     variable = trajectories.variable
-    report.plot_profiles(forecast, sample, figures / f"profiles_{name}.png", variable, where)
-    report.plot_space_time(forecast, sample, figures / f"forecast_{name}.png", variable, where)
+    report.save(
+        report.profiles_figure(forecast, sample, variable, where), figures / f"profiles_{name}.png"
+    )
+    report.save(
+        report.space_time_figure(forecast, sample, variable, where),
+        figures / f"forecast_{name}.png",
+    )

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol
 
 import equinox as eqx
 import jax
@@ -41,7 +41,6 @@ from impindiff.training import (
 _FIGURES = 2_000_000
 
 
-@runtime_checkable
 class Trainable(Protocol):
     """What training needs of a case, or of a problem of one's own."""
 

@@ -20,11 +20,11 @@ from impindiff.cases.vapor_infiltration import (
     Heat,
     InfiltrationPreconditioner,
     LearnedConductivity,
-    LearnedPores,
     LearnedTransport,
     Mixture,
     OverlappingFibres,
     Percolation,
+    PoreModel,
     VaporInfiltration,
     concentration,
     imbalance,
@@ -266,6 +266,16 @@ def test_the_preconditioner_is_transposed_by_jax_and_near_the_inverse(storage):
 
 
 # Gradient
+
+
+class LearnedPores(PoreModel):
+    """A pore model as a user would write it."""
+
+    closure: ipd.PositiveClosure
+
+    def surface(self, porosity, initial):
+        eps = jnp.clip(porosity, 1e-6, 1 - 1e-9)
+        return self.closure(eps, jnp.broadcast_to(initial, eps.shape))
 
 
 def learned_part() -> VaporInfiltration:

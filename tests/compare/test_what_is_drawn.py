@@ -26,14 +26,12 @@ def drawn(monkeypatch) -> dict[str, Any]:
     """What was passed to the plots, by file name."""
     found = {}
 
-    def errors(methods, marks, path):
-        found[path.name] = (methods, marks)
+    def save(figure, path):
+        found[path.name] = figure
 
-    def study(methods, x_label, y_label, path):
-        found[path.name] = (methods, x_label, y_label)
-
-    monkeypatch.setattr(report, "plot_method_errors", errors)
-    monkeypatch.setattr(report, "plot_study", study)
+    monkeypatch.setattr(report, "method_errors_figure", lambda *shown: shown)
+    monkeypatch.setattr(report, "study_figure", lambda *shown: shown)
+    monkeypatch.setattr(report, "save", save)
     return found
 
 

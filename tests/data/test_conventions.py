@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.io import savemat
 
 import impindiff as ipd
+from impindiff.data.units import convert
 from impindiff.observations.packing import unpacked
 
 few = settings(
@@ -200,6 +201,7 @@ def test_complex_values_are_real_if_the_imaginary_part_is_round_off(tmp_path, ki
 
 CALENDARS = [
     ("months since 1960-01-01", "360_day", 30.0),
+    ("3 months since 1960-01-01", "360_day", 90.0),
     ("years since 1948-01-01", "noleap", 365.0),
     ("year since 1948-01-01", "365_day", 365.0),
     ("yr since 1948-01-01", "all_leap", 366.0),
@@ -211,6 +213,7 @@ CALENDARS = [
     ("months since 2000-01-01", None, None),
     ("months since 2000-01-01", "noleap", None),
     ("years since 2000-01-01", "julian", None),
+    ("2 months since 2000-01-01", "standard", None),
     ("decades since 2000-01-01", "gregorian", None),
     ("day as %Y%m%d.%f", "standard", None),
     ("YYYYMMDD", None, None),
@@ -234,6 +237,29 @@ def test_months_are_not_converted_without_a_calendar(tmp_path):
     given = made.fields().assign_coords(time=("time", made.T, {"units": "months"}))
     with pytest.raises(ipd.InputError, match="in which these differ in length"):
         ipd.data.read_fields(made.netcdf(tmp_path, given), units={"time": "days"})
+
+
+@pytest.mark.parametrize(
+    ("unit", "wanted", "factor"),
+    [
+        ("W m-2 K-1", "kW/(m**2 * K)", 1e-3),
+        ("m2.s-2", "m^2/s^2", 1.0),
+        ("kg m -3", "g/m3", 1e3),
+        ("1e-3 kg m-3", "g/m3", 1.0),
+        ("1e-3", "1", 1e-3),
+        ("g/kg", "1e-3", 1.0),
+        ("%", "none", 0.01),
+        ("degC m-1", "K/m", 1.0),
+        ("m**1e9", "m", None),
+    ],
+)
+def test_grammar_of_units(unit, wanted, factor):
+    given = xr.Variable("x", [3.0], {"units": unit})
+    if factor is None:
+        with pytest.raises(ipd.InputError, match="cannot be converted to 'm'"):
+            convert(given, "u", wanted)
+    else:
+        np.testing.assert_allclose(convert(given, "u", wanted), [3.0 * factor], rtol=1e-14)
 
 
 def test_nanoseconds_since_1970_lose_nothing(tmp_path):

@@ -117,7 +117,7 @@ def test_more_than_fits_into_memory(tmp_path):
     with h5py.File(path, "w") as file:
         file.create_dataset("tensor", (10**6, 3, 10**5), "f4", chunks=(1, 1, 10**5))
         file["t-coordinate"], file["x-coordinate"] = made.T, np.arange(1e5)
-    refused(path, "2.4e+03 GB", "samples=, times= or variables=")
+    refused(path, "2.4 TB", "samples=, times= or variables=")
 
 
 @pytest.mark.parametrize("make", [made.npz, made.plain_hdf5], ids=lambda make: make.__name__)

@@ -1,15 +1,13 @@
 """A batch and a field on eight devices and in two processes: as on one, and what travels."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from as_slurm import run_together
 
 import impindiff as ipd
 
@@ -19,18 +17,9 @@ LAYER = 4 * 16  # cells at the face between two devices, of all samples
 
 def found(tmp_path, axes, *options, processes=1, devices=8):
     out = tmp_path / "found.json"
-    command = [sys.executable]
-    if processes > 1:
-        command += ["-m", "impindiff", "launch", "--processes", str(processes)]
-    done = subprocess.run(
-        [*command, str(SCRIPT), str(out), axes, *options],
-        env=os.environ | {"DEVICES": str(devices)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    command = [str(SCRIPT), str(out), axes, *options]
+    for ended in run_together(processes, command, DEVICES=str(devices)):
+        assert ended.returncode == 0, ended.stderr
     return json.loads(out.read_text())
 
 

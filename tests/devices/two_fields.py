@@ -3,7 +3,7 @@
     python two_fields.py OUT batch=2,x=4 [multigrid]
 
 writes what the first process found, and the collectives of the program. As many host devices as the
-environment says; several processes if `impindiff launch` started it.
+environment says; several processes if Slurm or `mpirun` started it.
 """
 
 import json

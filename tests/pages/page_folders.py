@@ -7,7 +7,7 @@ import numpy as np
 
 from impindiff.cases import CASES, load_configuration
 from impindiff.observations import forecast_dataset
-from impindiff.report import plot_error_vs_time, plot_forecast, plot_history
+from impindiff.report import error_vs_time_figure, forecast_figure, history_figure, save
 from impindiff.results import METRICS as METRICS_FILE
 from impindiff.results import RunMetrics
 from impindiff.run_directory import write_configuration
@@ -74,10 +74,13 @@ def run_folder(folder, **changes):
     fields.to_netcdf(folder / "forecast.nc", engine="h5netcdf")
     figures = folder / "figures"
     figures.mkdir()
-    plot_forecast(fields, 2, figures / "forecast_held_out.png")
-    plot_history(history(), figures / "history.png")
+    save(forecast_figure(fields, 2), figures / "forecast_held_out.png")
+    save(history_figure(history()), figures / "history.png")
     times = fields["time"].to_numpy()
-    plot_error_vs_time({"held out": (times, times + 0.1)}, [0.05], figures / "my_own_curve.png")
+    save(
+        error_vs_time_figure({"held out": (times, times + 0.1)}, [0.05]),
+        figures / "my_own_curve.png",
+    )
     return folder
 
 
@@ -191,5 +194,5 @@ def comparison_folder(folder, content=None):
             )
             lines = "".join(json.dumps(record) + "\n" for record in records)
             (place / "history.jsonl").write_text(lines)
-    plot_forecast(forecast(), 2, folder / "figures" / "forecast_held_out.png")
+    save(forecast_figure(forecast(), 2), folder / "figures" / "forecast_held_out.png")
     return folder

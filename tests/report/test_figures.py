@@ -15,10 +15,7 @@ from impindiff.report import (
     forecast_figure,
     history_figure,
     latent_figure,
-    plot_error_vs_time,
-    plot_forecast,
-    plot_history,
-    plot_latent,
+    save,
 )
 
 LOWER, UPPER, CELLS = (-1.0, 0.0), (1.0, 1.0), (64, 32)
@@ -129,7 +126,7 @@ def test_the_panels_show_the_fields_at_the_stated_times():
 def test_forecasts_with_less_in_them(tmp_path, arguments, count):
     dataset = forecast(**arguments)
     assert len(panels(forecast_figure(dataset, 0))) == count
-    plot_forecast(dataset, 0, tmp_path / "f.png")
+    save(forecast_figure(dataset, 0), tmp_path / "f.png")
     check_picture(tmp_path / "f.png")
 
 
@@ -144,11 +141,11 @@ def test_sensors_are_dots_where_they_stand():
 def test_a_forecast_that_failed_or_is_exact_can_still_be_drawn(tmp_path):
     exact = forecast(times=3)
     exact["phi_forecast"] = exact.phi_truth.copy(deep=True)
-    plot_forecast(exact, 0, tmp_path / "exact.png")
+    save(forecast_figure(exact, 0), tmp_path / "exact.png")
     exact.phi_forecast[0, 1:] = np.nan
-    plot_forecast(exact, 0, tmp_path / "failed.png")
+    save(forecast_figure(exact, 0), tmp_path / "failed.png")
     constant = exact.map(lambda v: v.where(False, 0.5).assign_attrs(v.attrs))
-    plot_forecast(constant, 0, tmp_path / "constant.png")
+    save(forecast_figure(constant, 0), tmp_path / "constant.png")
 
 
 def test_true_and_found_latent_fields_share_one_scale():
@@ -172,7 +169,7 @@ def test_latent_fields_without_truth(tmp_path):
     mixed = latent()
     mixed["velocity_y"] = (mixed["velocity_y"][0], None)
     assert len(panels(latent_figure(mixed, EXTENT))) == 4
-    plot_latent(mixed, EXTENT, tmp_path / "f.png")
+    save(latent_figure(mixed, EXTENT), tmp_path / "f.png")
     check_picture(tmp_path / "f.png")
 
 
@@ -201,16 +198,16 @@ def test_the_history_passes_over_what_was_not_logged():
 
 def test_every_figure_is_written_whole(tmp_path):
     sensors = Sensors(CELLS, 128, seed=1).positions([X, Y])
-    plot_forecast(forecast(), 1, tmp_path / "forecast.png", sensors)
-    plot_latent(latent(), EXTENT, tmp_path / "latent.png")
-    plot_error_vs_time(errors(), [0.05], tmp_path / "error.png")
-    plot_history(history(), tmp_path / "history.png")
+    save(forecast_figure(forecast(), 1, sensors), tmp_path / "forecast.png")
+    save(latent_figure(latent(), EXTENT), tmp_path / "latent.png")
+    save(error_vs_time_figure(errors(), [0.05]), tmp_path / "error.png")
+    save(history_figure(history()), tmp_path / "history.png")
     names = {"forecast.png", "latent.png", "error.png", "history.png"}
     assert {f.name for f in tmp_path.iterdir()} == names
     for name in names:
         check_picture(tmp_path / name)
     with pytest.raises(InputError, match="there is no folder"):
-        plot_history(history(), tmp_path / "absent" / "f.png")
+        save(history_figure(history()), tmp_path / "absent" / "f.png")
 
 
 def test_the_spread_of_an_ensemble_is_dotted_in_the_colour_of_its_error():

@@ -12,10 +12,7 @@ from impindiff.findings import ClosureCurve, Series
 from impindiff.report import (
     closure_figure,
     identifiability_figure,
-    plot_closure,
-    plot_identifiability,
-    plot_series,
-    plot_sweep,
+    save,
     series_figure,
     sweep_figure,
 )
@@ -156,10 +153,12 @@ def test_shapes_that_do_not_fit_are_refused():
 
 
 def test_every_figure_is_written(tmp_path):
-    plot_closure([CLOSURE], tmp_path / "closure.png")
-    plot_series({"mass gain (%)": [GAIN]}, tmp_path / "series.png", "time (h)", 50.0)
-    plot_sweep(PHI2, PHI2, PHI2, "phi²", "porosity", tmp_path / "sweep.png")
-    plot_identifiability(identifiability(np.eye(3), "abc"), tmp_path / "identifiability.png")
+    save(closure_figure([CLOSURE]), tmp_path / "closure.png")
+    save(series_figure({"mass gain (%)": [GAIN]}, "time (h)", 50.0), tmp_path / "series.png")
+    save(sweep_figure(PHI2, PHI2, PHI2, "phi²", "porosity"), tmp_path / "sweep.png")
+    save(
+        identifiability_figure(identifiability(np.eye(3), "abc")), tmp_path / "identifiability.png"
+    )
     files = sorted(tmp_path.iterdir())
     assert len(files) == 4
     for file in files:

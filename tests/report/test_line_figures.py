@@ -11,10 +11,8 @@ from impindiff.errors import InputError
 from impindiff.observations import forecast_dataset
 from impindiff.report import (
     identified_figure,
-    plot_identified,
-    plot_profiles,
-    plot_space_time,
     profiles_figure,
+    save,
     space_time_figure,
 )
 
@@ -178,8 +176,8 @@ def test_a_forecast_that_failed_or_is_exact_can_still_be_drawn(tmp_path):
         )
         for low, high in (profiles.axes[4].get_ylim(), maps(space_time)[2].get_clim()):
             assert low == -high < 0
-    plot_profiles(failed, 0, tmp_path / "profiles.png", "u")
-    plot_space_time(failed, 0, tmp_path / "space_time.png", "u")
+    save(profiles_figure(failed, 0, "u"), tmp_path / "profiles.png")
+    save(space_time_figure(failed, 0, "u"), tmp_path / "space_time.png")
     for name in ("profiles.png", "space_time.png"):
         check_picture(tmp_path / name)
 
@@ -223,8 +221,9 @@ def test_ticks_of_a_short_path_differ_from_each_other():
 def test_parameters_that_diverged_can_still_be_drawn(tmp_path):
     records = [*history(), {"step": 500, "identified": {"nu": np.nan, "lambda": np.inf}}]
     errors = {"nu": np.nan, "lambda": np.inf}
-    plot_identified(
-        records, ["nu", "lambda"], {"nu": 0.0, "lambda": 1.0}, tmp_path / "f.png", errors
+    save(
+        identified_figure(records, ["nu", "lambda"], {"nu": 0.0, "lambda": 1.0}, errors),
+        tmp_path / "f.png",
     )
     check_picture(tmp_path / "f.png")
 
@@ -237,15 +236,18 @@ def test_a_parameter_that_was_never_recorded_is_refused():
 
 
 def test_every_figure_is_written_whole(tmp_path):
-    plot_profiles(forecast(), 1, tmp_path / "profiles.png", "u", POINTS)
-    plot_space_time(forecast(), 1, tmp_path / "space_time.png", "u", POINTS)
-    plot_identified(history(), ["nu"], {"nu": 0.003}, tmp_path / "identified.png", {"nu": 1e-4})
+    save(profiles_figure(forecast(), 1, "u", POINTS), tmp_path / "profiles.png")
+    save(space_time_figure(forecast(), 1, "u", POINTS), tmp_path / "space_time.png")
+    save(
+        identified_figure(history(), ["nu"], {"nu": 0.003}, {"nu": 1e-4}),
+        tmp_path / "identified.png",
+    )
     names = {"profiles.png", "space_time.png", "identified.png"}
     assert {f.name for f in tmp_path.iterdir()} == names
     for name in names:
         check_picture(tmp_path / name)
     with pytest.raises(InputError, match="there is no folder"):
-        plot_profiles(forecast(), 0, tmp_path / "absent" / "f.png", "u")
+        save(profiles_figure(forecast(), 0, "u"), tmp_path / "absent" / "f.png")
 
 
 def test_an_ensemble_s_profiles_have_a_band_of_two_deviations():

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from impindiff.errors import InputError
-from impindiff.report import plot_snapshots, snapshots_figure
+from impindiff.report import save, snapshots_figure
 
 TIMES = np.linspace(0.0, 1.5, 7)
 SHOWN = [0, 2, 3, 4, 6]  # linspace(0, 6, 5), rounded to even
@@ -110,7 +110,7 @@ def test_a_front_is_drawn_where_it_is_and_stated():
 def test_every_dimension_is_written_even_if_the_model_failed(cells, tmp_path):
     fields, truth = (state(cells, s, TIMES[::3])[["porosity"]] for s in (0.01, 0.0))
     fields["porosity"][2:] = np.nan
-    plot_snapshots(fields, tmp_path / "f.png", truth, {"porosity": 0.5})
+    save(snapshots_figure(fields, truth, {"porosity": 0.5}), tmp_path / "f.png")
     pixels = imread(tmp_path / "f.png")
     assert min(pixels.shape[:2]) > 300
     assert pixels[..., :3].std() > 0.05

@@ -121,7 +121,7 @@ def test_a_budget_says_what_it_chooses_and_is_printed():
     lines = str(told).splitlines()
     assert lines[0] == "Segments(), 190 solves"
     assert lines[1] == "stored states     304.0 KiB"
-    assert lines[3] == "coefficients        0 bytes"
+    assert lines[3] == "coefficients        0 Bytes"
     assert len(lines) == 6
 
 

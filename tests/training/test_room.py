@@ -56,7 +56,9 @@ def test_a_disk_that_becomes_full_leaves_the_state_before_which_resumes(
 
     with monkeypatch.context() as patched:
         patched.setattr(ocp.CheckpointManager, "save", fill)
-        message = r"the disk is full, .* step 10 \(0 kB\) cannot be saved; that of step 5 is int"
+        message = (
+            r"the disk is full, .* step 10 \(85 Bytes\) cannot be saved; that of step 5 is int"
+        )
         with pytest.raises(TrainingError, match=message):
             train(tmp_path / "cut", optax.sgd(0.1), 20)
     left = sorted(path.name for path in (tmp_path / "cut" / "training_state").iterdir())

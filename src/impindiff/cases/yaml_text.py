@@ -6,21 +6,67 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.composer import MaxDepthExceededError
+from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, ScalarNode
+from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import SafeRepresenter
 
 from impindiff.errors import ImpindiffError
 
 _TAG = "tag:yaml.org,2002:"
-_WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
-_KINDS = {"int": "an integer", "float": "a number", "bool": "true or false", "null": "null"}
+_KINDS = {"int": "an integer", "float": "a number", "bool": "true or false"}
 # Far more than any configuration has; what reads and checks it calls itself for each level.
 DEEPEST = 40
 
 
 class NotYAMLError(ImpindiffError):
     """What is wrong with a text, and where, on one line."""
+
+
+class _Constructor(SafeConstructor):
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        # An alias may hold itself, or what it names a billion times.
+        if node.anchor is not None:
+            raise _refusal("anchors and aliases are not taken", node.start_mark)
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError):
+            kind = _KINDS[str(node.tag).removeprefix(_TAG)]
+            text = str(node.value)
+            shown = f"{text[:40]}..." if len(text) > 40 else text
+            problem = f"'{shown}' is not {kind}; text needs quotes"
+            raise _refusal(problem, node.start_mark) from None
+
+    def construct_text(self, node: Any) -> str:
+        text = self.construct_scalar(node)
+        if any("\ud800" <= c <= "\udfff" for c in text):
+            raise _refusal("half of a character stands alone", node.start_mark)
+        return text
+
+    def refuse_tag(self, node: Any) -> None:
+        tag = str(node.tag).replace(_TAG, "!!")
+        raise _refusal(f"the tag {tag} is not taken; leave it out", node.start_mark)
+
+    def flatten_mapping(self, node: Any) -> None:
+        pass  # << is a key as any other
+
+    def check_mapping_key(
+        self, node: Any, key_node: Any, mapping: Any, key: Any, value: Any
+    ) -> bool:
+        if not isinstance(key, str):
+            shown = f" '{key_node.value:.60}'" if isinstance(key_node, ScalarNode) else ""
+            raise _refusal(f"key{shown} is not text", key_node.start_mark)
+        if key in mapping:
+            raise _refusal(f"key '{key}' is given twice", key_node.start_mark)
+        return True
+
+
+_Constructor.yaml_constructors = {}
+for _name in ("null", "bool", "int", "float", "seq", "map"):
+    _Constructor.add_default_constructor(_name)
+for _name in ("str", "timestamp", "merge", "value"):  # 2020-01-01, << and = are text
+    _Constructor.add_constructor(f"{_TAG}{_name}", _Constructor.construct_text)
+_Constructor.add_constructor(None, _Constructor.refuse_tag)
 
 
 class _Representer(SafeRepresenter):
@@ -44,22 +90,20 @@ def parse_yaml(text: str) -> Any:
     40 levels deep, integers of more than 4300 digits, and characters that are none.
     """
     try:
-        root = _reader().compose(text)
+        return _yaml().load(text)
     except MaxDepthExceededError as error:
         raise _refusal("it is nested too deeply", error.problem_mark) from None
     except MarkedYAMLError as error:
         raise _refusal(error.problem or error.context, error.problem_mark) from None
     except (YAMLError, ValueError, UnicodeError) as error:
         raise NotYAMLError(" ".join(str(error).split())) from None
-    return None if root is None else _value(root)
 
 
 def write_yaml(value: Any) -> str:
     """YAML text that `parse_yaml` reads back to an equal value, keys in their order."""
     stream = io.StringIO()
-    writer = _reader()
+    writer = _yaml()
     writer.default_flow_style = False
-    writer.Representer = _Representer
     writer.dump(value, stream)
     return stream.getvalue()
 
@@ -79,8 +123,9 @@ def one_line(value: Any) -> str:
     return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)
 
 
-def _reader() -> YAML:
+def _yaml() -> YAML:
     found = YAML(typ="safe", pure=True)
+    found.Constructor, found.Representer = _Constructor, _Representer
     found.sort_base_mapping_type_on_output = False  # pyright: ignore[reportAttributeAccessIssue]
     found.allow_unicode = True
     found.max_depth = DEEPEST
@@ -90,64 +135,4 @@ def _reader() -> YAML:
 
 def _refusal(problem: Any, mark: Any) -> NotYAMLError:
     where = "" if mark is None else f", line {mark.line + 1}, column {mark.column + 1}"
-    return NotYAMLError(f"{problem}{where}")
-
-
-def _value(node: Any) -> Any:
-    # An alias may hold itself, or what it names a billion times.
-    if node.anchor is not None:
-        raise _refusal("anchors and aliases are not taken", node.start_mark)
-    if isinstance(node, ScalarNode):
-        return _scalar(node)
-    if str(node.tag) not in (f"{_TAG}map", f"{_TAG}seq"):
-        raise _tag_refusal(node)
-    if not isinstance(node, MappingNode):
-        return [_value(item) for item in node.value]
-    found: dict[str, Any] = {}
-    for key_node, item in node.value:
-        key = _key(key_node)
-        if key in found:
-            raise _refusal(f"key '{key}' is given twice", key_node.start_mark)
-        found[key] = _value(item)
-    return found
-
-
-def _key(node: Any) -> str:
-    key = _value(node) if isinstance(node, ScalarNode) else None
-    if not isinstance(key, str):
-        shown = f" '{node.value:.60}'" if isinstance(node, ScalarNode) else ""
-        raise _refusal(f"key{shown} is not text", node.start_mark)
-    return key
-
-
-def _scalar(node: ScalarNode) -> Any:
-    kind, text = str(node.tag).removeprefix(_TAG), node.value
-    try:
-        if kind in ("str", "timestamp", "merge", "value"):  # 2020-01-01, << and = are text
-            text.encode()
-            return text
-        if kind in ("bool", "null"):
-            return _WORDS[text.lower()]
-        if kind in ("int", "float") and "_" not in text:
-            return _number(kind, text)
-    except (KeyError, ValueError):
-        pass
-    if kind == "str":
-        raise _refusal("half of a character stands alone", node.start_mark)
-    if kind not in _KINDS:
-        raise _tag_refusal(node)
-    shown = f"{text[:40]}..." if len(text) > 40 else text
-    raise _refusal(f"'{shown}' is not {_KINDS[kind]}; text needs quotes", node.start_mark)
-
-
-def _number(kind: str, text: str) -> int | float:
-    if kind == "int":
-        return int(text, 8 if text[:2] == "0o" else 16 if text[:2] == "0x" else 10)
-    if text[-4:].lower() in (".inf", ".nan"):
-        text = text.replace(".", "", 1)
-    return float(text)
-
-
-def _tag_refusal(node: Any) -> NotYAMLError:
-    tag = str(node.tag).replace(_TAG, "!!")
-    return _refusal(f"the tag {tag} is not taken; leave it out", node.start_mark)
+    return NotYAMLError(f"{' '.join(str(problem).split())}{where}")

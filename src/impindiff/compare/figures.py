@@ -31,7 +31,7 @@ def draw(results: ComparisonResults, out: Path) -> None:
     if results.study is None:
         errors = [found for row in rows if (found := _along_time(row, out)) is not None]
         if errors:
-            report.plot_method_errors(errors, times, figures / "error_vs_time.png")
+            report.save(report.method_errors_figure(errors, times), figures / "error_vs_time.png")
         return
     study = STUDIES[results.study]
     by_method: dict[str, list[MethodResults]] = {}
@@ -41,10 +41,10 @@ def draw(results: ComparisonResults, out: Path) -> None:
     titles = {name: of[0].title.rpartition(",")[0] for name, of in by_method.items()}
     if study.against_cost:
         points = [_at_cost(titles[name], of) for name, of in by_method.items()]
-        report.plot_study(points, "seconds of training", study.y_label, path)
+        report.save(report.study_figure(points, "seconds of training", study.y_label), path)
         return
     points = [_at_x(titles[name], of, study.measure) for name, of in by_method.items()]
-    report.plot_study(points, study.x_label, study.y_label, path)
+    report.save(report.study_figure(points, study.x_label, study.y_label), path)
 
 
 def _along_time(row: MethodResults, out: Path) -> Points | None:

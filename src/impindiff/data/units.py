@@ -13,14 +13,12 @@ from impindiff.errors import InputError
 
 # CF writes "m s-1"; the exponent without a sign for it is what Pint does not read.
 _EXPONENT = re.compile(r"(?<=[A-Za-z])\s*\^?\s*([-+]?\d+)(?=$|[\s*/.])")
-_PRODUCT = re.compile(r"(?<=[A-Za-z0-9])[ .](?=[A-Za-z])")
-# "1e-3 kg", "10 minutes"
-_FACTOR = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*\*?\s*(?=[A-Za-z])", re.I)
+# "1e-3 kg", "10 minutes", "1e-3"
+_FACTOR = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*\*?\s*(?=[A-Za-z]|$)", re.I)
 # UDUNITS takes each of these words.
 _SINCE = re.compile(r"(?P<unit>.*?\w)\s*(?:\b(?:since|after|from|ref)\b|@)\s*(?P<start>.+)", re.I)
 # "day as %Y%m%d.%f", "YYYYMMDD": digits of a date, whose differences are no time
 _DIGITS_OF_DATES = re.compile(r"%|\bas\b|^y{2,4}[-./ ]?mm", re.I)
-_NONE = ("", "1", "none", "dimensionless")
 _MONTHS = {"month": 1, "year": 12, "decade": 120, "century": 1200, "millennium": 12000}
 # How many days a month has, in the calendars in which this is a number.
 _DAYS_OF_MONTHS = {"360_day": 30}
@@ -42,13 +40,11 @@ def convert(variable: xr.Variable, name: str, wanted: str) -> xr.Variable:
 
 
 def _in_unit(values: np.ndarray, name: str, stated: str, wanted: str) -> np.ndarray:
-    registry = _registry()
     try:
+        (factor, unit), (scale, target) = _parsed(stated), _parsed(wanted)
         # `to`, not a factor: degrees Celsius and kelvin differ by an offset too.
-        number = _FACTOR.match(stated)
-        factor = float(number[1]) if number else 1.0
-        unit = _parsed(stated[number.end() :] if number else stated)
-        return np.asarray(registry.Quantity(values * factor, unit).to(_parsed(wanted)).magnitude)
+        converted = _registry().Quantity(values * factor, unit).to(target)
+        return np.asarray(converted.magnitude) / scale
     except Exception as error:  # Pint raises nearly any type on text that is no unit
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
@@ -62,13 +58,18 @@ def _registry() -> Any:
     # Only files in other units need it, and it takes a while to load.
     import pint
 
-    return pint.UnitRegistry(cache_folder=None)
+    return pint.UnitRegistry(
+        cache_folder=None, preprocessors=[lambda unit: _EXPONENT.sub(r"**\1", unit)]
+    )
 
 
-def _parsed(unit: str) -> Any:
-    if unit.strip().lower() in _NONE:
-        return _registry().dimensionless
-    return _registry().parse_units(_PRODUCT.sub("*", _EXPONENT.sub(r"**\1", unit.strip())))
+def _parsed(text: str) -> tuple[float, Any]:
+    """(the number before the unit, the unit)."""
+    number = _FACTOR.match(text)
+    unit = (text[number.end() :] if number else text).strip()
+    # an empty one is dimensionless
+    parsed = _registry().parse_units("" if unit.lower() == "none" else unit)
+    return float(number[1]) if number else 1.0, parsed
 
 
 def elapsed(variable: xr.Variable) -> xr.Variable:
@@ -114,17 +115,17 @@ def elapsed(variable: xr.Variable) -> xr.Variable:
 def _of_fixed_length(unit: str, stated: str, calendar: Any) -> str:
     """The unit, months and years as days of the calendar."""
     try:
-        name = str(_parsed(unit))
+        number, parsed = _parsed(unit)
     except Exception:  # no unit: told where it is converted
         return unit
-    if name not in _MONTHS:
+    if str(parsed) not in _MONTHS:
         return unit
-    count = _MONTHS[name]
+    count = number * _MONTHS[str(parsed)]
     kind = str(calendar or "standard").strip().lower()
     if kind in _DAYS_OF_MONTHS:
         days = count * _DAYS_OF_MONTHS[kind]
     elif kind in _DAYS_OF_YEARS and count % 12 == 0:
-        days = count // 12 * _DAYS_OF_YEARS[kind]
+        days = count / 12 * _DAYS_OF_YEARS[kind]
     else:
         raise InputError(
             f"'{TIME}' is in '{stated}' of the calendar '{kind}', in which these differ in length; "

@@ -2,15 +2,15 @@
 
 import os
 import sys
+from importlib.util import find_spec
 from types import TracebackType
 
 import jax
 
 from impindiff.errors import InputError
 
-COORDINATOR, PROCESSES, PROCESS = (
-    f"IMPINDIFF_{name}" for name in ("COORDINATOR", "PROCESSES", "PROCESS")
-)
+# Set by Open MPI's mpirun, and by those of MPICH and Intel MPI.
+_BY_MPI = {"OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS"}
 # Seconds without a sign of life after which a process counts as dead; the others then end.
 HEARTBEAT = 20
 
@@ -18,8 +18,8 @@ HEARTBEAT = 20
 def distributed(heartbeat: int = HEARTBEAT) -> tuple[int, int]:
     """Join the other processes; returns (which this is, how many there are).
 
-    To be called first in a script that is started by `impindiff launch`, which says who the others
-    are, or by Slurm's `srun`, of which JAX finds it out itself. Started in any other way, the
+    To be called first in a script that Slurm's `srun` or `mpirun` starts, of which JAX finds out
+    who the others are; `mpirun` needs the package `mpi4py` for it. Started in any other way, the
     script is alone: (0, 1). From then on `jax.devices()` are those of all.
 
     A process that dies, or is not heard of for `heartbeat` seconds, ends the others: they stop with
@@ -27,26 +27,18 @@ def distributed(heartbeat: int = HEARTBEAT) -> tuple[int, int]:
     exception does not wait for the others at its exit, as JAX would for five minutes: they may be
     waiting for it.
 
-    Raises `InputError` for an environment that says only half.
+    **Raises:** `InputError` under `mpirun` without `mpi4py`.
     """
-    said = [os.environ.get(name) for name in (COORDINATOR, PROCESSES, PROCESS)]
-    if all(said):
-        coordinator, processes, process = said
-        jax.distributed.initialize(
-            coordinator,
-            int(processes or 0),
-            int(process or 0),
-            heartbeat_timeout_seconds=heartbeat,
-        )
-    elif any(said):
-        raise InputError(
-            f"distributed: of {COORDINATOR}, {PROCESSES} and {PROCESS} some are set and some are "
-            "not; start the processes by `impindiff launch`"
-        )
-    elif int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_STEP_ID" in os.environ:
-        jax.distributed.initialize(heartbeat_timeout_seconds=heartbeat)
-    else:
+    by_mpi = not _BY_MPI.isdisjoint(os.environ)
+    if by_mpi and find_spec("mpi4py") is None:
+        raise InputError("distributed: under mpirun JAX needs a package: pip install mpi4py")
+    by_slurm = int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_STEP_ID" in os.environ
+    if not (by_mpi or by_slurm):
         return 0, 1
+    jax.distributed.initialize(
+        cluster_detection_method="mpi4py" if by_mpi else None,
+        heartbeat_timeout_seconds=heartbeat,
+    )
     sys.excepthook = _end_at_once
     return jax.process_index(), jax.process_count()
 

@@ -1,5 +1,6 @@
 """A description of a file as tables for a terminal."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
@@ -8,14 +9,11 @@ from rich.text import Text
 
 from impindiff.data import Description, VariableDescription
 from impindiff.errors import printable
-from impindiff.inspection.commands import Taker
 
 _LONGEST_ATTRIBUTE = 200
 
 
-def description_tables(
-    description: Description, takers: Sequence[Taker]
-) -> Iterator[RenderableType]:
+def description_tables(description: Description) -> Iterator[RenderableType]:
     """One table a subject, without those that would be empty."""
     sizes = ", ".join(f"{name} {size}" for name, size in description.dimensions.items())
     yield _unbroken(f"{description.path}: {description.format}, {description.kind}")
@@ -29,10 +27,9 @@ def description_tables(
         yield _table(["attribute", "value"], [[n, v] for n, v in shown.items()])
     if description.problems:
         yield _table(["what may be wrong"], [[problem] for problem in description.problems])
-    yield Text("commands that take it", style="bold")
-    for taker in takers:
-        yield _unbroken(taker.command)
-        yield Text(f"  {taker.purpose}", style="dim")
+    yield Text("to infer a model of your own from it (impindiff new NAME)", style="bold")
+    path = shlex.quote(str(description.path))
+    yield _unbroken(f"impindiff run my_model.py --set data.path={path}")
 
 
 def _unbroken(line: str) -> RenderableType:

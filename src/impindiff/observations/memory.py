@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from humanize import naturalsize
+
 from impindiff.errors import InputError
 from impindiff.memory import memory_limit
 
@@ -21,12 +23,12 @@ def require_readable(what: str, needed: int, advice: str, stored: int | None = N
     memory = memory_limit()
     if needed > memory / 2:
         raise InputError(
-            f"{what} take {needed / 1e9:.3g} GB, more than half of the memory of "
-            f"{memory / 1e9:.3g} GB; {advice}"
+            f"{what} take {naturalsize(needed)}, more than half of the memory of "
+            f"{naturalsize(memory)}; {advice}"
         )
     if stored is not None and needed > max(_BYTES, _UNPACKS_TO * stored):
         raise InputError(
-            f"{what} unpack to {needed / 1e9:.3g} GB from {stored / 1e6:.3g} MB, as what is made "
+            f"{what} unpack to {naturalsize(needed)} from {naturalsize(stored)}, as what is made "
             f"to fill the memory does; {advice}"
         )
 

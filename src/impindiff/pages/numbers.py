@@ -2,6 +2,8 @@
 
 import math
 
+from humanize import naturalsize
+
 MISSING = "-"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _MINUS = "−"
@@ -67,12 +69,10 @@ def duration(seconds: float | int | None) -> str:
 
 
 def memory(megabytes: float | int | None) -> str:
-    """MB, from 1000 on GB."""
+    """The size in MB with the unit that fits."""
     if megabytes is None or not math.isfinite(megabytes):
         return MISSING
-    if megabytes < 1000:
-        return _of_unit(number(megabytes), "MB")
-    return _of_unit(number(megabytes / 1000), "GB")
+    return naturalsize(megabytes * 1e6, format="%.3g").replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _of_unit(text: str, unit: str) -> str:

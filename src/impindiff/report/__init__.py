@@ -1,40 +1,17 @@
 """What a person looks at: figures of fields, closures, instruments, errors and training."""
 
-from impindiff.report.agreement import agreement_figure, plot_agreement
+from impindiff.report.agreement import agreement_figure
 from impindiff.report.animation import animate_forecast, animation_path
-from impindiff.report.closure_curve import closure_figure, plot_closure
-from impindiff.report.comparison import (
-    Points,
-    method_errors_figure,
-    plot_method_errors,
-    plot_study,
-    study_figure,
-)
-from impindiff.report.curves import (
-    error_vs_time_figure,
-    history_figure,
-    plot_error_vs_time,
-    plot_history,
-)
-from impindiff.report.fields import (
-    Extent,
-    forecast_figure,
-    latent_figure,
-    plot_forecast,
-    plot_latent,
-)
-from impindiff.report.identifiability import identifiability_figure, plot_identifiability
-from impindiff.report.lines import (
-    identified_figure,
-    plot_identified,
-    plot_profiles,
-    plot_space_time,
-    profiles_figure,
-    space_time_figure,
-)
-from impindiff.report.series import plot_series, series_figure
-from impindiff.report.snapshots import plot_snapshots, snapshots_figure
-from impindiff.report.sweep import plot_sweep, sweep_figure
+from impindiff.report.closure_curve import closure_figure
+from impindiff.report.comparison import Points, method_errors_figure, study_figure
+from impindiff.report.curves import error_vs_time_figure, history_figure
+from impindiff.report.fields import Extent, forecast_figure, latent_figure
+from impindiff.report.identifiability import identifiability_figure
+from impindiff.report.lines import identified_figure, profiles_figure, space_time_figure
+from impindiff.report.series import series_figure
+from impindiff.report.snapshots import snapshots_figure
+from impindiff.report.style import save
+from impindiff.report.sweep import sweep_figure
 from impindiff.report.training_curves import plot_training_curves, training_curves_figure
 
 __all__ = [
@@ -51,23 +28,9 @@ __all__ = [
     "identified_figure",
     "latent_figure",
     "method_errors_figure",
-    "plot_agreement",
-    "plot_closure",
-    "plot_error_vs_time",
-    "plot_forecast",
-    "plot_history",
-    "plot_identifiability",
-    "plot_identified",
-    "plot_latent",
-    "plot_method_errors",
-    "plot_profiles",
-    "plot_series",
-    "plot_snapshots",
-    "plot_space_time",
-    "plot_study",
-    "plot_sweep",
     "plot_training_curves",
     "profiles_figure",
+    "save",
     "series_figure",
     "snapshots_figure",
     "space_time_figure",

@@ -1,21 +1,15 @@
 """What a model says against what was measured, value by value."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from impindiff.errors import InputError
-from impindiff.report.style import SERIES_COLOURS, save, styled
+from impindiff.report.style import SERIES_COLOURS, styled
 
 Pair = tuple[Float[np.ndarray, " value"], Float[np.ndarray, " value"]]
-
-
-def plot_agreement(panels: Mapping[str, Mapping[str, Pair]], path: Path) -> None:
-    """Write `agreement_figure` as PNG. Raises as that, and if it cannot be written there."""
-    save(agreement_figure(panels), path)
 
 
 def agreement_figure(panels: Mapping[str, Mapping[str, Pair]]) -> Figure:

@@ -1,7 +1,6 @@
 """Figures of closures: a learned law against the true one and the prior."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,18 +11,9 @@ from impindiff.report.style import (
     MODEL_COLOUR,
     SERIES_COLOURS,
     TRUTH_COLOUR,
-    save,
     shared_legend,
     styled,
 )
-
-
-def plot_closure(curves: Sequence[ClosureCurve], path: Path) -> None:
-    """Write `closure_figure` as PNG.
-
-    **Raises:** `InputError` if it cannot be written there, and for no curve.
-    """
-    save(closure_figure(curves), path)
 
 
 def closure_figure(curves: Sequence[ClosureCurve]) -> Figure:

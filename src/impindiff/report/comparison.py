@@ -1,7 +1,6 @@
 """Figures of methods side by side: error against time, cost, and the axis of a study."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +8,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from impindiff.report.style import SERIES_COLOURS, readable_log, save, styled
+from impindiff.report.style import SERIES_COLOURS, readable_log, styled
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h", "p")
 _LINES = ("-", "--")
@@ -21,24 +20,6 @@ class Points(NamedTuple):
     title: str
     x: Float[np.ndarray, " n"]
     y: Float[np.ndarray, "seeds n"]
-
-
-def plot_method_errors(
-    methods: Sequence[Points], marks: Mapping[str, float], path: Path, time_label: str = "time"
-) -> None:
-    """Write `method_errors_figure` as PNG.
-
-    **Raises:** `InputError` if it cannot be written there.
-    """
-    save(method_errors_figure(methods, marks, time_label), path)
-
-
-def plot_study(methods: Sequence[Points], x_label: str, y_label: str, path: Path) -> None:
-    """Write `study_figure` as PNG.
-
-    **Raises:** `InputError` if it cannot be written there.
-    """
-    save(study_figure(methods, x_label, y_label), path)
 
 
 def method_errors_figure(

@@ -1,43 +1,15 @@
 """Figures of numbers along time or training steps."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from impindiff.report.style import readable_log, save, styled
+from impindiff.report.style import readable_log, styled
 
 _LOSS, _VALIDATION, _HELD_OUT = "#1f4e79", "#2e8b57", "#c55a11"
-
-
-def plot_error_vs_time(
-    series: Mapping[str, tuple[Float[np.ndarray, " t"], Float[np.ndarray, " t"]]],
-    observation_times: Sequence[float],
-    path: Path,
-    time_label: str = "time",
-    spreads: Mapping[str, Float[np.ndarray, " t"]] | None = None,
-) -> None:
-    """Write `error_vs_time_figure` as PNG.
-
-    **Raises:** `InputError` if it cannot be written there.
-    """
-    save(error_vs_time_figure(series, observation_times, time_label, spreads), path)
-
-
-def plot_history(
-    records: Sequence[Mapping[str, Any]],
-    path: Path,
-    loss: str = "loss",
-    held_out: str = "held_out_percent",
-) -> None:
-    """Write `history_figure` as PNG.
-
-    **Raises:** `InputError` if it cannot be written there.
-    """
-    save(history_figure(records, loss, held_out), path)
 
 
 def error_vs_time_figure(

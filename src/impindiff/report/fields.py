@@ -1,7 +1,6 @@
 """Maps of fields: forecasts, and the latent fields that were found."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
@@ -22,7 +21,6 @@ from impindiff.report.style import (
     colour_bar,
     heading,
     label,
-    save,
     shared_scale,
     styled,
     symmetric_scale,
@@ -34,35 +32,6 @@ Extent = tuple[float, float, float, float]
 
 _COLUMNS = 4
 _PANEL = 3.0  # inches
-
-
-def plot_forecast(
-    forecast: xr.Dataset,
-    sample: int,
-    path: Path,
-    sensors: Float[np.ndarray, "sensor 2"] | None = None,
-    variable: str = "phi",
-    where: str = "",
-) -> None:
-    """Write `forecast_figure` as PNG.
-
-    **Raises:** `InputError` if it cannot be written there.
-    """
-    save(forecast_figure(forecast, sample, sensors, variable, where), path)
-
-
-def plot_latent(
-    pairs: Mapping[str, tuple[Float[np.ndarray, "x y"], Float[np.ndarray, "x y"] | None]],
-    extent: Extent,
-    path: Path,
-    axis_labels: tuple[str, str] = ("x", "y"),
-    where: str = "",
-) -> None:
-    """Write `latent_figure` as PNG.
-
-    **Raises:** `InputError` if it cannot be written there.
-    """
-    save(latent_figure(pairs, extent, axis_labels, where), path)
 
 
 def forecast_figure(

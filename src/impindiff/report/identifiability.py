@@ -1,7 +1,5 @@
 """Figures of what the data can tell: correlations of the parameters, and singular values."""
 
-from pathlib import Path
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
@@ -9,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from impindiff.errors import InputError
-from impindiff.report.style import DIFFERENCE_MAP, SERIES_COLOURS, readable_log, save, styled
+from impindiff.report.style import DIFFERENCE_MAP, SERIES_COLOURS, readable_log, styled
 from impindiff.training import Identifiability
 
 # More numbers than this do not fit into the cells.
@@ -17,14 +15,6 @@ _WITH_VALUES = 10
 _COMPONENTS = 4
 # Part of the bars' height, on the logarithmic axis, kept free above them for what is written there.
 _ROOM = 0.5
-
-
-def plot_identifiability(found: Identifiability, path: Path) -> None:
-    """Write `identifiability_figure` as PNG.
-
-    **Raises:** as `identifiability_figure`, and `InputError` if it cannot be written there.
-    """
-    save(identifiability_figure(found), path)
 
 
 def identifiability_figure(found: Identifiability) -> Figure:

@@ -1,7 +1,6 @@
 """Figures of fields of one space dimension, and of the parameters that training identified."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,6 @@ from impindiff.report.style import (
     colour_bar,
     heading,
     label,
-    save,
     shared_legend,
     shared_scale,
     styled,
@@ -41,48 +39,6 @@ _COLUMNS = 4
 _WIDE = 30.0
 # Part of a panel's height kept free of curves, below them.
 _ROOM_FOR_TICKS = 0.06
-
-
-def plot_profiles(
-    forecast: xr.Dataset,
-    sample: int,
-    path: Path,
-    variable: str = "phi",
-    points: Float[np.ndarray, "point 2"] | None = None,
-) -> None:
-    """Write `profiles_figure` as PNG.
-
-    **Raises:** `InputError` if it cannot be written there.
-    """
-    save(profiles_figure(forecast, sample, variable, points), path)
-
-
-def plot_space_time(
-    forecast: xr.Dataset,
-    sample: int,
-    path: Path,
-    variable: str = "phi",
-    points: Float[np.ndarray, "point 2"] | None = None,
-) -> None:
-    """Write `space_time_figure` as PNG.
-
-    **Raises:** `InputError` if it cannot be written there.
-    """
-    save(space_time_figure(forecast, sample, variable, points), path)
-
-
-def plot_identified(
-    records: Sequence[Mapping[str, Any]],
-    names: Sequence[str],
-    truths: Mapping[str, float],
-    path: Path,
-    standard_errors: Mapping[str, float] | None = None,
-) -> None:
-    """Write `identified_figure` as PNG.
-
-    **Raises:** `InputError` if it cannot be written there, or a parameter was never recorded.
-    """
-    save(identified_figure(records, names, truths, standard_errors), path)
 
 
 def profiles_figure(

@@ -1,7 +1,6 @@
 """Figures of what instruments read over time: predicted, measured, and true."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,23 +9,10 @@ from matplotlib.patches import Patch
 
 from impindiff.errors import InputError
 from impindiff.findings import Series
-from impindiff.report.style import SERIES_COLOURS, TRUTH_COLOUR, save, styled
+from impindiff.report.style import SERIES_COLOURS, TRUTH_COLOUR, styled
 
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _SHADE = "0.93"
-
-
-def plot_series(
-    panels: Mapping[str, Sequence[Series]],
-    path: Path,
-    time_label: str = "time",
-    trained_until: float | None = None,
-) -> None:
-    """Write `series_figure` as PNG.
-
-    **Raises:** `InputError` if it cannot be written there, and for no panel.
-    """
-    save(series_figure(panels, time_label, trained_until), path)
 
 
 def series_figure(

@@ -1,7 +1,6 @@
 """Figures of several fields at several times: how a state evolves, in 1, 2 and 3 dimensions."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,6 @@ from impindiff.report.style import (
     TRUTH_COLOUR,
     colour_bar,
     label,
-    save,
     shared_legend,
     shared_scale,
     styled,
@@ -33,19 +31,6 @@ _COLUMNS = 5
 _PANEL = 2.4  # inches
 # The yellow end of the colours is hard to see as a line on white.
 _LAST_COLOUR = 0.85
-
-
-def plot_snapshots(
-    fields: xr.Dataset,
-    path: Path,
-    truth: xr.Dataset | None = None,
-    levels: Mapping[str, float] | None = None,
-) -> None:
-    """Write `snapshots_figure` as PNG.
-
-    **Raises:** as `snapshots_figure`, and `InputError` if it cannot be written there.
-    """
-    save(snapshots_figure(fields, truth, levels), path)
 
 
 def snapshots_figure(

@@ -1,7 +1,6 @@
 """Figures of one number along a sweep of a parameter."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -12,27 +11,9 @@ from impindiff.report.style import (
     MODEL_COLOUR,
     TRUTH_COLOUR,
     readable_log,
-    save,
     shared_legend,
     styled,
 )
-
-
-def plot_sweep(
-    x: Float[np.ndarray, "..."],
-    predicted: Float[np.ndarray, "..."],
-    truth: Float[np.ndarray, "..."] | None,
-    x_label: str,
-    y_label: str,
-    path: Path,
-    log_x: bool = True,
-    trained_x: Sequence[float] = (),
-) -> None:
-    """Write `sweep_figure` as PNG.
-
-    **Raises:** as `sweep_figure`, and `InputError` if it cannot be written there.
-    """
-    save(sweep_figure(x, predicted, truth, x_label, y_label, log_x, trained_x), path)
 
 
 def sweep_figure(

@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from humanize import naturalsize
 from jaxtyping import Array, Int, PyTree
 
 from impindiff.rollout.adaptive import AdaptiveStep
@@ -14,8 +15,6 @@ from impindiff.rollout.liveness import peak_bytes
 from impindiff.rollout.rollout import rollout
 from impindiff.rollout.schedule import Schedule
 from impindiff.steppers import AbstractStepper, CrankNicolson, HybridModel
-
-_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 class MemoryEstimate(eqx.Module):
@@ -55,7 +54,7 @@ class MemoryEstimate(eqx.Module):
             "work of a step": self.step,
             "total": self.total,
         }
-        lines = [f"{name:<15} {_for_people(size):>11}" for name, size in parts.items()]
+        lines = [f"{name:<15} {naturalsize(size, binary=True):>11}" for name, size in parts.items()]
         return "\n".join([f"{self.schedule}, {self.solves:,} solves", *lines])
 
 
@@ -213,11 +212,3 @@ def _bytes(tree: PyTree[Any]) -> int:
         for leaf in jax.tree.leaves(tree)
         if eqx.is_array(leaf) or _is_shape(leaf)
     )
-
-
-def _for_people(size: int | float) -> str:
-    for unit in _UNITS[:-1]:
-        if size < 1024:
-            return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
-        size /= 1024
-    return f"{size:,.1f} {_UNITS[-1]}"

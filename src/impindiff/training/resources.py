@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import jax
+from humanize import naturalsize
 from jaxtyping import PyTree
 
 from impindiff.errors import FailureCode, ImpindiffError, InputError, is_full_disk
-from impindiff.memory import memory_limit, readable_size
+from impindiff.memory import memory_limit
 
 
 class TrainingError(ImpindiffError, RuntimeError):
@@ -77,8 +78,8 @@ def require_room(folder: Path, needed: int, purpose: str) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise RoomError(
-            f"{folder}: the {purpose} need {readable_size(needed)}, and {readable_size(free)} are "
-            "free on its disk; make room or name another folder"
+            f"{folder}: the {purpose} need {naturalsize(needed)}, and {naturalsize(free)} are free "
+            "on its disk; make room or name another folder"
         )
 
 

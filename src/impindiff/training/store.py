@@ -15,10 +15,10 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from humanize import naturalsize
 from jaxtyping import PyTree, UInt8
 
 from impindiff.errors import FailureCode, InputError, is_full_disk
-from impindiff.memory import readable_size
 from impindiff.training.held import identity_of
 from impindiff.training.resources import StorageError, size_in_bytes
 
@@ -95,7 +95,7 @@ class TrainingStore:
         kept = "none was saved before" if saved is None else f"that of step {saved} is intact"
         raise StorageError(
             f"{self._folder}: {reason}, the training state of step {step} "
-            f"({readable_size(size_in_bytes(state))}) cannot be saved; {kept}; {help_}",
+            f"({naturalsize(size_in_bytes(state))}) cannot be saved; {kept}; {help_}",
             code=code,
         )
 

@@ -10,7 +10,6 @@ from impindiff.cases.vapor_infiltration.model import (
 from impindiff.cases.vapor_infiltration.physical import PhysicalScales, from_physical
 from impindiff.cases.vapor_infiltration.pores import (
     HardCore,
-    LearnedPores,
     OverlappingFibres,
     PoreModel,
 )
@@ -38,7 +37,6 @@ __all__ = [
     "Heat",
     "InfiltrationPreconditioner",
     "LearnedConductivity",
-    "LearnedPores",
     "LearnedTransport",
     "Mixture",
     "OverlappingFibres",

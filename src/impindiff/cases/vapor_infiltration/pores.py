@@ -7,8 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from impindiff.fields import PositiveClosure
-
 # Where a porosity outside (0, 1), which a solver may try, is put back to.
 _SMALLEST, _LARGEST = 1e-6, 1 - 1e-9
 # Of the quadrature that finds a fibre's radius from the surface it had on the way.
@@ -79,19 +77,3 @@ class HardCore(PoreModel):
         eps = jnp.clip(porosity, _SMALLEST, _LARGEST)
         x = eps / initial
         return 2 * x * (1 - eps) * (1 - jnp.log(x) / initial)
-
-
-class LearnedPores(PoreModel):
-    """s = y(eps, eps0), a learned positive closure: eps(r) is monotone by construction.
-
-    - `closure`: of two variables, initialised to a prior law.
-    """
-
-    closure: PositiveClosure
-
-    def surface(
-        self, porosity: Float[Array, "*cells"], initial: Float[Array, "..."]
-    ) -> Float[Array, "*cells"]:
-        """See the class."""
-        eps = jnp.clip(porosity, _SMALLEST, _LARGEST)
-        return self.closure(eps, jnp.broadcast_to(initial, eps.shape))
