@@ -59,4 +59,5 @@ def test_a_training_step_that_uses_up_the_memory():
         compiled.advance(jnp.ones(()))
     ending = ending_of(caught.value)
     assert (ending.exit_code, ending.code) == (1, FailureCode.out_of_memory)
+    assert ending.line is not None
     assert "\n" not in ending.line

@@ -144,7 +144,7 @@ def test_control_characters_of_a_file_do_not_reach_the_terminal(tmp_path):
     path = made.netcdf(tmp_path, given)
     shown = io.StringIO()
     console = Console(file=shown, width=200)
-    for table in description_tables(ipd.data.inspect(path), []):
+    for table in description_tables(ipd.data.inspect(path)):
         console.print(table)
     printed = shown.getvalue()
     assert "\\x1b[31m\\x07" in printed
