@@ -1,5 +1,6 @@
 """The section `training` of a configuration."""
 
+import abc
 from typing import Annotated, Any, Literal, Self
 
 import optax
@@ -141,8 +142,9 @@ class _FirstOrder(_Training):
             raise ValueError(f"warmup of {self.warmup} steps must be shorter than all {self.steps}")
         return self
 
+    @abc.abstractmethod
     def _optimizer(self, warmup: int) -> optax.GradientTransformation:
-        raise NotImplementedError
+        """The optimiser without what all of them share."""
 
     def build(self) -> Optimizer:
         """The optimiser."""
