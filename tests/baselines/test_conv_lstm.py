@@ -98,8 +98,8 @@ def test_shifted_features_give_the_shifted_increment(cells):
 
     @eqx.filter_jit
     def two_steps(network, first, second):
-        _, memory = network(first, network.start(first[0]))
-        return network(second, memory)[0]
+        _, memory = network(first, network.start(first))
+        return network(second, memory)[0][0]
 
     def moved(f):
         return jnp.roll(f, shift, tuple(a + 1 for a in axes))
@@ -116,9 +116,9 @@ def test_an_increment_reaches_as_far_as_the_kernels():
     """Two layers of 3 cells: two cells to either side."""
     network = ConvLSTM(1, (True,), hidden=3, layers=2, key=KEY)
     flat = jnp.zeros((1, 11))
-    memory = network.start(flat[0])
+    memory = network.start(flat)
     answer = network(flat.at[0, 5].set(1.0), memory)[0] - network(flat, memory)[0]
-    assert np.flatnonzero(np.abs(answer) > 1e-12).tolist() == [3, 4, 5, 6, 7]
+    assert np.flatnonzero(np.abs(answer[0]) > 1e-12).tolist() == [3, 4, 5, 6, 7]
 
 
 @pytest.mark.parametrize(

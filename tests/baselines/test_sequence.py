@@ -24,25 +24,27 @@ class Counting(SequenceNetwork):
 
     rate: jax.Array
     channels: int = eqx.field(static=True, default=4)
+    fields: int = eqx.field(static=True, default=1)
 
     def start(self, u):
         return jnp.zeros((), u.dtype)
 
     def __call__(self, features, memory):
-        return jnp.full(features.shape[1:], self.rate + memory), memory + 1
+        return jnp.full((1, *features.shape[1:]), self.rate + memory), memory + 1
 
 
 class Channel(SequenceNetwork):
-    """The increment is one of the features."""
+    """All increments are one of the features."""
 
     index: int = eqx.field(static=True)
     channels: int = eqx.field(static=True)
+    fields: int = eqx.field(static=True, default=1)
 
     def start(self, u):
         return ()
 
     def __call__(self, features, memory):
-        return features[self.index], memory
+        return jnp.stack([features[self.index]] * self.fields), memory
 
 
 def counting(cells=(5,), rate=1.0):
@@ -96,10 +98,76 @@ def test_teacher_forcing_starts_from_what_was_observed_and_carries_the_memory():
 
 
 def test_teacher_forcing_on_its_own_forecast_is_the_forecast():
-    network = ConvLSTM(4, (True,), hidden=3, layers=2, key=KEY)
+    network = ConvLSTM(5, (True,), fields=2, hidden=3, layers=2, key=KEY)
     model = SequenceModel(network, KNOTS, (True,), (6,))
-    forecast = model(fields(2, 6), KNOTS)
-    np.testing.assert_allclose(model.next_observations(forecast), forecast[1:], rtol=1e-12)
+    forecast = model({"b": fields(2, 6), "a": fields(2, 6) ** 2}, KNOTS)
+    following = model.next_observations(forecast)
+    assert sorted(following) == ["a", "b"]
+    for name, found in following.items():
+        np.testing.assert_allclose(found, forecast[name][1:], rtol=1e-12)
+
+
+def network_of(kind, channels, periodic, fields=1, **sizes):
+    if kind == "fno":
+        sizes = {"width": 3, "modes": 2, "layers": 2} | sizes
+        return FourierNeuralOperator(channels, periodic, fields=fields, **sizes, key=KEY)
+    return ConvLSTM(channels, periodic, fields=fields, hidden=2, layers=2, key=KEY)
+
+
+# as one field was forecast before there could be several: samples, then cells
+OF_ONE_FIELD = {
+    "fno": [
+        [-0.7427820540747674, -0.945043031371311, -0.26569859435868415, 0.6705998464595758],
+        [-0.2724190301435285, -0.9466089735056293, -0.7367809707955988, 0.1646838423865969],
+    ],
+    "conv_lstm": [
+        [-0.7033390857099971, -0.9054122103876905, -0.2274936692976645, 0.70882332155075],
+        [-0.23473109566195072, -0.9081928848109819, -0.6991288088496206, 0.2016782856217511],
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", ["fno", "conv_lstm"])
+def test_one_field_is_forecast_as_ever(kind):
+    cells, periodic = (3, 4), (False, True)
+    channels = number_of_channels(periodic, with_time=True, conditions=1)
+    network = network_of(kind, channels, periodic, modes=(1, 2))
+    model = SequenceModel(network, KNOTS, periodic, cells, True, (0.5,), 2.0)
+    model = model.with_conditions(jnp.asarray([[0.3], [-0.4]]))
+    u0 = jnp.asarray(np.sin(np.arange(24.0)).reshape(2, *cells))
+    found = model(u0, (1.0, 1.45))
+    np.testing.assert_allclose(found[-1, :, 1], OF_ONE_FIELD[kind], rtol=1e-12)
+    # alone in a mapping it is the same field
+    named = model({"c": u0}, (1.0, 1.45))
+    np.testing.assert_array_equal(named["c"], found)
+
+
+def test_fields_are_given_and_stepped_in_their_scales():
+    """A network that returns its channels in turn: the fields first, in the order of the leaves."""
+    scales = {"a": 2.0, "b": 5.0}
+    u0 = {"b": fields(3, 5).astype(jnp.float32), "a": fields(3, 5) ** 2}
+    channels = number_of_channels((True,), fields=2)
+    assert channels == number_of_channels((True,)) + 1
+    for index, name in enumerate(scales):
+        network = Channel(index=index, channels=channels, fields=2)
+        model = SequenceModel(network, KNOTS, (True,), (5,), scale=tuple(scales.values()))
+        found = model(u0, KNOTS[:2])
+        for other, scale in scales.items():
+            expected = np.stack([u0[other], u0[other] + scale * u0[name] / scales[name]])
+            np.testing.assert_allclose(found[other], expected, rtol=1e-6)
+            assert found[other].dtype == u0[other].dtype
+
+
+def test_conditions_are_held_by_a_copy_and_not_by_the_model_that_is_trained():
+    channels = number_of_channels((True,), conditions=1)
+    network = Channel(index=4, channels=channels)
+    model = SequenceModel(network, KNOTS, (True,), (5,), condition_scales=(2.0,))
+    u0 = fields(2, 5)
+    found = model.with_conditions(jnp.asarray([[3.0], [5.0]]))(u0, KNOTS[:2])[1] - u0
+    np.testing.assert_allclose(found[:, 0], [1.5, 2.5], rtol=1e-12)
+    assert jax.tree.leaves(model) == []
+    with pytest.raises(InputError, match=r"conditions has shape \(2, 0\).*with_conditions"):
+        model(u0, KNOTS[:2])
 
 
 def test_what_the_network_is_given():
@@ -124,7 +192,8 @@ def test_what_the_network_is_given():
         model = SequenceModel(
             Channel(index=index, channels=count), KNOTS, periodic, cells, True, (10.0, 0.1), scale
         )
-        increment = (model.next_observations(observed, conditions)[1] - u0) / (2.0 * scale)
+        found = model.with_conditions(conditions).next_observations(observed)
+        increment = (found[1] - u0) / (2.0 * scale)
         np.testing.assert_allclose(
             increment, np.broadcast_to(value, increment.shape), rtol=1e-9, atol=1e-12
         )
@@ -137,46 +206,39 @@ def test_what_the_network_is_given():
 )
 def test_both_networks_step_in_one_to_three_dimensions(kind, cells, periodic):
     channels = number_of_channels(periodic, conditions=1)
-    network = (
-        FourierNeuralOperator(channels, periodic, width=3, modes=2, layers=2, key=KEY)
-        if kind == "fno"
-        else ConvLSTM(channels, periodic, hidden=2, layers=2, key=KEY)
-    )
+    network = network_of(kind, channels, periodic)
     model = SequenceModel(network, KNOTS, periodic, cells, condition_scales=(1.0,))
     u0, conditions = fields(2, *cells), jnp.asarray([[0.0], [1.0]])
-    found = eqx.filter_jit(model)(u0, (1.0, 1.2, 1.5), conditions)
+    found = eqx.filter_jit(model.with_conditions(conditions))(u0, (1.0, 1.2, 1.5))
     assert found.shape == (3, 2, *cells)
     assert bool(jnp.all(jnp.isfinite(found)))
     # the first forecast is nearly persistence, and no more than nearly
     change = float(jnp.max(jnp.abs(found[-1] - u0)))
     assert 0 < change < 0.2
     # samples do not mix, and each has its own condition
-    other = eqx.filter_jit(model)(u0[::-1], (1.0, 1.2, 1.5), conditions[::-1])
+    backwards = eqx.filter_jit(model.with_conditions(conditions[::-1]))
+    other = backwards(u0[::-1], (1.0, 1.2, 1.5))
     np.testing.assert_allclose(other, found[:, ::-1], rtol=1e-9, atol=1e-12)
-    swapped = eqx.filter_jit(model)(u0, (1.0, 1.2, 1.5), conditions[::-1])
+    swapped = backwards(u0, (1.0, 1.2, 1.5))
     assert float(jnp.max(jnp.abs(swapped - found))) > 1e-5
 
 
 @pytest.mark.parametrize("kind", ["fno", "conv_lstm"])
 @pytest.mark.parametrize("forced", [False, True])
 def test_the_gradient_is_that_of_central_differences(kind, forced):
-    network = (
-        FourierNeuralOperator(5, (False, True), width=3, modes=2, layers=2, key=KEY)
-        if kind == "fno"
-        else ConvLSTM(5, (False, True), hidden=2, layers=2, key=KEY)
-    )
+    network = network_of(kind, 6, (False, True), fields=2)
     model = SequenceModel(network, KNOTS, (False, True), (5, 4))
     parameters, static = eqx.partition(model, eqx.is_inexact_array)
-    observed = fields(len(KNOTS), 2, 5, 4)
+    observed = {"a": fields(len(KNOTS), 2, 5, 4), "b": fields(len(KNOTS), 2, 5, 4) ** 2}
 
     def loss(parameters):
         model = eqx.combine(parameters, static)
-        found = (
-            model.next_observations(observed)
-            if forced
-            else model(observed[0], (1.0, 1.15, 1.4, 1.5))[1:]
-        )
-        return jnp.mean((found - observed[1:]) ** 2)
+        if forced:
+            found = model.next_observations(observed)
+        else:
+            first = {name: u[0] for name, u in observed.items()}
+            found = {name: u[1:] for name, u in model(first, (1.0, 1.15, 1.4, 1.5)).items()}
+        return sum(jnp.mean((found[name] - observed[name][1:]) ** 2) for name in observed)
 
     leaves, structure = jax.tree.flatten(parameters)
     keys = jax.random.split(jax.random.key(8), len(leaves))
@@ -210,6 +272,7 @@ def test_single_precision_stays_single():
         ({"knots": (0.0, float("nan"))}, "increasing"),
         ({"cells": (5, 5)}, "one per axis"),
         ({"scale": 0.0}, "positive"),
+        ({"scale": (1.0, 2.0)}, "expected a number, or one for each field of the network, 1"),
         ({"condition_scales": (1.0,)}, "4 channels and there are 5 features"),
         ({"with_time": True}, "4 channels and there are 5 features"),
     ],
@@ -226,8 +289,10 @@ def test_models_that_do_not_fit_are_refused(changed, message):
         (lambda model, u: model(u, (1.1, 1.2)), "start at 1, the first knot"),
         (lambda model, u: model(u, ()), "increasing times"),
         (lambda model, u: model(u, (1.0, 1.3, 1.2)), "increasing times"),
-        (lambda model, u: model(u[:, :4], KNOTS), "expected \\(5,\\)"),
-        (lambda model, u: model(u, KNOTS, jnp.ones((2, 1))), "expected \\(2, 0\\)"),
+        (lambda model, u: model(u[:, :4], KNOTS), r"u0 has shape \(2, 4\); expected \(2, 5\)"),
+        (lambda model, u: model({"a": u, "b": u}, KNOTS), "u0 has 2 fields; expected 1"),
+        (lambda model, u: model({}, KNOTS), "u0 has 0 fields; expected 1"),
+        (lambda model, u: model.with_conditions(jnp.ones((2, 1)))(u, KNOTS), r"expected \(2, 0\)"),
         (lambda model, u: model.next_observations(jnp.stack([u] * 3)), "one per knot"),
     ],
 )

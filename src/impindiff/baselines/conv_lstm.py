@@ -75,13 +75,14 @@ class ConvLSTMCell(eqx.Module):
 class ConvLSTM(SequenceNetwork):
     """Layers of `ConvLSTMCell`, each reading the hidden state of the one before.
 
-    A 1x1 convolution, which starts small, makes the increment of the last one's hidden state. The
+    A 1x1 convolution, which starts small, makes the increments of the last one's hidden state. The
     memory, (H, C) of each layer, starts at zero.
 
     **Arguments:**
 
     - `channels`: features, see `number_of_channels`.
     - `periodic`: one entry per axis of space.
+    - `fields`: of how many fields it gives the increments.
     - `hidden`: channels of H and of C.
     - `kernel`: cells that a convolution spans along each axis, an odd number.
     - `layers`: number of cells stacked.
@@ -96,18 +97,27 @@ class ConvLSTM(SequenceNetwork):
     layers: tuple[ConvLSTMCell, ...]
     output: Pointwise
     channels: int = eqx.field(static=True)
+    fields: int = eqx.field(static=True)
 
     def __init__(
         self,
         channels: int,
         periodic: tuple[bool, ...],
         *,
+        fields: int = 1,
         hidden: int = 16,
         kernel: int = 3,
         layers: int = 2,
         key: PRNGKeyArray,
     ):
-        require_positive("ConvLSTM", channels=channels, hidden=hidden, kernel=kernel, layers=layers)
+        require_positive(
+            "ConvLSTM",
+            channels=channels,
+            fields=fields,
+            hidden=hidden,
+            kernel=kernel,
+            layers=layers,
+        )
         if kernel % 2 == 0:
             raise InputError(
                 f"ConvLSTM: kernel = {kernel}; expected an odd number, for it to have a middle"
@@ -117,22 +127,22 @@ class ConvLSTM(SequenceNetwork):
             ConvLSTMCell(inputs, hidden, kernel, periodic, key=k)
             for inputs, k in zip([channels, *[hidden] * (layers - 1)], keys, strict=True)
         )
-        self.output = Pointwise(hidden, 1, scale=SMALL, key=output_key)
-        self.channels = channels
+        self.output = Pointwise(hidden, fields, scale=SMALL, key=output_key)
+        self.channels, self.fields = channels, fields
 
-    def start(self, u: Float[Array, "*cells"]) -> tuple[State, ...]:
+    def start(self, u: Float[Array, "fields *cells"]) -> tuple[State, ...]:
         """Zeros."""
-        return tuple(layer.start(u.shape) for layer in self.layers)
+        return tuple(layer.start(u.shape[1:]) for layer in self.layers)
 
     def __call__(
         self, features: Float[Array, "channels *cells"], memory: tuple[State, ...]
-    ) -> tuple[Float[Array, "*cells"], tuple[State, ...]]:
+    ) -> tuple[Float[Array, "fields *cells"], tuple[State, ...]]:
         """See `SequenceNetwork`."""
         after, h = [], features
         for layer, state in zip(self.layers, memory, strict=True):
             h, c = layer(h, state)
             after.append((h, c))
-        return self.output(h)[0], tuple(after)
+        return self.output(h), tuple(after)
 
 
 def convolve(

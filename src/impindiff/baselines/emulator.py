@@ -41,10 +41,11 @@ class EmulatorLoss(TrajectoryLoss):
     def trajectory(self, model: Any, probe: Float[Array, "steps samples"] | None) -> Rollout:
         """See `TrajectoryLoss.trajectory`."""
         del probe
+        model = model.with_conditions(self.conditions)
         if self.observed is None:
-            fields = model(self.first, self.times, self.conditions)
+            fields = model(self.first, self.times)
         else:
-            following = model.next_observations(self.observed, self.conditions)
+            following = model.next_observations(self.observed)
             fields = jnp.concatenate([self.observed[:1], following])
         finite = jnp.all(jnp.isfinite(fields[1:]), axis=tuple(range(2, fields.ndim)))
         return as_rollout(self.as_state(fields), self.times, finite, Outcome.not_finite)
@@ -123,7 +124,7 @@ class Emulator(WithoutLatent):
         first = jnp.asarray(trajectories.field[chosen, 0])
         conditions = self._conditions(settings, trajectories, chosen)
         steps = tuple(float(t) for t in times)
-        found = np.asarray(eqx.filter_jit(model)(first, steps, conditions))
+        found = np.asarray(eqx.filter_jit(model.with_conditions(conditions))(first, steps))
         finite = np.isfinite(found).all(axis=tuple(range(2, found.ndim)))
         if finite.all():
             return found, None

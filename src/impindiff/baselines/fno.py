@@ -73,6 +73,7 @@ class FourierNeuralOperator(SequenceNetwork):
 
     - `channels`: features, see `number_of_channels`.
     - `periodic`: one entry per axis of space.
+    - `fields`: outputs of Q, the increments of so many fields.
     - `width`: channels of h.
     - `modes`: wavenumbers kept along each axis, 0 to modes - 1 and their negatives; a number or one
       per axis.
@@ -91,6 +92,7 @@ class FourierNeuralOperator(SequenceNetwork):
     skips: tuple[Pointwise, ...]
     project: tuple[Pointwise, Pointwise]
     channels: int = eqx.field(static=True)
+    fields: int = eqx.field(static=True)
     periodic: tuple[bool, ...] = eqx.field(static=True)
 
     def __init__(
@@ -98,6 +100,7 @@ class FourierNeuralOperator(SequenceNetwork):
         channels: int,
         periodic: tuple[bool, ...],
         *,
+        fields: int = 1,
         width: int = 32,
         modes: int | tuple[int, ...] = 12,
         layers: int = 4,
@@ -112,6 +115,7 @@ class FourierNeuralOperator(SequenceNetwork):
         require_positive(
             "FourierNeuralOperator",
             channels=channels,
+            fields=fields,
             width=width,
             modes=min(modes),
             layers=layers,
@@ -124,18 +128,18 @@ class FourierNeuralOperator(SequenceNetwork):
         self.skips = tuple(Pointwise(width, width, key=k) for k in keys[layers:])
         self.project = (
             Pointwise(width, 2 * width, key=first_key),
-            Pointwise(2 * width, 1, scale=SMALL, key=last_key),
+            Pointwise(2 * width, fields, scale=SMALL, key=last_key),
         )
-        self.channels, self.periodic = channels, periodic
+        self.channels, self.fields, self.periodic = channels, fields, periodic
 
-    def start(self, u: Float[Array, "*cells"]) -> tuple[()]:
+    def start(self, u: Float[Array, "fields *cells"]) -> tuple[()]:
         """No memory."""
         del u
         return ()
 
     def __call__(
         self, features: Float[Array, "channels *cells"], memory: tuple[()] = ()
-    ) -> tuple[Float[Array, "*cells"], tuple[()]]:
+    ) -> tuple[Float[Array, "fields *cells"], tuple[()]]:
         """See `SequenceNetwork`."""
         cells = features.shape[1:]
         widths = [
@@ -149,4 +153,4 @@ class FourierNeuralOperator(SequenceNetwork):
             h = h if i == last else jax.nn.gelu(h)
         h = h[(slice(None), *(slice(n) for n in cells))]
         first, second = self.project
-        return second(jax.nn.gelu(first(h)))[0], memory
+        return second(jax.nn.gelu(first(h))), memory

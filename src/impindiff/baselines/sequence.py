@@ -1,6 +1,7 @@
 """A black box in time: a network that maps one observation to the next, and goes on from there."""
 
 import abc
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from impindiff.baselines.layers import per_channel
 from impindiff.errors import InputError
 
 # Two times are the same if they differ by less than this part of an interval.
@@ -19,37 +21,42 @@ _SAME_TIME = 1e-9
 class SequenceNetwork(eqx.Module):
     """What a `SequenceModel` repeats: one sample, one step, with a memory of the steps before.
 
-    `channels`: how many features it takes, see `number_of_channels`.
+    - `channels`: how many features it takes, see `number_of_channels`.
+    - `fields`: of how many fields it gives the increments.
     """
 
     channels: eqx.AbstractVar[int]
+    fields: eqx.AbstractVar[int]
 
     @abc.abstractmethod
-    def start(self, u: Float[Array, "*cells"]) -> PyTree:
-        """The memory before the first step, of a field that is u then; () if there is none."""
+    def start(self, u: Float[Array, "fields *cells"]) -> PyTree:
+        """The memory before the first step, of fields that are u then; () if there is none."""
 
     @abc.abstractmethod
     def __call__(
         self, features: Float[Array, "channels *cells"], memory: PyTree
-    ) -> tuple[Float[Array, "*cells"], PyTree]:
-        """The increment of the field over one typical interval, and the memory after the step."""
+    ) -> tuple[Float[Array, "fields *cells"], PyTree]:
+        """The fields' increments over one typical interval, and the memory after the step."""
 
 
 def number_of_channels(
-    periodic: tuple[bool, ...], *, with_time: bool = False, conditions: int = 0
+    periodic: tuple[bool, ...], *, fields: int = 1, with_time: bool = False, conditions: int = 0
 ) -> int:
     """How many features a `SequenceModel` of these gives its network."""
-    return 2 + sum(2 if flag else 1 for flag in periodic) + with_time + conditions
+    return fields + 1 + sum(2 if flag else 1 for flag in periodic) + with_time + conditions
 
 
 class SequenceModel(eqx.Module):
     """u_{n+1} = u_n + (dt_n / interval) N(features(u_n, dt_n, t_n, x, conditions), memory).
 
-    Nothing is known of what happens between observations: a step leads from one to the next, and
-    past the last one steps of the median interval go on. In between, a forecast is interpolated
-    linearly. The features are, as channels on the grid,
+    u is one field or several: an array of (samples, *cells) or a pytree of such, as a hybrid
+    model's state is, and what the model gives has the same structure. Nothing is known of what
+    happens between observations: a step leads from one to the next, and past the last one steps of
+    the median interval go on. In between, a forecast is interpolated linearly. The features are, as
+    channels on the grid,
 
-    - u / scale, and dt / interval, the length of the step;
+    - each field over its scale, in the order of `jax.tree.leaves`;
+    - dt / interval, the length of the step;
     - the position, for what is hidden may depend on it: sin and cos of 2 pi xi along each periodic
       axis, 2 xi - 1 along others, xi in [0, 1] across the domain;
     - with `with_time`, (t - knots[0]) / (knots[-1] - knots[0]), past 1 in a forecast;
@@ -66,14 +73,18 @@ class SequenceModel(eqx.Module):
     - `with_time`: for what changes in time by itself.
     - `condition_scales`: typical sizes of the numbers that differ from sample to sample; the number
       of conditions is theirs.
-    - `scale`: typical size of u. The network's increment is in this unit.
+    - `scale`: typical size of u, a number or one for each field. The network's increments are in
+      this unit.
+    - `conditions`: those numbers, of the samples at hand. They are set on a copy by
+      `with_conditions`: in a model that is trained they would be trained too.
 
     Results have u0's precision. It is a function of arrays and differentiable; jitted, times have
     to be a tuple of numbers, for they decide how many steps there are.
 
     **Raises:** `InputError` for knots that do not increase, axes that do not agree, a scale that is
-    not positive, or a network of another number of channels; when called, for times that do not
-    increase from knots[0] on and for fields or conditions of the wrong shape.
+    not positive or not one for each field, or a network of another number of channels; when called,
+    for times that do not increase from knots[0] on, for another number of fields than the network's
+    and for fields or conditions of the wrong shape.
     """
 
     network: SequenceNetwork
@@ -82,7 +93,8 @@ class SequenceModel(eqx.Module):
     cells: tuple[int, ...] = eqx.field(static=True)
     with_time: bool = eqx.field(static=True, default=False)
     condition_scales: tuple[float, ...] = eqx.field(static=True, default=())
-    scale: float = eqx.field(static=True, default=1.0)
+    scale: float | tuple[float, ...] = eqx.field(static=True, default=1.0)
+    conditions: Float[Array, "samples conditions"] | None = None
 
     def __check_init__(self) -> None:
         if len(self.knots) < 2 or not _increase(self.knots):
@@ -95,13 +107,22 @@ class SequenceModel(eqx.Module):
                 f"SequenceModel: periodic and cells have {len(self.periodic)} and "
                 f"{len(self.cells)} entries; expected one per axis in each, 1 to 3 axes"
             )
-        if not all(np.isfinite(s) and s > 0 for s in (self.scale, *self.condition_scales)):
+        fields = self.network.fields
+        if len(self._scales) != fields:
+            raise InputError(
+                f"SequenceModel: scale = {self.scale}; expected a number, or one for each field of "
+                f"the network, {fields}"
+            )
+        if not all(np.isfinite(s) and s > 0 for s in (*self._scales, *self.condition_scales)):
             raise InputError(
                 f"SequenceModel: scale = {self.scale} and condition_scales = "
                 f"{list(self.condition_scales)}; expected positive numbers"
             )
         expected = number_of_channels(
-            self.periodic, with_time=self.with_time, conditions=len(self.condition_scales)
+            self.periodic,
+            fields=fields,
+            with_time=self.with_time,
+            conditions=len(self.condition_scales),
         )
         if self.network.channels != expected:
             raise InputError(
@@ -114,83 +135,92 @@ class SequenceModel(eqx.Module):
         """The typical interval: the median of those between knots."""
         return float(np.median(np.diff(self.knots)))
 
+    def with_conditions(
+        self, conditions: Float[Array, "samples conditions"] | None
+    ) -> "SequenceModel":
+        """A copy for samples of which these are the conditions, one row each."""
+        return dataclasses.replace(self, conditions=conditions)
+
     def __call__(
         self,
-        u0: Float[Array, "samples *cells"],
+        u0: PyTree[Float[Array, "samples *cells"]],
         times: Sequence[float] | Float[np.ndarray, " times"],
-        conditions: Float[Array, "samples conditions"] | None = None,
-    ) -> Float[Array, "times samples *cells"]:
-        """The field of each sample at the given times, which increase and start at knots[0]."""
-        self._check(u0, "u0", conditions)
+    ) -> PyTree[Float[Array, "times samples *cells"]]:
+        """The fields of each sample at the given times, which increase and start at knots[0]."""
+        first = self._stacked(u0, "u0", 1)
         steps = self._steps(np.asarray(times, np.float64))
 
         def advance(carry, step):
             u, memory = carry
             if len(self.knots) == 2:
                 memory = jax.vmap(self.network.start)(u)
-            following, memory = self._advance(u, memory, step, conditions)
+            following, memory = self._advance(u, memory, step)
             return (following, memory), following
 
-        start = (u0, jax.vmap(self.network.start)(u0))
-        _, states = jax.lax.scan(advance, start, self._inputs(steps.levels, u0))
-        states = jnp.concatenate([u0[None], states])
-        weight = jnp.asarray(steps.weight, u0.dtype).reshape(-1, *[1] * u0.ndim)
+        start = (first, jax.vmap(self.network.start)(first))
+        _, states = jax.lax.scan(advance, start, self._inputs(steps.levels, first))
+        states = jnp.concatenate([first[None], states])
+        weight = jnp.asarray(steps.weight, first.dtype).reshape(-1, *[1] * first.ndim)
         between = (1 - weight) * states[steps.before] + weight * states[steps.before + 1]
         # zero times a step that is not finite is not finite: the first state would be lost too
-        return jnp.where(weight > 0, between, states[steps.before])
+        return self._apart(jnp.where(weight > 0, between, states[steps.before]), u0)
 
     def next_observations(
-        self,
-        observed: Float[Array, "knots samples *cells"],
-        conditions: Float[Array, "samples conditions"] | None = None,
-    ) -> Float[Array, "knots-1 samples *cells"]:
-        """The field at all knots but the first, each from what was observed at the knot before.
+        self, observed: PyTree[Float[Array, "knots samples *cells"]]
+    ) -> PyTree[Float[Array, "knots-1 samples *cells"]]:
+        """The fields at all knots but the first, each from what was observed at the knot before.
 
         The memory is carried along: teacher forcing, whose loss needs no rollout of the model's own
         errors.
         """
-        if len(observed) != len(self.knots):
+        given = self._stacked(observed, "observed", 2)
+        if len(given) != len(self.knots):
             raise InputError(
-                f"SequenceModel: observed has {len(observed)} times; expected one per knot, "
+                f"SequenceModel: observed has {len(given)} times; expected one per knot, "
                 f"{len(self.knots)} with the initial state"
             )
-        self._check(observed[0], "observed", conditions)
 
-        def advance(memory, given):
-            u, step = given
-            following, memory = self._advance(u, memory, step, conditions)
+        def advance(memory, before):
+            u, step = before
+            following, memory = self._advance(u, memory, step)
             return memory, following
 
-        inputs = (observed[:-1], self._inputs(np.asarray(self.knots), observed))
-        return jax.lax.scan(advance, jax.vmap(self.network.start)(observed[0]), inputs)[1]
+        inputs = (given[:-1], self._inputs(np.asarray(self.knots), given))
+        _, found = jax.lax.scan(advance, jax.vmap(self.network.start)(given[0]), inputs)
+        return self._apart(found, observed)
+
+    @property
+    def _scales(self) -> tuple[float, ...]:
+        """That of each field."""
+        scale = self.scale
+        return scale if isinstance(scale, tuple) else (scale,) * self.network.fields
 
     def _advance(
         self,
-        u: Float[Array, "samples *cells"],
+        u: Float[Array, "samples fields *cells"],
         memory: PyTree,
         step: tuple[Float[Array, ""], Float[Array, ""]],
-        conditions: Float[Array, "samples conditions"] | None,
-    ) -> tuple[Float[Array, "samples *cells"], PyTree]:
+    ) -> tuple[Float[Array, "samples fields *cells"], PyTree]:
         """All samples, one step of the relative length and start given."""
         length, time = step
-        if conditions is None:
-            conditions = jnp.zeros((len(u), 0), u.dtype)
+        scale = per_channel(jnp.asarray(self._scales, u.dtype), len(self.cells))
 
         def one(u, memory, conditions):
             features = self._features(u, length, time, conditions)
             increment, memory = self.network(features, memory)
-            return u + (length * self.scale) * increment.astype(u.dtype), memory
+            return u + (length * scale) * increment.astype(u.dtype), memory
 
-        return jax.vmap(one)(u, memory, conditions)
+        return jax.vmap(one)(u, memory, self._conditions(u))
 
     def _features(
         self,
-        u: Float[Array, "*cells"],
+        u: Float[Array, "fields *cells"],
         length: Float[Array, ""],
         time: Float[Array, ""],
         conditions: Float[Array, " conditions"],
     ) -> Float[Array, "channels *cells"]:
-        channels = [u / self.scale, length, *self._positions()]
+        channels = [x / s for x, s in zip(u, self._scales, strict=True)]
+        channels += [length, *self._positions()]
         channels += [time] if self.with_time else []
         channels += [value / s for value, s in zip(conditions, self.condition_scales, strict=True)]
         return jnp.stack([jnp.broadcast_to(jnp.asarray(c, u.dtype), self.cells) for c in channels])
@@ -233,24 +263,42 @@ class SequenceModel(eqx.Module):
         weight = (times - levels[after - 1]) / (levels[after] - levels[after - 1])
         return _Steps(levels, after - 1, np.clip(weight, 0.0, 1.0))
 
-    def _check(
-        self,
-        u: Float[Array, "..."],
-        name: str,
-        conditions: Float[Array, "..."] | None,
-    ) -> None:
-        if u.shape[1:] != self.cells:
+    def _stacked(self, u: PyTree[Array], name: str, before: int) -> Float[Array, "..."]:
+        """The fields along an axis of their own; `before`: how many axes there are before it."""
+        leaves = jax.tree_util.tree_flatten_with_path(u)[0]
+        if len(leaves) != self.network.fields:
             raise InputError(
-                f"SequenceModel: {name} has a field of shape {u.shape[1:]} per sample; expected "
-                f"{self.cells}, the model's cells"
+                f"SequenceModel: {name} has {len(leaves)} fields; expected {self.network.fields}, "
+                "as many as the network gives increments of"
             )
-        expected = (u.shape[0], len(self.condition_scales))
-        given = (u.shape[0], 0) if conditions is None else conditions.shape
-        if given != expected:
+        expected = (*leaves[0][1].shape[:before], *self.cells)
+        for path, leaf in leaves:
+            if leaf.shape != expected:
+                raise InputError(
+                    f"SequenceModel: {name}{jax.tree_util.keystr(path)} has shape {leaf.shape}; "
+                    f"expected {expected}, whose last entries are the model's cells"
+                )
+        return jnp.stack([leaf for _, leaf in leaves], before)
+
+    def _apart(self, stacked: Float[Array, "..."], like: PyTree[Array]) -> PyTree[Array]:
+        """The fields in the structure and precision of `like`."""
+        leaves, structure = jax.tree.flatten(like)
+        fields = jnp.moveaxis(stacked, -1 - len(self.cells), 0)
+        parts = [x.astype(leaf.dtype) for x, leaf in zip(fields, leaves, strict=True)]
+        return jax.tree.unflatten(structure, parts)
+
+    def _conditions(
+        self, u: Float[Array, "samples fields *cells"]
+    ) -> Float[Array, "samples conditions"]:
+        """Those of the samples u; with no entries if there are none."""
+        given = jnp.zeros((len(u), 0), u.dtype) if self.conditions is None else self.conditions
+        expected = (len(u), len(self.condition_scales))
+        if given.shape != expected:
             raise InputError(
-                f"SequenceModel: conditions has shape {given}; expected {expected}, one row per "
-                "sample and one column per entry of condition_scales"
+                f"SequenceModel: conditions has shape {given.shape}; expected {expected}, one row "
+                "per sample and one column per entry of condition_scales; see with_conditions"
             )
+        return given
 
 
 class _Steps(NamedTuple):
