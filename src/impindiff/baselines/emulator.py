@@ -16,7 +16,6 @@ from impindiff.baselines.without_latent import WithoutLatent
 from impindiff.cases import Data
 from impindiff.cases.method_settings import ConvLSTMSettings, FnoSettings
 from impindiff.errors import FailureCode, InputError, SolverError
-from impindiff.grid import Periodic
 from impindiff.implicit import Outcome
 from impindiff.observations import AtTimes, Sensors, Trajectories
 from impindiff.rollout import Rollout, depends_on_time
@@ -68,14 +67,13 @@ class Emulator(WithoutLatent):
                 f"the next, and {self.name} observes scattered points"
             )
         grid = hybrid.grid
-        periodic = tuple(isinstance(sides[0], Periodic) for sides in grid.boundary)
         with_time = depends_on_time(hybrid, jnp.zeros(()))
         scales = tuple(self.conditions(settings).values())
-        channels = number_of_channels(periodic, with_time=with_time, conditions=len(scales))
+        channels = number_of_channels(grid.periodic, with_time=with_time, conditions=len(scales))
         return SequenceModel(
-            _network(settings.method, channels, periodic, key),
+            _network(settings.method, channels, grid.periodic, key),
             knots=(0.0, *observed),
-            periodic=periodic,
+            periodic=grid.periodic,
             cells=tuple(grid.cells),
             with_time=with_time,
             condition_scales=scales,

@@ -115,6 +115,11 @@ class Grid(eqx.Module):
         axes = [self.axis_centers(axis) for axis in range(self.ndim)]
         return jnp.asarray(np.stack(np.meshgrid(*axes, indexing="ij")))
 
+    @property
+    def periodic(self) -> tuple[bool, ...]:
+        """Which axes close on themselves, by the grid's own boundary."""
+        return tuple(isinstance(lower, Periodic) for lower, _ in self.boundary)
+
     def axis_centers(self, axis: int) -> Float[np.ndarray, " cells"]:
         """Coordinates of the cell centres along one axis, float64."""
         return self.lower[axis] + (np.arange(self.cells[axis]) + 0.5) * self.spacing[axis]

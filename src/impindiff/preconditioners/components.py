@@ -13,7 +13,7 @@ import jax
 from jaxtyping import Array, Float, PyTree
 
 from impindiff.errors import InputError
-from impindiff.grid import Grid, Periodic
+from impindiff.grid import Grid
 from impindiff.implicit.linear import LinearMap
 from impindiff.operators import Elliptic, star_of
 from impindiff.steppers import HybridModel, StageEquation, stage_residual
@@ -33,11 +33,6 @@ def grid_of(stage: StageEquation, user: str) -> Grid:
     return grid
 
 
-def periodic_axes(grid: Grid) -> tuple[bool, ...]:
-    """Which axes close on themselves."""
-    return tuple(isinstance(lower, Periodic) for lower, _ in grid.boundary)
-
-
 def simplified(stage: StageEquation, simplify: Simplify | None) -> StageEquation:
     """The equation of the model that the preconditioner is made for."""
     return stage if simplify is None else dataclasses.replace(stage, model=simplify(stage.model))
@@ -54,7 +49,7 @@ def component_matrix(
         return jax.tree.leaves(function(jax.tree.unflatten(structure, moved)))[index]
 
     _, matvec = jax.linearize(own_rows, leaves[index])
-    return star_of(matvec, leaves[index], periodic_axes(grid), grid.spacing)
+    return star_of(matvec, leaves[index], grid.periodic, grid.spacing)
 
 
 def component_inverses(

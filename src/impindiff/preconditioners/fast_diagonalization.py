@@ -19,7 +19,6 @@ from impindiff.preconditioners.components import (
     by_component,
     component_inverses,
     grid_of,
-    periodic_axes,
     simplified,
 )
 from impindiff.steppers import StageEquation
@@ -115,7 +114,7 @@ def _inverse(matrix: Elliptic, grid: Grid, axes: list[_Axis]) -> LinearMap:
 def _axis(grid: Grid, axis: int) -> _Axis:
     n, (lower, upper) = grid.cells[axis], grid.boundary[axis]
     wave = np.arange(n)
-    if periodic_axes(grid)[axis]:
+    if grid.periodic[axis]:
         return _Axis(2 - 2 * np.cos(2 * np.pi * wave / n))
     if isinstance(lower, Neumann) and isinstance(upper, Neumann):
         return _Axis(2 - 2 * np.cos(np.pi * wave / n), *_cosines(axis))

@@ -13,7 +13,6 @@ from impindiff.preconditioners.components import (
     by_component,
     component_inverses,
     grid_of,
-    periodic_axes,
     simplified,
 )
 from impindiff.steppers import StageEquation, stage_residual
@@ -56,7 +55,7 @@ def _cell_blocks(z: PyTree, stage: StageEquation) -> LinearMap:
     _, jacobian = jax.linearize(lambda z: stage_residual(z, stage), z)
     grid = grid_of(stage, "Jacobi")
     fields = [i for i, leaf in enumerate(leaves) if leaf.shape == grid.cells]
-    plan = colouring(grid.cells, periodic_axes(grid))
+    plan = colouring(grid.cells, grid.periodic)
     colour = plan.of_cells()
 
     def column(j: int) -> list[Field]:
