@@ -10,14 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import impindiff as ipd
 from impindiff.baselines import with_method
 from impindiff.baselines.emulator import EmulatorLoss
 from impindiff.baselines.local_law import LocalLaw
 from impindiff.cases import Data, get_case
 from impindiff.cases.configuration import load_settings, merged, without_useless
 from impindiff.errors import InputError
-from impindiff.grid import Neumann
 from impindiff.rollout import depends_on_time
 
 SMALL = {
@@ -116,50 +114,6 @@ def test_diffrax_refuses_a_component_without_inertia():
     loss, model = loss_of(case, settings, data)
     with pytest.raises(InputError, match=r"no inertia.*physics\.storage"):
         loss.misfit(model, None)
-
-
-def upwind_coefficients(velocity, diffusivity, grid):
-    """Those with which a linear local law is upwind advection with diffusion, constant v > 0."""
-    (vx, vy), (hx, hy) = velocity, grid.spacing
-    h = min(grid.spacing)
-    rates = {
-        (0, 1): vx / hx + diffusivity / hx**2,
-        (2, 1): diffusivity / hx**2,
-        (1, 0): vy / hy + diffusivity / hy**2,
-        (1, 2): diffusivity / hy**2,
-    }
-    offsets = [(i, j) for i in range(3) for j in range(3) if (i, j) != (1, 1)]
-    rows = [0.0, *(h * rates.get(offset, 0.0) for offset in offsets)]
-    return jnp.asarray(rows)[:, None, None] * jnp.ones((1, *grid.cells))
-
-
-def local_law(grid, degree):
-    outputs = LocalLaw.components(grid.ndim, degree)
-    field = ipd.ConditionalField(
-        outputs, grid.lower, grid.upper, width=4, depth=1, key=jax.random.key(0)
-    )
-    return LocalLaw(grid, field, degree)
-
-
-def test_upwind_advection_with_diffusion_is_a_local_law():
-    grid = ipd.Grid((0.0, 0.0), (2.0, 1.0), (12, 8))
-    velocity, diffusivity = (0.7, 0.3), 0.02
-    law = local_law(grid, 1)
-    u = jax.random.normal(jax.random.key(0), grid.cells)
-    found = law.tendency(jnp.zeros(()), u, upwind_coefficients(velocity, diffusivity, grid))
-    v = jnp.asarray(velocity)[:, None, None] * jnp.ones((2, *grid.cells))
-    np.testing.assert_allclose(found, ipd.advection_diffusion(u, v, diffusivity, grid), atol=1e-12)
-
-
-def test_the_quadratic_law_contains_the_gradient_of_half_the_square():
-    grid = ipd.Grid((0.0,), (1.0,), (10,), boundary=(Neumann(),))
-    law = local_law(grid, 2)
-    u = jax.random.normal(jax.random.key(0), grid.cells)
-    # rows: u itself; left and right, linear; left and right, quadratic
-    coefficients = jnp.array([0.0, 0.0, 0.0, 0.5, -0.5])[:, None] * jnp.ones((1, 10))
-    padded = jnp.concatenate([u[:1], u, u[-1:]])
-    expected = -(padded[2:] ** 2 - padded[:-2] ** 2) / 2 / (2 * grid.spacing[0])
-    np.testing.assert_allclose(law.tendency(jnp.zeros(()), u, coefficients), expected, atol=1e-12)
 
 
 def test_a_local_law_in_a_cases_place_depends_on_time_where_its_field_does():

@@ -245,6 +245,12 @@ def test_a_field_without_time_ignores_it():
     )
 
 
+@every_field
+def test_a_field_made_anew_is_one_of_other_weights_without_a_code(kind, need):
+    expected = STEADY if need == "code" else FIELDS[kind, "time"]
+    assert eqx.tree_equal(MOVED[kind, need].anew(2, key=KEY), expected)
+
+
 def test_a_bounded_field_passes_time_and_code_on():
     field = MOVED["last_layer", "both"]
     bounded = evaluate(BoundedField(field, 1.0, 3.0), GRID, *given(field))

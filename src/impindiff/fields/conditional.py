@@ -122,6 +122,28 @@ class ConditionalField(eqx.Module):
             return self.network(x)
         return self.conditioning(self.network, x, e, z)
 
+    def anew(self, components: int, *, key: PRNGKeyArray) -> "ConditionalField":
+        """A fresh field of so many components with this one's hyperparameters, but for a code.
+
+        It has none, and is steady unless this one depends on time.
+        """
+        network = self.network
+        of_kind = (n for n, kind in CONDITIONINGS.items() if isinstance(self.conditioning, kind))
+        time = self.time if self.time is not None and self.time.order > 0 else None
+        return ConditionalField(
+            components,
+            self.lower,
+            self.upper,
+            periodic=self.periodic,
+            width=network.biases[0].size,
+            depth=len(network.weights) - 1,
+            omega_first=network.omega_first,
+            omega=network.omega,
+            conditioning=None if time is None else next(of_kind),
+            time=time,
+            key=key,
+        )
+
     def _inputs(self, grid: HasCenters) -> Float[Array, "inputs *cells"]:
         """Scaled coordinates, or their cosine and sine along periodic axes."""
         x = grid.centers
