@@ -5,12 +5,12 @@
 Of each network one setting after another is settled, in the order of `SEARCH`: every value is tried
 with the best of those before, and kept if the held-out forecast is better. Each trial takes as many
 steps as fit into the budget at the speed of the fastest of the first few, whatever else the machine
-does: of AdamW with a learning rate that falls along a cosine, on what the case lets training see,
-with the loss of training/loss.py. It is judged by the mean relative L1 error of the held-out
+does: of AdamW with a learning rate that falls along a cosine, on what the problem lets training
+see, with the loss of training/loss.py. It is judged by the mean relative L1 error of the held-out
 samples at the end of the reference data. Data are drawn with a `truth.seed` of their own, so
 nothing is tuned to data that results are reported for.
 
-With --json the case's results are put beside those of other cases in the file.
+With --json the problem's results are put beside those of other problems in the file.
 """
 
 import argparse
@@ -30,17 +30,19 @@ from jaxtyping import Array, Float
 from rich.console import Console
 from rich.table import Table
 
-from impindiff.baselines import (
+from impindiff.methods import (
     ConvLSTM,
     FourierNeuralOperator,
     SequenceModel,
     SequenceNetwork,
     number_of_channels,
 )
-from impindiff.cases import get_case
 from impindiff.observations import relative_l1_percent
+from impindiff.problem import as_data
+from impindiff.problem.observed import index_of_times
+from impindiff.problems import get_problem
 
-CASES = ("advection_diffusion_steady", "burgers", "advection_diffusion_dynamic")
+PROBLEMS = ("advection_diffusion_steady", "burgers", "advection_diffusion_dynamic")
 SEED = 100  # of the data; results are of small seeds
 FINAL_FACTOR = 0.01
 QUARTERS = 4
@@ -70,7 +72,7 @@ OF_TRAINING = ("learning_rate", "weight_decay", "forced")
 
 
 class Problem(NamedTuple):
-    """What every trial shares: a case's data, split as the case says."""
+    """What every trial shares: a problem's data, split as the problem says."""
 
     knots: tuple[float, ...]
     observed: Float[Array, "knots samples *cells"]
@@ -82,19 +84,19 @@ class Problem(NamedTuple):
 
     @classmethod
     def of(cls, name: str) -> "Problem":
-        case: Any = get_case(name)
-        settings = case.settings(truth={"seed": SEED})
-        data = case.reference(settings)
-        held_out = case.held_out(settings)
-        training, _ = data.split(held_out)
-        knots = (0.0, *case.observed_times(settings))
-        observed = data.field[training][:, data.index_of_times(knots)]
+        problem: Any = get_problem(name)
+        settings = problem.settings(truth={"seed": SEED})
+        data = as_data(problem.reference(settings), None)
+        times = data.dataset["time"].to_numpy()
+        field = data.dataset[problem.variable].to_numpy()
+        knots = (0.0, *settings.observations.times)
+        observed = field[data.training][:, index_of_times(times, knots)]
         return cls(
             knots,
             jnp.asarray(np.moveaxis(observed, 1, 0)),
-            jnp.asarray(data.field[held_out, 0]),
-            data.field[held_out, -1],
-            float(data.times[-1]),
+            jnp.asarray(field[data.held_out, 0]),
+            field[data.held_out, -1],
+            float(times[-1]),
             settings.periodic(),
             "dynamic" in name,
         )
@@ -214,7 +216,7 @@ def _rounded(value: Any) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--case", choices=CASES, default=CASES[0])
+    parser.add_argument("--problem", choices=PROBLEMS, default=PROBLEMS[0])
     parser.add_argument("--network", choices=NETWORKS, action="append", help="default: each")
     parser.add_argument("--settle", action="append", help="a setting to search; default: each")
     parser.add_argument("--budget", type=float, default=30.0, help="seconds of training a trial")
@@ -223,7 +225,7 @@ def main() -> None:
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", options.precision == "float64")
     console = Console(width=160)
-    problem = Problem.of(options.case)
+    problem = Problem.of(options.problem)
     still = np.asarray(problem.first)
     unchanged = relative_l1_percent(still, problem.truth, space_axes=still.ndim - 1)
     console.print(f"no change at all: {np.mean(unchanged):.2f} %")
@@ -233,24 +235,24 @@ def main() -> None:
             problem, kind, options.settle or list(SEARCH[kind]), options.budget, console
         )
         show(
-            f"{options.case}, {kind}: {os.cpu_count()} cores, {options.precision}, "
+            f"{options.problem}, {kind}: {os.cpu_count()} cores, {options.precision}, "
             f"{options.budget:g} s a trial",
             found[kind],
             console,
         )
     if options.json:
         before = json.loads(options.json.read_text()) if options.json.exists() else {}
-        of_case = before.get(options.case, {}) | {
+        of_problem = before.get(options.problem, {}) | {
             "truth_seed": SEED,
             "persistence_percent": _rounded(float(np.mean(unchanged))),
         }
         for kind, trials in found.items():
-            of_case[kind] = {
+            of_problem[kind] = {
                 "precision": options.precision,
                 "budget_seconds": options.budget,
                 "trials": [{n: _rounded(v) for n, v in trial.items()} for trial in trials],
             }
-        options.json.write_text(json.dumps(before | {options.case: of_case}, indent=1) + "\n")
+        options.json.write_text(json.dumps(before | {options.problem: of_problem}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import impindiff as ipd
-from impindiff.cases import Burgers
-from impindiff.cases.random_fields import gaussian_random_field, random_waves
+from impindiff.problems import Burgers
+from impindiff.problems.random_fields import gaussian_random_field, random_waves
 
 REPEATS = 5
 STEPS = 100
@@ -34,7 +34,7 @@ LOWER, UPPER = (-1.0, 0.0), (1.0, 1.0)
 
 
 def make_model() -> Burgers:
-    """The case's own set-up: k between 1e-3 and 1e-2."""
+    """The problem's own set-up: k between 1e-3 and 1e-2."""
     grid = ipd.Grid(LOWER, UPPER, CELLS)
     waves = random_waves(20, 3, LOWER, UPPER, CELLS, np.random.default_rng(0))
     k = np.maximum(1e-2 * waves.on_cells(CELLS), 1e-3)

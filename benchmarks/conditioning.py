@@ -2,11 +2,11 @@
 
     python benchmarks/conditioning.py
 
-The case advection_diffusion_dynamic as shipped (5 fields of 128 x 64 cells, 38 Crank-Nicolson
+The problem advection_diffusion_dynamic as shipped (5 fields of 128 x 64 cells, 38 Crank-Nicolson
 steps, SIREN 3 x 64, float64): value and gradient of its loss, whose steps are those of a training
 step, with a steady field in place of the dynamic one and with each conditioning. Compiled ahead of
 time, interleaved, medians of ratios; temporary memory by XLA's memory analysis. Each field is
-scaled to flows of the case's size first, so that the solves are those of training.
+scaled to flows of the problem's size first, so that the solves are those of training.
 """
 
 import argparse
@@ -24,26 +24,26 @@ from rich.console import Console
 from rich.table import Table
 
 import impindiff as ipd
-from impindiff.cases import (
+from impindiff.experiment import prepare
+from impindiff.problems import (
     AdvectionDiffusion,
     AdvectionDiffusionDynamic,
-    load_configuration,
 )
-from impindiff.workflow import prepare
+from impindiff.settings import load_configuration
 
 REPEATS = 7
 BOUND = 1.5  # of last_layer, relative to the steady field
 CONDITIONINGS = ("last_layer", "modulation", "hypernetwork")
-FLOW = 0.5  # mean velocity of the case
+FLOW = 0.5  # mean velocity of the problem
 
 
-def fields(case: AdvectionDiffusionDynamic, settings: Any) -> dict[str, AdvectionDiffusion]:
+def fields(problem: AdvectionDiffusionDynamic, settings: Any) -> dict[str, AdvectionDiffusion]:
     """The models, by the name of what conditions their velocity."""
     found = {}
-    time_basis = case.conditioning(settings)["time"]
+    time_basis = problem.conditioning(settings)["time"]
     for name in (None, *CONDITIONINGS):
         box, field = settings.grid, settings.field
-        model = case.model(settings, jax.random.key(0))
+        model = problem.model(settings, jax.random.key(0))
         velocity = ipd.ConditionalField(
             2,
             box.lower,
@@ -71,12 +71,12 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the numbers here")
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
-    case = AdvectionDiffusionDynamic()
+    problem = AdvectionDiffusionDynamic()
     chosen = ["truth.held_out_samples=1", "forecast.until=0.36"]
-    data, settings = prepare(case, load_configuration(case.settings, [], chosen))
-    loss = case.loss(settings, data)
+    experiment = prepare(problem, load_configuration(problem.settings, [], chosen))
+    loss = experiment.loss()
     programs, memory, compile_seconds = {}, {}, {}
-    for name, model in fields(case, settings).items():
+    for name, model in fields(problem, experiment.settings).items():
 
         @eqx.filter_value_and_grad
         def value(model):
@@ -97,10 +97,8 @@ def main() -> int:
             run()
             if repeat:
                 seconds[name].append(time.perf_counter() - start)
-    steps = loss.probe().shape[0]
-    table = Table(
-        title=f"{os.cpu_count()} cores, float64, {len(data.training)} fields, {steps} time steps"
-    )
+    steps, samples = loss.probe().shape[0], len(experiment.data.training)
+    table = Table(title=f"{os.cpu_count()} cores, float64, {samples} fields, {steps} time steps")
     columns = ("field", "ms a time step", "relative to steady", "temporary MB", "compiled in s")
     for column in columns:
         table.add_column(column, justify="left" if column == "field" else "right")

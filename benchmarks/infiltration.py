@@ -3,7 +3,7 @@
     python benchmarks/infiltration.py                                     # 6 minutes, one core
     python benchmarks/infiltration.py --json docs/results/infiltration.json
 
-phi2 = 1, random fibres in three dimensions, float64, the cases' own stepper and tolerances.
+phi2 = 1, random fibres in three dimensions, float64, the problems' own stepper and tolerances.
 
 1. Seconds to compile and to run from the preform to closed pores, tau = 1.54, in two and three
    dimensions; one run each. Beside it the steps that forward Euler would need, with delta = 1e-6.
@@ -30,13 +30,13 @@ from rich.console import Console
 from rich.table import Table
 
 import impindiff as ipd
-from impindiff.cases.vapor_infiltration.forward import (
+from impindiff.problems.vapor_infiltration.forward import (
     build_stepper,
     explicit_steps,
     output_times,
     true_model,
 )
-from impindiff.cases.vapor_infiltration.settings import VaporInfiltrationClosureSettings
+from impindiff.problems.vapor_infiltration.settings import VaporInfiltrationClosureSettings
 
 END, GROWTH, WITHOUT = 1.54, 1.5, 64
 # cells, step, most seconds that a run may take

@@ -3,7 +3,7 @@
     python benchmarks/stability.py                                        # the table, 6 minutes
     python benchmarks/stability.py --json docs/results/stability.json     # and the numbers
 
-The cases' own set-up (128 x 64 cells, float64) with their true coefficients, the fields of two
+The problems' own set-up (128 x 64 cells, float64) with their true coefficients, the fields of two
 held-out samples with the shortest and the longest correlation length, T the end of the forecast.
 Of steps T, T/2, T/3, ... the largest with which the state at T is within 5 % of the reference (RK4
 with dt = 1e-3), in the relative L1 norm, for both samples. The third problem is stiffer and longer:
@@ -31,21 +31,16 @@ from rich.console import Console
 from rich.table import Table
 
 import impindiff as ipd
-from impindiff.cases import (
-    AdvectionDiffusion,
-    AdvectionDiffusionSteady,
-    Burgers,
-    BurgersCase,
-)
-from impindiff.observations import Trajectories
 from impindiff.observations.metrics import relative_l1_percent
+from impindiff.problems import AdvectionDiffusionSteady, BurgersProblem
+from impindiff.problems.box import BoxProblem
 from impindiff.steppers import AbstractStepper, ImplicitStepper
 
 BOUND = 5.0
 STEPS = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 64, 80, 100, 128, 160, 200, 250, 320)
 STIFF_DIFFUSIVITY = 1e-2
 SAMPLES = {"training_samples": 1, "held_out_samples": 2}
-SOLVER = ipd.NewtonKrylov(rtol=1e-8)  # the cases' own
+SOLVER = ipd.NewtonKrylov(rtol=1e-8)  # the problems' own
 STEPPERS = (
     ipd.ForwardEuler(),
     ipd.RK4(),
@@ -77,27 +72,23 @@ class Attempt(NamedTuple):
 
 
 def advection_diffusion(name: str, until: float, **physics: float) -> Problem:
-    case = AdvectionDiffusionSteady()
-    settings = case.settings.model_validate({"truth": SAMPLES, "physics": physics})
-    data = case.reference(settings, until)
-    velocity = jnp.asarray([data.latent["velocity_x"], data.latent["velocity_y"]])
-    grid, known = settings.grid.build(), settings.physics
-    model = AdvectionDiffusion(grid, velocity, known.diffusivity, known.advection_scheme)
-    return problem(name, model, data, case.held_out(settings))
+    built_in = AdvectionDiffusionSteady()
+    settings = built_in.settings.model_validate({"truth": SAMPLES, "physics": physics})
+    return problem(name, built_in, settings, until)
 
 
 def burgers(name: str, until: float) -> Problem:
-    case = BurgersCase()
-    settings = case.settings.model_validate({"truth": SAMPLES})
-    data = case.reference(settings, until)
-    diffusivity = jnp.asarray(data.latent["diffusivity"])
-    model = Burgers(settings.grid.build(), diffusivity, settings.physics.convection_scheme)
-    return problem(name, model, data, case.held_out(settings))
+    built_in = BurgersProblem()
+    settings = built_in.settings.model_validate({"truth": SAMPLES})
+    return problem(name, built_in, settings, until)
 
 
-def problem(name: str, model: ipd.HybridModel, data: Trajectories, held_out: list[int]) -> Problem:
-    field = data.field[held_out]
-    return Problem(name, model, float(data.times[-1]), field[:, 0], field[:, -1])
+def problem(name: str, built_in: BoxProblem, settings: Any, until: float) -> Problem:
+    data = built_in.reference(settings, until)
+    model = built_in.true_model(settings)
+    assert model is not None
+    field = data[built_in.variable].to_numpy()[settings.held_out()]
+    return Problem(name, model, float(data["time"][-1]), field[:, 0], field[:, -1])
 
 
 PROBLEMS: tuple[Callable[[], Problem], ...] = (

@@ -1,11 +1,12 @@
-"""A training step of the steady advection-diffusion case, split into its parts.
+"""A training step of the steady advection-diffusion problem, split into its parts.
 
     python benchmarks/step_split.py                                       # 1 minute
     python benchmarks/step_split.py --json docs/results/step_split.json
 
-The case as it is shipped: field network, reference data, stepper, optimiser. Each part is a program
-of its own, compiled ahead of time; interleaved, medians. The adjoint is what value and gradient
-take beyond the rollout: the transposed solves, the backward pass of the steps and of the field.
+The problem as it is shipped: field network, reference data, stepper, optimiser. Each part is a
+program of its own, compiled ahead of time; interleaved, medians. The adjoint is what value and
+gradient take beyond the rollout: the transposed solves, the backward pass of the steps and of the
+field.
 """
 
 import argparse
@@ -23,21 +24,20 @@ import optax
 from rich.console import Console
 from rich.table import Table
 
-from impindiff.cases import get_case, load_configuration
+from impindiff.experiment import prepare
+from impindiff.problems import get_problem
+from impindiff.settings import load_configuration
 from impindiff.training import LevenbergMarquardt, partition
-from impindiff.workflow import prepare
 
 REPEATS = 15
 
 
 def programs() -> dict[str, Callable[[], Any]]:
-    case = get_case("advection_diffusion_steady")
-    settings = load_configuration(case.settings, [], [])
-    data, settings = prepare(case, settings)
-    loss = case.loss(settings, data)
-    model = case.model(settings, jax.random.key(0))
-    parameters, static = partition(model)
-    optimizer = settings.training.build()
+    problem = get_problem("advection_diffusion_steady")
+    experiment = prepare(problem, load_configuration(problem.settings, [], []))
+    loss = experiment.loss()
+    parameters, static = partition(experiment.model(jax.random.key(0)))
+    optimizer = experiment.settings.training.build()
     assert not isinstance(optimizer, LevenbergMarquardt)
     state = optimizer.init(parameters)
 

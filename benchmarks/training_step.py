@@ -25,9 +25,9 @@ import numpy as np
 import optax
 
 import impindiff as ipd
-from impindiff.cases import AdvectionDiffusion
-from impindiff.cases.random_fields import gaussian_random_field
 from impindiff.observations import AtTimes, Sensors
+from impindiff.problems import AdvectionDiffusion
+from impindiff.problems.random_fields import gaussian_random_field
 from impindiff.training import TrajectoryLoss
 
 jax.config.update("jax_enable_x64", True)
@@ -62,7 +62,7 @@ def make_model(kind: type[AdvectionDiffusion]) -> AdvectionDiffusion:
         2, LOWER, UPPER, periodic=(True, True), omega_first=10.0, key=jax.random.key(0)
     )
     # A fresh field is nearly zero, and its steps take three iterations: shift it to flows of
-    # the size that the case has, so that the solves are those of training.
+    # the size that the problem has, so that the solves are those of training.
     field = eqx.tree_at(lambda f: f.network.biases[-1], field, jnp.array([0.5, 0.5]))
     return kind(grid, field, 1e-3)
 

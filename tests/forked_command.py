@@ -23,8 +23,7 @@ _IMPORTED = (
     "impindiff.inspection",
     "impindiff.new_problem",
     "impindiff.pages",
-    "impindiff.problem_workflow",
-    "impindiff.workflow",
+    "impindiff.experiment",
     "impindiff.data",
 )
 

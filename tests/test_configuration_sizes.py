@@ -5,9 +5,11 @@ import time
 
 import pytest
 
-from impindiff.cases import CASES, load_configuration
 from impindiff.errors import InputError
-from impindiff.sizes import require_case_fits
+from impindiff.experiment import prepare
+from impindiff.experiment.sizes import require_problem_fits
+from impindiff.problems import PROBLEMS
+from impindiff.settings import load_configuration
 
 STEADY, VAPOR = "advection_diffusion_steady", "vapor_infiltration_closure"
 TOO_LARGE = [
@@ -23,8 +25,6 @@ TOO_LARGE = [
     (STEADY, "stepper.dt=1e-12", "take longer steps"),
     (STEADY, "truth.training_samples=1000000000", "lower truth.training_samples"),
     (STEADY, "training.ensemble=10000", "of memory"),
-    (STEADY, "method={name: fno, width: 1000000}", "method"),
-    (STEADY, "method={name: conv_lstm, kernel: 1000001}", "method"),
     (STEADY, "stepper={name: kencarp3, adaptive: {max_steps: 1000000000}}", "max_steps"),
     (VAPOR, "refine=100000", "lower refine"),
     (VAPOR, "substeps=1000000000000", "lower substeps"),
@@ -34,22 +34,36 @@ TOO_LARGE = [
 ]
 
 
-@pytest.mark.parametrize(("case", "override", "words"), TOO_LARGE)
-def test_what_no_machine_has(case, override, words):
-    settings = load_configuration(CASES[case].settings, [], [override])
+@pytest.mark.parametrize(("name", "override", "words"), TOO_LARGE)
+def test_what_no_machine_has(name, override, words):
+    settings = load_configuration(PROBLEMS[name].settings, [], [override])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
     with pytest.raises(InputError, match="of memory, this machine has") as refusal:
-        require_case_fits(CASES[case], settings)
+        require_problem_fits(PROBLEMS[name], settings)
     assert words in str(refusal.value)
     assert time.perf_counter() - start < 10
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "method", ["{name: fno, width: 1000000}", "{name: conv_lstm, kernel: 1000001}"]
+)
+def test_a_black_box_that_no_machine_has(method):
+    """Its inputs are known once the data are; the network is not made."""
+    small = ["grid.cells=[8, 4]", "truth.dt=0.01", "forecast.every=0.05"]
+    settings = load_configuration(PROBLEMS[STEADY].settings, [], [f"method={method}", *small])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match="of memory, this machine has") as refusal:
+        prepare(PROBLEMS[STEADY], settings)
+    assert "those of method" in str(refusal.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
 def test_what_is_shipped_fits(name):
-    require_case_fits(CASES[name], load_configuration(CASES[name].settings, [], []))
-    require_case_fits(CASES[name], load_configuration(CASES[name].settings, [], []), 5.0)
+    require_problem_fits(PROBLEMS[name], load_configuration(PROBLEMS[name].settings, [], []))
+    require_problem_fits(PROBLEMS[name], load_configuration(PROBLEMS[name].settings, [], []), 5.0)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +87,6 @@ def test_what_is_shipped_fits(name):
 )
 def test_numbers_that_no_key_takes(override):
     with pytest.raises(InputError) as refusal:
-        load_configuration(CASES[STEADY].settings, [], [override])
+        load_configuration(PROBLEMS[STEADY].settings, [], [override])
     assert override.partition("=")[0] in str(refusal.value)
     assert len(str(refusal.value)) < 300 + len(override)

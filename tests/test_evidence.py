@@ -41,7 +41,7 @@ def test_the_tables_of_other_pages_are_written_from_what_is_stored(evidence):
 
 
 def test_every_figure_and_command_of_the_page_exists(evidence):
-    from impindiff.cases import CASES
+    from impindiff.problems import PROBLEMS
 
     text = evidence.PAGE.read_text()
     figures = [part.split(")")[0] for part in text.split("](")[1:]]
@@ -49,7 +49,7 @@ def test_every_figure_and_command_of_the_page_exists(evidence):
     for figure in figures:
         assert (evidence.PAGE.parent / figure).is_file(), figure
     for name in [*evidence.COMPARISONS, *evidence.STUDIES]:
-        assert evidence.command_of(name).split()[2] in CASES
+        assert evidence.command_of(name).split()[2] in PROBLEMS
 
 
 def test_stored_results_are_small():

@@ -51,10 +51,10 @@ FIGURES = {
 }
 
 
-def run(name: str, case: str, options: list[str]) -> None:
+def run(name: str, problem: str, options: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / name
-        command = ["impindiff", "run", case, "--out", str(out), *options]
+        command = ["impindiff", "run", problem, "--out", str(out), *options]
         subprocess.run([sys.executable, "-m", *command], check=True)
         RESULTS.mkdir(exist_ok=True)
         shutil.copy(out / "metrics.json", RESULTS / f"{name}.json")
@@ -142,7 +142,7 @@ def dynamic_table() -> str:
 
 
 def space_table() -> str:
-    """The steady case in three dimensions."""
+    """The steady problem in three dimensions."""
     run, (forecast, latent) = metrics(SPACE), errors_of(SPACE)
     velocity = latent.relative_l1_percent.values()
     return "\n".join(
@@ -242,9 +242,9 @@ def experiments_table() -> str:
         "| trapped porosity, test parts | training | in all |",
         "|---|---|---|---|---|---|",
     ]
-    for name, (case, options) in INFILTRATION.items():
+    for name, (problem, options) in INFILTRATION.items():
         run, (forecast, latent) = metrics(name), errors_of(name)
-        command = f"`{' '.join([case, *options])}`"
+        command = f"`{' '.join([problem, *options])}`"
         errors = latent.relative_l2_percent.items()
         found = [f"{of.replace('_', ' ')} {percent:.1f} %" for of, percent in errors]
         gamma = run.identified.get("gamma")
@@ -368,12 +368,12 @@ def main() -> None:
         for name in EXAMPLES:
             config = DOCS.parent / "examples" / f"{name}.yaml"
             run(name, "advection_diffusion_steady", ["--config", str(config)])
-        for name, (case, options) in BURGERS.items():
-            run(name, case, options)
+        for name, (problem, options) in BURGERS.items():
+            run(name, problem, options)
         run(DYNAMIC, "advection_diffusion_dynamic", [])
         run(SPACE, "advection_diffusion_steady", SPACE_OPTIONS)
-        for name, (case, options) in INFILTRATION.items():
-            run(name, case, options)
+        for name, (problem, options) in INFILTRATION.items():
+            run(name, problem, options)
     write_tables()
     benchmark_page.write()
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import typer
 
-from impindiff.cases import CASES
 from impindiff.cli import app
 from impindiff.problem import ProblemSettings
+from impindiff.problems import PROBLEMS
 
 USER_DEFINED = "user-defined problems"
 _BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
@@ -59,11 +59,11 @@ def _option(parameter: Any) -> str | None:
 def configuration() -> str:
     """Every section of every problem's configuration; equal sections once."""
     schemas = {USER_DEFINED: ProblemSettings.model_json_schema()}
-    schemas |= {name: case.settings.model_json_schema() for name, case in CASES.items()}
+    schemas |= {name: problem.settings.model_json_schema() for name, problem in PROBLEMS.items()}
     sections: dict[str, dict[tuple[Row, ...], dict[str, Rows]]] = {}
     for problem, schema in schemas.items():
         for key, node in schema["properties"].items():
-            if key in ("case", "problem"):  # written by the program
+            if key == "problem":  # written by the program
                 continue
             rows = dict(_rows(schema, key, node))
             nested = not (len(rows) == 1 and next(iter(rows))[0] == key)

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 import impindiff as ipd
-from impindiff.cases.cole_hopf import cole_hopf_sine
+from impindiff.problems.cole_hopf import cole_hopf_sine
 
 TOLERANCE = 0.15
 GRADIENT_BOUND = 1e-6

@@ -20,9 +20,10 @@ import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 
-from impindiff.cases import get_case, load_configuration
+from impindiff.experiment import prepare
+from impindiff.problems import get_problem
+from impindiff.settings import load_configuration
 from impindiff.training import TrajectoryLoss
-from impindiff.workflow import prepare
 
 jax.config.update("jax_enable_x64", True)
 
@@ -37,22 +38,23 @@ UNROLLED = (
 )
 # As many Newton iterations as the tight tolerance needs, and for Burgers fewer observations: the
 # memory of `Unrolled` grows with both.
-CASES = {
+PROBLEMS = {
     "advection_diffusion_steady": ((), "solver.max_iterations=2"),
     "burgers": (("observations.times=[0.05]",), "solver.max_iterations=4"),
 }
 
 
 def problem(name: str, *overrides: str) -> tuple[eqx.Module, TrajectoryLoss]:
-    """The case's fresh model and its loss."""
-    case = get_case(name)
-    data, settings = prepare(case, load_configuration(case.settings, [], overrides))
-    return case.model(settings, jax.random.key(settings.seed)), case.loss(settings, data)
+    """The problem's fresh model and its loss."""
+    own = get_problem(name)
+    experiment = prepare(own, load_configuration(own.settings, [], overrides))
+    key = jax.random.key(experiment.settings.seed)
+    return experiment.model(key), experiment.loss()
 
 
 def compare(name: str, *overrides: str) -> tuple[float, float]:
     """(worst relative error in 20 directions, relative distance to the gradient of Unrolled)."""
-    own, iterations = CASES[name]
+    own, iterations = PROBLEMS[name]
     model, loss = problem(name, *TIGHT, *own, *overrides)
     _, unrolled = problem(name, *UNROLLED, iterations, *own, *overrides)
     parameters, static = eqx.partition(model, eqx.is_inexact_array)
@@ -88,19 +90,17 @@ def main() -> int:
     options = parser.parse_args()
     failed = 0
     found = {}
-    for case in CASES:
-        differences, naive = compare(case)
+    for own in PROBLEMS:
+        differences, naive = compare(own)
         rows = [
             (f"central differences, {DIRECTIONS} directions", differences, 1e-6),
             ("Unrolled", naive, 1e-9),
         ]
-        found[case] = {"central_differences": differences, "unrolled": naive}
+        found[own] = {"central_differences": differences, "unrolled": naive}
         for name, error, bound in rows:
             verdict = "ok" if error <= bound else "MISSED"
             failed += error > bound
-            print(
-                f"{case:<28}{name:<36} relative error {error:.2e}   bound {bound:.0e}   {verdict}"
-            )
+            print(f"{own:<28}{name:<36} relative error {error:.2e}   bound {bound:.0e}   {verdict}")
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     return int(failed > 0)

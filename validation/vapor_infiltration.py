@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 import impindiff as ipd
-from impindiff.cases.vapor_infiltration import (
+from impindiff.problems.vapor_infiltration import (
     RANDOM_3D,
     Heat,
     InfiltrationPreconditioner,
@@ -42,7 +42,7 @@ from impindiff.cases.vapor_infiltration import (
     concentration,
     imbalance,
 )
-from impindiff.cases.vapor_infiltration.settings import GAS_CONSTANT
+from impindiff.problems.vapor_infiltration.settings import GAS_CONSTANT
 from impindiff.steppers import ImplicitStepper
 
 TOLERANCE = 0.1

@@ -148,13 +148,13 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """What is imported when first asked for, since it needs more than the library itself.
 
-    `impindiff.cases`, `impindiff.data`, `Problem`, `ProblemSettings` and `open_run` need what only
-    the command needs, `impindiff.diffrax` the package Diffrax.
+    `impindiff.problems`, `impindiff.data`, `open_run` and what a problem is written with need what
+    only the command needs, `impindiff.diffrax` the package Diffrax.
     """
-    if name in ("cases", "data", "diffrax"):
+    if name in ("problems", "data", "diffrax"):
         return importlib.import_module(f"impindiff.{name}")
-    if name in ("Problem", "ProblemSettings"):
+    if name in ("Problem", "ProblemSettings", "Observations", "conditions_of"):
         return getattr(importlib.import_module("impindiff.problem"), name)
     if name == "open_run":
-        return importlib.import_module("impindiff.opened_run").open_run
+        return importlib.import_module("impindiff.experiment").open_run
     raise AttributeError(f"module 'impindiff' has no attribute '{name}'")

@@ -5,7 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from functools import partial, wraps
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -16,6 +16,7 @@ from impindiff.command_errors import ending_of
 from impindiff.errors import InputError, printable
 
 if TYPE_CHECKING:
+    from impindiff.problem import Problem
     from impindiff.results import RunMetrics
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -39,13 +40,12 @@ def _ends_at_once(command: C) -> C:
     return listening  # pyright: ignore[reportReturnType]
 
 
-CaseOrFile = Annotated[
+ProblemOrFile = Annotated[
     str,
     typer.Argument(
-        metavar="CASE|FILE.py", help="one of 'impindiff list', or a problem of your own"
+        metavar="PROBLEM|FILE.py", help="one of 'impindiff list', or the file of your own problem"
     ),
 ]
-CaseName = Annotated[str, typer.Argument(metavar="CASE", help="one of 'impindiff list'")]
 ConfigFiles = Annotated[
     list[Path] | None,
     typer.Option("--config", metavar="F.yaml", help="configuration file; later ones win"),
@@ -84,29 +84,37 @@ def options(
     _Shown.traceback = traceback
 
 
+def _problem(name: str) -> "Problem":
+    """The built-in problem of that name, or the one that the file defines."""
+    from impindiff.problem import load_problem
+    from impindiff.problems import get_problem
+
+    return load_problem(Path(name)) if name.endswith(".py") else get_problem(name)
+
+
 @app.command("list")
-def list_cases() -> None:
-    """List the cases and what each infers."""
+def list_problems() -> None:
+    """List the built-in problems and what each infers."""
     from rich.table import Table
 
-    from impindiff.cases import CASES
+    from impindiff.problems import PROBLEMS
 
     table = Table(box=None, pad_edge=False)
-    table.add_column("case", no_wrap=True)
+    table.add_column("problem", no_wrap=True)
     table.add_column("process")
     table.add_column("infers")
-    for case in CASES.values():
-        table.add_row(case.name, case.summary, case.infers)
+    for problem in PROBLEMS.values():
+        table.add_row(problem.name, problem.summary, problem.infers)
     _out.print(table)
 
 
-@app.command()
-def run(
-    case: CaseOrFile,
+@app.command("run")
+def run_problem(
+    problem: ProblemOrFile,
     config: ConfigFiles = None,
     overrides: Overrides = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="folder of the run (default: runs/CASE)")
+        Path | None, typer.Option(metavar="DIR", help="folder of the run (default: runs/PROBLEM)")
     ] = None,
     resume: Annotated[
         bool,
@@ -125,18 +133,12 @@ def run(
     ] = "1",
 ) -> None:
     """Make or read data, train, forecast, and write metrics and figures."""
-    from impindiff import run_directory
-    from impindiff.cases import get_case, load_configuration
     from impindiff.devices import mesh_of
+    from impindiff.experiment import Run, directory, run
     from impindiff.interruption import watched
-    from impindiff.opened_run import Run
-    from impindiff.problem import configure_problem, load_problem
-    from impindiff.problem_workflow import run_problem
+    from impindiff.problem import configure_problem
     from impindiff.progress import training_progress
-    from impindiff.workflow import run_case
 
-    path = Path(case) if case.endswith(".py") else None
-    chosen = None if path is not None else get_case(case)
     if resume and (config or overrides):
         raise InputError(
             "--resume: a run continues with its own configuration; leave out --config and --set"
@@ -145,39 +147,34 @@ def run(
         raise InputError("--changed-data: is for --resume; a new run takes its data as they are")
     # before anything asks JAX for its devices, as a problem's file and the lock of a folder do
     mesh = mesh_of(devices)
-    problem: Any = None
+    chosen: Any = None
     settings: Any = None
+    if not (resume and problem.endswith(".py")):
+        chosen = _problem(problem)
     if not resume:
-        if path is not None:
-            problem = load_problem(path)
-            settings = configure_problem(problem, config or [], overrides or [])
-        else:
-            settings = load_configuration(get_case(case).settings, config or [], overrides or [])
-    name = case if path is None else path.stem
+        settings = configure_problem(chosen, config or [], overrides or [])
+    name = Path(problem).stem if problem.endswith(".py") else problem
     with (
         watched(_tell) as watch,
-        run_directory.claimed(name, out, resume=resume) as folder,
+        directory.claimed(name, out, resume=resume) as folder,
     ):
         if resume:
-            run_directory.require_same_files(folder, changed=changed_data)
-        if resume and chosen is not None:
-            found, settings = Run(folder).case, Run(folder).settings
-            if found is not chosen:
+            directory.require_same_files(folder, changed=changed_data)
+            found = Run(folder)
+            if chosen is not None and found.problem.name != problem:
                 raise InputError(
-                    f"--resume: the run in {folder} is of case {found.name}, not {case}"
+                    f"--resume: the run in {folder} is of {found.command}, not {problem}"
                 )
-        elif resume:
-            problem, settings = Run(folder).problem, Run(folder).settings
+            chosen, settings = found.problem, found.settings
 
         def interrupted() -> str:
             _out.show_cursor(True)
-            if not run_directory.has_begun(folder):
-                run_directory.discard(folder)
+            if not directory.has_begun(folder):
+                directory.discard(folder)
                 return "interrupted before training began; there is nothing to continue"
-            return f"interrupted; continue with: impindiff run {case} --out {folder} --resume"
+            return f"interrupted; continue with: impindiff run {problem} --out {folder} --resume"
 
         watch.farewell = interrupted
-        job = partial(run_problem, problem) if chosen is None else partial(run_case, chosen)
         try:
             with training_progress(_out, settings.training.steps) as show:
 
@@ -185,7 +182,8 @@ def run(
                     show(progress)
                     watch.stepped(saved=progress.saved)
 
-                metrics = job(
+                metrics = run(
+                    chosen,
                     settings,
                     folder,
                     resume=resume,
@@ -198,7 +196,7 @@ def run(
             raise typer.Exit(watch.code) from None
         except Exception as error:
             _, line, code = ending_of(error)
-            run_directory.write_failure(folder, code, line or "")
+            directory.write_failure(folder, code, line or "")
             raise
     _summary(metrics, folder)
 
@@ -218,9 +216,7 @@ def new(
 
 @app.command()
 def schema(
-    case: Annotated[
-        str, typer.Argument(metavar="CASE|FILE.py", help="whose configuration to describe")
-    ],
+    problem: ProblemOrFile,
     out: Annotated[
         Path | None, typer.Option(metavar="F.json", help="file to write (default: the terminal)")
     ] = None,
@@ -228,12 +224,9 @@ def schema(
     """Write the JSON Schema of a configuration, with which an editor completes and checks it."""
     import json
 
-    from impindiff.cases import get_case
     from impindiff.observations import written_whole
-    from impindiff.problem import load_problem
 
-    owner = load_problem(Path(case)) if case.endswith(".py") else get_case(case)
-    text = json.dumps(owner.settings.model_json_schema(), indent=2)
+    text = json.dumps(_problem(problem).settings.model_json_schema(), indent=2)
     if out is None:
         _out.print(text, soft_wrap=True)
         return
@@ -245,25 +238,28 @@ def schema(
 @app.command()
 @_ends_at_once
 def data(
-    case: CaseName,
-    out: Annotated[Path, typer.Option(metavar="F.nc|F.zarr", help="file to write")],
+    problem: ProblemOrFile,
+    out: Annotated[
+        Path, typer.Option(metavar="F.nc|F.zarr|F.csv", help="file to write; points alone as .csv")
+    ],
     config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
-    """Write a case's reference data, as NetCDF or Zarr by the suffix."""
-    from impindiff import run_directory
-    from impindiff.cases import get_case, load_configuration
+    """Write a problem's data, such as reference data, as NetCDF, Zarr or CSV by the suffix."""
     from impindiff.data import require_format, write
-    from impindiff.sizes import require_case_fits
+    from impindiff.experiment import directory
+    from impindiff.experiment.sizes import require_problem_fits
+    from impindiff.problem import checked, configure_problem, located
 
-    chosen = get_case(case)
-    settings = load_configuration(chosen.settings, config or [], overrides or [])
-    run_directory.set_precision(settings)
+    chosen = _problem(problem)
+    settings = configure_problem(chosen, config or [], overrides or [])
+    directory.set_precision(settings)
     require_format(out)
-    require_case_fits(chosen, settings)
-    dataset = chosen.dataset(settings)
+    require_problem_fits(chosen, settings)
+    with located():
+        dataset = checked(chosen).described(settings)
     write(dataset, out)
-    _say(f"{out}: {chosen.describe(settings, dataset)}")
+    _say(f"{out}: {chosen.description(settings, dataset)}")
 
 
 @app.command()
@@ -278,9 +274,9 @@ def inspect(
         _out.print(table, crop=False)
 
 
-@app.command()
+@app.command("forecast")
 @_ends_at_once
-def forecast(
+def forecast_run(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="folder of a trained run")],
     until: Annotated[float, typer.Option(metavar="T", help="last time")],
     out: Annotated[
@@ -305,22 +301,11 @@ def forecast(
     For a problem of your own this runs the Python files that RUN_DIR keeps, and no others: give it
     no folder of somebody whose code you would not run.
     """
-    from impindiff.opened_run import Run
-    from impindiff.workflow import forecast_run
+    from impindiff.experiment import forecast
 
     if sample is not None and animate is None:
         raise InputError("--sample: chooses what --animate shows; add --animate F.gif")
-    if Run(run_dir).is_of_problem:
-        from impindiff.problem_workflow import forecast_problem
-
-        if animate is not None:
-            raise InputError("--animate: is for runs of cases; leave it out, or use the figures")
-        dataset, path = forecast_problem(run_dir, until, out, changed_data=changed_data)
-        sizes = dataset.sizes
-        _say(f"{path}: {sizes['sample']} samples, {sizes['time']} times to {until:g}")
-        return
-
-    done = forecast_run(
+    done = forecast(
         run_dir, until, out, animate=animate, sample=sample, changed_data=changed_data, warn=_warn
     )
     sizes = done.dataset.sizes
@@ -336,7 +321,7 @@ def forecast(
 
 @app.command()
 def compare(
-    case: CaseName,
+    problem: ProblemOrFile,
     methods: Annotated[
         str | None, typer.Option(metavar="A,B,...", help="methods to compare (default: all)")
     ] = None,
@@ -362,20 +347,20 @@ def compare(
     overrides: Overrides = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="folder of the comparison (default: comparisons/CASE)"),
+        typer.Option(metavar="DIR", help="folder of the comparison (default: comparisons/PROBLEM)"),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="do what is not done yet of the comparison in DIR")
     ] = False,
 ) -> None:
-    """Compare the method with its baselines on one case, at equal data, budget and seeds."""
-    from impindiff.compare.command import compare_case, comparison_table
+    """Compare the method with its baselines on one problem, at equal data, budget and seeds."""
+    from impindiff.compare.command import compare_problem, comparison_table
     from impindiff.interruption import termination_raises
 
     try:
         with termination_raises():
-            results, folder = compare_case(
-                case,
+            results, folder = compare_problem(
+                problem,
                 methods=methods,
                 seeds=seeds,
                 budget=budget,
@@ -468,23 +453,17 @@ def _shown(value: float | None, digits: str, unit: str = "") -> str:
 @app.command("check")
 @_ends_at_once
 def check(
-    case: CaseOrFile,
+    problem: ProblemOrFile,
     config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
     """Test the gradient of the training loss by Taylor's formula: exit code 1 if it is wrong."""
-    from impindiff.cases import get_case, load_configuration
-    from impindiff.check_problem import check_problem
-    from impindiff.problem import configure_problem, load_problem
+    from impindiff.experiment import check_problem
+    from impindiff.problem import configure_problem
 
-    owner: Any
-    if case.endswith(".py"):
-        owner = load_problem(Path(case))
-        settings = configure_problem(owner, config or [], overrides or [])
-    else:
-        owner = get_case(case)
-        settings = load_configuration(owner.settings, config or [], overrides or [])
-    found = check_problem(owner, settings)
+    chosen = _problem(problem)
+    settings = configure_problem(chosen, config or [], overrides or [])
+    found = check_problem(chosen, settings)
     _out.print(str(found), soft_wrap=True)
     if not found.passed:
         raise typer.Exit(1)

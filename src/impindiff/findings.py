@@ -1,4 +1,4 @@
-"""What a case finds beside its forecast: numbers, and what a person wants to see of them."""
+"""Problem-specific results of a trained model: numbers, and data for figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The Burgers cases from end to end, small."""
+"""The Burgers problems from end to end, small."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import scipy.io
 from running import impindiff, settings
 
-from impindiff.cases.cole_hopf import cole_hopf_sine
+from impindiff.problems.cole_hopf import cole_hopf_sine
 
 NU, SPEED = 0.02, 0.8
 SMALL = [

@@ -10,7 +10,7 @@ import pytest
 from running import CASE, impindiff
 
 from impindiff import cli
-from impindiff.cases.yaml_text import parse_yaml
+from impindiff.settings.yaml_text import parse_yaml
 
 SMALL = {
     "grid.cells": "[24, 12]",

@@ -16,16 +16,16 @@ import jax
 import numpy as np
 import pytest
 import xarray as xr
+from running import WORKFLOW
 
 import impindiff as ipd
-from impindiff import cli, problem_workflow
-from impindiff.cases import load_configuration
-from impindiff.opened_run import Run
+from impindiff import cli
+from impindiff.experiment import Run, run
 from impindiff.pages import run as pages_of_runs
 from impindiff.pages.blocks import Picture
 from impindiff.problem import load_problem
-from impindiff.problem_workflow import run_problem
 from impindiff.results import RunMetrics
+from impindiff.settings import load_configuration
 
 COUNT = int(os.environ.get("IMPINDIFF_DAMAGED_FOLDERS", "12"))
 PROBLEM = """
@@ -75,8 +75,8 @@ def runs(tmp_path_factory):
             raise Interruption
 
     with pytest.raises(Interruption):
-        run_problem(problem, settings, folder / "interrupted", show=stop)
-    run_problem(problem, settings, folder / "finished")
+        run(problem, settings, folder / "interrupted", show=stop)
+    run(problem, settings, folder / "finished")
     for name in ("decay.py", "helper.py"):
         (folder / name).write_text("raise RuntimeError('not the copy that the run keeps')\n")
     return folder
@@ -121,7 +121,16 @@ def do_damage(folder, rng):
     elif how == "binary":
         path.write_bytes(rng.randbytes(rng.randrange(1, 5000)))
     elif how == "json":
-        other = [[], {}, 3, None, "text", {"step": 1}, [{"losses": "x"}], {"case": 5, "train": []}]
+        other = [
+            [],
+            {},
+            3,
+            None,
+            "text",
+            {"step": 1},
+            [{"losses": "x"}],
+            {"problem": 5, "train": []},
+        ]
         path.write_text(json.dumps(rng.choice(other)) + "\n")
     elif how == "line":
         lines = content.split(b"\n")
@@ -142,7 +151,7 @@ def same_forecast(path, other):
 @pytest.fixture
 def no_figures(monkeypatch):
     """They take longer than all else, and only write."""
-    monkeypatch.setattr(problem_workflow, "draw_problem", lambda *_: None)
+    monkeypatch.setattr(WORKFLOW, "draw_figures", lambda *_: None)
     monkeypatch.setattr(pages_of_runs, "film", lambda forecast, horizon: Picture("", 1, 1, "", ""))
 
 
@@ -234,8 +243,8 @@ def test_half_a_configuration_is_called_damaged(runs, tmp_path):
         ):
             _ = Run(folder).problem
     configuration.write_text("seed: 1\n...\n")
-    with pytest.raises(ipd.InputError, match="is damaged, for it names neither case nor problem"):
-        _ = Run(folder).case
+    with pytest.raises(ipd.InputError, match="is damaged, for it names no problem"):
+        _ = Run(folder).problem
 
 
 @pytest.mark.parametrize("what", ["data.csv", "run/problem.py", "run/modules/helper.py"])

@@ -7,11 +7,13 @@ import jax.numpy as jnp
 import pytest
 from running import CASE, impindiff, settings
 
-from impindiff import InputError, run_directory
-from impindiff.cases import get_case, load_configuration
+from impindiff import InputError
 from impindiff.command_errors import ending_of
 from impindiff.errors import FailureCode
+from impindiff.experiment import directory
+from impindiff.problems import get_problem
 from impindiff.results import Failure
+from impindiff.settings import load_configuration
 from impindiff.training.compiled_step import compile_step
 
 
@@ -25,22 +27,22 @@ def test_what_blows_up_says_so_in_the_folder_of_its_run(tmp_path):
 
 
 def begun(folder):
-    run_directory.write_configuration(folder, load_configuration(get_case(CASE).settings, [], []))
+    directory.write_configuration(folder, load_configuration(get_problem(CASE).settings, [], []))
     return folder
 
 
 def test_a_run_that_is_resumed_has_not_failed(tmp_path):
     folder = begun(tmp_path)
-    assert run_directory.read_failure(folder) is None
-    run_directory.write_failure(folder, FailureCode.full_disk, "no room")
-    found = run_directory.read_failure(folder)
+    assert directory.read_failure(folder) is None
+    directory.write_failure(folder, FailureCode.full_disk, "no room")
+    found = directory.read_failure(folder)
     assert found == Failure(code=FailureCode.full_disk, message="no room")
-    with run_directory.claimed(CASE, folder, resume=True):
-        assert run_directory.read_failure(folder) is None
+    with directory.claimed(CASE, folder, resume=True):
+        assert directory.read_failure(folder) is None
 
 
 def test_a_run_that_has_not_begun_leaves_nothing(tmp_path):
-    run_directory.write_failure(tmp_path, FailureCode.other, "no")
+    directory.write_failure(tmp_path, FailureCode.other, "no")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -49,7 +51,7 @@ def test_a_failure_of_other_content_is_refused(tmp_path, content):
     folder = begun(tmp_path)
     (folder / "failure.json").write_text(content)
     with pytest.raises(InputError, match=r"failure\.json: (code: |must be a m|cannot be r)"):
-        run_directory.read_failure(folder)
+        directory.read_failure(folder)
 
 
 def test_a_training_step_that_uses_up_the_memory():

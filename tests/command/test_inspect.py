@@ -8,7 +8,7 @@ import impindiff as ipd
 
 
 @pytest.mark.parametrize("suffix", [".nc", ".zarr"])
-def test_what_a_case_writes_is_described_and_read(tmp_path, suffix):
+def test_what_a_problem_writes_is_described_and_read(tmp_path, suffix):
     path = tmp_path / f"reference{suffix}"
     impindiff("data", CASE, "--out", path, *settings())
     shown = impindiff("inspect", path).stdout

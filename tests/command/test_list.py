@@ -2,11 +2,11 @@
 
 from running import impindiff
 
-from impindiff.cases import CASES
+from impindiff.problems import PROBLEMS
 
 
-def test_every_case_is_named_in_full():
+def test_every_problem_is_named_in_full():
     words = impindiff("list").stdout.split()
-    for case in CASES.values():
-        assert case.name in words
-        assert set(case.infers.split()) <= set(words)
+    for problem in PROBLEMS.values():
+        assert problem.name in words
+        assert set(problem.infers.split()) <= set(words)

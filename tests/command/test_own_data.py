@@ -8,6 +8,7 @@ import xarray as xr
 from running import CASE, impindiff, settings
 
 from impindiff import cli
+from impindiff.data import opening
 from impindiff.pages.run import run_page
 
 
@@ -16,15 +17,15 @@ def test_a_file_of_ones_own_without_truth(tmp_path, monkeypatch):
 
     It is read once by the run, once by the forecast, and not by the page.
     """
-    opened, opening = [], xr.open_dataset
+    opened, format_of = [], opening._format_of
 
     def here(*arguments):
         monkeypatch.setattr(sys, "argv", ["impindiff", *map(str, arguments)])
         cli.main()
 
-    def counting(path, **options):
+    def counting(path):
         opened.append(path)
-        return opening(path, **options)
+        return format_of(path)
 
     reference = tmp_path / "reference.nc"
     impindiff("data", CASE, "--out", reference, *settings(truth__training_samples=3))
@@ -37,19 +38,22 @@ def test_a_file_of_ones_own_without_truth(tmp_path, monkeypatch):
     folder = tmp_path / "run"
     no_truth = dict.fromkeys(("truth__dt", "truth__training_samples", "truth__held_out_samples"))
     own_settings = settings(
-        data__path=tmp_path / "own.nc", data__variable="dye", data__held_out="[1, 4]", **no_truth
+        data__path=tmp_path / "own.nc",
+        data__variables="{dye: phi}",
+        data__held_out="[1, 4]",
+        **no_truth,
     )
-    monkeypatch.setattr(xr, "open_dataset", counting)
+    monkeypatch.setattr(opening, "_format_of", counting)
     here("run", CASE, *own_settings, "--out", folder)
     assert opened.count(tmp_path / "own.nc") == 1
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["latent"]["relative_l1_percent"] == {}
+    assert metrics["latent"] is None
     assert set(metrics["forecast"]["relative_l1_percent"]) == {"held_out", "train"}
     assert [t for t, _ in metrics["forecast"]["error_vs_time"]] == pytest.approx(
         [0, 0.05, 0.1, 0.2]
     )
     with xr.open_dataset(folder / "forecast.nc", engine="h5netcdf") as forecast:
-        assert forecast["dye_forecast"].attrs["units"] == "mg/l"
+        assert forecast["phi_forecast"].attrs["units"] == "mg/l"
         assert forecast["held_out"].to_numpy().tolist() == [False, True, False, False, True]
     assert not (folder / "data.nc").exists()
     here("forecast", folder, "--until", "0.3", "--out", tmp_path / "f.nc")

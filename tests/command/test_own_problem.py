@@ -29,7 +29,8 @@ def test_runs_forecasts_and_reports(folder):
         "test_plume.py",
     }
     done = impindiff("run", "plume.py", "--config", "plume.yaml", *SHORT, cwd=folder)
-    assert "data: 1600 of c, t = 0.05 to 1; 640 held back" in done.stdout
+    assert f"data {folder / 'measurements.csv'}: 960 values of c, t = 0.05 to 0.6; " in done.stdout
+    assert "; 1 sample; 640 later ones held out" in done.stdout
     run = folder / "runs" / "plume"
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["identified"]["diffusivity"]["truth"] == 0.01

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import xarray as xr
 from PIL import Image
-from running import CASE, impindiff, settings
+from running import CASE, WORKFLOW, impindiff, settings
 
-from impindiff import InputError, cli, workflow
-from impindiff.cases import get_case
-from impindiff.opened_run import Run
+from impindiff import InputError, cli
+from impindiff.experiment import Experiment, Run, forecast
+from impindiff.problems import get_problem
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +67,11 @@ def test_metrics_have_the_agreed_keys(finished):
 
 def test_error_in_the_metrics_is_that_of_the_stored_forecast(finished):
     metrics = json.loads((finished / "metrics.json").read_text())
-    with xr.open_dataset(finished / "forecast.nc", engine="h5netcdf") as forecast:
-        last = forecast.isel(time=-1, sample=forecast["held_out"].to_numpy())
+    with xr.open_dataset(finished / "forecast.nc", engine="h5netcdf") as stored:
+        last = stored.isel(time=-1, sample=stored["held_out"].to_numpy())
         error = abs(last["phi_forecast"] - last["phi_truth"]).sum(("x", "y"))
         percent = 100 * (error / abs(last["phi_truth"]).sum(("x", "y"))).mean()
-        assert dict(forecast["phi_forecast"].attrs)["scaling"] == "dimensionless"
+        assert dict(stored["phi_forecast"].attrs)["scaling"] == "dimensionless"
     assert float(percent) == pytest.approx(metrics["forecast"]["relative_l1_percent"]["held_out"])
 
 
@@ -145,12 +145,13 @@ def test_a_forecast_that_ends_before_the_observations(finished, tmp_path):
 
 
 def test_a_forecast_warns_of_extrapolation_in_time(finished, tmp_path, monkeypatch, capsys):
-    """No case's field depends on time: pretend, with the run's own forecast and no ffmpeg."""
+    """Of a steady field: pretend, with the run's own forecast and no ffmpeg."""
     stored = xr.load_dataset(finished / "forecast.nc", engine="h5netcdf")
-    data = Run(finished).data
-    monkeypatch.setattr(workflow, "depends_on_time", lambda model, t: True)
-    monkeypatch.setattr(type(get_case(CASE)), "reference", lambda *_, until: data)
-    monkeypatch.setattr(workflow, "_forecast", lambda *_: stored)
+    data = Run(finished).data.dataset
+    monkeypatch.setattr(WORKFLOW, "depends_on_time", lambda model, t: True)
+    monkeypatch.setattr(type(get_problem(CASE)), "reference", lambda *_: data)
+    monkeypatch.setattr(Experiment, "states", lambda *_: ([], None))
+    monkeypatch.setattr(WORKFLOW, "_forecast", lambda *_, **__: stored)
     monkeypatch.setenv("PATH", "")
     out, film = tmp_path / "f.nc", tmp_path / "f.mp4"
     arguments = ["--until", "0.2", "--out", out, "--animate", film, "--sample", "0"]
@@ -174,7 +175,7 @@ def test_a_forecast_warns_of_extrapolation_in_time(finished, tmp_path, monkeypat
 def test_what_cannot_be_forecast_is_refused_before_anything_is_computed(
     finished, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(workflow, "_forecast", None)
+    monkeypatch.setattr(Experiment, "states", None)
     out, film = tmp_path / "f.nc", tmp_path / "f.gif"
     for arguments, message in (
         ({"sample": 4}, r"--sample: there is no sample 4; they go from 0 to 3"),
@@ -186,7 +187,5 @@ def test_what_cannot_be_forecast_is_refused_before_anything_is_computed(
         ({"until": np.inf}, r"--until: inf"),
     ):
         with pytest.raises(InputError, match=message):
-            workflow.forecast_run(
-                finished, **{"until": 0.4, "out": out, "animate": film, **arguments}
-            )
+            forecast(finished, **{"until": 0.4, "out": out, "animate": film, **arguments})
     assert not list(tmp_path.iterdir())

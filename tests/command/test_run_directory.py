@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from impindiff import InputError, run_directory
+from impindiff import InputError
+from impindiff.experiment import directory
 
 
 @pytest.fixture(autouse=True)
@@ -15,7 +16,7 @@ def here(tmp_path, monkeypatch):
 
 
 def begin(folder):
-    (folder / "config.yaml").write_text("case: x\n...\n")
+    (folder / "config.yaml").write_text("problem: x\n...\n")
 
 
 def names(folder):
@@ -24,26 +25,26 @@ def names(folder):
 
 def test_no_run_touches_an_earlier_one():
     for name in ("case", "case-2", "case-3"):
-        with run_directory.claimed("case", None) as folder:
+        with directory.claimed("case", None) as folder:
             assert folder.name == name
             begin(folder)
-    with run_directory.claimed("case", None, resume=True) as folder:
+    with directory.claimed("case", None, resume=True) as folder:
         assert folder.name == "case-3"
     with (
         pytest.raises(InputError, match="no run"),
-        run_directory.claimed("other", None, resume=True),
+        directory.claimed("other", None, resume=True),
     ):
         pass
 
 
 def test_a_folder_in_which_no_run_begins_is_removed(tmp_path):
-    with run_directory.claimed("case", None) as folder:
+    with directory.claimed("case", None) as folder:
         (folder / "data.nc").write_text("written before the configuration")
     assert not (tmp_path / "runs").exists()
     (tmp_path / "mine").mkdir()
     with (
         pytest.raises(ZeroDivisionError),
-        run_directory.claimed("case", Path("mine")) as folder,
+        directory.claimed("case", Path("mine")) as folder,
     ):
         raise ZeroDivisionError
     assert names("mine") == []
@@ -57,14 +58,14 @@ def test_what_holds_something_is_not_run_in(tmp_path):
         ("file", "is not a folder"),
         ("full", r"\(data.nc is in it\) and holds no run"),
     ):
-        with pytest.raises(InputError, match=words), run_directory.claimed("c", Path(out)):
+        with pytest.raises(InputError, match=words), directory.claimed("c", Path(out)):
             pass
     assert names("full") == ["data.nc"]
-    with run_directory.claimed("c", Path("run")) as folder:
+    with directory.claimed("c", Path("run")) as folder:
         begin(folder)
     with (
         pytest.raises(InputError, match="holds a run; pass --resume"),
-        run_directory.claimed("c", Path("run")),
+        directory.claimed("c", Path("run")),
     ):
         pass
 
@@ -72,8 +73,8 @@ def test_what_holds_something_is_not_run_in(tmp_path):
 KILLED = """
 import os, sys
 from pathlib import Path
-from impindiff import run_directory
-with run_directory.claimed("case", Path("run")) as folder:
+from impindiff.experiment import directory
+with directory.claimed("case", Path("run")) as folder:
     (folder / "data.nc").write_text("of the killed")
     (folder / f".config.partial-{os.getpid()}.yaml").write_text("ca")
     os.kill(os.getpid(), 9)
@@ -86,10 +87,10 @@ def test_a_run_killed_before_it_began_is_started_again():
     assert len(names("run")) == 4
     with (
         pytest.raises(InputError, match=r"ended before it began .* start it again with --out run"),
-        run_directory.claimed("case", Path("run"), resume=True),
+        directory.claimed("case", Path("run"), resume=True),
     ):
         pass
-    with run_directory.claimed("case", Path("run")) as folder:
+    with directory.claimed("case", Path("run")) as folder:
         assert names(folder) == [".begun", ".lock"]
         begin(folder)
     assert "data.nc" not in names("run")
@@ -98,13 +99,14 @@ def test_a_run_killed_before_it_began_is_started_again():
 RACE = """
 import sys, time
 from pathlib import Path
-from impindiff import InputError, run_directory
+from impindiff import InputError
+from impindiff.experiment import directory
 for out in (None, Path("same")):
     print("ready", flush=True)
     sys.stdin.readline()
     try:
-        with run_directory.claimed("case", out) as folder:
-            (folder / "config.yaml").write_text("case: x\\n...\\n")
+        with directory.claimed("case", out) as folder:
+            (folder / "config.yaml").write_text("problem: x\\n...\\n")
             time.sleep(0.5)
             print(folder, flush=True)
     except InputError as error:
@@ -139,7 +141,7 @@ def test_runs_started_at_once_never_share_a_folder():
 
 
 def test_numbers_that_json_does_not_know_become_null(tmp_path):
-    run_directory.write_json(tmp_path / "m.json", {"a": [1.5, float("nan")], "b": float("inf")})
+    directory.write_json(tmp_path / "m.json", {"a": [1.5, float("nan")], "b": float("inf")})
     assert (tmp_path / "m.json").read_text().split() == list(
         ["{", '"a":', "[", "1.5,", "null", "],", '"b":', "null", "}"]
     )

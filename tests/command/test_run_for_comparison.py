@@ -6,15 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from running import CASE
+from running import CASE, WORKFLOW
 
-from impindiff import run_directory, run_training, workflow
-from impindiff.cases import get_case
-from impindiff.cases.configuration import load_settings, merged
+from impindiff import experiment
 from impindiff.errors import SolverError
-from impindiff.opened_run import Run
+from impindiff.experiment import Run, directory, training
+from impindiff.problems import get_problem
 from impindiff.results import RunMetrics
-from impindiff.workflow import run_case
+from impindiff.settings.configuration import load_settings, merged
 
 SMALL = {
     "grid": {"cells": [16, 8]},
@@ -27,12 +26,13 @@ SMALL = {
 
 @pytest.fixture(autouse=True)
 def without_figures(monkeypatch):
-    monkeypatch.setattr(workflow, "draw_figures", lambda *arguments: None)
+    monkeypatch.setattr(WORKFLOW, "draw_figures", lambda *arguments: None)
 
 
 def run(folder: Path, given: dict[str, Any], **options: Any) -> RunMetrics:
-    case = get_case(CASE)
-    return run_case(case, load_settings(case.settings, merged(SMALL, given)), folder, **options)
+    problem = get_problem(CASE)
+    settings = load_settings(problem.settings, merged(SMALL, given))
+    return experiment.run(problem, settings, folder, **options)
 
 
 def planned(folder: Path) -> Any:
@@ -42,10 +42,8 @@ def planned(folder: Path) -> Any:
 def test_a_budget_becomes_a_number_of_steps_which_a_resumed_run_keeps(tmp_path, monkeypatch):
     """The learning rate's schedule is that of the planned steps, as if they had been asked for."""
     asked = {"training": {"steps": 50, "seconds": 1.0, "schedule": "cosine"}}
-    measure = run_training.steps_within
-    monkeypatch.setattr(
-        run_training, "steps_within", lambda *given, **o: (4, measure(*given, **o)[1])
-    )
+    measure = training.steps_within
+    monkeypatch.setattr(training, "steps_within", lambda *given, **o: (4, measure(*given, **o)[1]))
 
     def interrupt(progress):
         if progress.step == 2:
@@ -55,11 +53,10 @@ def test_a_budget_becomes_a_number_of_steps_which_a_resumed_run_keeps(tmp_path, 
         run(tmp_path / "cut", asked, show=interrupt)
     assert (planned(tmp_path / "cut").steps, planned(tmp_path / "cut").seconds) == (4, None)
     cut = Run(tmp_path / "cut")
-    case, settings = cut.case, cut.settings
-    run_case(case, settings, tmp_path / "cut", resume=True)
+    experiment.run(cut.problem, cut.settings, tmp_path / "cut", resume=True)
 
     run(tmp_path / "whole", {"training": {"schedule": "cosine"}})
-    cut, whole = (tmp_path / name / run_directory.MODEL for name in ("cut", "whole"))
+    cut, whole = (tmp_path / name / directory.MODEL for name in ("cut", "whole"))
     assert cut.read_bytes() == whole.read_bytes()
 
 
@@ -75,7 +72,7 @@ def test_a_forecast_that_fails_ends_the_run_unless_it_is_to_be_kept(tmp_path):
     # enough steps for the training interval, too few for the forecast, eight times as long
     method = {"name": "diffrax", "solver": "tsit5", "rtol": 1e-10, "atol": 1e-12, "max_steps": 16}
     given = {"method": method, "training": {"steps": 1}, "forecast": {"until": 0.4}}
-    with pytest.raises(SolverError, match=r"did not reach t = 0\.4 in 16 steps"):
+    with pytest.raises(SolverError, match=r"\(t = 0\.[^0].*try a larger max_steps"):
         run(tmp_path / "ends", given)
     metrics = run(tmp_path / "kept", merged(given, {"forecast": {"keep_failed": True}}))
     assert metrics == Run(tmp_path / "kept").metrics

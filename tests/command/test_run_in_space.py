@@ -1,4 +1,4 @@
-"""A case in three dimensions through the command: run, forecast, report."""
+"""A problem in three dimensions through the command: run, forecast, report."""
 
 import json
 

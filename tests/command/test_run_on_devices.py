@@ -1,4 +1,4 @@
-"""`impindiff run --devices`: as on one device, for cases and for problems of one's own."""
+"""`impindiff run --devices`: as on one device, for built-in problems and for those of one's own."""
 
 import json
 

@@ -16,20 +16,19 @@ import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.image import imread
-from running import CASE, impindiff, settings
+from running import CASE, WORKFLOW, impindiff, settings
 
 import impindiff as ipd
-from impindiff import workflow
-from impindiff.cases import get_case
-from impindiff.cases.configuration import load_settings, merged
-from impindiff.ensembles import as_configured
+from impindiff import experiment
 from impindiff.errors import InputError
-from impindiff.opened_run import Run
+from impindiff.experiment import Experiment, Run
+from impindiff.experiment.metrics import identified_numbers
+from impindiff.problem import as_data
+from impindiff.problems import get_problem
 from impindiff.results import RunMetrics
-from impindiff.run_metrics import identified_numbers
+from impindiff.settings.configuration import load_settings, merged
 from impindiff.training import Fitted, Totals, TrajectoryLoss, partition
 from impindiff.training.history import read
-from impindiff.workflow import run_case
 
 SMALL = {
     "grid": {"cells": [16, 8]},
@@ -43,18 +42,22 @@ SMALL = {
 
 @pytest.fixture
 def without_figures(monkeypatch):
-    monkeypatch.setattr(workflow, "draw_figures", lambda *arguments: None)
+    monkeypatch.setattr(WORKFLOW, "draw_figures", lambda *arguments: None)
 
 
 def run(folder: Path, training: dict[str, Any], name: str = CASE, **options: Any) -> RunMetrics:
-    case = get_case(name)
-    given = merged(SMALL, {"training": training})
-    return run_case(case, load_settings(case.settings, given), folder, **options)
+    return run_with({"training": training}, folder, name, **options)
+
+
+def run_with(given: dict[str, Any], folder: Path, name: str = CASE, **options: Any) -> RunMetrics:
+    problem = get_problem(name)
+    settings = load_settings(problem.settings, merged(SMALL, given))
+    return experiment.run(problem, settings, folder, **options)
 
 
 def refusal(training: dict[str, Any]) -> str:
     with pytest.raises(InputError) as refused:
-        load_settings(get_case(CASE).settings, merged(SMALL, {"training": training}))
+        load_settings(get_problem(CASE).settings, merged(SMALL, {"training": training}))
     return str(refused.value)
 
 
@@ -70,17 +73,16 @@ def test_validation_is_told_everywhere(tmp_path):
     assert train.steps == train.best_step + 2 == len(losses) < 12
     assert [progress.validation for progress in shown] == losses
     assert any("ended early" in line for line in said)
-    observed = 16 * 8 * 2 * len(get_case(CASE).observed_times(get_case(CASE).settings()))
+    observed = 16 * 8 * 2 * len(get_problem(CASE).settings().observations.times)
     assert train.observations == observed - np.ceil(0.2 * observed)
     assert imread(tmp_path / "figures" / "history.png").shape[0] > 300
 
 
 def test_frozen_parts_come_back_as_they_started(tmp_path, without_figures):
-    case = get_case(CASE)
     metrics = run(tmp_path, {"freeze": ["velocity.network.weights"], "rates": {"velocity": 0.5}})
     assert metrics.train.parameters == 8 + 8 + 2
     found = Run(tmp_path)
-    fresh = case.model(found.settings, jax.random.key(0))
+    fresh: Any = found.problem.model(found.settings, jax.random.key(0))
     for old, new in zip(
         fresh.velocity.network.weights, found.model.velocity.network.weights, strict=True
     ):
@@ -132,7 +134,7 @@ def test_what_does_not_go_together_is_refused(options, line):
 def test_a_black_box_is_not_cut_into_segments():
     given = {"training": {"shooting": {}}, "method": {"name": "fno"}}
     with pytest.raises(InputError, match=r"training\.shooting: .* method\.name is fno"):
-        load_settings(get_case(CASE).settings, merged(SMALL, given))
+        load_settings(get_problem(CASE).settings, merged(SMALL, given))
 
 
 def test_an_ensemble_is_the_runs_of_its_seeds_with_their_spread(tmp_path):
@@ -142,8 +144,7 @@ def test_an_ensemble_is_the_runs_of_its_seeds_with_their_spread(tmp_path):
     ends = []
     for seed, member in enumerate(found.model.members):
         alone = tmp_path / str(seed)
-        case = get_case(CASE)
-        run_case(case, load_settings(case.settings, merged(SMALL, {"seed": seed})), alone)
+        run_with({"seed": seed}, alone)
         one = Run(alone).model
         pair = [jax.tree.leaves(partition(m)[0]) for m in (one, member)]
         for a, b in zip(*pair, strict=True):
@@ -159,21 +160,22 @@ def test_an_ensemble_is_the_runs_of_its_seeds_with_their_spread(tmp_path):
     assert trained is not None
     assert trained.members == 2
     assert np.mean(np.array(trained.final_losses)) == pytest.approx(metrics.train.final_loss)
-    assert "phi_spread" in workflow.forecast_run(tmp_path / "all", 0.3).dataset
+    assert "phi_spread" in experiment.forecast(tmp_path / "all", 0.3).dataset
 
 
 def test_numbers_of_an_ensemble_are_mean_and_deviation_over_members():
-    case = get_case("burgers_public")
-    given = load_settings(case.settings, {"training": {"ensemble": 3}})
-    ensemble = as_configured(case, given).model(given, jax.random.key(0))
+    problem = get_problem("burgers_public")
+    given = load_settings(problem.settings, {"training": {"ensemble": 3}})
+    several = Experiment(problem, given, as_data(problem.data(given), None))
+    ensemble = several.model(jax.random.key(0))
     scaled = jax.tree.map(lambda x: x * jnp.array([1.0, 1.1, 1.2]), ensemble)
     fitted = Fitted(
         model=scaled, steps=1, seconds=1.0, compile_seconds=1.0, seconds_per_step=1.0,
         temporary_mb=None, final_loss=1.0, totals=Totals.zero(),
     )  # fmt: skip
-    each = [case.identified(member) for member in scaled.members]
+    each = [problem.identified(member) for member in scaled.members]
     nothing = TrajectoryLoss(jnp.zeros((1, 2)), (0.0, 1.0), jnp.zeros(2), jnp.ravel, ipd.RK4(), 1.0)
-    found = identified_numbers(as_configured(case, given), given, fitted, nothing)
+    found = identified_numbers(several, fitted, nothing)
     for name in each[0]:
         values = [float(one[name]) for one in each]
         assert found[name].value == pytest.approx(np.mean(values))
@@ -186,16 +188,14 @@ def test_the_best_of_several_starts_goes_on(tmp_path, without_figures):
     starts = metrics.train.restarts
     assert starts is not None
     assert starts.chosen == int(np.argmin(np.array(starts.losses)))
-    case = get_case(CASE)
-    given = merged(SMALL, {"seed": starts.chosen})
-    alone = run_case(case, load_settings(case.settings, given), tmp_path / "one")
+    alone = run_with({"seed": starts.chosen}, tmp_path / "one")
     assert metrics.train.final_loss == alone.train.final_loss
     models = [(tmp_path / of / "model.eqx").read_bytes() for of in ("all", "one")]
     assert models[0] == models[1]
     assert sum(line.startswith("start ") for line in said) == 3
 
 
-def test_a_horizon_and_segments_train_the_case_s_own_model(tmp_path, without_figures):
+def test_a_horizon_and_segments_train_the_problem_s_own_model(tmp_path, without_figures):
     losses, counts = [], []
     for name, asked in {
         "plain": {},

@@ -1,4 +1,4 @@
-"""The cases of chemical vapor infiltration from end to end, small."""
+"""The problems of chemical vapor infiltration from end to end, small."""
 
 import json
 from pathlib import Path
@@ -10,11 +10,12 @@ import pytest
 import xarray as xr
 from running import impindiff
 
-from impindiff.cases import CASES, load_configuration
-from impindiff.run_figures import draw_findings
-from impindiff.run_metrics import identified_numbers, latent_errors
+from impindiff.experiment import prepare
+from impindiff.experiment.figures import draw_findings
+from impindiff.experiment.metrics import identified_numbers, latent_errors
+from impindiff.problems import PROBLEMS
+from impindiff.settings import load_configuration
 from impindiff.training import Fitted, Totals, flat_parameters
-from impindiff.workflow import prepare
 
 CLOSURE, FIELD, THERMAL = (f"vapor_infiltration_{name}" for name in ("closure", "field", "thermal"))
 # One specimen to learn from, one to be judged by, two steps of the cheapest stepper.
@@ -34,7 +35,7 @@ SMALL = {
     "observations.mass_until": 0.4,
     "training.steps": 2,
 }
-OF_CASE = {
+OF_PROBLEM = {
     CLOSURE: {"closure.knots": 2},
     FIELD: {
         "grid.cells": "[8,8]",
@@ -57,14 +58,14 @@ FIGURES = {"instruments", "porosity", "state", "trapped_porosity"}
 LEAST_SQUARES = {"closures", "identifiability"}
 
 
-def settings(case, **changes):
-    chosen = SMALL | OF_CASE[case] | {k.replace("__", "."): v for k, v in changes.items()}
+def settings(name, **changes):
+    chosen = SMALL | OF_PROBLEM[name] | {k.replace("__", "."): v for k, v in changes.items()}
     return [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]
 
 
-def trained(case, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp(case) / "run"
-    impindiff("run", case, *settings(case), "--out", folder)
+def trained(name, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp(name) / "run"
+    impindiff("run", name, *settings(name), "--out", folder)
     return folder
 
 
@@ -73,11 +74,15 @@ def closure(tmp_path_factory):
     return trained(CLOSURE, tmp_path_factory)
 
 
+def prepared(name, overrides):
+    problem = PROBLEMS[name]
+    return prepare(problem, load_configuration(problem.settings, [], overrides))
+
+
 def untrained(name, folder):
     """What a run leaves but for its training: the model as it starts, sensitivities at random."""
-    case = CASES[name]
-    data, given = prepare(case, load_configuration(case.settings, [], settings(name)[1::2]))
-    model, loss = case.model(given, jax.random.key(0)), case.loss(given, data)
+    experiment = prepared(name, settings(name)[1::2])
+    model, loss = experiment.model(jax.random.key(0)), experiment.loss()
     size = flat_parameters(model).values.size
     jacobian = jax.random.normal(jax.random.key(1), (5 * size, size))
     fitted = Fitted(
@@ -85,10 +90,15 @@ def untrained(name, folder):
         temporary_mb=None, final_loss=1.0, totals=Totals.zero(),
         linearization=(jnp.full(5 * size, 1e-3), jacobian) if size < 50 else None,
     )  # fmt: skip
-    findings = case.findings(given, data, fitted, loss)
+    findings = experiment.findings(fitted, loss)
     draw_findings(findings, folder)
-    latent = latent_errors(case, data.trajectories, model).relative_l1_percent
-    return findings.metrics, identified_numbers(case, given, fitted, loss), latent
+    times = experiment.data.dataset["time"].to_numpy()
+    found = experiment.latent_fields(model, times)
+    errors = latent_errors(
+        found, experiment.true_latent(found), times, len(experiment.dataset_coordinates())
+    )
+    latent = {} if errors is None else errors.relative_l1_percent
+    return findings.metrics, identified_numbers(experiment, fitted, loss), latent
 
 
 def require_plausible(metrics, learned):
@@ -113,7 +123,7 @@ def test_a_run_leaves_its_files_numbers_and_figures(closure):
 
 
 @pytest.mark.parametrize(
-    ("case", "learned", "numbers", "figures"),
+    ("name", "learned", "numbers", "figures"),
     [
         (FIELD, {"initial_porosity"}, set(), set()),
         (
@@ -124,16 +134,16 @@ def test_a_run_leaves_its_files_numbers_and_figures(closure):
         ),
     ],
 )
-def test_what_is_found_of_a_model(case, learned, numbers, figures, tmp_path):
+def test_what_is_found_of_a_model(name, learned, numbers, figures, tmp_path):
     (tmp_path / "figures").mkdir()
-    metrics, identified, latent = untrained(case, tmp_path)
+    metrics, identified, latent = untrained(name, tmp_path)
     require_plausible(metrics, learned)
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == FIGURES | figures
     assert set(latent) == learned - {"diffusivity", "conductivity"}
     assert set(identified) == numbers
     for of in identified.values():
         assert None not in (of.value, of.standard_error, of.truth)
-    if case == THERMAL:
+    if name == THERMAL:
         gamma = identified["gamma"]
         # the activation is told beside the one that made the data
         assert gamma.truth == pytest.approx(155e3 / (8.31446 * 1273), rel=1e-5)
@@ -157,20 +167,21 @@ def test_what_a_run_stores_as_data_is_the_same_data_for_another_run(closure):
 
     Noise is added to computed data only, so that without it both are the same.
     """
-    case, own = CASES[CLOSURE], settings(CLOSURE)[1::2]
+    own = settings(CLOSURE)[1::2]
     exactly = [*own, "observations.noise=0"]
     model = [one for one in own if not one.startswith(("refine=", "substeps="))]
-    from_file = [*model, f"data.path={closure / 'data.nc'}", "data.held_out=[1]"]
+    from_file = [*model, f"data.path={closure / 'data.nc'}"]
     seen = []
     for overrides in (exactly, from_file):
-        data, filled = prepare(case, load_configuration(case.settings, [], overrides))
+        experiment = prepared(CLOSURE, overrides)
+        data, grid = experiment.data, experiment.settings.grid
         assert (data.training, data.held_out) == ([0], [1])
-        assert filled.grid.cells == (8,)
-        assert filled.grid.upper == pytest.approx((1.0,))
-        seen.append((data.trajectories, case.loss(filled, data).values))
+        assert grid.cells == (8,)
+        assert grid.upper == pytest.approx((1.0,))
+        seen.append((data.dataset, experiment.loss().values))
     (reference, exact), (stored, values) = seen
-    assert stored.conditions["phi2"] == pytest.approx(reference.conditions["phi2"])
-    assert stored.field == pytest.approx(reference.field)
+    for name in ("phi2", "porosity"):
+        assert stored[name].to_numpy() == pytest.approx(reference[name].to_numpy())
     assert values == pytest.approx(exact)
 
 

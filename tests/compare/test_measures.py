@@ -2,16 +2,13 @@
 
 import itertools
 
-import pytest
-
-from impindiff.cases import get_case
-from impindiff.cases.configuration import load_settings, merged
 from impindiff.compare.figures import draw
-from impindiff.compare.measures import temporary_memory, true_solution
+from impindiff.compare.measures import temporary_memory
 from impindiff.compare.request import Request
 from impindiff.compare.results import write_results
 from impindiff.compare.runner import run_comparison
-from impindiff.errors import InputError
+from impindiff.problems import get_problem
+from impindiff.settings.configuration import load_settings, merged
 
 CASE = "advection_diffusion_steady"
 SMALL = {
@@ -24,7 +21,7 @@ SMALL = {
 def memory(gradient, iterations):
     solver = {"max_iterations": 1, "max_krylov_iterations": iterations}
     given = merged(SMALL, {"gradient": {"name": gradient}, "solver": solver})
-    case = get_case(CASE)
+    case = get_problem(CASE)
     found = temporary_memory(case, load_settings(case.settings, given)).temporary_mb
     assert found is not None
     return found
@@ -39,7 +36,7 @@ def test_memory_grows_with_the_iterations_of_the_naive_gradient_only():
 
 def test_a_study_of_stability_needs_no_training(tmp_path):
     request = Request(
-        case=CASE, study="stability", methods=("forward_euler_same_step",), overrides=SMALL
+        problem=CASE, study="stability", methods=("forward_euler_same_step",), overrides=SMALL
     )
     run_comparison(request, tmp_path)
     results = write_results(request, tmp_path)
@@ -52,13 +49,6 @@ def test_a_study_of_stability_needs_no_training(tmp_path):
     assert (tmp_path / "figures" / "stability.png").is_file()
 
 
-def test_steps_cannot_be_measured_where_the_truth_is_not_to_be_had():
-    box, other = get_case(CASE), get_case("vapor_infiltration_closure")
-    reference = box.reference(load_settings(box.settings, SMALL))
-    with pytest.raises(InputError, match=r"vapor_infiltration_closure has no true model"):
-        true_solution(other, other.settings(), reference)
-
-
 def test_a_row_that_is_not_done_has_no_runs(tmp_path):
-    request = Request(case=CASE, study="memory_steps", methods=("implicit",))
+    request = Request(problem=CASE, study="memory_steps", methods=("implicit",))
     assert all(row.runs == [] for row in write_results(request, tmp_path).methods)

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from impindiff import run_directory
-from impindiff.cases import get_case
-from impindiff.cases.configuration import load_settings
 from impindiff.compare.command import comparison_table
 from impindiff.compare.figures import draw
 from impindiff.compare.request import Request, folder_of, rows_of
 from impindiff.compare.results import collect, write_results
+from impindiff.experiment import directory
+from impindiff.problems import get_problem
 from impindiff.results import FAILURE, METRICS, RESULTS, ComparisonResults, RunMetrics
+from impindiff.settings.configuration import load_settings
 from result_files import run_metrics
 
 CASE = "advection_diffusion_steady"
@@ -28,19 +28,19 @@ def store(out, request, name, seed, found=None):
     row = next(row for row in rows_of(request) if row.name == name)
     folder = folder_of(row, seed, out)
     folder.mkdir(parents=True)
-    settings = load_settings(get_case(CASE).settings, {"stepper": {"dt": 0.01}})
-    run_directory.write_configuration(folder, settings)
+    settings = load_settings(get_problem(CASE).settings, {"stepper": {"dt": 0.01}})
+    directory.write_configuration(folder, settings)
     if isinstance(found, RunMetrics):
         found.write(folder / METRICS)
     elif found is not None:
-        run_directory.write_json(folder / FAILURE, found)
+        directory.write_json(folder / FAILURE, found)
     return folder
 
 
 @pytest.fixture
 def three(tmp_path):
     """A method with two runs, one that blows up in one run of two, one that fails in training."""
-    request = Request(case=CASE, methods=("implicit", "rk4", "fno"), seeds=2)
+    request = Request(problem=CASE, methods=("implicit", "rk4", "fno"), seeds=2)
     store(tmp_path, request, "implicit", 0, metrics((1.0, 2.0, 3.0, 4.0), 0.1))
     store(tmp_path, request, "implicit", 1, metrics((3.0, 4.0, 5.0, 6.0), 0.3))
     store(tmp_path, request, "rk4", 0, metrics((1.0, 2.0, 3.0, None)))
@@ -85,7 +85,7 @@ def test_a_failure_in_training_keeps_its_reason_and_a_run_to_come_is_none(three)
 
 
 def test_what_has_not_run_has_no_spread_and_one_run_has_none_either(tmp_path):
-    request = Request(case=CASE, methods=("implicit", "fno"), seeds=2)
+    request = Request(problem=CASE, methods=("implicit", "fno"), seeds=2)
     store(tmp_path, request, "implicit", 0, metrics((1.0, 2.0, 3.0, 4.0)))
     found = rows(request, tmp_path)
     assert found["implicit"].mean.error_percent["horizon"] == 3.0
@@ -96,7 +96,7 @@ def test_what_has_not_run_has_no_spread_and_one_run_has_none_either(tmp_path):
 
 
 def test_a_run_that_ended_in_a_measurement_has_that_and_no_error(tmp_path):
-    request = Request(case=CASE, methods=("unrolled",), study="memory_iterations")
+    request = Request(problem=CASE, methods=("unrolled",), study="memory_iterations")
     name = "unrolled/iterations=10"
     folder = store(tmp_path, request, name, 0)
     (folder / "measured.json").write_text('{"temporary_mb": 12.5, "compile_seconds": 2.0}')
@@ -123,7 +123,7 @@ def test_the_table_tells_apart_failed_not_run_and_to_come(three):
         "rk4 1 +- 0 2 +- 0 3 +- 0 4 1 of 2 0.1 5 50",
         "fno failed failed failed failed 1 of 1 - - -",
     ]
-    infiltration = Request(case="vapor_infiltration_closure", methods=("rk4", "implicit"))
+    infiltration = Request(problem="vapor_infiltration_closure", methods=("rk4", "implicit"))
     found = lines(collect(infiltration, three[1] / "nothing"))
     assert found[-2] == "rk4 not run"
     assert found[-1] == "implicit - - - - - -"
@@ -140,7 +140,7 @@ def test_table_and_figures_come_of_the_results(three):
 
 
 def test_a_forecast_that_is_finite_but_far_off_has_blown_up(tmp_path):
-    request = Request(case=CASE, methods=("implicit",))
+    request = Request(problem=CASE, methods=("implicit",))
     store(tmp_path, request, "implicit", 0, metrics((1.0, 2.0, 3.0, 4000.0)))
     row = rows(request, tmp_path)["implicit"]
     assert row.failures == 1

@@ -47,7 +47,7 @@ def row(method, title, runs, x=None, mean=None):
 
 def results(rows, study=None):
     return ComparisonResults(
-        case="", command="", study=study, seeds=[0], times=Times(**TIMES), methods=rows
+        problem="", command="", study=study, seeds=[0], times=Times(**TIMES), methods=rows
     )
 
 

@@ -125,20 +125,6 @@ def test_what_is_written_of_packed_values_reads_back(tmp_path):
         xr.testing.assert_identical(ipd.data.read(tmp_path / f"again{suffix}"), found)
 
 
-def test_cases_read_packed_files_alike(tmp_path):
-    from impindiff.observations import Trajectories
-
-    path = tmp_path / "a.nc"
-    valid = raw().expand_dims("sample").assign_coords(time=T)
-    valid["u"].attrs = {"scale_factor": 0.5, "valid_max": np.int16(50)}
-    valid.to_netcdf(path, engine="h5netcdf")
-    with pytest.raises(ipd.InputError, match=r"'u' is nan at index sample=0, time=2, x=0"):
-        Trajectories.from_netcdf(path, "u", ("x",))
-    valid["u"].attrs = {"scale_factor": 0.5}
-    valid.to_netcdf(path, engine="h5netcdf")
-    np.testing.assert_array_equal(Trajectories.from_netcdf(path, "u", ("x",)).field[0], STORED / 2)
-
-
 VALUES: dict[str, Any] = {
     "bytes that are unsigned": (
         np.array([-1, 2], np.int8), {"_Unsigned": "true", "_FillValue": np.int8(2)}, [255, np.nan]

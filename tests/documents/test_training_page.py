@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from impindiff.cases import get_case, load_configuration
-from impindiff.cases.choices import models_in
-from impindiff.cases.training_settings import TrainingSettings
+from impindiff.problems import get_problem
+from impindiff.settings import load_configuration
+from impindiff.settings.choices import models_in
+from impindiff.settings.training import TrainingSettings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "guides" / "training.md").read_text()
 
@@ -30,7 +31,7 @@ def test_commands_are_valid_configurations():
     assert len(commands) >= 4
     for name, *rest in commands:
         assert rest[::2] == ["--set"] * (len(rest) // 2)
-        load_configuration(get_case(name).settings, [], rest[1::2])
+        load_configuration(get_problem(name).settings, [], rest[1::2])
 
 
 def test_keys_it_speaks_of_are_keys():

@@ -5,6 +5,9 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 import pytest
+
+from helpers import Counter, relative_difference
+from impindiff.implicit import ImplicitAdjoint, NewtonKrylov, root
 from problems import (
     CUBIC,
     NONSYMMETRIC,
@@ -17,9 +20,6 @@ from problems import (
     linear_residual,
     reference_root,
 )
-
-from helpers import Counter, relative_difference
-from impindiff.implicit import ImplicitAdjoint, NewtonKrylov, root
 
 MATRIX, RIGHT = NONSYMMETRIC.args
 W = jnp.arange(1.0, N + 1)

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import NONSYMMETRIC
 
 from impindiff.implicit import root
 from impindiff.implicit.affine import is_affine
+from problems import NONSYMMETRIC
 
 MATRIX = jnp.asarray([[2.0, 1.0], [0.5, 3.0]])
 SWITCH = jnp.asarray([True, False])

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 import pytest
-from problems import TIGHT_ADJOINT
 
 from helpers import central_difference_error, dot, normal_like, relative_difference
 from impindiff.implicit import (
@@ -17,6 +16,7 @@ from impindiff.implicit import (
     Unrolled,
     root,
 )
+from problems import TIGHT_ADJOINT
 
 N = 8
 ARGS = (jnp.asarray(0.4), normal_like(0, jnp.zeros(N)))

@@ -6,10 +6,10 @@ import lineax as lx
 import numpy as np
 import optimistix as optx
 import pytest
-from problems import CUBIC, NONSYMMETRIC, SYMMETRIC, N, cubic_residual, linear_residual
 
 from impindiff.errors import InputError
 from impindiff.implicit import Anderson, NewtonKrylov, Outcome, Picard, Status, Unrolled, root
+from problems import CUBIC, NONSYMMETRIC, SYMMETRIC, N, cubic_residual, linear_residual
 
 MATRIX, RIGHT = NONSYMMETRIC.args
 

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import pytest
-from problems import CUBIC, TIGHT, TIGHT_ADJOINT, TWO_FIELDS, Problem
 
 from helpers import central_difference_error, dot, normal_like, relative_difference
 from impindiff.implicit import AbstractGradient, NewtonKrylov, Unrolled, root
+from problems import CUBIC, TIGHT, TIGHT_ADJOINT, TWO_FIELDS, Problem
 
 DIRECTIONS = 20
 SHORT = NewtonKrylov(rtol=1e-14, atol=1e-15, max_iterations=12)

@@ -7,6 +7,10 @@ import numpy as np
 import optimistix as optx
 import pytest
 from jax.flatten_util import ravel_pytree
+
+from helpers import relative_difference
+from impindiff import InputError
+from impindiff.implicit import Anderson, NewtonKrylov, Outcome, Picard, root
 from problems import (
     BADLY_SCALED,
     CUBIC,
@@ -19,10 +23,6 @@ from problems import (
     reference_root,
     two_fields_residual,
 )
-
-from helpers import relative_difference
-from impindiff import InputError
-from impindiff.implicit import Anderson, NewtonKrylov, Outcome, Picard, root
 
 BICGSTAB = NewtonKrylov()
 GMRES = NewtonKrylov(linear_solver=lx.GMRES(rtol=1e-6, atol=1e-6))

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import CUBIC, TIGHT, TIGHT_ADJOINT, cubic_residual
 
 from helpers import relative_difference
 from impindiff.implicit import Unrolled, root
+from problems import CUBIC, TIGHT, TIGHT_ADJOINT, cubic_residual
 
 STRENGTH, RIGHT = CUBIC.args
 

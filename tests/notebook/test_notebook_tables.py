@@ -57,7 +57,7 @@ def test_text_is_escaped():
 def test_a_run_is_opened_and_another_folder_is_refused(tmp_path):
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "history.png").write_bytes(b"\x89PNG")
-    (tmp_path / "config.yaml").write_text("case: advection_diffusion_steady\n...\n")
+    (tmp_path / "config.yaml").write_text("problem: advection_diffusion_steady\n...\n")
     run_metrics([[0.1, 0.5]], final_loss=0.123456789).write(tmp_path / "metrics.json")
     (tmp_path / "history.jsonl").write_text('{"step": 1}\n{"step": 2}\n')
     run = ipd.open_run(tmp_path)

@@ -5,19 +5,20 @@ import json
 
 import numpy as np
 
-from impindiff.cases import CASES, load_configuration
+from impindiff.experiment.directory import write_configuration
 from impindiff.observations import forecast_dataset
+from impindiff.problems import PROBLEMS
 from impindiff.report import error_vs_time_figure, forecast_figure, history_figure, save
 from impindiff.results import METRICS as METRICS_FILE
 from impindiff.results import RunMetrics
-from impindiff.run_directory import write_configuration
+from impindiff.settings import load_configuration
 
 CASE = "advection_diffusion_steady"
 TIMES = {"training_end": 0.05, "twice_training": 0.1, "horizon": 0.2, "twice_horizon": None}
 METRICS = {
     "problem": CASE,
-    "summary": CASES[CASE].summary,
-    "infers": CASES[CASE].infers,
+    "summary": PROBLEMS[CASE].summary,
+    "infers": PROBLEMS[CASE].infers,
     "trained_until": 0.05,
     "forecast": {
         "relative_l1_percent": {"train": 0.23814, "held_out": 0.30212},
@@ -67,8 +68,8 @@ def forecast(times=5):
 
 def run_folder(folder, **changes):
     """A finished run; `changes` replace metrics."""
-    case = CASES[CASE]
-    write_configuration(folder, load_configuration(case.settings, [], []))
+    problem = PROBLEMS[CASE]
+    write_configuration(folder, load_configuration(problem.settings, [], []))
     RunMetrics.model_validate(METRICS | changes).write(folder / METRICS_FILE)
     fields = forecast()
     fields.to_netcdf(folder / "forecast.nc", engine="h5netcdf")
@@ -155,7 +156,7 @@ def results():
         _run("network", s, (2.0 + s, 6.0 + s, 156.0 + s, None), seconds=0.02) for s in range(3)
     ]
     return {
-        "case": CASE,
+        "problem": CASE,
         "command": f"impindiff compare {CASE} --seeds 0,1,2 --budget 30",
         "budget_seconds": 30.0,
         "seeds": [0, 1, 2],

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import impindiff as ipd
 from impindiff.problem import ProblemSettings
-from impindiff.problem.measured import initial_fields, measured
+from impindiff.problem.observed import initial_fields, measured
 
 few = settings(
     max_examples=60,
@@ -118,7 +118,7 @@ def test_dates_of_a_dataset_of_ones_own_are_seconds(times):
     data = xr.Dataset({"u": (("time", "x"), np.ones((3, 4)))}, {"x": x})
     data = data.assign_coords(time=xr.Variable("time", times))
     found = measured(data, grid, ProblemSettings())
-    np.testing.assert_array_equal(np.unique(found.everything.time), [86400.0, 172800.0])
+    np.testing.assert_array_equal(np.unique(found.training.time), [86400.0, 172800.0])
     assert found.start == 0
 
 

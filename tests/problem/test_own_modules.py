@@ -96,7 +96,7 @@ def test_a_problem_called_like_a_package_that_it_needs(tmp_path):
 def test_a_configuration_of_another_file_is_refused(tmp_path):
     path, other = write(tmp_path / "a", 1.0), write(tmp_path / "b", 2.0)
     problem = load_problem(path)
-    assert configure_problem(problem, [], []).problem == path
-    assert configure_problem(problem, [], [f"problem={path}"]).problem == path
+    assert configure_problem(problem, [], []).problem == str(path)
+    assert configure_problem(problem, [], [f"problem={path}"]).problem == str(path)
     with pytest.raises(InputError, match=r"^problem: the configuration is of .*, but what is run"):
         configure_problem(problem, [], [f"problem={other}"])

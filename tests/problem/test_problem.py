@@ -10,10 +10,11 @@ import pytest
 import xarray as xr
 
 import impindiff as ipd
-from impindiff.problem import ProblemSettings
-from impindiff.problem.measured import initial_fields, measured
+from impindiff.experiment import Experiment, run
+from impindiff.experiment.metrics import misfits
+from impindiff.problem import ProblemSettings, as_data
+from impindiff.problem.observed import initial_fields, measured
 from impindiff.problem.problem import output_times
-from impindiff.problem_workflow import misfits, predict, run_problem
 
 GRID = ipd.Grid((0.0,), (1.0,), (8,))
 RATE = 2.0
@@ -75,9 +76,26 @@ def settings(**changes):
     return ProblemSettings.model_validate(values | changes)
 
 
+def experiment_of(own, chosen):
+    return Experiment(own, chosen, as_data(own.dataset, None))
+
+
+def table_of(experiment):
+    table = experiment.observations.table
+    assert table is not None
+    return table
+
+
+def predicted(experiment, model, table):
+    times = experiment.times_of(table)
+    states, failure = experiment.states(model, [0], times)
+    assert failure is None
+    return experiment.predicted(model, states, times, table)
+
+
 def test_finds_rate_and_amplitude_and_judges_by_later_values(tmp_path):
     lines = []
-    metrics = run_problem(problem(points()), settings(), tmp_path / "run", say=lines.append)
+    metrics = run(problem(points()), settings(), tmp_path / "run", say=lines.append)
     rate = metrics.identified["rate"]
     assert rate.value == pytest.approx(RATE, rel=1e-4)
     assert rate.truth == RATE
@@ -91,8 +109,10 @@ def test_finds_rate_and_amplitude_and_judges_by_later_values(tmp_path):
     assert held_out.relative_percent < 0.1
     assert held_out.in_standard_deviations is not None
     assert held_out.in_standard_deviations < 0.1
-    assert lines[0] == f"data: 60 of c, t = {points()['time'].min():g} to " + (
-        f"{points()['time'].max():g}; {held_out.values} held back"
+    seen = points()["time"][points()["time"] <= 0.7]
+    assert lines[0] == (
+        f"data: {train.values} values of c, t = {seen.min():g} to {seen.max():g}; 1 sample; "
+        f"{held_out.values} later ones held out"
     )
     figures = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}
     assert figures == {"forecast", "latent", "agreement", "history", "identified"}
@@ -113,7 +133,8 @@ def test_fields_are_values_at_every_cell_and_gaps_are_left_out():
     )
     found = measured(dataset, GRID, settings())
     assert len(found.training) == 2 * 2 * 8 - 2
-    assert (found.start, found.samples) == (0.0, 2)
+    assert found.start == 0.0
+    assert set(found.training.sample) == {0, 1}
     assert found.training.quantities == ("c",)
     first = initial_fields(dataset, GRID, ["c"])["c"]
     np.testing.assert_allclose(first, field[:, 0])
@@ -125,35 +146,39 @@ def test_fields_are_values_at_every_cell_and_gaps_are_left_out():
 
 
 def test_the_model_at_the_truth_predicts_the_values():
-    own, chosen = problem(points()), settings()
+    experiment = experiment_of(problem(points()), settings())
     model = Decay(GRID, ipd.Parameter(RATE), ipd.Parameter(1.0))
-    found = own.measured(chosen, model)
-    predicted = predict(own, chosen, model, found, found.everything)
-    np.testing.assert_allclose(predicted, found.everything.value, rtol=2e-5)
-    assert (misfits(found.everything, predicted)["c"].relative_percent or 0.0) < 2e-3
+    seen, (late,) = table_of(experiment), experiment.held_out
+    assert len(seen) + len(late.table) == 60
+    for table in (seen, late.table):
+        found = predicted(experiment, model, table)
+        np.testing.assert_allclose(found, table.value, rtol=2e-5)
+        assert (misfits(table, found)["c"].relative_percent or 0.0) < 2e-3
+    times = np.asarray(experiment.observations.times)
+    states, _ = experiment.states(model, [0], times)
+    fit = experiment.fit_to_training(model, states, times, seen)
+    np.testing.assert_allclose(fit, seen.value, rtol=2e-5)
 
 
 def test_what_is_measured_at_the_start_is_read_there():
     """It depends on the amplitude alone, whatever happens later."""
     dataset, chosen = points(4), settings(observations={})
     dataset["time"] = ("observation", [0.0, 0.0, 0.5, 1.0])
-    own = problem(dataset)
+    experiment = experiment_of(problem(dataset), chosen)
     model = Decay(GRID, ipd.Parameter(RATE), ipd.Parameter(0.7))
-    found = own.measured(chosen, model)
-    loss = own.loss(chosen, found)
+    table, loss = table_of(experiment), experiment.loss()
     np.testing.assert_allclose(loss.times, [0.0, 0.5, 1.0])
 
     def misfit(raw):
         return loss.misfit(eqx.tree_at(lambda m: m.rate.raw, model, raw), None)[0]
 
     residuals, slopes = jax.jvp(misfit, (model.rate.raw,), (jnp.ones(()),))
-    size = np.linalg.norm(found.training.value)
-    expected = (0.7 - found.training.value[:2]) / size
+    size = np.linalg.norm(table.value)
+    expected = (0.7 - table.value[:2]) / size
     np.testing.assert_allclose(residuals[:2], expected, rtol=1e-12)
     np.testing.assert_array_equal(slopes[:2], 0)
     assert (slopes[2:] != 0).all()
-    predicted = predict(own, chosen, model, found, found.everything)
-    np.testing.assert_allclose(predicted[:2], 0.7, rtol=1e-12)
+    np.testing.assert_allclose(predicted(experiment, model, table)[:2], 0.7, rtol=1e-12)
 
 
 @pytest.mark.parametrize("own", [True, False])
@@ -165,17 +190,16 @@ def test_fields_at_the_start_are_values_where_the_initial_state_is_the_problem_s
     dataset = xr.Dataset({"c": (("time", "x"), np.ones((3, 8)))}, {"time": time, "x": x})
     chosen = DecayProblem() if own else FromData()
     chosen.dataset, chosen.name = dataset, "decay"
-    model = chosen.model(settings(), jax.random.key(0))
-    found = chosen.measured(settings(observations={}), model)
-    assert (found.training.time == 0).sum() == (8 if own else 0)
-    later = chosen.measured(settings(observations={"start": 0.1}), model)
-    assert sorted(set(later.training.time)) == ([0.1, 0.2] if own else [0.2])
+    found = table_of(experiment_of(chosen, settings(observations={})))
+    assert (found.time == 0).sum() == (8 if own else 0)
+    later = table_of(experiment_of(chosen, settings(observations={"start": 0.1})))
+    assert sorted(set(later.time)) == ([0.1, 0.2] if own else [0.2])
 
 
 def test_the_gradient_reaches_the_initial_state():
     own, chosen = problem(points(20)), settings()
     model = own.model(chosen, jax.random.key(0))
-    loss = own.loss(chosen, own.measured(chosen, model))
+    loss = experiment_of(own, chosen).loss()
 
     def value(rate, amplitude):
         moved = eqx.tree_at(
@@ -217,7 +241,7 @@ def test_steps_land_on_few_times_and_are_interpolated_for_many():
 )
 def test_refuses_measurements_that_do_not_fit(tmp_path, dataset, changes, words):
     with pytest.raises(ipd.InputError, match=words):
-        run_problem(problem(dataset), settings(**changes), tmp_path / "run")
+        run(problem(dataset), settings(**changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from impindiff.cases import get_case, load_configuration
-from impindiff.observations import Trajectories
+from impindiff.data import write
+from impindiff.experiment import forecast, prepare, run
 from impindiff.pages.run import run_page
 from impindiff.problem import load_problem, problem
-from impindiff.problem_workflow import forecast_problem, run_problem
-from impindiff.workflow import prepare
+from impindiff.problems import get_problem
+from impindiff.problems.fields_data import fields_data
+from impindiff.settings import load_configuration
 
 DECAY = """
 import impindiff as ipd
@@ -41,43 +42,53 @@ def test_a_problem_reads_its_file_once_a_run_and_once_a_forecast(tmp_path, monke
     monkeypatch.setattr(problem, "read", lambda *a, **more: reads.append(a) or read(*a, **more))
     changes = [*CHANGES, f"data.path={tmp_path / 'c.nc'}", f"problem={tmp_path / 'decay.py'}"]
     own = load_problem(tmp_path / "decay.py")
-    run = tmp_path / "run"
-    run_problem(own, load_configuration(own.settings, [], changes), run)
+    folder = tmp_path / "run"
+    run(own, load_configuration(own.settings, [], changes), folder)
     assert len(reads) == 1
-    forecast_problem(run, 0.5)
+    forecast(folder, 0.5)
     assert len(reads) == 2
-    (run / "forecast.nc").unlink()  # no animation
-    run_page(run)
+    (folder / "forecast.nc").unlink()  # no animation
+    run_page(folder)
     assert len(reads) == 2
 
 
 @pytest.fixture
 def opened(monkeypatch):
-    """The paths of the files that xarray opens, as it opens them."""
-    paths = []
+    """The files that xarray opens, as it opens them."""
+    files = []
     opening = xr.open_dataset
     monkeypatch.setattr(
-        xr, "open_dataset", lambda path, **more: paths.append(path) or opening(path, **more)
+        xr, "open_dataset", lambda file, **more: files.append(file) or opening(file, **more)
     )
-    return paths
+    return files
 
 
 @pytest.mark.parametrize("heated", [True, False])
 def test_a_file_of_vapor_infiltration_is_opened_once(tmp_path, opened, heated):
-    cells, times = (4, 2), np.array([0.0, 0.5, 1.0])
+    cells, times = (8, 4), np.array([0.0, 0.4, 0.8])
     field = np.linspace(0.6, 0.3, 3)[None, :, None, None] * np.ones((1, 3, *cells))
-    given = Trajectories(
-        field=field,
-        times=times,
-        coordinates={axis: (np.arange(n) + 0.5) / n for axis, n in zip("xy", cells, strict=True)},
-        variable="porosity",
-        others={"gas": field} | ({"temperature": field} if heated else {}),
+    fields = {"porosity": field, "gas": field} | ({"temperature": field} if heated else {})
+    given = fields_data(
+        fields,
+        times,
+        {axis: (np.arange(n) + 0.5) / n for axis, n in zip("xy", cells, strict=True)},
         conditions={"phi2": np.ones(1)} | ({"heater": np.ones(1)} if heated else {}),
     )
     path = tmp_path / "data.nc"
-    given.to_netcdf(path)
-    case = get_case(f"vapor_infiltration_{'thermal' if heated else 'closure'}")
-    prepare(case, load_configuration(case.settings, [], [f"data.path={path}"]))
-    assert opened == [path]
-    assert set(case.read_back(path).others) == set(given.others)
-    assert opened == [path, path]
+    write(given, path)
+    chosen = get_problem(f"vapor_infiltration_{'thermal' if heated else 'closure'}")
+    changes = [
+        "observations.ct_times=[0.4, 0.8]",
+        "observations.mass_times=2",
+        "observations.mass_until=0.8",
+        "observations.ct_block=2",
+    ]
+    experiment = prepare(
+        chosen, load_configuration(chosen.settings, [], [*changes, f"data.path={path}"])
+    )
+    assert len(opened) == 1
+    assert set(experiment.data.dataset.data_vars) == set(given.data_vars)
+    changes += ["grid.cells=[8, 4]", "grid.size=[1, 1]"]
+    again = prepare(chosen, load_configuration(chosen.settings, [], changes), stored=path)
+    assert len(opened) == 2
+    assert set(again.data.dataset.data_vars) == set(given.data_vars)

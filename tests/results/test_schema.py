@@ -28,8 +28,9 @@ def test_metrics_without_a_version_are_read_whole(name, tmp_path):
 def test_a_comparison_without_a_version_is_read_whole(tmp_path):
     path = STORED / "comparisons" / "infiltration.json"
     ComparisonResults.read(path).write(tmp_path / "results.json")
-    new = json.loads((tmp_path / "results.json").read_text())
-    require_kept(json.loads(path.read_text()), new)
+    old, new = json.loads(path.read_text()), json.loads((tmp_path / "results.json").read_text())
+    assert new["problem"] == old.pop("case")
+    require_kept(old, new)
 
 
 def require_kept(old, new):
@@ -70,7 +71,7 @@ def test_what_is_not_finite_is_none_wherever_it_stands(tmp_path):
 def test_other_content_is_refused_in_one_line(text, message, tmp_path):
     path = tmp_path / "metrics.json"
     path.write_text(text)
-    with pytest.raises(InputError, match=f"metrics.json: {message}.*; run the case again$"):
+    with pytest.raises(InputError, match=f"metrics.json: {message}.*; run the problem again$"):
         RunMetrics.read(path)
     with pytest.raises(InputError, match=r"cannot be read as JSON: .*No such file"):
         RunMetrics.read(tmp_path / "none.json")

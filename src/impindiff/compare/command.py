@@ -5,21 +5,21 @@ from pathlib import Path
 
 from rich.table import Table
 
-from impindiff.cases import get_case
-from impindiff.cases.configuration import load_configuration, load_settings, nested_overrides
 from impindiff.compare.figures import draw
-from impindiff.compare.request import QUICK_BUDGET, REQUEST, Request, rows_of
+from impindiff.compare.request import QUICK_BUDGET, REQUEST, Request, problem_of, rows_of
 from impindiff.compare.results import write_results
 from impindiff.compare.runner import Outcome, run_comparison
 from impindiff.compare.studies import STUDIES
 from impindiff.errors import InputError
+from impindiff.problems import get_problem
 from impindiff.results import ComparisonResults
+from impindiff.settings.configuration import load_configuration, load_settings, nested_overrides
 
 _ROOT = Path("comparisons")
 
 
-def compare_case(
-    case: str,
+def compare_problem(
+    problem: str,
     *,
     methods: str | None,
     seeds: int,
@@ -36,17 +36,17 @@ def compare_case(
 
     Raises `InputError` before anything is written if something asked for does not exist.
     """
-    get_case(case)
+    name = Path(problem).stem if problem.endswith(".py") else get_problem(problem).name
     if study is not None and study not in STUDIES:
         raise InputError(f"--study: there is no study '{study}'; studies: {', '.join(STUDIES)}")
-    folder = out or _ROOT / (case if study is None else f"{case}-{study}")
+    folder = out or _ROOT / (name if study is None else f"{name}-{study}")
     if resume:
         if methods is not None or budget is not None or quick or config or overrides:
             raise InputError(
                 "--resume: a comparison goes on as it was asked for; leave out --methods, "
                 "--budget, --quick, --config and --set"
             )
-        request = _stored(folder, case)
+        request = _stored(folder, name)
     else:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(
@@ -54,7 +54,7 @@ def compare_case(
                 "or name another"
             )
         given = {
-            "case": case,
+            "problem": str(Path(problem).absolute()) if problem.endswith(".py") else problem,
             "methods": None if methods is None else methods.split(","),
             "seeds": 1 if quick else seeds,
             "budget": QUICK_BUDGET if quick and budget is None else budget,
@@ -72,7 +72,7 @@ def compare_case(
     try:
         run_comparison(request, folder, say=say, show=show)
     except KeyboardInterrupt:
-        say(f"interrupted; go on with: impindiff compare {case} --out {folder} --resume")
+        say(f"interrupted; go on with: impindiff compare {problem} --out {folder} --resume")
         write_results(request, folder)
         raise
     results = write_results(request, folder)
@@ -109,23 +109,24 @@ def comparison_table(results: ComparisonResults) -> Table:
     return table
 
 
-def _stored(folder: Path, case: str) -> Request:
+def _stored(folder: Path, name: str) -> Request:
     path = folder / REQUEST
     if not path.is_file():
         raise InputError(f"--resume: {folder} holds no comparison (no {REQUEST} in it)")
     request = load_configuration(Request, [path], [])
-    if request.case != case:
-        raise InputError(f"--resume: the comparison in {folder} is of case {request.case}")
+    found = problem_of(request).name
+    if found != name:
+        raise InputError(f"--resume: the comparison in {folder} is of {found}")
     return request
 
 
 def check_request(request: Request) -> None:
-    """Whether the case and every row that can run have a valid configuration, before any runs."""
-    case = get_case(request.case)
-    load_settings(case.settings, request.overrides)
+    """Whether problem and every row that can run have a valid configuration, before any runs."""
+    problem = problem_of(request)
+    load_settings(problem.settings, request.overrides)
     for row in rows_of(request):
         if row.method.not_run is None:
-            load_settings(case.settings, row.overrides(0, request))
+            load_settings(problem.settings, row.overrides(0, request))
 
 
 def _with_spread(mean: float | None, spread: float | None, failures: int) -> str:
@@ -138,4 +139,4 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
-__all__ = ["check_request", "compare_case", "comparison_table"]
+__all__ = ["check_request", "compare_problem", "comparison_table"]

@@ -8,7 +8,7 @@ import numpy as np
 from impindiff import report
 from impindiff.compare.results import is_blown_up
 from impindiff.compare.studies import STUDIES
-from impindiff.opened_run import Run
+from impindiff.experiment.opened import Run
 from impindiff.report import Points
 from impindiff.results import METRICS, ComparisonResults, MethodResults, MethodRun
 

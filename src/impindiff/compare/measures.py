@@ -1,43 +1,41 @@
 """What can be told of a method without training it: its memory, and how large its steps may be."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
-from impindiff import run_directory
-from impindiff.cases import Case
-from impindiff.cases.settings import CaseSettings
 from impindiff.compare.step_search import Truth, largest_stable_step
-from impindiff.ensembles import as_configured
-from impindiff.errors import InputError
-from impindiff.observations import Trajectories
+from impindiff.experiment import prepare
+from impindiff.experiment.experiment import Experiment
+from impindiff.experiment.training import plan_training
+from impindiff.problem import Problem
 from impindiff.results import Numbers
-from impindiff.run_training import plan_training
 from impindiff.training import compile_training_step
-from impindiff.workflow import prepare
 
 
-def temporary_memory(case: Case, settings: CaseSettings) -> Numbers:
+def temporary_memory(problem: Problem, settings: Any) -> Numbers:
     """Of a training step, as XLA tells it of the compiled program, which is not run."""
-    run_directory.set_precision(settings)
-    case = as_configured(case, settings)
-    data, settings = prepare(case, settings)
-    plan = plan_training(case, settings, data)
+    plan = plan_training(prepare(problem, settings))
     step = compile_training_step(plan.models[0], plan.loss, plan.optimizer, **plan.options)
     return Numbers(temporary_mb=step.temporary_mb, compile_seconds=step.compile_seconds)
 
 
-def largest_step(case: Case, settings: CaseSettings, reference: Trajectories) -> Numbers:
-    """The largest stable step of the settings' stepper with the true coefficients."""
-    truth = true_solution(case, settings, reference)
-    return Numbers(largest_step=largest_stable_step(truth, case.stepper(settings)))
+def largest_step(experiment: Experiment, model: Any) -> Numbers:
+    """The largest stable step of the settings' stepper with the coefficients of a model."""
+    truth = solution(experiment, model, range(experiment.data.samples))
+    stepper = experiment.problem.stepper(experiment.settings)
+    return Numbers(largest_step=largest_stable_step(truth, stepper))
 
 
-def true_solution(case: Case, settings: CaseSettings, reference: Trajectories) -> Truth:
-    """The true model, and the held-out samples of the reference.
-
-    Raises `InputError` for a case whose true model is not to be had.
-    """
-    model = case.true_model(settings)
-    if model is None:
-        raise InputError(f"compare: {case.name} has no true model to measure steps with")
-    held_out = case.held_out(settings)
-    return Truth(model, reference.times, np.moveaxis(reference.field[held_out], 0, 1))
+def solution(experiment: Experiment, model: Any, samples: Sequence[int]) -> Truth:
+    """A model, the initial states of these samples, and their true fields."""
+    problem, settings = experiment.problem, experiment.settings
+    dataset = experiment.data.of(samples)
+    u0 = problem.start(settings, model, dataset, len(samples))
+    times = dataset["time"].to_numpy().astype(float)
+    fields = {
+        name: np.moveaxis(field[list(samples)], 0, 1) for name, field in experiment.truth.items()
+    }
+    own = problem.for_samples(settings, model, dataset)
+    return Truth(own, u0, times, fields, problem.quantities)

@@ -1,30 +1,28 @@
-"""The methods that are compared, and how each was tuned, case by case."""
+"""The methods that are compared, and how each was tuned."""
 
 from typing import Any, Literal, NamedTuple
 
-from impindiff.cases.configuration import merged
+import jax
+import numpy as np
+
 from impindiff.errors import InputError
+from impindiff.problem import Problem
+from impindiff.settings import load_settings
+from impindiff.settings.configuration import merged
+from impindiff.steppers.model import declared
 
 Kind = Literal["hybrid, implicit", "hybrid, explicit", "hybrid, naive implicit", "black box"]
 
-COMPARED_CASES = (
-    "advection_diffusion_steady",
-    "advection_diffusion_dynamic",
-    "burgers",
-    "vapor_infiltration_closure",
-)
-_BOX_CASES = COMPARED_CASES[:3]
-
 
 class Method(NamedTuple):
-    """A way to solve the case.
+    """A way to solve a problem.
 
     - `name`: on the command line and in paths.
     - `title`, `kind`, `description`, `tuning`: for people; `tuning` says what was searched.
-    - `overrides`: what of the case's configuration it changes.
-    - `step`: how long its steps are: the case's own (None), as long as stability allows, or as long
-      as gives the temporal error of the case's own stepper (see `step_search`).
-    - `not_run`: why it cannot solve this case; None if it can.
+    - `overrides`: what of the problem's configuration it changes.
+    - `step`: how long its steps are: the problem's own (None), as long as stability allows, or as
+      long as gives the temporal error of the problem's own stepper (see `step_search`).
+    - `not_run`: why it cannot solve this problem; None if it can.
     """
 
     name: str
@@ -37,19 +35,47 @@ class Method(NamedTuple):
     not_run: str | None = None
 
 
-def methods_of(case: str) -> dict[str, Method]:
-    """All methods for the case, by name. Raises `InputError` for a case without a comparison."""
-    if case not in COMPARED_CASES:
-        raise InputError(
-            f"compare: {case} has no comparison; cases that have: {', '.join(COMPARED_CASES)}"
-        )
-    methods = [*_hybrids(case), *_black_boxes(case)]
+_AS_SHIPPED = "the problem's own settings, the same for all hybrid methods"
+IMPLICIT = Method(
+    "implicit",
+    "implicit hybrid (Im-PiNDiff)",
+    "hybrid, implicit",
+    "known physics with a neural field or closure, implicit steps, adjoint gradient",
+    _AS_SHIPPED,
+    {},
+)
+UNROLLED = "unrolled"
+_NO_EXPLICIT = (
+    "some component has no inertia (mass 0, an algebraic one), which explicit steps cannot advance"
+)
+_NO_TRUTH = "the true unknowns are not known, of which the temporal error is a property"
+
+
+def methods_of(problem: Problem, overrides: dict[str, Any]) -> dict[str, Method]:
+    """All methods for the problem, by name.
+
+    - `overrides`: of its configuration, for every method.
+    """
+    settings = load_settings(problem.settings, overrides)
+    model = problem.model(settings, jax.random.key(0))
+    masses = jax.tree.leaves(declared(model, "mass"))
+    algebraic = any((np.asarray(mass) == 0).any() for mass in masses)
+    knows_truth = problem.true_model(settings) is not None
+    methods = []
+    for method in (*_hybrids(), *_BLACK_BOXES):
+        tuned = problem.tuned.get(method.name, {})
+        reason = tuned if isinstance(tuned, str) else method.not_run
+        if algebraic and method.kind == "hybrid, explicit":
+            reason = _NO_EXPLICIT
+        elif method.step == "equal_error" and not knows_truth:
+            reason = _NO_TRUTH
+        changed = method.overrides if isinstance(tuned, str) else merged(method.overrides, tuned)
+        methods.append(method._replace(overrides=changed, not_run=reason))
     return {method.name: method for method in methods}
 
 
-def choose(case: str, names: list[str] | None) -> list[Method]:
+def choose(available: dict[str, Method], names: list[str] | None) -> list[Method]:
     """Those named, or all. Raises `InputError` naming those there are."""
-    available = methods_of(case)
     unknown = [name for name in names or [] if name not in available]
     if unknown:
         raise InputError(
@@ -58,39 +84,18 @@ def choose(case: str, names: list[str] | None) -> list[Method]:
     return [available[name] for name in (names or available)]
 
 
-def _hybrids(case: str) -> list[Method]:
-    infiltration = case not in _BOX_CASES
-    no_explicit = (
-        "the gas has no inertia (an algebraic component), which explicit steps cannot advance; "
-        "with its physical inertia they would need billions of steps a part "
-        "(benchmarks/infiltration.py)"
-        if infiltration
-        else None
-    )
-    as_shipped = "the case's own settings, the same for all hybrid methods"
+def _hybrids() -> list[Method]:
     return [
+        IMPLICIT,
         Method(
-            "implicit",
-            "implicit hybrid (Im-PiNDiff)",
-            "hybrid, implicit",
-            "known physics with a neural field or closure, implicit steps, adjoint gradient",
-            as_shipped,
-            {},
-        ),
-        Method(
-            "unrolled",
+            UNROLLED,
             "naive implicit",
             "hybrid, naive implicit",
             "the same model and steps; the gradient differentiates through every iteration of the "
             "solver",
-            f"{as_shipped}; as few solver iterations as converge to its tolerance, which is the "
-            "most favourable choice",
-            {"gradient": {"name": "unrolled"}, "solver": _fewest_iterations(case)},
-            None,
-            "least squares differentiates forwards, where no iterate is stored either way, and the "
-            "unrolled program had not taken its first step when it was stopped after 296 s"
-            if infiltration
-            else None,
+            f"{_AS_SHIPPED}; as few solver iterations as converge to its tolerance, or twice as "
+            "many as the implicit hybrid takes on average: the most favourable choice",
+            {"gradient": {"name": "unrolled"}},
         ),
         *(
             Method(
@@ -98,10 +103,8 @@ def _hybrids(case: str) -> list[Method]:
                 f"explicit hybrid, {title}, the implicit step",
                 "hybrid, explicit",
                 "the same model, explicit steps as long as the implicit ones",
-                as_shipped,
+                _AS_SHIPPED,
                 {"stepper": {"name": name}},
-                None,
-                no_explicit,
             )
             for name, title in _EXPLICIT
         ),
@@ -111,11 +114,11 @@ def _hybrids(case: str) -> list[Method]:
                 f"explicit hybrid, {title}, largest stable step",
                 "hybrid, explicit",
                 "the same model, explicit steps as long as stability allows",
-                f"{as_shipped}; step: 0.9 times the largest with which the true model does not "
-                "amplify small perturbations",
+                f"{_AS_SHIPPED}; step: 0.9 times the largest with which small perturbations grow "
+                "neither in the model that training starts from nor in the true one or, where that "
+                "is not known, in the one trained with implicit steps",
                 {"stepper": {"name": name}},
                 "stable",
-                no_explicit,
             )
             for name, title in _EXPLICIT
         ),
@@ -125,22 +128,19 @@ def _hybrids(case: str) -> list[Method]:
             "explicit hybrid, forward Euler, equal error",
             "hybrid, explicit",
             "the same model, explicit steps as short as the accuracy of the implicit one needs",
-            f"{as_shipped}; step: the largest with which the true model's temporal error at the "
+            f"{_AS_SHIPPED}; step: the largest with which the true model's temporal error at the "
             "horizon is not above the implicit stepper's",
             {"stepper": {"name": "forward_euler"}},
             "equal_error",
-            no_explicit,
         ),
         Method(
             "diffrax_tsit5",
             "explicit hybrid, Diffrax Tsit5",
             "hybrid, explicit",
             "the same model in Diffrax's explicit solver, adaptive steps, recursive checkpointing",
-            f"{as_shipped}; rtol 1e-5, atol 1e-8: 1e-3 and 1e-6 were tried on another truth of "
+            f"{_AS_SHIPPED}; rtol 1e-5, atol 1e-8: 1e-3 and 1e-6 were tried on another truth of "
             "Burgers, and taught less",
             {"method": {"name": "diffrax", "solver": "tsit5", **_TOLERANCES}},
-            None,
-            no_explicit,
         ),
         Method(
             "diffrax_kvaerno5",
@@ -148,10 +148,8 @@ def _hybrids(case: str) -> list[Method]:
             "hybrid, implicit",
             "the same model in Diffrax's implicit solver, whose linear solves build a dense "
             "Jacobian a sample; gradient by recursive checkpointing",
-            f"{as_shipped}; rtol 1e-5, atol 1e-8"
-            + ("; the gas is given its physical inertia, delta = 1e-6" if infiltration else ""),
-            {"method": {"name": "diffrax", "solver": "kvaerno5", **_TOLERANCES}}
-            | ({"physics": {"storage": 1e-6}} if infiltration else {}),
+            f"{_AS_SHIPPED}; rtol 1e-5, atol 1e-8; inertia where a component has none",
+            {"method": {"name": "diffrax", "solver": "kvaerno5", **_TOLERANCES}},
         ),
     ]
 
@@ -160,66 +158,54 @@ _TOLERANCES = {"rtol": 1e-5, "atol": 1e-8}
 _EXPLICIT = (("forward_euler", "forward Euler"), ("rk4", "RK4"))
 
 
-def _fewest_iterations(case: str) -> dict[str, Any]:
-    """Enough for the solver's tolerance: these equations are linear, or nearly so in a step."""
-    if case == "burgers":
-        return {"max_iterations": 3, "max_krylov_iterations": 12}
-    return {"max_iterations": 1, "max_krylov_iterations": 16}
-
-
 # Found by benchmarks/baseline_tuning.py, on truths that no comparison uses.
-_FNO = {"method": {"name": "fno", "width": 16, "modes": 12, "layers": 4}}
-_CONV_LSTM = {"method": {"name": "conv_lstm", "hidden": 8, "kernel": 3, "layers": 1}}
-
-
-def _black_boxes(case: str) -> list[Method]:
-    box = case in _BOX_CASES
-    training = {"optimizer": "adam", "steps": 4000, "learning_rate": 1e-2, "schedule": "cosine"}
-    # faster, and all that such an error needs
-    common = {"training": training, "precision": "float32"}
-    searched = (
-        "learning rate, width, modes or kernel, weight decay and, with several observations, "
-        "teacher forcing against rollouts, on truths that are not compared "
-        "(benchmarks/baseline_tuning.py)"
-    )
-    if not box:
-        slower = {"method": {"fit_to": "trajectory"}, "training": {"learning_rate": 1e-3}}
-        common = merged(common, slower)
-        searched += (
-            "; here learning rates of 1e-3, 3e-3, 1e-2 with the neural operator and other noise, "
-            "of which the smallest overfits least"
-        )
-    degree = 2 if case == "burgers" else 1
-    return [
-        Method(
-            "fno",
-            "Fourier neural operator",
-            "black box",
-            "no physics: a neural operator from one observation to the next, rolled out",
-            searched,
-            merged(common, _FNO),
+_BLACK_BOX_TRAINING: dict[str, Any] = {
+    "training": {
+        "optimizer": "adam",
+        "steps": 4000,
+        "learning_rate": 1e-2,
+        "schedule": "cosine",
+    },
+    # faster, and accurate enough for errors of this size
+    "precision": "float32",
+}
+_SEARCHED = (
+    "learning rate, width, modes or kernel, weight decay and, with several observations, teacher "
+    "forcing against rollouts, on truths that are not compared (benchmarks/baseline_tuning.py)"
+)
+_BLACK_BOXES = [
+    Method(
+        "fno",
+        "Fourier neural operator",
+        "black box",
+        "no physics: a neural operator from one observation to the next, rolled out",
+        _SEARCHED,
+        merged(
+            _BLACK_BOX_TRAINING, {"method": {"name": "fno", "width": 16, "modes": 12, "layers": 4}}
         ),
-        Method(
-            "conv_lstm",
-            "ConvLSTM",
-            "black box",
-            "no physics: a convolutional LSTM from one observation to the next, rolled out",
-            searched,
-            merged(common, _CONV_LSTM),
+    ),
+    Method(
+        "conv_lstm",
+        "ConvLSTM",
+        "black box",
+        "no physics: a convolutional LSTM from one observation to the next, rolled out",
+        _SEARCHED,
+        merged(
+            _BLACK_BOX_TRAINING,
+            {"method": {"name": "conv_lstm", "hidden": 8, "kernel": 3, "layers": 1}},
         ),
-        Method(
-            "local_law",
-            "field network without physics",
-            "black box",
-            "the same field network and implicit steps, but any local law in place of the known "
-            "one: du/dt is a polynomial of the neighbours whose coefficients the network gives",
-            "the case's own settings; learning rates of 1e-3, 3e-3, 1e-2 tried on another steady "
-            "velocity",
-            {
-                "method": {"name": "local_law", "degree": degree},
-                "training": {"learning_rate": 3e-3},
-            },
-            None,
-            None if box else "the gas, which is not observed, is what carries the law",
-        ),
-    ]
+    ),
+    Method(
+        "local_law",
+        "field network without physics",
+        "black box",
+        "the same field network and implicit steps, but any local law in place of the known one: "
+        "du/dt is a polynomial of the neighbours whose coefficients the network gives",
+        "the problem's own settings; learning rates of 1e-3, 3e-3, 1e-2 tried on another steady "
+        "velocity",
+        {
+            "method": {"name": "local_law", "degree": 1},
+            "training": {"learning_rate": 3e-3},
+        },
+    ),
+]

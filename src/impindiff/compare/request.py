@@ -1,27 +1,29 @@
 """What a comparison is asked for, and the runs that it consists of."""
 
+import functools
+import math
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field
+import numpy as np
+from pydantic import BaseModel, Field
 
-from impindiff.cases import get_case
-from impindiff.cases.configuration import StrictModel, dotted, merged, without_useless
-from impindiff.cases.yaml_text import one_line
 from impindiff.compare.methods import Method, choose, methods_of
-from impindiff.compare.studies import STUDIES, Point
+from impindiff.compare.studies import STUDIES, Point, Scope
+from impindiff.problem import Problem, as_data, load_problem
+from impindiff.problem.samples import AXES
+from impindiff.problems import get_problem
+from impindiff.rollout import AdaptiveStep
+from impindiff.settings import load_settings
+from impindiff.settings.choices import models_in
+from impindiff.settings.configuration import StrictModel, dotted, merged, without_useless
+from impindiff.settings.yaml_text import one_line
 
 REQUEST = "comparison.yaml"
+_ADAPTIVE = 0.01
 
-# Time between stored states: a multiple of it is each time at which errors are compared.
-_EVERY = {
-    "advection_diffusion_steady": 0.025,
-    "advection_diffusion_dynamic": 0.05,
-    "burgers": 0.1,
-}
-_QUICK: dict[str, Any] = {"grid": {"cells": [64, 32]}}
 QUICK_BUDGET = 5.0
 _NOT_QUICK = ("diffrax_kvaerno5", "rk4_same_step", "forward_euler_equal_error")
 
@@ -29,15 +31,16 @@ _NOT_QUICK = ("diffrax_kvaerno5", "rk4_same_step", "forward_euler_equal_error")
 class Request(StrictModel):
     """All that a comparison depends on; stored in its folder as `comparison.yaml`.
 
+    - `problem`: the name of a built-in one, or the file that defines it.
     - `methods`: names, see `methods_of`; null: all.
     - `seeds`: how many: seed k is that of network, truth and observations.
     - `budget`: seconds of training of each run; null: each method's number of steps.
     - `quick`: a coarser grid, fewer methods, one seed and a small budget, for a first look.
     - `study`: one of `STUDIES`; null: the methods, side by side.
-    - `overrides`: of the case's configuration, the same for every method.
+    - `overrides`: of the problem's configuration, the same for every method.
     """
 
-    case: str
+    problem: str
     methods: tuple[str, ...] | None = None
     seeds: Annotated[int, Field(ge=1)] = 1
     budget: Annotated[float, Field(gt=0)] | None = None
@@ -47,7 +50,7 @@ class Request(StrictModel):
 
     def command(self) -> str:
         """What to type in a shell to make the same."""
-        words = ["impindiff", "compare", self.case]
+        words = ["impindiff", "compare", self.problem]
         if self.study is not None:
             words += ["--study", self.study]
         if self.methods is not None:
@@ -58,6 +61,18 @@ class Request(StrictModel):
         for key, value in dotted(self.overrides):
             words += ["--set", f"{key}={one_line(value)}"]
         return shlex.join(words)
+
+
+def problem_of(request: Request) -> Problem:
+    """The problem that is compared. Raises `InputError` as `load_problem` and `get_problem`."""
+    if request.problem.endswith(".py"):
+        return _loaded(request.problem)
+    return get_problem(request.problem)
+
+
+@functools.lru_cache(maxsize=8)
+def _loaded(path: str) -> Problem:
+    return load_problem(Path(path))
 
 
 class Row(NamedTuple):
@@ -71,19 +86,20 @@ class Row(NamedTuple):
     def overrides(
         self, seed: int, request: Request, more: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Of the case's configuration, for one of its runs.
+        """Of the problem's configuration, for one of its runs.
 
         What is asked for every method, or along a study, may have no use in this one, such as a
-        linear solver's in explicit steps: it is left out. What has none in the case itself is
-        refused before (see `compare_case`).
+        linear solver's in explicit steps: it is left out. What has none in the problem itself is
+        refused before (see `compare_problem`).
 
         - `more`: what was measured or made for this run, which wins.
         """
+        problem = problem_of(request)
         given: dict[str, Any] = {"seed": seed, "observations": {"seed": seed}}
-        if request.case in _EVERY:
+        if _has_seed(problem.settings, "truth"):
             given = merged(given, {"truth": {"seed": seed}})
-        if request.quick and request.case in _EVERY:
-            given = merged(given, _QUICK)
+        if request.quick:
+            given = merged(given, dict(problem.quick))
         given = merged(given, request.overrides)
         given = merged(given, self.method.overrides)
         if self.point is not None:
@@ -92,34 +108,57 @@ class Row(NamedTuple):
         given = merged(given, more or {})
         # one that cannot be run may have no valid configuration
         runs = self.method.not_run is None
-        return without_useless(get_case(request.case).settings, given) if runs else given
+        return without_useless(problem.settings, given) if runs else given
+
+
+def _has_seed(settings: type[BaseModel], section: str) -> bool:
+    """Whether a section of a configuration has a seed."""
+    info = settings.model_fields.get(section)
+    models = () if info is None else models_in(info.annotation)
+    return any("seed" in model.model_fields for model in models)
 
 
 def rows_of(request: Request) -> list[Row]:
     """All rows, those that cannot be run among them.
 
-    Raises `InputError` for a case or method that there is not, or a study that does not fit.
+    Raises `InputError` for a problem or method that there is not, or a study that does not fit.
     """
     study = None if request.study is None else STUDIES[request.study]
+    available = methods_of(problem_of(request), request.overrides)
     if request.methods is not None:
         names = list(request.methods)
     else:
-        names = list(methods_of(request.case) if study is None else study.methods)
+        names = list(available if study is None else study.methods)
         if request.quick:
             names = [name for name in names if name not in _NOT_QUICK]
     if study is None:
-        return [Row(m.name, m.title, m, None) for m in choose(request.case, names)]
-    rows = []
-    for method in choose(request.case, names):
-        for point in study.points(method):
+        return [Row(m.name, m.title, m, None) for m in choose(available, names)]
+    rows, scope = [], _scope_of(request)
+    for method in choose(available, names):
+        for point in study.points(method, scope):
             name = f"{method.name}/{study.key}={point.x:g}"
             rows.append(Row(name, f"{method.title}, {point.label}", method, point))
     return rows
 
 
-def stored_every(case: str) -> float | None:
-    """Time between stored states of the reference; None: the case's own."""
-    return _EVERY.get(case)
+def _scope_of(request: Request) -> Scope:
+    problem = problem_of(request)
+    settings = load_settings(problem.settings, request.overrides)
+    step = problem.step(settings)
+
+    @functools.cache
+    def places() -> int:
+        scale = problem.scale(settings)
+        if scale is not None and settings.data.path is None:
+            return math.prod(scale.cells)
+        data = as_data(problem.data(settings), None)
+        if not data.scattered:
+            return math.prod(data.dataset.sizes[axis] for axis in AXES if axis in data.dataset.dims)
+        columns = [data.dataset[axis].to_numpy() for axis in AXES if axis in data.dataset]
+        return len(np.unique(np.stack(columns, axis=1), axis=0))
+
+    # what chooses its steps itself has no points along them
+    return Scope(_ADAPTIVE if isinstance(step, AdaptiveStep) else step, places)
 
 
 def folder_of(row: Row, seed: int, out: Path) -> Path:

@@ -2,28 +2,25 @@
 
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from impindiff import run_directory
-from impindiff.cases import get_case
-from impindiff.cases.configuration import load_settings
-from impindiff.compare.methods import methods_of
-from impindiff.compare.request import Request, Row, folder_of, rows_of
+from impindiff.compare.request import Request, Row, folder_of, problem_of, rows_of
 from impindiff.compare.runner import MEASURED, STEPS, comparison_times, is_done
 from impindiff.compare.studies import STUDIES
 from impindiff.errors import FailureCode
+from impindiff.experiment import Run, directory
 from impindiff.memory import memory_limit
-from impindiff.opened_run import Run
 from impindiff.results import (
     RESULTS,
     ComparisonResults,
     MethodResults,
     MethodRun,
+    Misfit,
     Number,
     Numbers,
     Pair,
@@ -38,15 +35,10 @@ _NUMBERS = [name for name in Numbers.model_fields if name != "error_percent"]
 
 def collect(request: Request, out: Path) -> ComparisonResults:
     """All rows with their runs, mean and spread."""
-    case = get_case(request.case)
-    rows = rows_of(request)
-    # one that cannot be run may have no valid configuration; the method itself can always be
-    implicit = Row("implicit", "", methods_of(request.case)["implicit"], None)
-    first = next((row for row in rows if row.method.not_run is None), implicit)
-    settings = load_settings(case.settings, first.overrides(0, request))
-    times = comparison_times(case, settings)
+    problem, rows = problem_of(request), rows_of(request)
+    times = comparison_times(problem, request, rows, out)
     return ComparisonResults(
-        case=request.case,
+        problem=problem.name,
         command=request.command(),
         study=request.study,
         study_summary=None if request.study is None else STUDIES[request.study].summary,
@@ -82,7 +74,7 @@ def machine() -> dict[str, Any]:
 
 def _row(row: Row, request: Request, out: Path, times: Times) -> MethodResults:
     method = row.method
-    steps = run_directory.read_json(out / STEPS) if (out / STEPS).is_file() else {}
+    steps = directory.read_json(out / STEPS) if (out / STEPS).is_file() else {}
     runs = []
     if method.not_run is None:
         folders = [(folder_of(row, seed, out), seed) for seed in range(request.seeds)]
@@ -110,7 +102,7 @@ def _row(row: Row, request: Request, out: Path, times: Times) -> MethodResults:
 def _run(folder: Path, seed: int, out: Path, times: Times) -> MethodRun:
     found: dict[str, Any] = {"seed": seed, "folder": folder.relative_to(out).as_posix()}
     none: dict[str, Number] = dict.fromkeys(Times.model_fields)
-    failure = run_directory.read_failure(folder)
+    failure = directory.read_failure(folder)
     if failure is not None:
         status = "blow-up" if failure.code is FailureCode.not_finite else "failed"
         found |= {"status": status, "message": failure.message, "error_percent": none}
@@ -123,6 +115,8 @@ def _run(folder: Path, seed: int, out: Path, times: Times) -> MethodRun:
     if metrics.forecast is not None:
         errors = _errors(metrics.forecast.error_vs_time, times)
         wrong = [time for name, time in times.known().items() if is_blown_up(errors[name])]
+    elif metrics.misfit:
+        errors = none | {"horizon": _mean_misfit(metrics.misfit)}
     train = metrics.train
     return MethodRun(
         seed=seed,
@@ -143,10 +137,17 @@ def _run(folder: Path, seed: int, out: Path, times: Times) -> MethodRun:
     )
 
 
+def _mean_misfit(misfit: Mapping[str, Mapping[str, Misfit]]) -> Number:
+    """Of values that training did not see, or of all where it saw all; the mean over quantities."""
+    found = misfit.get("held_out") or misfit["train"]
+    percents = [of.relative_percent for of in found.values() if of.relative_percent is not None]
+    return float(np.mean(percents)) if percents else None
+
+
 def _step(folder: Path) -> float | None:
     """The length of a run's steps; None if it chose them by their error."""
     run = Run(folder)
-    step = run.case.step(run.settings)
+    step = run.problem.step(run.settings)
     return None if isinstance(step, AdaptiveStep) else step
 
 

@@ -1,5 +1,6 @@
 """Runs a comparison: each of its runs is an `impindiff run` of its own."""
 
+import math
 import os
 import subprocess
 import sys
@@ -10,19 +11,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from impindiff import run_directory
-from impindiff.cases import Case, get_case
-from impindiff.cases.box import BoxCase
-from impindiff.cases.configuration import dump_yaml, load_settings
-from impindiff.compare.measures import largest_step, temporary_memory, true_solution
-from impindiff.compare.methods import methods_of
-from impindiff.compare.request import REQUEST, Request, Row, folder_of, rows_of, stored_every
+from impindiff.compare.measures import largest_step, solution, temporary_memory
+from impindiff.compare.methods import IMPLICIT, UNROLLED
+from impindiff.compare.request import REQUEST, Request, Row, folder_of, problem_of, rows_of
 from impindiff.compare.step_search import error_percent, largest_stable_step, step_for_error
 from impindiff.compare.studies import STUDIES
+from impindiff.data import write
 from impindiff.errors import FailureCode
-from impindiff.observations import Trajectories
-from impindiff.opened_run import Run
+from impindiff.experiment import Run, directory, prepare
+from impindiff.experiment.experiment import Experiment
+from impindiff.problem import Data, Problem, as_data
 from impindiff.results import FAILURE, METRICS, Failure, Times
+from impindiff.rollout import AdaptiveStep
+from impindiff.settings import dump_yaml, load_settings
 from impindiff.training import StorageError, held
 
 MEASURED, STEPS = "measured.json", "steps.json"
@@ -34,7 +35,7 @@ _SAFETY = 0.9
 _PATIENCE = (4.0, 900.0)
 
 # By row, its step and the error that its length makes with the true coefficients.
-Steps = dict[str, dict[str, float]]
+Steps = dict[str, dict[str, Any]]
 
 
 class Outcome(NamedTuple):
@@ -70,27 +71,28 @@ def _do(
     say: Callable[[str], None],
     show: Callable[[Outcome], None],
 ) -> None:
-    case = get_case(request.case)
-    rows = rows_of(request)
-    run_directory.write_text(out / REQUEST, dump_yaml(request))
+    problem, rows = problem_of(request), rows_of(request)
+    directory.write_text(out / REQUEST, dump_yaml(request))
     measure = None if request.study is None else STUDIES[request.study].measure
     if measure is not None:
-        _measure(case, request, rows, measure, out, say)
+        _measure(problem, request, rows, measure, out, say)
         return
-    steps = _steps_of(case, request, rows, out, say)
     for row in rows:
         if row.method.not_run is not None:
             continue
         failure = None
         folders = [folder_of(row, seed, out) for seed in range(request.seeds)]
+        if all(is_done(folder) for folder in folders):
+            continue
+        step = _step_of(problem, request, row, rows, out, say)
         planned = next((count for folder in folders if (count := _planned(folder))), None)
         for seed, folder in enumerate(folders):
             if failure is not None and failure.code is FailureCode.out_of_memory:
                 _keep(failure, folder)  # no other seed has more
             elif not is_done(folder):
                 start = time.perf_counter()
-                settings = _settings(case, request, row, seed, out, steps, planned)
-                failure = _run(case.name, settings, folder, request, out)
+                settings = _settings(problem, request, row, seed, out, step, planned)
+                failure = _run(request.problem, settings, folder, request, out)
                 show(Outcome(row, seed, failure, time.perf_counter() - start))
             # every seed takes as many steps as the first done, however busy the machine is
             planned = planned or _planned(folder)
@@ -102,25 +104,39 @@ def is_done(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ends)
 
 
-def comparison_times(case: Case, settings: Any) -> Times:
+def comparison_times(problem: Problem, request: Request, rows: list[Row], out: Path) -> Times:
     """When errors are compared: the end of training and twice that, the horizon and twice that.
 
-    Twice the horizon is None where the process has ended by then.
+    Twice the horizon is None where the process has ended by then. What the settings do not say is
+    read from the first run that has ended.
     """
-    trained = float(max(case.observed_times(settings)))
-    horizon = case.horizon(settings)
-    ends = not isinstance(case, BoxCase)
-    twice = 2 * trained
+    runnable = next((row for row in rows if row.method.not_run is None), None)
+    given = request.overrides if runnable is None else runnable.overrides(0, request)
+    settings = load_settings(problem.settings, given)
+    trained, horizon = None, problem.horizon(settings)
+    observed = getattr(settings.observations, "times", None)
+    if observed:
+        trained = float(max(observed))
+    folders = [folder_of(row, seed, out) for row in rows for seed in range(request.seeds)]
+    ended = next((folder for folder in folders if (folder / METRICS).is_file()), None)
+    if ended is not None and (trained is None or horizon is None):
+        metrics = Run(ended).metrics
+        trained = metrics.trained_until if trained is None else trained
+        if horizon is None and metrics.forecast is not None:
+            horizon = metrics.forecast.last_time
+    horizon = horizon if horizon is not None else trained or 0.0
+    trained = horizon if trained is None else trained
+    twice, goes_on = 2 * trained, problem.goes_on
     return Times(
         training_end=trained,
-        twice_training=None if ends and twice > horizon else twice,
+        twice_training=None if twice > horizon and not goes_on else twice,
         horizon=horizon,
-        twice_horizon=None if ends else 2 * horizon,
+        twice_horizon=2 * horizon if goes_on else None,
     )
 
 
 def _measure(
-    case: Case,
+    problem: Problem,
     request: Request,
     rows: list[Row],
     measure: str,
@@ -132,115 +148,170 @@ def _measure(
         folder = folder_of(row, 0, out)
         if row.method.not_run is not None or (folder / MEASURED).is_file():
             continue
-        settings = load_settings(case.settings, row.overrides(0, request))
+        settings = load_settings(problem.settings, row.overrides(0, request))
         if measure == "temporary_mb":
-            found = temporary_memory(case, settings)
+            found = temporary_memory(problem, settings)
         else:
-            found = largest_step(case, settings, _reference(case, settings))
+            experiment = _experiment(problem, settings)
+            found = largest_step(experiment, _true_or_fresh(experiment))
         folder.mkdir(parents=True, exist_ok=True)
         found.write(folder / MEASURED)
         say(f"{row.title}: {measure} {getattr(found, measure):.4g}")
 
 
 def _settings(
-    case: Case,
+    problem: Problem,
     request: Request,
     row: Row,
     seed: int,
     out: Path,
-    steps: Steps,
+    step: float | None,
     planned: int | None,
 ) -> Any:
     more: dict[str, Any] = {}
-    if row.method.step is not None and row.name in steps:
-        more["stepper"] = {"dt": steps[row.name]["step"]}
+    if step is not None:
+        more["stepper"] = {"dt": step}
     if planned is not None:
         more["training"] = {"steps": planned}
     elif request.budget is not None:
         more["training"] = {"seconds": request.budget}
-    settings = load_settings(case.settings, row.overrides(seed, request, more))
-    if isinstance(case, BoxCase):
-        path = _shared_data(case, settings, seed, out)
-        more["data"] = {"path": str(path), "held_out": case.held_out(settings)}
+    done = folder_of(row._replace(name=IMPLICIT.name, point=None), 0, out)
+    if row.method.name == UNROLLED and UNROLLED not in problem.tuned and _ended(done):
+        more["solver"] = _iterations_of(Run(done))
+    settings = load_settings(problem.settings, row.overrides(seed, request, more))
+    if problem.goes_on and settings.data.path is None:
+        more["data"] = {"path": str(_shared_data(problem, settings, seed, out))}
         # the data end at twice the horizon, and so does what is compared
         more["forecast"] = {"until": None}
-        settings = load_settings(case.settings, row.overrides(seed, request, more))
-    return settings
+        settings = load_settings(problem.settings, row.overrides(seed, request, more))
+    return directory.with_absolute_path(settings)
 
 
-def _shared_data(case: Case, settings: Any, seed: int, out: Path) -> Path:
+def _ended(folder: Path) -> bool:
+    return (folder / METRICS).is_file()
+
+
+def _iterations_of(run: Run) -> dict[str, int]:
+    """Solver iterations that suffice where a run took so many on average: twice as many."""
+    found = run.metrics.solver
+    newton = max(found.iterations_mean or 1.0, 1.0)
+    krylov = (found.linear_iterations_mean or 1.0) / newton
+    return {
+        "max_iterations": math.ceil(2 * newton),
+        "max_krylov_iterations": math.ceil(2 * krylov),
+    }
+
+
+def _shared_data(problem: Problem, settings: Any, seed: int, out: Path) -> Path:
     """The reference data of a seed, to twice the horizon: computed once, for all methods."""
     path = out / "data" / f"seed-{seed}.nc"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        _reference(case, settings).to_netcdf(path)
+        write(_reference(problem, settings).dataset, path)
     return path
 
 
-def _reference(case: Case, settings: Any) -> Trajectories:
-    run_directory.set_precision(settings)
-    end = comparison_times(case, settings).twice_horizon
-    every = stored_every(case.name) or settings.forecast.every
+def _reference(problem: Problem, settings: Any) -> Data:
+    directory.set_precision(settings)
+    end = 2 * (problem.horizon(settings) or 0.0)
+    every = problem.compared_every or settings.forecast.every
     forecast = settings.forecast.model_copy(update={"until": end, "every": every})
-    return case.reference(settings.model_copy(update={"forecast": forecast}))
+    settings = settings.model_copy(update={"forecast": forecast})
+    return as_data(problem.reference(settings), settings.data.held_out)
 
 
-def _steps_of(
-    case: Case, request: Request, rows: list[Row], out: Path, say: Callable[[str], None]
-) -> Steps:
-    """The step of each row whose method asks for one that is measured; kept in steps.json."""
+def _experiment(problem: Problem, settings: Any) -> Experiment:
+    """The problem on its data; of one that goes on, to twice the horizon."""
+    if problem.goes_on and settings.data.path is None:
+        return Experiment(problem, settings, _reference(problem, settings))
+    return prepare(problem, settings)
+
+
+def _true_or_fresh(experiment: Experiment) -> Any:
+    """The model with the true unknowns, or where they are not known one with its first."""
+    true = experiment.problem.true_model(experiment.settings)
+    return experiment.method.example if true is None else true
+
+
+def _step_of(
+    problem: Problem,
+    request: Request,
+    row: Row,
+    rows: list[Row],
+    out: Path,
+    say: Callable[[str], None],
+) -> float | None:
+    """The step of a row whose method asks for one that is measured; kept in steps.json.
+
+    A point of a study says itself how long its steps are.
+    """
+    if row.method.step is None or row.point is not None:
+        return None
     path = out / STEPS
-    if path.is_file():
-        return run_directory.read_json(path)
-    # a point of a study says itself how long its steps are
-    asked = [r for r in rows if r.method.step and not r.method.not_run and r.point is None]
-    found = _measured_steps(case, request, asked, say) if asked else {}
-    run_directory.write_json(path, found)
-    return found
+    known: Steps = directory.read_json(path) if path.is_file() else {}
+    if row.name not in known:
+        asked = [r for r in rows if r.method.step and not r.method.not_run and r.point is None]
+        known = _measured_steps(problem, request, asked, out, say)
+        directory.write_json(path, known)
+    return known[row.name]["step"]
 
 
 def _measured_steps(
-    case: Case, request: Request, asked: list[Row], say: Callable[[str], None]
+    problem: Problem, request: Request, asked: list[Row], out: Path, say: Callable[[str], None]
 ) -> Steps:
-    say("measuring how long explicit steps may be, with the true coefficients")
-    implicit = Row("implicit", "", methods_of(case.name)["implicit"], None)
-    reference = load_settings(case.settings, implicit.overrides(0, request))
-    truth = true_solution(case, reference, _reference(case, reference))
-    horizon = case.horizon(reference)
+    implicit = Row("implicit", "", IMPLICIT, None)
+    reference = load_settings(problem.settings, implicit.overrides(0, request))
+    experiment = _experiment(problem, directory.with_absolute_path(reference))
+    model, known = problem.true_model(reference), "true"
+    if model is None:
+        trained = folder_of(implicit, 0, out)
+        done = _ended(trained)
+        model = Run(trained).model if done else experiment.method.example
+        known = "trained" if done else "first"
+    say(f"measuring how long explicit steps may be, with the {known} coefficients")
+    data, fresh = experiment.data, experiment.method.example
+    truth = solution(experiment, model, data.held_out or data.training)
+    every = [solution(experiment, each, range(data.samples)) for each in (model, fresh)]
+    horizon = problem.horizon(reference) or float(truth.times[-1])
     index = int(np.argmin(np.abs(truth.times - horizon)))
-    dt = case.step(reference)
-    bound = error_percent(truth, case.stepper(reference), dt, index)
-    found = {"implicit": {"step": dt, "temporal_error_percent": bound}}
+    dt, stepper = problem.step(reference), problem.stepper(reference)
+    bound: float | None = None
+    found: Steps = {}
+    if known == "true" and truth.fields and not isinstance(dt, AdaptiveStep):
+        bound = error_percent(truth, stepper, dt, index)
+        found["implicit"] = {"step": dt, "temporal_error_percent": bound}
     for row in asked:
-        stepper = case.stepper(load_settings(case.settings, row.overrides(0, request)))
-        step = _SAFETY * largest_stable_step(truth, stepper)
-        if row.method.step == "equal_error":
-            step = min(step, step_for_error(truth, stepper, bound, index))
-        error = error_percent(truth, stepper, step, index)
+        settings = load_settings(problem.settings, row.overrides(0, request))
+        stepper = problem.stepper(settings)
+        step = _SAFETY * min(largest_stable_step(of, stepper) for of in every)
+        error = None
+        if bound is not None:
+            if row.method.step == "equal_error":
+                step = min(step, step_for_error(truth, stepper, bound, index))
+            error = error_percent(truth, stepper, step, index)
         found[row.name] = {"step": step, "temporal_error_percent": error}
-        say(
-            f"{row.title}: dt = {step:.3g}, temporal error at t = {horizon:g}: {error:.2g} % "
-            f"(implicit, dt = {dt:g}: {bound:.2g} %)"
-        )
+        told = "" if error is None else f", temporal error at t = {horizon:g}: {error:.2g} %"
+        told += "" if bound is None else f" (implicit, dt = {dt:g}: {bound:.2g} %)"
+        say(f"{row.title}: dt = {step:.3g}{told}")
     return found
 
 
 def _planned(folder: Path) -> int | None:
     """How many steps a run trains, if it got so far as to know."""
-    if not (folder / run_directory.CONFIGURATION).is_file():
+    if not (folder / directory.CONFIGURATION).is_file():
         return None
     return Run(folder).settings.training.steps
 
 
-def _run(case: str, settings: Any, folder: Path, request: Request, out: Path) -> Failure | None:
+def _run(problem: str, settings: Any, folder: Path, request: Request, out: Path) -> Failure | None:
     """One run in a process of its own; why it failed, if it did."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    words = [sys.executable, "-m", "impindiff", "run", case, "--out", str(folder)]
-    if (folder / run_directory.CONFIGURATION).is_file():
+    words = [sys.executable, "-m", "impindiff", "run", problem, "--out", str(folder)]
+    if (folder / directory.CONFIGURATION).is_file():
         words.append("--resume")
     else:
         asked = folder.with_name(f"{folder.name}.yaml")
-        run_directory.write_text(asked, dump_yaml(settings))
+        directory.write_text(asked, dump_yaml(settings))
         words += ["--config", str(asked)]
     environment = {
         "JAX_COMPILATION_CACHE_DIR": str((out / _COMPILED).absolute()),
@@ -270,7 +341,7 @@ def _run(case: str, settings: Any, folder: Path, request: Request, out: Path) ->
 
 def _failure(code: int, folder: Path, log: Path) -> Failure:
     """Why a run failed: what it has stored, or what is known of a process that stored nothing."""
-    stored = run_directory.read_failure(folder)
+    stored = directory.read_failure(folder)
     if stored is not None:
         return stored
     if code < 0:

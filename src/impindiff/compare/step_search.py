@@ -1,13 +1,13 @@
-"""How long steps may be: by stability, or by accuracy. Measured on a case's true model."""
+"""How long steps may be: by stability, or by accuracy. Measured on a problem's true model."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from impindiff.observations import relative_l1_percent
 from impindiff.rollout import rollout
@@ -19,11 +19,19 @@ _MOST_STEPS = 2**12
 
 
 class Truth(NamedTuple):
-    """A true model and what becomes of it: `u`, (times, samples, *cells), from a short step."""
+    """A model and what becomes of it.
+
+    - `u0`: the initial states, a pytree of (samples, *cells).
+    - `times`: from the initial one; `fields`: by quantity, the truth at them, (times, samples,
+      *cells), of a short step.
+    - `quantities`: takes states to these.
+    """
 
     model: HybridModel
+    u0: PyTree[Array]
     times: Float[np.ndarray, " times"]
-    u: Float[np.ndarray, "times samples *cells"]
+    fields: Mapping[str, Float[np.ndarray, "times samples *cells"]]
+    quantities: Callable[[Any], Mapping[str, Any]]
 
 
 def largest_stable_step(truth: Truth, stepper: AbstractStepper) -> float:
@@ -33,18 +41,24 @@ def largest_stable_step(truth: Truth, stepper: AbstractStepper) -> float:
     multiply the L1 norm of a random perturbation by ten. Transport and diffusion leave that norm
     where it is, or make it smaller, and an unstable step multiplies some part of it every time.
     """
-    u0 = jnp.asarray(truth.u[0])
-    noise = np.random.default_rng(0).normal(size=u0.shape)
+    u0 = jax.tree.map(jnp.asarray, truth.u0)
+    rng = np.random.default_rng(0)
+    noise = jax.tree.map(lambda x: rng.normal(size=x.shape), u0)
+
+    def size(w: PyTree[Array]) -> Array:
+        return jnp.sum(jnp.stack([jnp.sum(jnp.abs(x)) for x in jax.tree.leaves(w)]))
 
     @eqx.filter_jit
     def growth(model: HybridModel, dt: Array) -> Array:
         def step(u):
             ends = truth.times[0] + dt * jnp.arange(2)
-            return rollout(model, u, ends, stepper=stepper, throw=False, halving=False).u[-1]
+            found = rollout(model, u, ends, stepper=stepper, throw=False, halving=False).u
+            return jax.tree.map(lambda x: x[-1], found)
 
         _, linearised = jax.linearize(step, u0)
-        w = jax.lax.fori_loop(0, _REPEATS, lambda _, w: linearised(w), jnp.asarray(noise))
-        return jnp.sum(jnp.abs(w)) / np.sum(np.abs(noise))
+        start = jax.tree.map(jnp.asarray, noise)
+        w = jax.lax.fori_loop(0, _REPEATS, lambda _, w: linearised(w), start)
+        return size(w) / size(start)
 
     def stable(dt: float) -> bool:
         return bool(growth(truth.model, jnp.asarray(dt)) <= _GROWTH)
@@ -61,9 +75,14 @@ def largest_stable_step(truth: Truth, stepper: AbstractStepper) -> float:
 def error_percent(truth: Truth, stepper: AbstractStepper, step: float, index: int) -> float:
     """Relative L1 error at times[index], the mean over the samples, with steps of that length."""
     steps = max(1, round(_span(truth, index) / step))
-    end = _end(truth, stepper, steps, index)
-    space = truth.u.ndim - 2
-    return float(relative_l1_percent(np.asarray(end), truth.u[index], space_axes=space).mean())
+    end = truth.quantities(_end(truth, stepper, steps, index))
+    errors = [
+        relative_l1_percent(
+            np.asarray(end[name])[0], field[index], space_axes=field.ndim - 2
+        ).mean()
+        for name, field in truth.fields.items()
+    ]
+    return float(np.mean(errors))
 
 
 def step_for_error(truth: Truth, stepper: AbstractStepper, percent: float, index: int) -> float:
@@ -95,13 +114,11 @@ def _span(truth: Truth, index: int) -> float:
     return float(truth.times[index] - truth.times[0])
 
 
-def _end(
-    truth: Truth, stepper: AbstractStepper, steps: int, index: int
-) -> Float[Array, "samples *cells"]:
-    """The state at times[index] after so many steps."""
+def _end(truth: Truth, stepper: AbstractStepper, steps: int, index: int) -> PyTree[Array]:
+    """The state at times[index] after so many steps, (1, samples, *cells)."""
     ends = truth.times[[0, index]]
     dt = _span(truth, index) / steps
     result = rollout(
-        truth.model, truth.u[0], ends, stepper=stepper, dt=dt, throw=False, halving=False
+        truth.model, truth.u0, ends, stepper=stepper, dt=dt, throw=False, halving=False
     )
-    return jax.block_until_ready(result.u[-1])
+    return jax.block_until_ready(jax.tree.map(lambda x: x[-1:], result.u))

@@ -14,6 +14,17 @@ class Point(NamedTuple):
     overrides: dict[str, Any]
 
 
+class Scope(NamedTuple):
+    """The problem at hand, as far as points of a study depend on it.
+
+    - `step`: its time step.
+    - `places`: tells at how many places it is measured.
+    """
+
+    step: float
+    places: Callable[[], int]
+
+
 class Study(NamedTuple):
     """A comparison along one quantity.
 
@@ -29,45 +40,49 @@ class Study(NamedTuple):
     key: str
     x_label: str
     methods: tuple[str, ...]
-    points: Callable[[Method], list[Point]]
+    points: Callable[[Method, "Scope"], list[Point]]
     against_cost: bool = False
     measure: Literal["temporary_mb", "largest_step"] | None = None
     y_label: str = "held-out relative L1 error at the horizon (%)"
 
 
 _LEARNED = ("implicit", "fno", "conv_lstm", "local_law")
+# Times the problem's own step.
 _STEPS = {
-    "implicit": (0.05, 0.025, 0.01, 0.005),
-    "forward_euler": (0.01, 0.005, 0.0025, 0.00125),
-    "rk4": (0.01, 0.005, 0.0025),
+    "implicit": (5, 2.5, 1, 0.5),
+    "forward_euler": (1, 0.5, 0.25, 0.125),
+    "rk4": (1, 0.5, 0.25),
 }
+# Of all places.
+_SENSORS = (1 / 256, 1 / 64, 1 / 16, 1 / 4)
 
 
-def _steps(method: Method) -> list[Point]:
+def _steps(method: Method, scope: Scope) -> list[Point]:
     kind = "forward_euler" if method.name.startswith("forward_euler") else method.name
-    steps = _STEPS.get("rk4" if kind.startswith("rk4") else kind, (0.01,))
+    factors = _STEPS.get("rk4" if kind.startswith("rk4") else kind, (1,))
+    steps = [factor * scope.step for factor in factors]
     return [Point(dt, f"dt = {dt:g}", {"stepper": {"dt": dt}}) for dt in steps]
 
 
-def _sensors(method: Method) -> list[Point]:
+def _sensors(method: Method, scope: Scope) -> list[Point]:
     # whole fields to start from are what teacher forcing needs
     fitted = {"method": {"fit_to": "trajectory"}} if method.name in ("fno", "conv_lstm") else {}
     return [
         Point(n, f"{n} sensors", {"observations": {"sensors": n}} | fitted)
-        for n in (32, 128, 512, 2048)
+        for n in dict.fromkeys(max(1, round(part * scope.places())) for part in _SENSORS)
     ]
 
 
-def _noise(method: Method) -> list[Point]:
-    del method
+def _noise(method: Method, scope: Scope) -> list[Point]:
+    del method, scope
     return [
         Point(s, f"{100 * s:g} % noise", {"observations": {"noise": s}})
         for s in (0.01, 0.02, 0.05, 0.1)
     ]
 
 
-def _iterations(method: Method) -> list[Point]:
-    del method
+def _iterations(method: Method, scope: Scope) -> list[Point]:
+    del method, scope
     return [
         Point(
             n,
@@ -78,16 +93,16 @@ def _iterations(method: Method) -> list[Point]:
     ]
 
 
-def _rollout_steps(method: Method) -> list[Point]:
-    del method
+def _rollout_steps(method: Method, scope: Scope) -> list[Point]:
+    del method, scope
     return [
         Point(n, f"{n} steps", {"stepper": {"dt": 0.05 / n}, "observations": {"times": [0.05]}})
         for n in (5, 10, 20, 40, 80)
     ]
 
 
-def _cells(method: Method) -> list[Point]:
-    del method
+def _cells(method: Method, scope: Scope) -> list[Point]:
+    del method, scope
     return [
         Point(n, f"{n} x {n // 2} cells", {"grid": {"cells": [n, n // 2]}})
         for n in (32, 64, 128, 256)

@@ -7,6 +7,7 @@ from impindiff.data.description import (
     inspect,
 )
 from impindiff.data.forms import is_points
+from impindiff.data.gridded import gridded
 from impindiff.data.read import read, read_fields, read_points
 from impindiff.data.write import require_format, write
 
@@ -14,6 +15,7 @@ __all__ = [
     "CoordinateDescription",
     "Description",
     "VariableDescription",
+    "gridded",
     "inspect",
     "is_points",
     "read",

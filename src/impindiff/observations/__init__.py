@@ -1,4 +1,4 @@
-"""What was measured: sensors, averages, scattered points, noise, trajectories and their files."""
+"""What was measured: sensors, averages, scattered points, noise and files."""
 
 from impindiff.observations.averages import BlockAverages, PartAverage
 from impindiff.observations.file_errors import reading
@@ -22,8 +22,6 @@ from impindiff.observations.probes import Probes
 from impindiff.observations.provenance import provenance
 from impindiff.observations.scattered import PointTable, ScatteredPoints
 from impindiff.observations.sensors import Sensors
-from impindiff.observations.solution_file import Solution1D, read_solution
-from impindiff.observations.trajectories import Trajectories, open_netcdf
 from impindiff.observations.whole_file import (
     content_of,
     is_zarr_store,
@@ -47,17 +45,13 @@ __all__ = [
     "Probes",
     "ScatteredPoints",
     "Sensors",
-    "Solution1D",
     "SpaceTimePoints",
-    "Trajectories",
     "add_noise",
     "content_of",
     "forecast_dataset",
     "is_zarr_store",
-    "open_netcdf",
     "provenance",
     "random_points",
-    "read_solution",
     "reading",
     "relative_l1_percent",
     "require_writable",

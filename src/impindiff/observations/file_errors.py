@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from impindiff.errors import InputError
@@ -22,6 +23,18 @@ def reading(format_name: str) -> Iterator[None]:
         raise InputError(
             f"cannot be read as {format_name} ({reason}); it may be cut short or of another format"
         ) from error
+
+
+@contextmanager
+def of_file(path: Path) -> Iterator[None]:
+    """Have what is told of a file's content begin with the name of the file.
+
+    **Raises:** `InputError`.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def listed(names: Any) -> str:

@@ -14,9 +14,13 @@ def relative_l1_percent(
     - `found`, `truth`: one field, or many along leading axes.
     - `space_axes`: how many trailing axes are space.
 
+    - `truth`: NaN where it is not known, which is left out.
+
     **Returns:** one percentage per field (the leading axes), not finite where the truth is zero.
     """
     axes = tuple(range(-space_axes, 0))
+    unknown = np.isnan(truth)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.abs(found - truth).sum(axis=axes) / np.abs(truth).sum(axis=axes)
+        off = np.where(unknown, 0.0, np.abs(found - truth)).sum(axis=axes)
+        ratio = off / np.where(unknown, 0.0, np.abs(truth)).sum(axis=axes)
     return np.asarray(100.0 * ratio)

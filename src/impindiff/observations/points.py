@@ -36,6 +36,7 @@ class SpaceTimePoints(eqx.Module):
       for each time of the array that is read, or None where it is not known. A function takes a
       model to this pair, so that they are learned with it: a loss hands the model to `of_model`.
     - `order`: 1, between the two neighbours, or 3, through four points.
+    - `standard_deviation`: of the values' errors, by which they are divided; 1.
 
     **Raises:** `InputError` for a position outside the domain, an index below 0, or past the last
     time when called, and for shapes, bounds or an order that do not fit.
@@ -49,6 +50,7 @@ class SpaceTimePoints(eqx.Module):
     wall_values: tuple[ArrayLike | None, ArrayLike | None] | None
     wall_values_of: Callable[[Any], tuple[ArrayLike, ArrayLike]] | None = eqx.field(static=True)
     order: int = eqx.field(static=True)
+    standard_deviation: float = eqx.field(static=True)
     # Under jit the indices are tracers, whose largest is not known.
     _latest: int = eqx.field(static=True)
     _neighbours: Int[np.ndarray, "point neighbour"]
@@ -65,7 +67,13 @@ class SpaceTimePoints(eqx.Module):
         wall_values: tuple[ArrayLike | None, ArrayLike | None]
         | Callable[[Any], tuple[ArrayLike, ArrayLike]] = (0.0, 0.0),
         order: int = 1,
+        standard_deviation: float = 1.0,
     ):
+        if not standard_deviation > 0:
+            raise InputError(
+                f"observations.points: a standard deviation of {standard_deviation:g}; give a "
+                f"positive number, in the unit of the values"
+            )
         if positions.ndim != 1 or len(positions) == 0 or time_indices.shape != positions.shape:
             raise InputError(
                 f"observations.points: {time_indices.shape} times and {positions.shape} positions; "
@@ -93,6 +101,7 @@ class SpaceTimePoints(eqx.Module):
         self.wall_values_of = wall_values if callable(wall_values) else None
         self.wall_values = None if callable(wall_values) else wall_values
         self.order = order
+        self.standard_deviation = float(standard_deviation)
         self._latest = int(time_indices.max())
         self._neighbours, self._weights, self._from_walls = self._stencils(positions)
 
@@ -115,7 +124,8 @@ class SpaceTimePoints(eqx.Module):
         near = u[self.time_indices[:, None], 0, self._neighbours]
         weights, from_walls = (jnp.asarray(a, u.dtype) for a in (self._weights, self._from_walls))
         walls = self._walls(len(u), u.dtype)[self.time_indices]
-        return jnp.sum(weights * near, axis=-1) + jnp.sum(from_walls * walls, axis=-1)
+        found = jnp.sum(weights * near, axis=-1) + jnp.sum(from_walls * walls, axis=-1)
+        return found if self.standard_deviation == 1.0 else found / self.standard_deviation
 
     def of_model(self, model: Any) -> "SpaceTimePoints":
         """With the wall values of this model, if they are asked of one."""

@@ -57,6 +57,14 @@ class PointTable:
         columns = {f.name: getattr(self, f.name)[chosen] for f in dataclasses.fields(self)}
         return PointTable(**columns)
 
+    def with_rows(self, other: "PointTable") -> "PointTable":
+        """These rows, then those of another table."""
+        columns = {
+            f.name: np.concatenate([getattr(self, f.name), getattr(other, f.name)])
+            for f in dataclasses.fields(self)
+        }
+        return PointTable(**columns)
+
     def with_errors(self, standard_deviations: Mapping[str, float]) -> "PointTable":
         """With an error for the rows that have none: that of their quantity.
 

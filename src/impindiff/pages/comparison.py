@@ -3,9 +3,6 @@
 from functools import partial
 from pathlib import Path
 
-from impindiff.cases import CASES
-from impindiff.cases.configuration import dotted
-from impindiff.cases.yaml_text import one_line
 from impindiff.pages.blocks import (
     Block,
     Code,
@@ -24,8 +21,11 @@ from impindiff.pages.numbers import duration, percent
 from impindiff.pages.pictures import drawn, figures_in
 from impindiff.pages.provenance import facts_tables, footer
 from impindiff.pages.words import capitalised, humanised
+from impindiff.problems import PROBLEMS
 from impindiff.report import plot_training_curves
 from impindiff.results import RESULTS, ComparisonResults, MethodResults
+from impindiff.settings.configuration import dotted
+from impindiff.settings.yaml_text import one_line
 from impindiff.training.history import read as read_history
 
 _CURVES = {
@@ -59,11 +59,11 @@ def comparison_page(folder: Path) -> Page:
         Section("methods", "Methods and their tuning", [Entries([*map(_entry, results.methods)])]),
         Section("reproduce", "How to reproduce", _reproduction(results)),
     ]
-    case = CASES.get(results.case)
-    subject = humanised(results.case) if case is None else case.summary
+    problem = PROBLEMS.get(results.problem)
+    subject = humanised(results.problem) if problem is None else problem.summary
     return Page(
         title=capitalised(subject),
-        kind=f"Comparison of {len(results.methods)} methods on {results.case}",
+        kind=f"Comparison of {len(results.methods)} methods on {results.problem}",
         summary=summary(results),
         tiles=_tiles(results),
         sections=[section for section in sections if section.blocks],

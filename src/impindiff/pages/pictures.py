@@ -11,12 +11,12 @@ import xarray as xr
 from PIL import Image
 
 from impindiff.errors import InputError
+from impindiff.experiment.directory import pictures
+from impindiff.experiment.figures import middle_sample
 from impindiff.observations import FORECAST_SUFFIX, HELD_OUT
 from impindiff.pages.blocks import Picture
 from impindiff.pages.words import caption, figure_order
 from impindiff.report import animate_forecast
-from impindiff.run_directory import pictures
-from impindiff.run_figures import middle_sample
 
 _MOST_BYTES = 3_000_000
 _FILM_SECONDS = 4.0

@@ -5,7 +5,8 @@ from pathlib import Path
 import xarray as xr
 
 from impindiff.errors import InputError
-from impindiff.opened_run import Run
+from impindiff.experiment.directory import CONFIGURATION, PROBLEM
+from impindiff.experiment.opened import Run
 from impindiff.pages.blocks import Block, Code, Film, Folded, Gallery, Page, Prose, Section
 from impindiff.pages.numbers import duration, memory, percent
 from impindiff.pages.pictures import figures_in, film
@@ -13,7 +14,6 @@ from impindiff.pages.provenance import facts_tables, footer
 from impindiff.pages.run_tables import run_tables
 from impindiff.pages.words import capitalised, humanised
 from impindiff.results import RunMetrics
-from impindiff.run_directory import CONFIGURATION, PROBLEM
 
 _FORECAST = "forecast.nc"
 

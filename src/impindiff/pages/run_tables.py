@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from impindiff.cases.configuration import dotted
 from impindiff.pages.blocks import Row, Table, Tables
 from impindiff.pages.numbers import MISSING, count, duration, memory, number, percent, with_error
 from impindiff.pages.words import humanised
@@ -16,6 +15,7 @@ from impindiff.results import (
     RunMetrics,
     Solver,
 )
+from impindiff.settings.configuration import dotted
 
 
 def run_tables(metrics: RunMetrics) -> Tables:

@@ -1,4 +1,4 @@
-"""A problem of one's own: a model, its initial state, and measurements of it."""
+"""What is solved: a model, its initial state, and measurements of it."""
 
 from impindiff.problem.from_file import (
     configure_problem,
@@ -9,21 +9,39 @@ from impindiff.problem.from_file import (
     run_script,
 )
 from impindiff.problem.hooks import checked, require_consistent
-from impindiff.problem.measured import Measured, measured
-from impindiff.problem.problem import Problem
-from impindiff.problem.settings import ProblemSettings
+from impindiff.problem.observed import Measured, Observations, measured, start_of
+from impindiff.problem.problem import Problem, Scale, output_times
+from impindiff.problem.samples import (
+    Data,
+    as_data,
+    box_of,
+    conditions_of,
+    of_samples,
+    truths_of,
+)
+from impindiff.settings.sections import ProblemSettings
 
 __all__ = [
+    "Data",
     "Measured",
+    "Observations",
     "Problem",
     "ProblemSettings",
+    "Scale",
+    "as_data",
+    "box_of",
     "checked",
+    "conditions_of",
     "configure_problem",
     "file_of",
     "load_problem",
     "located",
     "measured",
+    "of_samples",
+    "output_times",
     "own_modules",
     "require_consistent",
     "run_script",
+    "start_of",
+    "truths_of",
 ]

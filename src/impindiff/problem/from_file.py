@@ -14,7 +14,6 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from impindiff.cases.configuration import load_configuration
 from impindiff.errors import (
     PROBLEM_MODULES,
     ImpindiffError,
@@ -24,7 +23,8 @@ from impindiff.errors import (
     reason_of,
 )
 from impindiff.problem.problem import Problem
-from impindiff.problem.settings import ProblemSettings
+from impindiff.settings.configuration import load_configuration
+from impindiff.settings.sections import ProblemSettings
 
 _number = itertools.count()
 
@@ -78,19 +78,20 @@ def load_problem(path: Path, modules: Path | None = None) -> Problem:
 def configure_problem(
     problem: Problem, files: Sequence[Path], overrides: Sequence[str]
 ) -> ProblemSettings:
-    """The settings of a problem from a file, which they then name.
+    """The settings of a problem; of one from a file, they then name it.
 
     Raises `InputError` as `load_configuration`, and where they name another file.
     """
     settings: ProblemSettings = load_configuration(problem.settings, files, overrides)
     file = file_of(problem)
-    assert file is not None
-    if settings.problem is not None and settings.problem.resolve() != file.resolve():
+    if file is None:
+        return settings
+    if settings.problem is not None and Path(settings.problem).resolve() != file.resolve():
         raise InputError(
             f"problem: the configuration is of {settings.problem}, but what is run is {file}; "
             "leave it out of the configuration, or run that file"
         )
-    return settings.model_copy(update={"problem": file.absolute()})
+    return settings.model_copy(update={"problem": str(file.absolute())})
 
 
 def run_script(path: Path) -> None:

@@ -16,12 +16,12 @@ import xarray as xr
 
 from impindiff.errors import InputError
 from impindiff.grid import Grid
-from impindiff.observations import PointTable
 from impindiff.observations.walls import conditions
-from impindiff.problem.measured import Measured
+from impindiff.problem.observed import Observations
 from impindiff.problem.problem import Problem
+from impindiff.problem.samples import Data
 from impindiff.rollout import AdaptiveStep
-from impindiff.steppers import HybridModel, PerSample
+from impindiff.steppers import AbstractStepper, HybridModel, PerSample
 from impindiff.steppers.model import total_tendency
 
 P = TypeVar("P", bound=Problem)
@@ -41,42 +41,36 @@ def checked(problem: P) -> P:
     return found
 
 
-def require_consistent(problem: Problem, settings: Any, model: HybridModel, data: Measured) -> None:
+def require_consistent(
+    problem: Problem, settings: Any, model: HybridModel, data: Data, found: Observations
+) -> None:
     """Refuse a tendency that is not like the state, and quantities that were measured but are none.
 
     Nothing is computed but shapes; `problem` is one that is `checked`.
 
     **Raises:** `InputError`, and what the problem's own code raises.
     """
-    state = eqx.filter_eval_shape(lambda: problem.start(settings, model, data))
+    training = data.of(data.training)
+
+    def started(model: Any) -> Any:
+        return problem.start(settings, model, training, len(data.training))
+
+    state = eqx.filter_eval_shape(started, model)
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), state)
-    t = jnp.asarray(data.start)
-    latent = eqx.filter_eval_shape(lambda: model.latent(t))
+    own = problem.for_samples(settings, model, training)
+    t = jnp.asarray(found.times[0])
+    latent = eqx.filter_eval_shape(lambda: own.latent(t))
     leaves = jax.tree.leaves(latent, is_leaf=lambda leaf: isinstance(leaf, PerSample))
     if not any(isinstance(leaf, PerSample) for leaf in leaves):
-        found = eqx.filter_eval_shape(total_tendency, model, t, one, latent)
-        _require_like(problem, "tendency", found, one)
+        change = eqx.filter_eval_shape(total_tendency, own, t, one, latent)
+        _require_like(problem, "tendency", change, one)
     eqx.filter_eval_shape(problem.latent_fields, model, t)
     eqx.filter_eval_shape(problem.identified, model)
     problem.truths(settings)
-    for table in (data.training, data.held_out):
-        if len(table):
-            _require_quantities(problem, settings, model, data, table, state)
-
-
-def _require_quantities(
-    problem: Problem,
-    settings: Any,
-    model: HybridModel,
-    data: Measured,
-    table: PointTable,
-    state: Any,
-) -> None:
-    times, points = problem.reading(settings, model, data, table)
     states = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((len(times), *leaf.shape), leaf.dtype), state
+        lambda leaf: jax.ShapeDtypeStruct((len(found.times), *leaf.shape), leaf.dtype), state
     )
-    eqx.filter_eval_shape(points, states)
+    eqx.filter_eval_shape(found.operator, states)
     known = eqx.filter_eval_shape(problem.quantities, states)
     for name in problem.boundaries(model):
         if name not in known:
@@ -213,9 +207,27 @@ def _step(value: Any, *arguments: Any) -> Any:
     return value
 
 
+def _observations(value: Any, *arguments: Any) -> Any:
+    del arguments
+    if not isinstance(value, Observations):
+        raise _UnexpectedError("ipd.Observations(times, operator, values)")
+    return value
+
+
+def _stepper(value: Any, *arguments: Any) -> Any:
+    del arguments
+    if not isinstance(value, AbstractStepper):
+        raise _UnexpectedError("a stepper, such as ipd.CrankNicolson()")
+    return value
+
+
 _CHECKS: dict[str, Callable[..., Any]] = {
     "model": _model,
     "data": _dataset,
+    "reference": _dataset,
+    "for_samples": _model,
+    "observations": _observations,
+    "stepper": _stepper,
     "initial_state": _state,
     "quantities": _quantities,
     "boundaries": _boundaries,

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from impindiff.results.content import Content, Number
 
@@ -23,7 +23,8 @@ class Times(Content):
 class Numbers(Content):
     """What is measured of a run, and of a method as mean and spread over its runs.
 
-    - `error_percent`: relative L1 error of the forecast, by the keys of `Times`.
+    - `error_percent`: relative L1 error of the forecast, by the keys of `Times`; at the horizon,
+      the relative misfit of what was measured, where no field is known to compare with.
     - `step`: the time step; None where steps are chosen by their error.
     - `largest_step`: the largest stable time step, where that is what was asked.
     - `seconds_per_step`, `compile_seconds`, `training_seconds`: seconds.
@@ -94,7 +95,7 @@ class ComparisonResults(Content):
     again: ClassVar[str] = "make the comparison again"
 
     version: Literal[1] = 1
-    case: str
+    problem: str = Field(validation_alias=AliasChoices("problem", "case"))
     command: str
     study: str | None = None
     study_summary: str | None = None

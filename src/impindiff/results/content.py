@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from impindiff.cases.configuration_errors import first_problem
 from impindiff.errors import InputError
 from impindiff.observations import written_whole
+from impindiff.settings.refusals import first_problem
 
 
 def finite(content: Any) -> Any:

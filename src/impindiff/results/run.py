@@ -5,9 +5,9 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import AliasChoices, ConfigDict, Field
 
-from impindiff.cases.configuration import merged
 from impindiff.errors import FailureCode
 from impindiff.results.content import Content, Number, Pair
+from impindiff.settings.configuration import merged
 
 
 class Failure(Content):
@@ -142,18 +142,18 @@ class Estimate(Content):
 class RunMetrics(Content):
     """The whole file; what does not apply to a run is None or empty.
 
-    - `problem`: the name of the built-in case, or of the problem's file.
+    - `problem`: its name; of a user-defined one, that of its file.
     - `summary`, `infers`: what is solved and what is unknown, in words.
     - `trained_until`: the last time of the observations, if it is one.
     - `forecast`, `latent`: where the truth is known.
     - `misfit`: to measurements, by set (`train`, `held_out`) and quantity.
     - `identified`: the unknown numbers.
 
-    Further sections, by names of their own, are what a case adds (see `Findings`).
+    Further sections, by names of their own, are what a problem adds (see `Findings`).
     """
 
     model_config = ConfigDict(extra="allow")
-    again: ClassVar[str] = "run the case again"
+    again: ClassVar[str] = "run the problem again"
 
     version: Literal[1] = 1
     problem: str = Field(validation_alias=AliasChoices("problem", "case"))
@@ -179,5 +179,5 @@ class RunMetrics(Content):
         return self.model_extra or {}
 
     def with_sections(self, more: Mapping[str, Any]) -> Self:
-        """The same with what a case adds, section by section."""
+        """The same with what a problem adds, section by section."""
         return self.model_validate(merged(self.model_dump(), more))

@@ -1,5 +1,6 @@
 """Training: loss, optimiser, loop, history, training state."""
 
+from impindiff.training.algorithm import Algorithm, Optimizer, algorithm_of
 from impindiff.training.compiled_step import CompiledStep
 from impindiff.training.curriculum import shortened
 from impindiff.training.ensemble import Ensemble, ensemble_forecast, fit_ensemble
@@ -25,13 +26,14 @@ from impindiff.training.penalty import GaussianPrior, SlowChange
 from impindiff.training.resources import StorageError, TrainingError, require_room
 from impindiff.training.restarts import Restarts, fit_restarts
 from impindiff.training.split import depends_on, split
-from impindiff.training.state import Optimizer, Totals
+from impindiff.training.state import Totals
 from impindiff.training.store import TrainingStore
 from impindiff.training.tensorboard import TensorBoard
 from impindiff.training.uncertainty import FlatParameters, flat_parameters, standard_errors
 
 __all__ = [
     "LOCK",
+    "Algorithm",
     "CompiledStep",
     "Ensemble",
     "Fitted",
@@ -53,6 +55,7 @@ __all__ = [
     "TrajectoryLoss",
     "WithNodes",
     "adam",
+    "algorithm_of",
     "at_rates",
     "compile_training_step",
     "covariance",

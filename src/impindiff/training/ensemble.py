@@ -12,10 +12,10 @@ from jaxtyping import PyTree
 
 from impindiff.errors import InputError
 from impindiff.rollout import Rollout, failure_of, rollout
+from impindiff.training.algorithm import Optimizer
 from impindiff.training.fit import Fitted, fit
 from impindiff.training.loss import TrajectoryLoss
 from impindiff.training.resources import TrainingError
-from impindiff.training.state import Optimizer
 
 M = TypeVar("M", bound=eqx.Module)
 

@@ -11,31 +11,28 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from impindiff.devices import Mesh, active_mesh
 from impindiff.errors import InputError
 from impindiff.grid import Grid
 from impindiff.rollout import can_be_halved
+from impindiff.training.algorithm import Optimizer, algorithm_of
 from impindiff.training.compiled_step import CompiledStep, compile_step, seconds_per_step
 from impindiff.training.curriculum import stages
 from impindiff.training.failure import require_success
 from impindiff.training.fitted import Fitted, Progress, fitted, number, record
 from impindiff.training.held import held
 from impindiff.training.history import History
-from impindiff.training.levenberg_marquardt import LevenbergMarquardt
 from impindiff.training.loss import TrajectoryLoss
-from impindiff.training.optimistix_method import OptimistixMethod
 from impindiff.training.parts import partition
 from impindiff.training.resources import require_room, require_step_fits, size_in_bytes
-from impindiff.training.state import Job, Optimizer, StepReport, TrainingState, member
+from impindiff.training.state import Job, StepReport, TrainingState, member
 from impindiff.training.step import ensemble_step, training_step
 from impindiff.training.store import STATES_KEPT, TrainingStore
 
 M = TypeVar("M", bound=eqx.Module)
 # bytes of the small files that Orbax writes with a state
 _AROUND_A_STATE = 100_000
-_SEARCHES = (optax.ScaleByZoomLinesearchState, optax.ScaleByBacktrackingLinesearchState)
 
 
 def fit(
@@ -118,7 +115,7 @@ def fit(
         with_halving = eqx.filter_jit(_step(members))
         durations: list[float] = []
         held_out, mesh = None, active_mesh()
-        has_rate = _has_rate(optimizer, state)
+        has_rate = job.algorithm.has_rate(state.optimizer)
         try:
             for step in range(first + 1, steps + 1):
                 if bool(np.all(state.finished)):
@@ -132,7 +129,7 @@ def fit(
                 begun = time.perf_counter()
                 candidate, report = _known_to_all(mesh, *program.advance(state, job))
                 # a failed trial is rejected anyway; the first has no point to go back to
-                rejected = isinstance(optimizer, LevenbergMarquardt) and step > 1
+                rejected = job.algorithm.rejects_failures and step > 1
                 if bool(jnp.any(can_be_halved(report.rollout.stats))) and not rejected:
                     halving = dataclasses.replace(job.loss, halving=True)
                     again = with_halving(state, dataclasses.replace(job, loss=halving))
@@ -208,13 +205,6 @@ def room_for_training(
     return _room(_start(model, loss, optimizer, **options)[1])
 
 
-def _has_rate(optimizer: Optimizer, state: TrainingState) -> bool:
-    """Whether a learning rate sets how far a step goes; a search finds that itself."""
-    parts = jax.tree.leaves(state.optimizer, is_leaf=lambda part: isinstance(part, _SEARCHES))
-    searches = any(isinstance(part, _SEARCHES) for part in parts)
-    return not searches and not isinstance(optimizer, LevenbergMarquardt | OptimistixMethod)
-
-
 def _known_to_all(
     mesh: Mesh | None, state: TrainingState, report: StepReport
 ) -> tuple[TrainingState, StepReport]:
@@ -251,7 +241,8 @@ def _start(
     keep_best = validation is not None if keep_best is None else keep_best
     # what is frozen may differ between members
     own, static = (None, static) if members is None else eqx.partition(static, eqx.is_inexact_array)
-    job = Job(static, loss, optimizer, validation, patience, keep_best, own=own)
+    algorithm = algorithm_of(optimizer)
+    job = Job(static, loss, algorithm, validation, patience, keep_best, own=own)
     state = job.start(parameters) if members is None else job.start_all(parameters)
     mesh = active_mesh()
     if mesh is None:

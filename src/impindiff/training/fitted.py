@@ -12,7 +12,6 @@ from jaxtyping import Array
 
 from impindiff.html_tables import html_table
 from impindiff.training.compiled_step import CompiledStep
-from impindiff.training.levenberg_marquardt import LevenbergMarquardt
 from impindiff.training.state import Job, StepReport, Totals, TrainingState
 
 
@@ -130,10 +129,8 @@ def fitted(
     linearization = None
     # known at the last point only
     at_last = members is None and eqx.tree_equal(parameters, state.parameters)
-    if isinstance(job.optimizer, LevenbergMarquardt) and at_last:
-        point = state.optimizer
-        counts = job.loss.residuals_that_count(len(point.misfit))
-        linearization = (point.misfit[counts], point.jacobian[counts])
+    if at_last:
+        linearization = job.algorithm.linearization(state.optimizer, job.loss)
     known = [p.temporary_mb for p in programs if p.temporary_mb is not None]
     return Fitted(
         model=job.model(parameters),

@@ -46,6 +46,8 @@ class TrajectoryLoss(eqx.Module):
     - `weights`: w, of the shape of `values`; None: 1. What weighs 0 is not looked at, be it NaN.
     - `halving`: build the halving of failed steps in (see `rollout`).
     - `jump_times`: as in `rollout`; default those that the model declares.
+    - `simulate`: what makes a trajectory of (model, u0, times) in place of `rollout`, such as
+      another package's solver or an emulator; it returns a `Rollout`.
     - `prepare`: takes the model to (the model with what is each sample's own in it, u0), where
       conditions differ between samples or the initial state is unknown too; the rollout is of that.
       None: the model, and `u0` as it is.
@@ -64,6 +66,7 @@ class TrajectoryLoss(eqx.Module):
     prior: Callable[[Any], Float[Array, " residuals"]] | None = None
     weights: Float[Array, "..."] | None = None
     jump_times: tuple[float, ...] | None = eqx.field(static=True, default=None)
+    simulate: Callable[[Any, PyTree, tuple[float, ...]], Rollout] | None = None
 
     def misfit(
         self, model: Any, probe: Float[Array, "steps samples"] | None
@@ -121,6 +124,8 @@ class TrajectoryLoss(eqx.Module):
     def trajectory(self, model: Any, probe: Float[Array, "steps samples"] | None) -> Rollout:
         """What the model makes of the initial states until the last of `times`."""
         prepared, u0 = (model, self.u0) if self.prepare is None else self.prepare(model)
+        if self.simulate is not None:
+            return self.simulate(prepared, u0, self.times)
         return rollout(
             prepared,
             u0,

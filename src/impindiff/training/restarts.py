@@ -12,6 +12,7 @@ import equinox as eqx
 import jax
 
 from impindiff.errors import InputError
+from impindiff.training.algorithm import Optimizer
 from impindiff.training.compiled_step import CompiledStep
 from impindiff.training.fit import compile_training_step, fit
 from impindiff.training.fitted import Fitted
@@ -24,7 +25,6 @@ from impindiff.training.resources import (
     require_room,
     storing,
 )
-from impindiff.training.state import Optimizer
 
 FOLDER = "restarts"
 RECORD = "restarts.json"

@@ -6,16 +6,11 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, PyTree
 
 from impindiff.rollout import Rollout
-from impindiff.training.levenberg_marquardt import LevenbergMarquardt
+from impindiff.training.algorithm import Algorithm
 from impindiff.training.loss import TrajectoryLoss
-from impindiff.training.optimistix_method import OptimistixMethod
-from impindiff.training.optimistix_method import start as start_method
-
-Optimizer = optax.GradientTransformation | LevenbergMarquardt | OptimistixMethod
 
 
 class Totals(eqx.Module):
@@ -143,7 +138,7 @@ class Job(eqx.Module):
 
     static: Any
     loss: TrajectoryLoss
-    optimizer: Optimizer
+    algorithm: Algorithm
     validation: TrajectoryLoss | None = None
     patience: int | None = eqx.field(static=True, default=None)
     keep_best: bool = eqx.field(static=True, default=False)
@@ -167,7 +162,7 @@ class Job(eqx.Module):
         watched = self.patience is not None or self.keep_best
         state = TrainingState(
             parameters=parameters,
-            optimizer=self._start_optimizer(parameters),
+            optimizer=self.algorithm.start(parameters, self.loss, self.fixed()),
             step=jnp.zeros((), jnp.int32),
             seconds=jnp.zeros(()),
             loss=jnp.asarray(jnp.inf),
@@ -177,14 +172,6 @@ class Job(eqx.Module):
             best=Best.none(parameters if self.keep_best else None) if watched else None,
         )
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), state)
-
-    def _start_optimizer(self, parameters: PyTree[Any]) -> PyTree[Any]:
-        optimizer = self.optimizer
-        if isinstance(optimizer, LevenbergMarquardt):
-            return optimizer.start(parameters, self.loss, self.fixed())
-        if isinstance(optimizer, OptimistixMethod):
-            return start_method(optimizer, parameters, self.loss, self.fixed())
-        return optimizer.init(parameters)
 
     def start_all(self, parameters: PyTree[Any]) -> TrainingState:
         """As `start`, for the stacked parameters of an ensemble."""

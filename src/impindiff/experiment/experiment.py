@@ -1,0 +1,418 @@
+"""A problem with its settings, data and method: what is trained, and what is made of it."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Literal
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from impindiff.errors import InputError, SolverError
+from impindiff.findings import Findings
+from impindiff.methods import method_of
+from impindiff.observations import PointTable, relative_l1_percent
+from impindiff.observations.checks import same_places, shortest, up_to
+from impindiff.observations.walls import of_model
+from impindiff.problem import (
+    Data,
+    Observations,
+    Problem,
+    measured,
+    output_times,
+    start_of,
+    truths_of,
+)
+from impindiff.problem.samples import AXES
+from impindiff.rollout import depends_on_time, failure_of
+from impindiff.training import Ensemble, Fitted, TrajectoryLoss
+
+# Stored states of a forecast that names no interval.
+_OUTPUTS = 50
+
+
+class HeldOut(NamedTuple):
+    """Values of some samples that training does not see."""
+
+    samples: list[int]
+    table: PointTable
+
+
+class Experiment:
+    """A problem with its settings, data and method.
+
+    An ensemble's forecasts, latent fields and numbers are means over its members.
+
+    - `problem`: one that is `checked`; `settings`: what the data determine is filled in.
+    - `data`: all samples.
+    """
+
+    def __init__(self, problem: Problem, settings: Any, data: Data):
+        self.problem, self.settings, self.data = problem, settings, data
+        self.method = method_of(problem, settings, data)
+
+    # What is trained
+
+    def model(self, key: PRNGKeyArray) -> Any:
+        """What is trained, fresh; with `training.ensemble` an `Ensemble` from successive seeds."""
+        members = self.settings.training.ensemble
+        if members == 1:
+            return self.method.model(key)
+        seeds = range(self.settings.seed, self.settings.seed + members)
+        return Ensemble.of([self.method.model(jax.random.key(seed)) for seed in seeds])
+
+    @cached_property
+    def observations(self) -> Observations:
+        """What training sees."""
+        return self.method.observations(None)
+
+    def loss(self) -> TrajectoryLoss:
+        """The misfit to what training sees."""
+        problem, settings, method = self.problem, self.settings, self.method
+        training, samples = self.data.of(self.data.training), len(self.data.training)
+
+        def prepare(model: Any) -> tuple[Any, PyTree[Array]]:
+            return method.prepared(model, training, samples)
+
+        example = method.model(jax.random.key(settings.seed))
+        prepared, u0 = prepare(example)
+        found = self.observations
+        fixed = prepared is example and not _depends(lambda m: prepare(m)[1], example)
+        return TrajectoryLoss(
+            u0=u0,
+            times=found.times,
+            values=found.values,
+            observe=found.operator,
+            stepper=problem.stepper(settings),
+            dt=problem.step(settings),
+            checkpointing=settings.gradient.build_checkpointing(),
+            prepare=None if fixed else prepare,
+            prior=problem.prior(settings) if method.is_hybrid else None,
+            penalty=problem.penalty(settings) if method.is_hybrid else None,
+            simulate=method.simulate_to_train(),
+        )
+
+    # What is found
+
+    def identified(self, model: Any) -> dict[str, Float[Array, ""]]:
+        """The unknown numbers of a model, by name."""
+        if not self.method.is_hybrid:
+            return {}
+        each = [self.problem.identified(member) for member in members_of(model)]
+        return {name: jnp.mean(jnp.stack([of[name] for of in each])) for name in each[0]}
+
+    def truths(self) -> dict[str, float]:
+        """Those of the numbers whose true value is known."""
+        return self.problem.truths(self.settings) if self.method.is_hybrid else {}
+
+    def latent_fields(
+        self, model: Any, times: Float[np.ndarray, " time"]
+    ) -> dict[str, Float[np.ndarray, "..."]]:
+        """The latent fields of a model: (*cells), or (time, *cells) for one that changes."""
+        if not self.method.is_hybrid:
+            return {}
+        each = [self._latent_of(member, times) for member in members_of(model)]
+        return {name: np.mean([of[name] for of in each], axis=0) for name in each[0]}
+
+    def _latent_of(
+        self, model: Any, times: Float[np.ndarray, " time"]
+    ) -> dict[str, Float[np.ndarray, "..."]]:
+        if not depends_on_time(model, jnp.asarray(times[0])):
+            found = self.problem.latent_fields(model, jnp.asarray(times[0]))
+            return {name: np.asarray(field) for name, field in found.items()}
+        found = jax.lax.map(lambda t: self.problem.latent_fields(model, t), jnp.asarray(times))
+        fields = {name: np.asarray(values) for name, values in found.items()}
+        steady = {name for name, values in fields.items() if (values == values[:1]).all()}
+        return {name: field[0] if name in steady else field for name, field in fields.items()}
+
+    def findings(self, fitted: Fitted, loss: TrajectoryLoss) -> Findings:
+        """See `Problem.findings`; of an ensemble, those of the member with the smallest loss."""
+        if not self.method.is_hybrid:
+            return Findings()
+        if isinstance(fitted.model, Ensemble):
+            member = int(np.argmin(fitted.member_losses or (0.0,)))
+            fitted = dataclasses.replace(fitted, model=fitted.model.members[member])
+        return self.problem.findings(self.settings, self.data, fitted, loss)
+
+    # What is forecast
+
+    @cached_property
+    def start(self) -> float:
+        """The time of the initial state."""
+        return start_of(self.data.of(self.data.training), self.settings)
+
+    def states(
+        self, model: Any, samples: Sequence[int], times: Float[np.ndarray, " time"]
+    ) -> tuple[list[PyTree[np.ndarray]], SolverError | None]:
+        """(of each member the states of these samples, (time, sample, *cells); what failed)."""
+        dataset, failure, found = self.data.of(samples), None, []
+        members = members_of(model)
+        for number, member in enumerate(members):
+            result = self.method.trajectory(member, dataset, len(samples), times)
+            found.append(jax.tree.map(np.asarray, result.u))
+            failed = failure_of(result)
+            if failed is not None and failure is None:
+                which = f"member {number}: " if len(members) > 1 else ""
+                failure = SolverError(f"{which}{failed}", code=failed.code)
+        return found, failure
+
+    def forecast_times(self) -> Float[np.ndarray, " time"]:
+        """Those of the data, if they are fields; in any case until `forecast.until`.
+
+        Raises `InputError` if that is not after the start.
+        """
+        until, every = self.settings.forecast.until, self.settings.forecast.every
+        there = self.data.dataset["time"].to_numpy().astype(float)
+        last = float(there.max())
+        if until is not None and not until > self.start:
+            raise InputError(
+                f"forecast.until: {until:g} is not after the initial state at {self.start:g}"
+            )
+        end = last if until is None else until
+        if not self.data.scattered:
+            interval = shortest(there)
+            own = there[(there > self.start) & ~same_places(there, self.start, interval)]
+            own = np.append(self.start, own[up_to(own, end, interval)])
+            if up_to(np.array([end]), float(own[-1]), interval)[0]:
+                return own
+            return np.append(own, self.even_times(own[-1], end, every)[1:])
+        seen = np.asarray(self.observations.times)
+        if every is None and len(seen) > _OUTPUTS and seen[-1] == end:
+            # a state at every step is there already
+            return seen[np.round(np.linspace(0, len(seen) - 1, _OUTPUTS + 1)).astype(int)]
+        return self.even_times(self.start, end, every)
+
+    @staticmethod
+    def even_times(start: float, until: float, every: float | None) -> Float[np.ndarray, " time"]:
+        """From start to until, about `every`, or a fiftieth of the whole, apart."""
+        count = _OUTPUTS if every is None else max(1, round((until - start) / every))
+        return np.linspace(start, until, count + 1)
+
+    def at_data(
+        self, states: Sequence[PyTree[np.ndarray]]
+    ) -> dict[str, Float[np.ndarray, "member sample time *space"]]:
+        """The quantities as a forecast shows them: at the places of the data, if compared there."""
+        hook = self.problem.at_data if self.truth else None
+        each = [
+            self.problem.quantities(u)
+            if hook is None
+            else hook(self.settings, self.data.dataset, u)
+            for u in states
+        ]
+        return {
+            str(name): np.stack([np.moveaxis(np.asarray(of[name]), 0, 1) for of in each])
+            for name in each[0]
+        }
+
+    @cached_property
+    def truth(self) -> dict[str, Float[np.ndarray, "sample time *space"]]:
+        """The fields of the data that forecasts are compared with, by quantity.
+
+        Those at the places where the forecast is: none for points, or on another grid.
+        """
+        if self.data.scattered:
+            return {}
+        dataset = self.data.dataset
+        axes = tuple(axis for axis in AXES if axis in dataset.dims)
+        model = self.method.example
+        first = self.data.training[:1]
+        state = self.problem.start(self.settings, model, self.data.of(first), 1)
+        one = jax.tree.map(lambda leaf: np.asarray(leaf)[None], state)
+        found = self.problem.at_data(self.settings, dataset, one)
+        grid = model.grid
+        moved = type(self.problem).at_data is not Problem.at_data
+        same = moved or (
+            grid.cells == tuple(dataset.sizes[axis] for axis in axes)
+            and all(
+                same_places(dataset[axis].to_numpy(), grid.axis_centers(i), grid.spacing[i]).all()
+                for i, axis in enumerate(axes)
+            )
+        )
+        return {
+            str(name): dataset[name].transpose("sample", "time", *axes).to_numpy().astype(float)
+            for name in found
+            if same and name in dataset and set(dataset[name].dims) == {"sample", "time", *axes}
+        }
+
+    def truth_at(
+        self, times: Float[np.ndarray, " time"]
+    ) -> dict[str, Float[np.ndarray, "sample time *space"]]:
+        """The same at these times, NaN at those that the data do not have."""
+        there = self.data.dataset["time"].to_numpy().astype(float)
+        interval = shortest(there)
+        nearest = np.abs(there[None, :] - times[:, None]).argmin(axis=1)
+        known = same_places(there[nearest], times, interval)
+        return {
+            name: np.where(known.reshape(-1, *[1] * (field.ndim - 2)), field[:, nearest], np.nan)
+            for name, field in self.truth.items()
+        }
+
+    def true_latent(self, names: Mapping[str, Any]) -> dict[str, Float[np.ndarray, "..."]]:
+        """The true latent fields that the data hold, of those with these names."""
+        return truths_of(self.data.dataset, names)
+
+    # How it is judged
+
+    @cached_property
+    def held_out(self) -> list[HeldOut]:
+        """Values that training does not see, which no field of the truth holds too."""
+        if self.observations.table is None:
+            return []
+        problem, settings, grid = self.problem, self.settings, self.method.example.grid
+        first_is_state = problem.starts_from_data
+        found = []
+        if getattr(settings.observations, "until", None) is not None:
+            training = self.data.of(self.data.training)
+            late = measured(training, grid, settings, first_is_state=first_is_state).held_out
+            if len(late):
+                found.append(HeldOut(self.data.training, late))
+        if self.data.held_out and not self.truth:
+            others = measured(
+                self.data.of(self.data.held_out),
+                grid,
+                settings,
+                first_is_state=first_is_state,
+                to_train_on=False,
+            ).held_out
+            found.append(HeldOut(self.data.held_out, others))
+        return found
+
+    def times_of(self, table: PointTable) -> Float[np.ndarray, " time"]:
+        """When states are needed to read these values from."""
+        return output_times(self.start, table.time, self.problem.step(self.settings))
+
+    def predicted(
+        self,
+        model: Any,
+        states: Sequence[PyTree[np.ndarray]],
+        times: Float[np.ndarray, " time"],
+        table: PointTable,
+    ) -> Float[np.ndarray, " point"]:
+        """What the model says of these values, in their units.
+
+        - `states`: of each member, the samples of the table's numbers, at `times`.
+        """
+        example = self.method.example
+        found = []
+        for member, u in zip(members_of(model), states, strict=True):
+            own = member if self.method.is_hybrid else example
+            points = self.problem.points(own, table, times)
+            found.append(np.asarray(points(jax.tree.map(jnp.asarray, u))))
+        return np.mean(found, axis=0) * table.standard_deviation
+
+    def fit_to_training(
+        self,
+        model: Any,
+        states: Sequence[PyTree[np.ndarray]],
+        times: Float[np.ndarray, " time"],
+        table: PointTable,
+    ) -> Float[np.ndarray, " point"]:
+        """The same of the values trained on, by the operator of the loss."""
+        seen = np.asarray(self.observations.times)
+        at = np.abs(times[None, :] - seen[:, None]).argmin(axis=1)
+        found = []
+        for member, u in zip(members_of(model), states, strict=True):
+            operator = self.observations.operator
+            if self.method.is_hybrid:
+                operator = of_model(operator, member)
+            found.append(np.asarray(operator(jax.tree.map(lambda x: jnp.asarray(x[at]), u))))
+        return np.ravel(np.mean(found, axis=0)) * table.standard_deviation
+
+    def held_out_error(self) -> Callable[[Any], float | None] | None:
+        """What tells the error of held-out values of a model in percent; None if there are none.
+
+        Of samples whose fields are known, the relative L1 error at the end of the forecast; else
+        the relative L1 misfit of all held-out values, each over its error. None where not finite.
+        """
+        if self.truth and self.data.held_out:
+            return self._error_at_end()
+        return self._relative_misfit() if self.held_out else None
+
+    def _error_at_end(self) -> Callable[[Any], float | None]:
+        times = self.forecast_times()
+        known = self.truth_at(times)
+        whole = [t for t in range(len(times)) if all(_any(f[:, t]) for f in known.values())]
+        ends, samples = times[[0, whole[-1]]], self.data.held_out
+        last = {name: field[samples, whole[-1]] for name, field in known.items()}
+
+        def error(model: Any) -> float | None:
+            states, _ = self.states(model, samples, ends)
+            found = self.at_data(states)
+            percent = [
+                relative_l1_percent(
+                    found[name].mean(axis=0)[:, -1], truth, space_axes=truth.ndim - 1
+                ).mean()
+                for name, truth in last.items()
+            ]
+            mean = float(np.mean(percent))
+            return mean if np.isfinite(mean) else None
+
+        return error
+
+    def _relative_misfit(self) -> Callable[[Any], float | None]:
+        parts = [(part, self.times_of(part.table)) for part in self.held_out]
+
+        def error(model: Any) -> float | None:
+            off = size = 0.0
+            for part, times in parts:
+                states, failure = self.states(model, part.samples, times)
+                if failure is not None:
+                    return None
+                table = part.table
+                found = self.predicted(model, states, times, table)
+                off += np.abs((found - table.value) / table.standard_deviation).sum()
+                size += np.abs(table.value / table.standard_deviation).sum()
+            percent = 100 * float(off / size)
+            return percent if np.isfinite(percent) else None
+
+        return error
+
+    def dataset_coordinates(self) -> dict[str, Float[np.ndarray, " _"]]:
+        """The places of a forecast along each axis: those of the data, if compared there."""
+        grid = self.method.example.grid
+        axes = AXES[: grid.ndim]
+        if self.truth:
+            return {axis: self.data.dataset[axis].to_numpy().astype(float) for axis in axes}
+        return {axis: grid.axis_centers(i) for i, axis in enumerate(axes)}
+
+
+def members_of(model: Any) -> list[Any]:
+    """The models of an ensemble, or the one model."""
+    return model.members if isinstance(model, Ensemble) else [model]
+
+
+def merged_times(
+    *several: Float[np.ndarray, " time"],
+) -> Float[np.ndarray, " time"]:
+    """All of the times in order, each once; of two that differ by round-off, the first given."""
+    every = np.concatenate([np.asarray(times, float) for times in several])
+    order = np.argsort(every, kind="stable")
+    span = float(np.ptp(every)) or 1.0
+    kept: list[float] = []
+    for time in every[order]:
+        if not kept or time - kept[-1] > 1e-9 * span:
+            kept.append(float(time))
+    return np.array(kept)
+
+
+def _any(field: np.ndarray) -> bool:
+    return bool(np.isfinite(field).any())
+
+
+def _depends(start: Callable[[Any], PyTree[Array]], model: Any) -> bool:
+    """Whether what `start` makes of a model depends on its floating-point arrays."""
+    arrays, rest = eqx.partition(model, eqx.is_inexact_array)
+    jaxpr = jax.make_jaxpr(lambda moving: start(eqx.combine(moving, rest)))(arrays).jaxpr
+    moving = set(jaxpr.invars)
+
+    def moves(values: Sequence[Any]) -> bool:
+        return any(not isinstance(value, Literal) and value in moving for value in values)
+
+    for equation in jaxpr.eqns:
+        if moves(equation.invars):
+            moving |= set(equation.outvars)
+    return moves(jaxpr.outvars)

@@ -1,0 +1,381 @@
+"""The main job: data, training, forecast, metrics, figures."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from impindiff import report
+from impindiff.data import read, write
+from impindiff.devices import Mesh
+from impindiff.errors import InputError
+from impindiff.experiment import directory
+from impindiff.experiment.experiment import Experiment, members_of, merged_times
+from impindiff.experiment.figures import draw_figures, middle_sample
+from impindiff.experiment.metrics import (
+    forecast_errors,
+    identified_numbers,
+    latent_errors,
+    misfits,
+    training_metrics,
+)
+from impindiff.experiment.opened import Run
+from impindiff.experiment.sizes import (
+    require_parameters_fit,
+    require_problem_fits,
+    require_rollout_fits,
+)
+from impindiff.experiment.training import train
+from impindiff.observations import (
+    FORECAST_SUFFIX,
+    TRUTH_SUFFIX,
+    forecast_dataset,
+    provenance,
+    relative_l1_percent,
+    require_writable,
+    write_netcdf,
+)
+from impindiff.problem import Problem, as_data, checked, located, require_consistent
+from impindiff.results import METRICS, RunMetrics
+from impindiff.rollout import depends_on_time
+from impindiff.settings.sections import ProblemSettings
+from impindiff.settings.steps import describe_steps
+from impindiff.steppers import HybridModel
+from impindiff.training import Progress
+
+_FIGURES = 2_000_000  # bytes, about
+_LABELS = ("long_name", "units", "scaling", "standard_name")
+
+
+def prepare(problem: Problem, settings: ProblemSettings, stored: Path | None = None) -> Experiment:
+    """What training starts from, in the precision of the settings; nothing is written.
+
+    - `stored`: data of an earlier session, in place of those that the problem makes itself.
+
+    Raises `InputError` for settings, hooks or data that are wrong, and for too little memory.
+    """
+    directory.set_precision(settings)
+    settings = directory.with_absolute_path(settings)
+    problem = checked(problem)
+    require_problem_fits(problem, settings)
+    own = stored is not None and settings.data.path is None and stored.is_file()
+    dataset = read(stored) if own and stored is not None else problem.data(settings)
+    data = as_data(dataset, settings.data.held_out)
+    settings = problem.configured(settings, data.dataset)
+    experiment = Experiment(problem, settings, data)
+    example = experiment.method.example
+    require_consistent(problem, settings, example, data, experiment.observations)
+    _require_fits(experiment, float(experiment.forecast_times()[-1]))
+    require_parameters_fit(experiment)
+    return experiment
+
+
+@located()
+def run(
+    problem: Problem,
+    settings: ProblemSettings,
+    folder: Path,
+    *,
+    resume: bool = False,
+    mesh: Mesh | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    show: Callable[[Progress], None] = lambda progress: None,
+) -> RunMetrics:
+    """Run a problem from data to figures in `folder`; returns the metrics that it also writes.
+
+    - `mesh`: the devices to train on; None: one.
+    - `say`: told what happens, a line at a time.
+    - `show`: told about each training step.
+
+    Raises `InputError` before anything is written if settings or data are wrong, with the line of
+    the problem's file where that is at fault; `TrainingError` or `SolverError` when training or the
+    forecast cannot go on.
+    """
+    start = time.perf_counter()
+    experiment = prepare(problem, settings, folder / directory.DATA if resume else None)
+    problem = experiment.problem
+    say(_what_was_measured(experiment))
+    trained = train(
+        experiment,
+        folder,
+        results_size=_results_size(experiment),
+        store=lambda folder: _store(experiment, folder),
+        resume=resume,
+        mesh=mesh,
+        say=say,
+        show=show,
+    )
+    loss, fitted = trained.loss, trained.fitted
+    model = fitted.model
+    directory.write_model(folder, model)
+    say("forecast, metrics and figures")
+
+    data, found = experiment.data, experiment.observations
+    forecast_times = experiment.forecast_times()
+    tables = [part.table for part in experiment.held_out]
+    needed = merged_times(
+        np.asarray(found.times), forecast_times, *(experiment.times_of(t) for t in tables)
+    )
+    every = range(data.samples)
+    states, failure = experiment.states(model, every, needed)
+    if failure is not None and not trained.settings.forecast.keep_failed:
+        raise failure
+    shown = np.abs(needed[None, :] - forecast_times[:, None]).argmin(axis=1)
+    forecast = _forecast(experiment, model, _at(states, shown), forecast_times)
+    write_netcdf(forecast, folder / "forecast.nc")
+
+    sets, predicted = {}, {}
+    if found.table is not None:
+        sets["train"] = found.table
+        predicted["train"] = experiment.fit_to_training(
+            model, _of(states, data.training), needed, found.table
+        )
+    for part in experiment.held_out:
+        values = experiment.predicted(model, _of(states, part.samples), needed, part.table)
+        known = sets.get("held_out")
+        sets["held_out"] = part.table if known is None else known.with_rows(part.table)
+        predicted["held_out"] = np.append(predicted.get("held_out", np.empty(0)), values)
+    identified = identified_numbers(experiment, fitted, loss)
+    findings = experiment.findings(fitted, loss)
+    latent = experiment.latent_fields(model, forecast_times)
+    truths = experiment.true_latent(latent)
+    draw_figures(experiment, forecast, latent, sets, predicted, identified, findings, folder)
+    for line in findings.lines:
+        say(line)
+    times = data.dataset["time"].to_numpy().astype(float)
+    changing = experiment.latent_fields(model, times) if truths else {}
+    metrics = RunMetrics(
+        problem=problem.name,
+        summary=problem.summary,
+        infers=problem.infers or None,
+        trained_until=found.times[-1],
+        forecast=forecast_errors(experiment, forecast),
+        latent=latent_errors(changing, truths, times, len(experiment.dataset_coordinates())),
+        misfit={name: misfits(table, predicted[name]) for name, table in sets.items()},
+        identified=identified,
+        **training_metrics(trained.settings, fitted, loss, trained.choices, start),
+    ).with_sections(findings.metrics)
+    metrics.write(folder / METRICS)
+    return metrics
+
+
+class Forecast(NamedTuple):
+    """A longer forecast and where it is.
+
+    - `dataset`: the layout of `forecast_dataset`, all samples.
+    - `path`: its file.
+    - `animation`: the file of its animation, if one was asked for.
+    - `error_percent`: relative L1 error at the last time, the mean over the held-out samples (over
+      all where none is), if the truth is known.
+    """
+
+    dataset: xr.Dataset
+    path: Path
+    animation: Path | None
+    error_percent: float | None
+
+
+@located()
+def forecast(
+    folder: Path,
+    until: float,
+    out: Path | None = None,
+    *,
+    animate: Path | None = None,
+    sample: int | None = None,
+    changed_data: bool = False,
+    warn: Callable[[str], None] = lambda line: None,
+) -> Forecast:
+    """Forecast every sample of a trained run from its initial state to `until`, and store it.
+
+    Where the problem makes its data itself, the truth is computed as far and stored beside. Of a
+    user-defined problem this runs the file that the run keeps, and no other.
+
+    - `out`: the file to write; by default forecast_until_T.nc in `folder`.
+    - `animate`, `sample`: the file of an animation, .mp4 or .gif (see `animate_forecast`), and
+      which sample it shows, by default the middle held-out one.
+    - `changed_data`: go on with files that are not what they were when the run began.
+    - `warn`: told, before anything is computed, what the forecast rests on that training did not
+      see (see `extrapolation`).
+
+    Raises `InputError` for a folder that is not a trained run, a time that is not after the initial
+    one, a sample that there is not, or files that cannot be written.
+    """
+    out = folder / f"forecast_until_{until:g}.nc" if out is None else out
+    animation = None if animate is None else report.animation_path(animate)
+    directory.require_same_files(folder, changed=changed_data)
+    opened = Run(folder)
+    experiment, model = opened.experiment, opened.model
+    settings, problem, data = experiment.settings, experiment.problem, experiment.data
+    for path in filter(None, (out, animation)):
+        require_writable(path)
+    first = experiment.start
+    if not first < until < np.inf:
+        raise InputError(f"--until: {until:g} is not a time after the initial one, {first:g}")
+    require_problem_fits(problem, settings, until)
+    _require_fits(experiment, until)
+    last_sample = data.samples - 1
+    if sample is not None and not 0 <= sample <= last_sample:
+        raise InputError(f"--sample: there is no sample {sample}; they go from 0 to {last_sample}")
+    horizon = float(experiment.observations.times[-1])
+    warning = extrapolation(members_of(model)[0], problem.latent_figure, horizon, until)
+    if warning is not None:
+        warn(warning)
+
+    times = experiment.even_times(first, until, settings.forecast.every)
+    computed = settings.data.path is None and type(problem).reference is not Problem.reference
+    if computed:
+        data = as_data(problem.reference(settings, until), settings.data.held_out)
+        experiment = Experiment(problem, settings, data)
+        if not data.scattered:
+            there = data.dataset["time"].to_numpy().astype(float)
+            times = there[(there <= until * (1 + 1e-9)) & (there >= first)]
+    states, failure = experiment.states(model, range(data.samples), times)
+    if failure is not None and not settings.forecast.keep_failed:
+        raise failure
+    dataset = _forecast(experiment, model, states, times, truth=computed)
+    write_netcdf(dataset, out)
+    judged = data.held_out or list(range(data.samples))
+    names = [str(n).removesuffix(FORECAST_SUFFIX) for n in dataset if FORECAST_SUFFIX in str(n)]
+    if animation is not None:
+        sample = middle_sample(judged) if sample is None else sample
+        report.animate_forecast(dataset, sample, animation, names[0], horizon)
+    errors = []
+    for name in names:
+        if f"{name}{TRUTH_SUFFIX}" in dataset:
+            truth = dataset[f"{name}{TRUTH_SUFFIX}"].to_numpy()[judged, -1]
+            found = dataset[f"{name}{FORECAST_SUFFIX}"].to_numpy()[judged, -1]
+            errors.append(relative_l1_percent(found, truth, space_axes=truth.ndim - 1).mean())
+    return Forecast(dataset, out, animation, float(np.mean(errors)) if errors else None)
+
+
+def extrapolation(model: Any, latent: str, horizon: float, until: float) -> str | None:
+    """What to warn of in a forecast until `until` of a model that saw data until `horizon`.
+
+    A latent field that is steady, or still within its training, is nothing to warn of: None. One
+    that depends on time is, beyond the horizon, whatever its network happens to be there.
+
+    - `latent`: what the latent field is called.
+    """
+    if until <= horizon * (1 + 1e-9) or not isinstance(model, HybridModel):
+        return None
+    if not depends_on_time(model, jnp.asarray(horizon)):
+        return None
+    return (
+        f"the {latent} depends on time and is extrapolated: trained until t = {horizon:g}, "
+        f"forecast until t = {until:g}; the training misfit does not bound the error beyond"
+    )
+
+
+def _forecast(
+    experiment: Experiment,
+    model: Any,
+    states: Sequence[Any],
+    times: Float[np.ndarray, " time"],
+    *,
+    truth: bool = True,
+) -> xr.Dataset:
+    """Every quantity as `NAME_forecast` on (`sample`, `time`, space), and the latent fields."""
+    problem, settings, data = experiment.problem, experiment.settings, experiment.data
+    coordinates = experiment.dataset_coordinates()
+    attributes = {
+        str(name): {key: of.attrs[key] for key in _LABELS if key in of.attrs}
+        for name, of in data.dataset.variables.items()
+    }
+    told = provenance(
+        f"Forecast of {problem.name}",
+        describe_steps(settings.stepper.name, problem.step(settings)),
+        settings.model_dump(mode="json"),
+    )
+    known = experiment.truth_at(times) if truth else {}
+    parts = [
+        forecast_dataset(
+            members.mean(axis=0),
+            times,
+            coordinates,
+            np.isin(np.arange(data.samples), data.held_out),
+            truth=known.get(name),
+            variable=name,
+            attrs=told,
+            variable_attrs=attributes,
+            spread=members.std(axis=0, ddof=1) if len(members) > 1 else None,
+        )
+        for name, members in experiment.at_data(states).items()
+    ]
+    forecast = xr.merge(parts, combine_attrs="override", compat="equals", join="exact")
+    shape = tuple(len(centres) for centres in coordinates.values())
+    for name, values in experiment.latent_fields(model, times).items():
+        space = values.shape[-len(shape) :]
+        axes = tuple(coordinates) if space == shape else tuple(f"{a}_model" for a in coordinates)
+        dimensions = axes if values.ndim == len(shape) else ("time", *axes)
+        described = {"long_name": name.replace("_", " "), **attributes.get(name, {})}
+        forecast[name] = (dimensions, values, described)
+    return forecast
+
+
+def _at(states: Sequence[Any], index: Any) -> list[Any]:
+    return [jax.tree.map(lambda x: x[index], u) for u in states]
+
+
+def _of(states: Sequence[Any], samples: Sequence[int]) -> list[Any]:
+    return [jax.tree.map(lambda x: x[:, list(samples)], u) for u in states]
+
+
+def _store(experiment: Experiment, folder: Path) -> None:
+    """Keep what the run rests on: the problem's file, and data that no file holds."""
+    directory.write_problem(folder, experiment.problem)
+    path = folder / directory.DATA
+    if experiment.settings.data.path is None and not path.is_file():
+        write(experiment.data.dataset, path)
+
+
+def _what_was_measured(experiment: Experiment) -> str:
+    data, table = experiment.data, experiment.observations.table
+    path = experiment.settings.data.path
+    source = "data" if path is None else f"data {path}"
+    samples = f"{data.samples} samples" if data.samples > 1 else "1 sample"
+    if data.held_out:
+        samples += f", {len(data.held_out)} held out"
+    if table is None:
+        return f"{source}: {samples}"
+    counts = ", ".join(
+        f"{int((table.quantity == name).sum())} values of {name}" for name in table.quantities
+    )
+    late = sum(len(part.table) for part in experiment.held_out if part.samples == data.training)
+    later = f"; {late} later ones held out" if late else ""
+    return f"{source}: {counts}, t = {table.time.min():g} to {table.time.max():g}; {samples}{later}"
+
+
+def _state_shapes(experiment: Experiment) -> Any:
+    every = range(experiment.data.samples)
+    dataset = experiment.data.of(every)
+    return jax.eval_shape(
+        lambda: experiment.problem.start(
+            experiment.settings, experiment.method.example, dataset, len(every)
+        )
+    )
+
+
+def _require_fits(experiment: Experiment, until: float) -> None:
+    """Refuse a forecast, and a training as long, that need more memory than there is."""
+    problem, settings = experiment.problem, experiment.settings
+    every, first = settings.forecast.every, experiment.start
+    outputs = 50 if every is None else (until - first) / every
+    step = problem.step(settings)
+    require_rollout_fits(_state_shapes(experiment), outputs, first, until, step)
+
+
+def _results_size(experiment: Experiment) -> int:
+    """About the bytes of data.nc, forecast.nc (forecast, truth, spread) and figures."""
+    data = experiment.data.dataset
+    known = sum(field.nbytes for field in experiment.truth.values())
+    stored = data.nbytes if experiment.settings.data.path is None else 0
+    state = jax.tree.leaves(_state_shapes(experiment))
+    one = sum(leaf.size * leaf.dtype.itemsize for leaf in state)
+    return stored + 2 * known + one * (len(experiment.forecast_times()) + 1) + _FIGURES

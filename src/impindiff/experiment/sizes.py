@@ -1,0 +1,174 @@
+"""The memory that a run will need, from its configuration alone: judged before anything is made."""
+
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from impindiff.experiment.experiment import Experiment
+from impindiff.memory import require_memory
+from impindiff.problem import Problem, Scale
+from impindiff.rollout import AbstractCheckpointing, AdaptiveStep, Sizes
+from impindiff.settings import load_configuration
+from impindiff.settings.sections import ProblemSettings
+
+# Of the parameters: themselves, their gradient and two moments of an optimiser.
+_COPIES = 4
+# Of the state: itself, the residual, and the vectors of a Krylov solver, in one step and back.
+_WORK = 6
+# Numbers that a rollout holds for each of its steps: start, length and output.
+_PER_STEP = 3
+_REFERENCE_BYTES = 8
+
+
+def require_problem_fits(
+    problem: Problem, settings: ProblemSettings, until: float | None = None
+) -> None:
+    """Refuse a configuration that needs more memory than there is; nothing is made to find out.
+
+    A lower bound: reference data whose size is known (`Problem.scale`) and the training's states by
+    the checkpoint schedule; the model's parameters and one field of its grid, the shapes of which
+    JAX works out without making them. A model that cannot be traced is not looked at.
+
+    - `until`: the end of a forecast, in place of that of the settings.
+
+    **Raises:** `InputError`, one line with the sizes and the keys that set them.
+    """
+    scale = problem.scale(settings, until)
+    if scale is not None and settings.data.path is None:
+        usual = problem.scale(load_configuration(problem.settings, [], []))
+        _require_reference_fits(scale, scale if usual is None else usual)
+    if until is not None:
+        return
+    training = settings.training
+    model = _shapes(problem.model, settings)
+    _require_parameters_fit(model, training.ensemble * training.restarts)
+    cells = getattr(getattr(model, "grid", None), "cells", None)
+    if cells is not None:
+        advice = "make the model's grid coarser"
+        # the coordinates of the cells, and a field
+        needed = 8 * _times(*cells) * (len(cells) + 1)
+        require_memory(f"the model's grid of {_shown(cells)} cells takes", needed, advice)
+    if scale is not None and settings.data.path is None:
+        values = _times(*scale.cells) * scale.fields * scale.training
+        _require_training_fits(
+            settings,
+            values * training.ensemble,
+            scale.observed,
+            scale.last,
+            problem.step(settings),
+        )
+
+
+def require_parameters_fit(experiment: Experiment) -> None:
+    """The same for the parameters of what is trained, whatever the method."""
+    training = experiment.settings.training
+    method = experiment.method
+    _ = method.observations(None)  # known before it is traced
+    try:
+        model = eqx.filter_eval_shape(method.model, jax.random.key(0))
+    except (RuntimeError, TypeError, ValueError):
+        return
+    _require_parameters_fit(model, training.ensemble * training.restarts)
+
+
+def require_rollout_fits(state: Any, outputs: float, start: float, until: float, step: Any) -> None:
+    """The same for a forecast.
+
+    - `state`: the initial state, or its shapes; `outputs`: how many times are stored.
+    - `start`, `until`, `step`: of the rollout.
+    """
+    one = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    steps = step.max_steps if isinstance(step, AdaptiveStep) else _times(until - start, 1 / step)
+    needed = _times(2 * one, outputs) + 8 * _PER_STEP * (steps + outputs)
+    require_memory(
+        f"a forecast from t = {start:g} to {until:g}, at {outputs:.3g} times in {steps:.3g} steps, "
+        "takes",
+        needed,
+        "forecast less far, raise forecast.every or stepper.dt, or make the grid coarser",
+    )
+
+
+def _require_reference_fits(scale: Scale, usual: Scale) -> None:
+    fine = _times(*scale.cells, *[scale.refine] * len(scale.cells))
+    stored = _times(_REFERENCE_BYTES, fine, scale.times, scale.samples * scale.fields)
+    needed = stored + _times(8 * _PER_STEP, scale.steps) + 64 * scale.modes
+    refined = f", each divided by {scale.refine}" if scale.refine > 1 else ""
+    require_memory(
+        f"reference data of {scale.samples} samples at {scale.times:.3g} times, from "
+        f"{scale.steps:.3g} steps, on {_shown(scale.cells)} cells{refined}, take",
+        needed,
+        _advice(scale, usual),
+    )
+
+
+def _advice(scale: Scale, usual: Scale) -> str:
+    """Of the sizes, which to change: the one that is most above what it is by default."""
+    advice = {"cells": "lower grid.cells"} | dict(scale.advice)
+
+    def size(of: Scale, name: str) -> float:
+        value = getattr(of, name)
+        return _times(*value) if isinstance(value, tuple) else value
+
+    return advice[max(advice, key=lambda n: size(scale, n) / max(size(usual, n), 1e-300))]
+
+
+def _require_training_fits(
+    settings: ProblemSettings, values: float, outputs: int, last: float, step: Any
+) -> None:
+    adaptive = isinstance(step, AdaptiveStep)
+    steps = step.max_steps if adaptive else max(_times(last, 1 / step), outputs)
+    state = values * np.dtype(settings.precision).itemsize
+    schedule = settings.gradient.build_checkpointing()
+    needed = _stored(schedule, steps, state) + state * (outputs + _WORK) + 8 * _PER_STEP * steps
+    key = "lower stepper.adaptive.max_steps" if adaptive else "take longer steps"
+    require_memory(
+        f"training on {values:.3g} values of a state, in {steps:.3g} steps, takes",
+        needed,
+        f"{key}, lower grid.cells or the number of samples, or set "
+        "gradient.checkpointing=for_budget",
+    )
+
+
+def _stored(schedule: AbstractCheckpointing, steps: float, state: float) -> float:
+    if not (math.isfinite(steps) and math.isfinite(state)):
+        return math.inf
+    sizes = Sizes(max(1, math.ceil(steps)), math.ceil(state), math.ceil(state))
+    return schedule.chosen(sizes).stored_bytes(sizes)
+
+
+def _require_parameters_fit(model: Any, models: int) -> None:
+    leaves = [leaf for leaf in jax.tree.leaves(model) if hasattr(leaf, "dtype")]
+    one = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves if leaf.dtype.kind == "f")
+    several = f" of {models} models" if models > 1 else ""
+    require_memory(
+        f"the parameters{several} and what trains them take",
+        float(one) * models * _COPIES,
+        "make the network narrower or less deep (field.width, field.depth, or those of method), or "
+        "training.ensemble and training.restarts smaller",
+    )
+
+
+def _shapes(make: Any, settings: ProblemSettings) -> Any:
+    """What `make` would return, with shapes in place of arrays; None if it cannot be traced.
+
+    What is wrong with a model is found, and told, when it is made.
+    """
+    try:
+        return eqx.filter_eval_shape(make, settings, jax.random.key(0))
+    except (Exception, SystemExit):
+        return None
+
+
+def _times(*factors: float) -> float:
+    """The product, infinite where a number cannot hold it."""
+    product = 1.0
+    for factor in factors:
+        product *= float(factor)
+    return product if math.isfinite(product) else math.inf
+
+
+def _shown(cells: tuple[int, ...]) -> str:
+    return " x ".join(map(str, cells))

@@ -1,0 +1,212 @@
+"""Training as a configuration asks for it."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from impindiff.devices import Mesh, on_one_device
+from impindiff.experiment import directory
+from impindiff.experiment.experiment import Experiment
+from impindiff.experiment.metrics import as_floats
+from impindiff.training import (
+    Ensemble,
+    Fitted,
+    Optimizer,
+    Progress,
+    TensorBoard,
+    TrajectoryLoss,
+    WithNodes,
+    algorithm_of,
+    fit,
+    fit_restarts,
+    multiple_shooting,
+    partition,
+    require_room,
+    room_for_training,
+    split,
+    steps_within,
+)
+
+
+class Plan(NamedTuple):
+    """What is to be trained, and how.
+
+    - `models`: what is trained, from successive seeds: one, or several starts.
+    - `rolled_out`: the loss without the observations held back, of one rollout of the model.
+    - `loss`: what is minimised; over segments for multiple shooting, else `rolled_out`.
+    - `options`: of `fit`, those that the training step depends on.
+    - `present`: takes what is trained to the experiment's model.
+    """
+
+    models: list[Any]
+    rolled_out: TrajectoryLoss
+    loss: TrajectoryLoss
+    optimizer: Optimizer
+    options: dict[str, Any]
+    present: Callable[[Any], Any]
+
+
+class Trained(NamedTuple):
+    """What training leaves.
+
+    - `settings`: with the steps that there was time for.
+    - `loss`: without the observations held back, of one rollout.
+    - `choices`: for the metrics, of several starts or of an ensemble.
+    """
+
+    settings: Any
+    loss: TrajectoryLoss
+    fitted: Fitted
+    choices: dict[str, Any]
+
+
+def plan_training(experiment: Experiment) -> Plan:
+    """The plan that the settings ask for.
+
+    Raises `InputError` for settings that do not fit model or observations.
+    """
+    settings = experiment.settings
+    training = settings.training
+    seeds = range(settings.seed, settings.seed + training.restarts)
+    models = [experiment.model(jax.random.key(seed)) for seed in seeds]
+    loss, validation = experiment.loss(), None
+    example = models[0].members[0] if isinstance(models[0], Ensemble) else models[0]
+    if training.validation:
+        part, by = training.validation, training.validation_by
+        loss, validation = split(loss, example, part, seed=settings.seed, by=by)
+    options = {
+        "validation": validation,
+        "patience": training.patience,
+        "keep_best": training.keep_best,
+        "freeze": training.freeze,
+    }
+    minimised, present = loss, _itself
+    if training.ensemble > 1:
+        options["members"] = training.ensemble
+        models = [model.stacked for model in models]
+        present = _as_ensemble(training.ensemble)
+    if training.shooting is not None:
+        segments, weight = training.shooting.segments, training.shooting.weight
+        pairs = [multiple_shooting(loss, m, segments, continuity=weight) for m in models]
+        minimised, models, present = pairs[0][0], [nodes for _, nodes in pairs], _without_nodes
+        options["freeze"] = tuple(f"model.{path}" for path in training.freeze)
+    optimizer = training.build()
+    algorithm_of(optimizer).check(partition(models[0], options["freeze"])[0])
+    return Plan(models, loss, minimised, optimizer, options, present)
+
+
+def train(
+    experiment: Experiment,
+    folder: Path,
+    *,
+    results_size: int,
+    store: Callable[[Path], None],
+    resume: bool,
+    mesh: Mesh | None,
+    say: Callable[[str], None],
+    show: Callable[[Progress], None],
+) -> Trained:
+    """Train the model on the data, in `folder`, which then holds the configuration.
+
+    - `results_size`: bytes that the run will write beside training states.
+    - `store`: writes into the folder what else there is to keep, before training starts.
+    - `mesh`: the devices to train on; None: one.
+
+    Raises `InputError` before anything is written if settings do not fit the model, and for a
+    folder that cannot be written to or has too little room.
+    """
+    settings, evaluate = experiment.settings, experiment.held_out_error()
+    training = settings.training
+    plan = plan_training(experiment)
+    optimizer, compiled = plan.optimizer, None
+    with contextlib.ExitStack() as stack:
+        if mesh is not None:
+            stack.enter_context(mesh)
+        log = stack.enter_context(TensorBoard(folder)) if training.tensorboard else _nothing
+        room = room_for_training(plan.models[0], plan.loss, optimizer, **plan.options)
+        # each start has its states
+        room *= 1 if training.restarts == 1 else 1 + training.restarts
+        require_room(folder, room + results_size, "training states and results")
+        if training.seconds is not None:
+            say(f"measuring how many training steps fit into {training.seconds:g} s")
+            steps, compiled = steps_within(
+                training.seconds,
+                plan.models[0],
+                plan.loss,
+                optimizer,
+                training.steps,
+                **plan.options,
+            )
+            settings = settings.with_steps(steps)
+            if steps < training.steps:  # the learning rate's schedule is another
+                optimizer, compiled = settings.training.build(), None
+
+        store(folder)
+        directory.write_configuration(folder, settings)
+        options: dict[str, Any] = plan.options | {
+            "steps": settings.training.steps,
+            "log_every": training.log_every,
+            "save_every": training.save_every,
+            "resume": resume,
+            "horizon": training.stages,
+            "show": show,
+            "log": log,
+            "say": say,
+            "compiled": compiled,
+        }
+        if evaluate is not None:
+            options["evaluate"] = lambda trained: evaluate(plan.present(trained))
+        if experiment.identified(plan.present(plan.models[0])):
+            options["identified"] = lambda m: as_floats(experiment.identified(plan.present(m)))
+        choices: dict[str, Any] = {}
+        if training.restarts > 1:
+            fitted, starts = fit_restarts(
+                plan.models,
+                plan.loss,
+                optimizer,
+                folder,
+                restart_steps=training.restart_steps,
+                **options,
+            )
+            choices["restarts"] = {"losses": list(starts.losses), "chosen": starts.chosen}
+        else:
+            fitted = fit(plan.models[0], plan.loss, optimizer, folder, **options)
+    if mesh is not None:
+        fitted = dataclasses.replace(
+            fitted,
+            model=on_one_device(fitted.model),
+            linearization=on_one_device(fitted.linearization),
+        )
+    if fitted.stopped_early:
+        say(f"training ended early, after {fitted.steps} steps: {training.patience} without gain")
+    if fitted.member_losses is not None:
+        losses = list(fitted.member_losses)
+        choices["ensemble"] = {"members": len(losses), "final_losses": losses}
+    fitted = dataclasses.replace(
+        fitted,
+        model=plan.present(fitted.model),
+        frozen=training.freeze,
+        # with multiple shooting it has columns for the nodes
+        linearization=fitted.linearization if plan.loss is plan.rolled_out else None,
+    )
+    return Trained(settings, plan.rolled_out, fitted, choices)
+
+
+def _itself(model: Any) -> Any:
+    return model
+
+
+def _as_ensemble(size: int) -> Callable[[Any], Ensemble]:
+    return lambda stacked: Ensemble(stacked, size)
+
+
+def _without_nodes(trained: WithNodes) -> Any:
+    return trained.model
+
+
+def _nothing(record: dict[str, Any]) -> None:
+    del record

@@ -1,0 +1,45 @@
+"""The hybrid method and what it is compared with, on the same problem, data and training loop."""
+
+from typing import Any
+
+from impindiff.errors import InputError
+from impindiff.methods.conv_lstm import ConvLSTM, ConvLSTMCell
+from impindiff.methods.emulator import Emulator
+from impindiff.methods.field_network import FieldNetwork
+from impindiff.methods.fno import FourierNeuralOperator
+from impindiff.methods.method import Hybrid, Method
+from impindiff.methods.sequence import SequenceModel, SequenceNetwork, number_of_channels
+from impindiff.problem import Data, Problem
+
+_EXTRA_HINT = "pip install 'impindiff[baselines]'"
+
+
+def method_of(problem: Problem, settings: Any, data: Data) -> Method:
+    """The method that `settings.method` names, for a problem and its data.
+
+    Raises `InputError` for a method that needs a package which is not installed.
+    """
+    name = settings.method.name
+    if name == "diffrax":
+        try:
+            from impindiff.methods.diffrax_hybrid import DiffraxHybrid
+        except ModuleNotFoundError:
+            raise InputError(f"method.name: diffrax needs that package: {_EXTRA_HINT}") from None
+        return DiffraxHybrid(problem, settings, data)
+    chosen = {"hybrid": Hybrid, "local_law": FieldNetwork}.get(name, Emulator)
+    return chosen(problem, settings, data)
+
+
+__all__ = [
+    "ConvLSTM",
+    "ConvLSTMCell",
+    "Emulator",
+    "FieldNetwork",
+    "FourierNeuralOperator",
+    "Hybrid",
+    "Method",
+    "SequenceModel",
+    "SequenceNetwork",
+    "method_of",
+    "number_of_channels",
+]

@@ -1,0 +1,160 @@
+"""Black boxes from one observation to the next, as a method."""
+
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from impindiff.errors import InputError
+from impindiff.implicit import Outcome
+from impindiff.methods.conv_lstm import ConvLSTM
+from impindiff.methods.fno import FourierNeuralOperator
+from impindiff.methods.method import Observed, Simulate
+from impindiff.methods.sequence import SequenceModel, SequenceNetwork, number_of_channels
+from impindiff.methods.trajectory import as_rollout
+from impindiff.observations.checks import same_places
+from impindiff.problem import conditions_of
+from impindiff.rollout import Rollout, depends_on_time
+from impindiff.settings.methods import ConvLSTMSettings, FnoSettings
+
+
+class Emulation(eqx.Module):
+    """What a `SequenceModel` makes of initial fields, as a `Rollout`.
+
+    - `observed`: whole fields, a pytree of (times, samples, *cells), of which each is predicted
+      from the one before it; None: all are predicted from the initial one.
+    """
+
+    observed: PyTree[Float[Array, "times samples ..."]] | None = None
+
+    def __call__(self, model: Any, u0: PyTree[Array], times: tuple[float, ...]) -> Rollout:
+        """See `TrajectoryLoss.simulate`."""
+        if self.observed is None:
+            fields = model(u0, times)
+        else:
+            following = model.next_observations(self.observed)
+            fields = jax.tree.map(
+                lambda seen, found: jnp.concatenate([seen[:1], found]), self.observed, following
+            )
+        finite = [
+            jnp.all(jnp.isfinite(leaf[1:]), axis=tuple(range(2, leaf.ndim)))
+            for leaf in jax.tree.leaves(fields)
+        ]
+        return as_rollout(fields, times, jnp.stack(finite).all(axis=0), Outcome.not_finite)
+
+
+class Emulator(Observed):
+    """A network that steps from observation to observation, trained on the same observations.
+
+    Position is among its inputs, for what is hidden depends on it; so is time where the problem's
+    own model depends on time, and what differs from sample to sample.
+    """
+
+    def model(self, key: PRNGKeyArray) -> SequenceModel:
+        """See `Method.model`."""
+        grid = self.example.grid
+        periodic = grid.periodic
+        knots = self._observations.times
+        with_time = depends_on_time(self.example, jnp.asarray(knots[0]))
+        given = conditions_of(self._training)
+        # typical sizes; a condition that is zero everywhere has none
+        scales = tuple(math.sqrt(np.mean(v**2)) or 1.0 for v in given.values())
+        fields = len(self._names)
+        channels = number_of_channels(
+            periodic, fields=fields, with_time=with_time, conditions=len(scales)
+        )
+        return SequenceModel(
+            _network(self.settings.method, channels, fields, periodic, key),
+            knots=knots,
+            periodic=periodic,
+            cells=tuple(grid.cells),
+            with_time=with_time,
+            condition_scales=scales,
+        )
+
+    def prepared(
+        self, model: SequenceModel, data: xr.Dataset, samples: int
+    ) -> tuple[SequenceModel, PyTree[Array]]:
+        """See `Method.prepared`."""
+        given = list(conditions_of(data).values())
+        if given:
+            model = model.with_conditions(jnp.asarray(np.stack(given, axis=-1)))
+        return model, self.observed_start(data, samples)
+
+    def simulate(self) -> Simulate:
+        """See `Method.simulate`."""
+        return Emulation()
+
+    def simulate_to_train(self) -> Simulate:
+        """See `Method.simulate_to_train`: by `method.fit_to`.
+
+        Raises `InputError` where whole fields are needed and not all of them are observed.
+        """
+        if self.settings.method.fit_to == "trajectory":
+            return Emulation()
+        samples = len(self.data.training)
+        first = self.observed_start(self._training, samples)
+        leaves, structure = jax.tree.flatten(first)
+        by_name = first if isinstance(first, dict) else dict(zip(self._names, leaves, strict=True))
+        whole = {
+            name: jnp.concatenate([by_name[name][None], self._fields_of(name, samples)])
+            for name in self._names
+        }
+        if isinstance(first, dict):
+            return Emulation(whole)
+        return Emulation(jax.tree.unflatten(structure, list(whole.values())))
+
+    def _fields_of(self, name: str, samples: int) -> Float[Array, "times samples *cells"]:
+        """The observed fields of a quantity at all times after the initial one."""
+        found, grid = self._observations, self.example.grid
+        times = len(found.times) - 1
+        shape = (times, samples, *grid.cells)
+        table = found.table
+        if table is not None:
+            table = table.rows(table.quantity == name)
+            places = np.moveaxis(np.asarray(grid.centers), 0, -1).reshape(-1, grid.ndim)
+            if len(table) == math.prod(shape):
+                there = table.position.reshape(times * samples, *places.shape)
+                when = table.time.reshape(times, -1)
+                if (
+                    same_places(there, places, grid.spacing).all()
+                    and (when == np.asarray(found.times[1:])[:, None]).all()
+                ):
+                    return jnp.asarray(table.value.reshape(shape))
+        raise InputError(
+            "method.fit_to: next_observation needs whole fields to start from, and these "
+            "observations are not; choose trajectory"
+        )
+
+
+def _network(
+    method: FnoSettings | ConvLSTMSettings,
+    channels: int,
+    fields: int,
+    periodic: tuple[bool, ...],
+    key: PRNGKeyArray,
+) -> SequenceNetwork:
+    if isinstance(method, FnoSettings):
+        return FourierNeuralOperator(
+            channels,
+            periodic,
+            fields=fields,
+            width=method.width,
+            modes=method.modes,
+            layers=method.layers,
+            key=key,
+        )
+    return ConvLSTM(
+        channels,
+        periodic,
+        fields=fields,
+        hidden=method.hidden,
+        kernel=method.kernel,
+        layers=method.layers,
+        key=key,
+    )

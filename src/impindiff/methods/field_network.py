@@ -1,0 +1,31 @@
+"""The field network without physics, as a method."""
+
+from typing import Any
+
+import jax
+import xarray as xr
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from impindiff.methods.local_law import local_law_like
+from impindiff.methods.method import Observed
+
+
+class FieldNetwork(Observed):
+    """A `LocalLaw` of what is observed, with the problem's own field network."""
+
+    def model(self, key: PRNGKeyArray) -> Any:
+        """See `Method.model`; coefficients depend on time where the problem's field does."""
+        # with the key, for the law has the weights that the problem's own field would have
+        hybrid = self.problem.model(self.settings, key)
+        state = self.observed_start(self._training, len(self.data.training))
+        return local_law_like(
+            hybrid,
+            jax.tree.map(lambda leaf: leaf[0], state),
+            self.settings.method.degree,
+            until=self._observations.times[-1],
+            key=key,
+        )
+
+    def prepared(self, model: Any, data: xr.Dataset, samples: int) -> tuple[Any, PyTree[Array]]:
+        """See `Method.prepared`."""
+        return model, self.observed_start(data, samples)

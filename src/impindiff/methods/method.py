@@ -1,0 +1,141 @@
+"""A method: what is trained on a problem's data, and what advances its state."""
+
+import abc
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from impindiff.errors import InputError
+from impindiff.problem import Data, Observations, Problem, start_of
+from impindiff.problem.observed import initial_fields
+from impindiff.rollout import Rollout, rollout
+
+Simulate = Callable[[Any, PyTree[Array], tuple[float, ...]], Rollout]
+
+
+class Method(abc.ABC):
+    """A way to model a problem.
+
+    - `is_hybrid`: whether its models are the problem's own, whose unknowns can be told.
+    - `problem`, `settings`, `data`: what it is applied to.
+    """
+
+    is_hybrid: ClassVar[bool] = False
+
+    def __init__(self, problem: Problem, settings: Any, data: Data):
+        self.problem, self.settings, self.data = problem, settings, data
+
+    @abc.abstractmethod
+    def model(self, key: PRNGKeyArray) -> Any:
+        """What is trained, fresh."""
+
+    @abc.abstractmethod
+    def prepared(self, model: Any, data: xr.Dataset, samples: int) -> tuple[Any, PyTree[Array]]:
+        """(the model with what is each of these samples' own in it, their first states)."""
+
+    def observations(self, model: Any) -> Observations:
+        """What training sees; of states as the model has them."""
+        del model
+        return self._observations
+
+    def simulate(self) -> Simulate | None:
+        """What advances a prepared model; None: `rollout` with the settings' stepper."""
+        return None
+
+    def simulate_to_train(self) -> Simulate | None:
+        """The same for the training loss."""
+        return self.simulate()
+
+    def trajectory(
+        self,
+        model: Any,
+        data: xr.Dataset,
+        samples: int,
+        times: Float[np.ndarray, " time"],
+    ) -> Rollout:
+        """The rollout of these samples at `times`, of which the first is the initial one."""
+        prepared, u0 = self.prepared(model, data, samples)
+        simulate = self.simulate()
+        if simulate is not None:
+            return eqx.filter_jit(simulate)(prepared, u0, tuple(times.tolist()))
+        problem, settings = self.problem, self.settings
+        stepper, dt = problem.stepper(settings), problem.step(settings)
+        return rollout(prepared, u0, times, stepper=stepper, dt=dt, throw=False)
+
+    @cached_property
+    def example(self) -> Any:
+        """The problem's own model, fresh: what shapes, grid and dependence on time are seen of."""
+        return self.problem.model(self.settings, jax.random.key(self.settings.seed))
+
+    @cached_property
+    def _training(self) -> xr.Dataset:
+        return self.data.of(self.data.training)
+
+    @cached_property
+    def _observations(self) -> Observations:
+        return self.problem.observations(self.settings, self.example, self._training)
+
+
+class Hybrid(Method):
+    """The problem's own model, advanced by the settings' stepper."""
+
+    is_hybrid = True
+
+    def model(self, key: PRNGKeyArray) -> Any:
+        """See `Method.model`."""
+        return self.problem.model(self.settings, key)
+
+    def prepared(self, model: Any, data: xr.Dataset, samples: int) -> tuple[Any, PyTree[Array]]:
+        """See `Method.prepared`."""
+        own = self.problem.for_samples(self.settings, model, data)
+        return own, self.problem.start(self.settings, model, data, samples)
+
+
+class Observed(Method):
+    """A method that knows no physics: its state is what is observed, and nothing else."""
+
+    @cached_property
+    def _names(self) -> list[str]:
+        """The quantities that are observed."""
+        table = self._observations.table
+        if table is not None:
+            return list(table.quantities)
+        state = self.problem.start(
+            self.settings, self.example, self._training, len(self.data.training)
+        )
+        return list(self.problem.quantities(jax.tree.map(lambda leaf: leaf[None], state)))
+
+    def observed_start(self, data: xr.Dataset, samples: int) -> PyTree[Array]:
+        """The observed components of the initial state, in the structure of the problem's state.
+
+        Of the data, where they are fields; else of the problem's own initial state.
+
+        Raises `InputError` for a quantity that is measured and is no component of the state.
+        """
+        state = self.problem.start(self.settings, self.example, data, samples)
+        if isinstance(state, Mapping):
+            missing = [name for name in self._names if name not in state]
+            if missing:
+                raise InputError(
+                    f"method.name: {self.settings.method.name} advances what is measured, and "
+                    f"'{missing[0]}' is no component of the state but worked out of it; choose "
+                    f"another method"
+                )
+            state = {name: state[name] for name in self._names}
+        if self.data.scattered:
+            return state
+        grid, start = self.example.grid, start_of(data, self.settings)
+        fields = initial_fields(data, grid, self._names, start)
+        if isinstance(state, Mapping):
+            return {name: jnp.asarray(fields[name]) for name in self._names}
+        leaves, structure = jax.tree.flatten(state)
+        if len(leaves) != len(fields):
+            return state
+        return jax.tree.unflatten(structure, [jnp.asarray(fields[n]) for n in self._names])

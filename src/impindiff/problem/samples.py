@@ -1,0 +1,179 @@
+"""The data of a run: all trajectories, and which of them are trained on."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from impindiff.data import is_points
+from impindiff.data.units import elapsed
+from impindiff.errors import InputError
+from impindiff.observations.checks import require_even_spacing
+
+AXES = ("x", "y", "z")
+# In either form, a variable that marks the samples which training must not see.
+HELD_OUT = "held_out"
+# Along it, conditions of points have one value a sample; of fields, `sample` is a dimension.
+TRAJECTORY = "trajectory"
+
+
+class Data(NamedTuple):
+    """Trajectories, and which of them are trained on.
+
+    - `dataset`: one of the two forms of `impindiff.data`, times as numbers; fields have the
+      dimension `sample`.
+    - `training`, `held_out`: indices of the samples, of which the second may be none.
+    """
+
+    dataset: xr.Dataset
+    training: list[int]
+    held_out: list[int]
+
+    @property
+    def samples(self) -> int:
+        """How many trajectories there are."""
+        return len(self.training) + len(self.held_out)
+
+    @property
+    def scattered(self) -> bool:
+        """Whether the values are scattered points, not fields."""
+        return is_points(self.dataset)
+
+    def of(self, samples: Sequence[int]) -> xr.Dataset:
+        """The dataset of these samples alone, which are numbered from 0 in it."""
+        return of_samples(self.dataset, samples)
+
+
+def as_data(dataset: xr.Dataset, held_out: Sequence[int] | None) -> Data:
+    """The samples of a dataset, apart from those held out.
+
+    - `held_out`: indices; None: those that the variable `held_out` of the dataset marks.
+
+    Raises `InputError` for an index out of range or given twice, if no sample is left, and for a
+    dataset of neither form.
+    """
+    dataset = with_numbers(dataset)
+    scattered = is_points(dataset)
+    if not scattered:
+        dataset = with_samples(dataset)
+        if "sample" not in dataset.dims:
+            raise InputError(
+                "measurements: no variable of the data has the dimension time; expected fields "
+                "along time and x (y, z), or points along observation"
+            )
+    if scattered:
+        count = int(dataset["sample"].max()) + 1 if "sample" in dataset else 1
+    else:
+        count = dataset.sizes["sample"]
+    if held_out is None:
+        marks = conditions_of(dataset, marks=True).get(HELD_OUT)
+        held_out = [] if marks is None else np.flatnonzero(marks).tolist()
+    for index in held_out:
+        if not 0 <= index < count:
+            raise InputError(
+                f"data.held_out: there is no sample {index}; the {count} samples are numbered 0 to "
+                f"{count - 1}"
+            )
+    if len(set(held_out)) != len(held_out):
+        raise InputError(f"data.held_out: a sample is given twice in {list(held_out)}")
+    if len(held_out) == count:
+        raise InputError(
+            f"data.held_out: {list(held_out)} keeps back all {count} sample(s); leave at least one "
+            f"to train on"
+        )
+    return Data(dataset, [i for i in range(count) if i not in held_out], list(held_out))
+
+
+def of_samples(dataset: xr.Dataset, samples: Sequence[int]) -> xr.Dataset:
+    """The part of a dataset of these samples, which are numbered from 0 in it."""
+    chosen = list(samples)
+    if not is_points(dataset):
+        return dataset.isel(sample=chosen)
+    if TRAJECTORY in dataset.dims:
+        dataset = dataset.isel({TRAJECTORY: chosen})
+    if "sample" not in dataset:
+        return dataset
+    of_row = dataset["sample"].to_numpy().astype(int)
+    number = {sample: i for i, sample in enumerate(chosen)}
+    rows = np.flatnonzero(np.isin(of_row, chosen))
+    renumbered = np.array([number[s] for s in of_row[rows]], int)
+    return dataset.isel(observation=rows).assign(sample=("observation", renumbered))
+
+
+def conditions_of(
+    dataset: xr.Dataset, *, marks: bool = False
+) -> dict[str, Float[np.ndarray, " sample"]]:
+    """What is each sample's own: the variables with one number a sample, by name.
+
+    - `marks`: the variable `held_out` among them.
+    """
+    along = TRAJECTORY if is_points(dataset) else "sample"
+    return {
+        str(name): variable.to_numpy().astype(float)
+        for name, variable in dataset.variables.items()
+        if variable.dims == (along,)
+        and name not in (along, "sample")
+        and (marks or name != HELD_OUT)
+    }
+
+
+def box_of(
+    dataset: xr.Dataset,
+) -> tuple[tuple[float, ...], tuple[float, ...], tuple[int, ...]]:
+    """(lower, upper, cells) of the domain whose cell centres are the places of fields.
+
+    **Raises:** `InputError` for scattered points, and for places that are not evenly spaced.
+    """
+    if is_points(dataset):
+        raise InputError(
+            "holds scattered points; this problem takes its grid from fields at all cell centres"
+        )
+    lower, upper, cells = [], [], []
+    for axis in (axis for axis in AXES if axis in dataset.dims):
+        centres = dataset[axis].to_numpy().astype(float)
+        require_even_spacing(axis, centres)
+        size = float(centres[-1] - centres[0]) / (len(centres) - 1)
+        lower.append(float(centres[0]) - 0.5 * size)
+        upper.append(float(centres[-1]) + 0.5 * size)
+        cells.append(len(centres))
+    return tuple(lower), tuple(upper), tuple(cells)
+
+
+def with_samples(dataset: xr.Dataset) -> xr.Dataset:
+    """Fields with the dimension `sample`, which a file of one trajectory may leave out."""
+    if "sample" in dataset.dims:
+        return dataset
+    changing = [name for name, variable in dataset.data_vars.items() if "time" in variable.dims]
+    return dataset.assign({name: dataset[name].expand_dims("sample") for name in changing})
+
+
+def with_numbers(dataset: xr.Dataset) -> xr.Dataset:
+    """The dataset with dates as seconds since the first, as files are read."""
+    if "time" not in dataset.variables:
+        return dataset
+    times = elapsed(dataset["time"].variable)
+    return (
+        dataset.assign_coords(time=times)
+        if "time" in dataset.coords
+        else dataset.assign(time=times)
+    )
+
+
+def truths_of(dataset: xr.Dataset, names: Mapping[str, Any]) -> dict[str, Float[np.ndarray, "..."]]:
+    """The true latent fields that a dataset of fields holds, of those with these names.
+
+    (*space), or (time, *space) for one that changes.
+    """
+    if is_points(dataset):
+        return {}
+    axes = tuple(axis for axis in AXES if axis in dataset.dims)
+    found = {}
+    for name in names:
+        if name in dataset.data_vars and "sample" not in dataset[name].dims:
+            field = dataset[name]
+            if {*field.dims} in ({*axes}, {"time", *axes}):
+                order = ("time", *axes) if "time" in field.dims else axes
+                found[name] = field.transpose(*order).to_numpy().astype(float)
+    return found

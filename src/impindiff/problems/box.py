@@ -1,0 +1,377 @@
+"""What problems on a box share: settings in two and three dimensions, and reference data."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from pydantic import Field, model_validator
+
+from impindiff.data import is_points
+from impindiff.errors import InputError
+from impindiff.fields import ConditionalField
+from impindiff.grid import Grid, Neumann, Periodic
+from impindiff.observations import provenance
+from impindiff.observations.file_errors import of_file
+from impindiff.problem import Problem, Scale, box_of
+from impindiff.problem.observed import initial_fields
+from impindiff.problem.samples import HELD_OUT
+from impindiff.problems.fields_data import fields_data
+from impindiff.problems.random_fields import gaussian_random_field, periodic_modes
+from impindiff.rollout import rollout
+from impindiff.settings.configuration import StrictModel
+from impindiff.settings.sections import (
+    OF_COMPUTED_DATA,
+    ComputedDataSettings,
+    Positive,
+    PositiveInt,
+    ProblemSettings,
+    ReferenceForecastSettings,
+    Seed,
+)
+from impindiff.steppers import RK4, HybridModel
+
+_TRAINING_CORRELATION = (0.30, 0.38)
+_HELD_OUT_CORRELATION = (0.1, 0.9)
+
+AXES = ("x", "y", "z")
+# Of the third axis, where `cells` has one and the key keeps its default.
+_THIRD: dict[str, Any] = {"lower": 0.0, "upper": 1.0, "boundary": "periodic"}
+
+BoundaryKind = Literal["periodic", "zero_gradient"]
+T = TypeVar("T")
+PerAxis = Annotated[tuple[T, ...], Field(min_length=2, max_length=3)]
+
+
+class GridSettings(StrictModel):
+    """The computational domain; a file of data determines all but the boundary."""
+
+    lower: PerAxis[float] = Field(default=(-1.0, 0.0), description="along x, y; along z 0")
+    upper: PerAxis[float] = Field(default=(1.0, 1.0), description="along x, y; along z 1")
+    cells: PerAxis[Annotated[int, Field(ge=4)]] = Field(
+        default=(128, 64), description="two or three counts; lower, upper and boundary as many"
+    )
+    boundary: PerAxis[BoundaryKind] = Field(
+        default=("periodic", "periodic"), description="along x, y; along z periodic"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _third_axis(cls, given: Any) -> Any:
+        """What keeps its default goes along with three cell counts."""
+        if not isinstance(given, Mapping):
+            return given
+        # what a validator of this mode returns is read as Python, where a list is no tuple
+        whole = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
+        cells = whole.get("cells")
+        if isinstance(cells, tuple) and len(cells) == len(AXES):
+            for key, third in _THIRD.items():
+                default = cls.model_fields[key].default
+                if whole.get(key, default) == default:
+                    whole[key] = (*default, third)
+        return whole
+
+    @model_validator(mode="after")
+    def _fits(self) -> "GridSettings":
+        for key in _THIRD:
+            if len(getattr(self, key)) != len(self.cells):
+                raise ValueError(
+                    f"{key} has {len(getattr(self, key))} entries for {len(self.cells)} cell "
+                    f"counts, {list(self.cells)}; give one along each axis"
+                )
+        if not all(a < b for a, b in zip(self.lower, self.upper, strict=True)):
+            raise ValueError("lower must be below upper along each axis")
+        return self
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """x, y and, in three dimensions, z."""
+        return AXES[: len(self.cells)]
+
+    def build(self, refine: int = 1) -> Grid:
+        """The grid, each cell divided into `refine` along each axis."""
+        kinds = {"periodic": Periodic, "zero_gradient": Neumann}
+        return Grid(
+            self.lower,
+            self.upper,
+            tuple(n * refine for n in self.cells),
+            boundary=tuple(kinds[name]() for name in self.boundary),
+        )
+
+
+class TruthSettings(StrictModel):
+    """The reference data."""
+
+    seed: Seed = Field(default=0, description="of the velocity and the initial fields")
+    dt: Positive = Field(default=1e-3, description="step of RK4")
+    refine: Literal[1, 2, 4] = Field(
+        default=1, description="solve on a grid refined so many times and average down to cells"
+    )
+    training_samples: PositiveInt = 5
+    held_out_samples: PositiveInt = 5
+
+
+class BoxSettings(ProblemSettings):
+    """What the configuration of each of these problems holds."""
+
+    # frozen, so narrower types are sound
+    data: ComputedDataSettings = ComputedDataSettings()  # pyright: ignore[reportIncompatibleVariableOverride]
+    grid: GridSettings = GridSettings()
+    truth: Annotated[TruthSettings, OF_COMPUTED_DATA] = TruthSettings()  # pyright: ignore[reportIncompatibleVariableOverride]
+    forecast: ReferenceForecastSettings = ReferenceForecastSettings()  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def held_out(self) -> list[int]:
+        """The samples of the reference after the training samples."""
+        first = self.truth.training_samples
+        return list(range(first, first + self.truth.held_out_samples))
+
+    def periodic(self) -> tuple[bool, ...]:
+        """Along which axes the domain is."""
+        return tuple(name == "periodic" for name in self.grid.boundary)
+
+    def grid_of(self, dataset: xr.Dataset) -> GridSettings:
+        """The grid whose cell centres are the places of the data in a file."""
+        path = self.data.path
+        assert path is not None
+        with of_file(path):
+            lower, upper, cells = box_of(dataset)
+        sizes: dict[str, Any] = {"lower": lower, "upper": upper, "cells": cells}
+        boundary, axes = self.grid.boundary, len(cells)
+        if boundary == ("periodic", "periodic"):  # the default, of as many axes as there are
+            boundary = ("periodic",) * axes
+        usual = type(self).model_fields["grid"].default.cells
+        if self.grid.cells not in (usual, cells):
+            raise InputError(
+                f"grid.cells: is {list(self.grid.cells)}, and the data in {path} have "
+                f"{list(cells)}, which are taken; leave grid.cells out"
+            )
+        if len(boundary) != axes:
+            raise InputError(
+                f"grid.boundary: has {len(boundary)} entries, {list(boundary)}, and the data in "
+                f"{path} have {axes} axes of space; give one for each"
+            )
+        return GridSettings(**sizes, boundary=boundary)
+
+
+B = TypeVar("B", bound=BoxSettings)
+
+
+class BoxProblem(Problem[B]):
+    """A problem on a box with one quantity, observed as whole fields or by sensors in them.
+
+    - `variable`: the quantity, which is the state.
+    - `latent_names`: of the true latent fields, in data.
+    - `reference_until`: where the reference ends, unless told otherwise.
+    """
+
+    variable: ClassVar[str]
+    latent_names: ClassVar[tuple[str, ...]]
+    reference_until: ClassVar[float]
+    quick: ClassVar[Mapping[str, Any]] = {"grid": {"cells": [64, 32]}}
+    goes_on = True
+
+    def data(self, settings: B) -> xr.Dataset:
+        """See `Problem.data`; of a file the variables that this problem knows."""
+        dataset = super().data(settings)
+        if is_points(dataset):  # which `configured` refuses, for they have no grid
+            return dataset
+        if self.variable not in dataset:
+            names = ", ".join(map(str, dataset.data_vars))
+            raise InputError(
+                f"{settings.data.path}: has no variable '{self.variable}'; it has {names}; say "
+                f"which is meant by data.variables={{NAME: {self.variable}}}"
+            )
+        known = [n for n in (self.variable, *self.latent_names, HELD_OUT) if n in dataset]
+        return dataset[known]
+
+    def configured(self, settings: B, data: xr.Dataset) -> B:
+        """See `Problem.configured`: the grid of a file."""
+        if settings.data.path is None:
+            return settings
+        return settings.model_copy(update={"grid": settings.grid_of(data)})
+
+    def initial_state(
+        self, settings: B, model: HybridModel, data: xr.Dataset
+    ) -> Float[Array, "sample *cells"]:
+        """See `Problem.initial_state`: the first field of the data."""
+        grid: Any = getattr(model, "grid", None)
+        fields = initial_fields(data, grid, [self.variable], settings.observations.start)
+        return jnp.asarray(fields[self.variable])
+
+    @property
+    def starts_from_data(self) -> bool:
+        """Yes."""
+        return True
+
+    def quantities(self, u: PyTree[Any]) -> Mapping[str, Any]:
+        """See `Problem.quantities`."""
+        return {self.variable: u}
+
+    def truths(self, settings: B) -> dict[str, float]:
+        """None: what is unknown is a field."""
+        del settings
+        return {}
+
+    def conditioning(self, settings: B) -> dict[str, Any]:
+        """How the field depends on time, as `ConditionalField` takes it; by default not at all."""
+        del settings
+        return {}
+
+    def horizon(self, settings: B) -> float:
+        """See `Problem.horizon`."""
+        return settings.forecast.until or self.reference_until
+
+    def scale(self, settings: B, until: float | None = None) -> Scale:
+        """See `Problem.scale`."""
+        box, truth = settings.grid, settings.truth
+        until = self.horizon(settings) if until is None else until
+        outputs = until / settings.forecast.every
+        observed = settings.observations.times or ()
+        times = outputs + len(observed) + 1
+        shortest = min(_TRAINING_CORRELATION + _HELD_OUT_CORRELATION)
+        lengths = (b - a for a, b in zip(box.lower, box.upper, strict=True))
+        return Scale(
+            cells=box.cells,
+            refine=truth.refine,
+            fields=1 + len(box.cells),
+            training=truth.training_samples,
+            samples=truth.training_samples + truth.held_out_samples,
+            times=times,
+            steps=until / truth.dt + times,
+            observed=len(observed) or math.ceil(min(times, 1e18)),
+            last=max(observed, default=until),
+            modes=math.prod(2 * periodic_modes(shortest, length) + 1 for length in lengths),
+            advice={
+                "refine": "lower truth.refine",
+                "samples": "lower truth.training_samples or truth.held_out_samples",
+                "times": "raise forecast.every or lower forecast.until",
+                "steps": "raise truth.dt or lower forecast.until",
+                "modes": "bring grid.lower and grid.upper closer",
+            },
+        )
+
+    def network(self, settings: Any, components: int, key: PRNGKeyArray) -> ConditionalField:
+        """The fresh network of `settings.field`: a SIREN, periodic where the domain is."""
+        box, field = settings.grid, settings.field
+        return ConditionalField(
+            components,
+            box.lower,
+            box.upper,
+            periodic=settings.periodic(),
+            width=field.width,
+            depth=field.depth,
+            omega_first=field.omega_first,
+            omega=field.omega,
+            **self.conditioning(settings),
+            key=key,
+        )
+
+
+def random_streams(settings: BoxSettings) -> list[np.random.Generator]:
+    """For latent fields, training samples, held-out samples.
+
+    One each: adding a sample changes no other field, and none is shared.
+    """
+    return list(map(np.random.default_rng, np.random.SeedSequence(settings.truth.seed).spawn(3)))
+
+
+def solve_reference(
+    settings: BoxSettings,
+    name: str,
+    model_on: Callable[[Grid, tuple[int, ...]], HybridModel],
+    latent_at: Callable[[Float[np.ndarray, " times"]], dict[str, Float[np.ndarray, "..."]]],
+    *,
+    variable: str,
+    attributes: dict[str, dict[str, str]],
+    default_until: float,
+    until: float | None,
+) -> xr.Dataset:
+    """RK4 from random initial fields, on the training grid or a refined one averaged down.
+
+    `model_on(grid, cells)` is the true model on the (refined) grid; `latent_at(times)` its fields
+    on the training grid, (*cells) or, if they change, (time, *cells). `until` ends the time range
+    in place of the settings, or of `default_until`.
+    """
+    truth, grid = settings.truth, settings.grid
+    if not all(settings.periodic()):
+        raise InputError(
+            f"grid.boundary: the reference data are periodic, got {list(grid.boundary)}; "
+            "another boundary needs data of your own (data.path)"
+        )
+    _, training_rng, held_out_rng = random_streams(settings)
+    fine = tuple(n * truth.refine for n in grid.cells)
+    lengths = [
+        (training_rng, np.linspace(*_TRAINING_CORRELATION, truth.training_samples)),
+        (held_out_rng, np.linspace(*_HELD_OUT_CORRELATION, truth.held_out_samples)),
+    ]
+    initial = np.stack(
+        [
+            gaussian_random_field(length, grid.lower, grid.upper, grid.cells, rng).on_cells(fine)
+            for rng, of_set in lengths
+            for length in of_set
+        ]
+    )
+    observed = settings.observations.times or ()
+    if until is None:
+        until = settings.forecast.until or default_until
+    else:  # a forecast's own end: it has no need of the observations beyond
+        observed = tuple(t for t in observed if t <= until)
+    times = output_times(until, settings.forecast.every, observed)
+    with jax.enable_x64(True):
+        model = model_on(grid.build(truth.refine), fine)
+        result = rollout(model, initial, times, stepper=RK4(), dt=truth.dt, throw=False)
+        field = np.moveaxis(np.asarray(result.u), 0, 1)
+    if not np.isfinite(field).all():
+        raise InputError(
+            f"truth.dt: the reference solution blew up with RK4 at dt = {truth.dt:g} on "
+            f"{' x '.join(map(str, fine))} cells; try a smaller truth.dt"
+        )
+    axes = grid.build()
+    return fields_data(
+        {variable: _averaged(field, truth.refine)},
+        times,
+        {name: axes.axis_centers(i) for i, name in enumerate(grid.axes)},
+        held_out=settings.held_out(),
+        latent=latent_at(times),
+        attrs=provenance(
+            f"Reference data of {name}",
+            f"RK4, dt = {truth.dt:g}, {' x '.join(map(str, fine))} cells"
+            + (", averaged down" if truth.refine > 1 else ""),
+            settings.model_dump(mode="json"),
+        ),
+        variable_attrs={
+            axis: {"long_name": axis, "scaling": "dimensionless"} for axis in (*grid.axes, "time")
+        }
+        | attributes,
+    )
+
+
+def output_times(
+    until: float, every: float, observed: tuple[float, ...]
+) -> Float[np.ndarray, " times"]:
+    """0, every, 2 every, ..., until, and the observation times among them, each once.
+
+    Raises `InputError` for an observation after `until`.
+    """
+    late = [t for t in observed if t > until * (1 + 1e-9)]
+    if late:
+        raise InputError(
+            f"observations.times: {late[0]:g} is after the end of the reference data at "
+            f"{until:g}; raise forecast.until or observe earlier"
+        )
+    count = int(np.floor(until / every * (1 + 1e-9)))
+    merged = np.sort(np.concatenate([np.arange(count + 1) * every, [until], observed]))
+    # the same time reached by two roads differs by rounding
+    return merged[np.append(True, np.diff(merged) > 1e-9 * until)]
+
+
+def _averaged(
+    field: Float[np.ndarray, "sample time *fine"], refine: int
+) -> Float[np.ndarray, "sample time *cells"]:
+    samples, times, *fine = field.shape
+    blocks = field.reshape(samples, times, *(m for n in fine for m in (n // refine, refine)))
+    return blocks.mean(axis=tuple(range(3, blocks.ndim, 2)))

@@ -1,0 +1,272 @@
+"""Gas, heat and solid in a fibrous part that a gas densifies from within."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from impindiff.fields import BoundedField
+from impindiff.grid import Boundaries, Dirichlet, Grid, Neumann, Robin
+from impindiff.operators import diffusion
+from impindiff.problems.vapor_infiltration.pores import PoreModel
+from impindiff.problems.vapor_infiltration.transport import ConductivityModel, TransportModel
+from impindiff.steppers import HybridModel, PerSample
+
+# Below this a porosity that a solver tries is taken for this.
+_SMALLEST = 1e-6
+
+Number = float | Array | PerSample
+Fields = dict[str, Float[Array, "*cells"]]
+
+
+class Heat(eqx.Module):
+    """beta d(theta)/dtau = div(lambda grad theta) + q R, theta being temperature over T0.
+
+    A heater holds the side at the lower end of the first axis at a temperature; other closed sides
+    are insulated; open sides are cooled.
+
+    - `conductivity`: lambda(eps, eps0), over a reference conductivity.
+    - `heater`, `surroundings`: theta of the heater, and of what cools the open sides.
+    - `biot`: Bi of these, -lambda dtheta/dn = Bi (theta - surroundings); None: they are held at
+      the temperature of the surroundings.
+    - `capacity`: beta; 0, the default, for heat that conducts at once on the scale of deposition.
+    - `source`: q, heat of the reaction.
+    """
+
+    conductivity: ConductivityModel
+    heater: Number
+    surroundings: Number = 1.0
+    biot: float | None = None
+    capacity: float = 0.0
+    source: float = 0.0
+
+
+class Coefficients(NamedTuple):
+    """What of a part does not depend on its state; the latent of `VaporInfiltration`."""
+
+    phi2: Any
+    initial: Any
+    gamma: Any
+    heater: Any
+    surroundings: Any
+
+
+class VaporInfiltration(HybridModel):
+    """Chemical vapor infiltration: gas diffuses into a fibrous part and leaves solid on its fibres.
+
+    In lengths of L, concentrations of the inlet's and times of r_f rho_s / (nu M_s k0 C0):
+
+        solid   d(eps)/dtau = -R,   R = s(eps) kappa(theta) c
+        gas     delta d(eps c)/dtau = div(d(eps) grad c) - phi2 R
+        heat    beta d(theta)/dtau = div(lambda(eps) grad theta) + q R   (if there is `heat`)
+
+    with kappa = exp(gamma (1 - 1/theta)). Gas enters through the open sides: c = 1 there, or
+    -d dc/dn = Bi (c - 1); no gas passes the others, planes of symmetry.
+
+    The state is a dictionary of fields: `porosity` (eps), `gas` (the content eps c of the pores per
+    volume of the part; `concentration` gives c) and, with `heat`, `temperature` (theta). Porosity
+    is the state, not the fibres' radius: the equations of gas and solid then share the term R, and
+    what the gas loses is what the solid gains, to the solver's tolerance, in every stage of every
+    implicit stepper; a radius would need a stepper made for its own discrete surface. Gas content
+    is, for the same reason: a conserved quantity is balanced exactly whatever delta is. With
+    delta = 0 (the default) gas is quasi-steady, a component of mass 0.
+
+    Where pores come to the percolation threshold eps_p of the transport model, the gas does not
+    reach them any more: R carries a factor tanh((eps - eps_p) / `stop_width`).
+
+    - `pores`, `transport`: s(eps, eps0) and d(eps, s).
+    - `phi2`: k0 L^2 / (r_f D0), the square of the Thiele modulus of the bare fibres.
+    - `initial_porosity`: eps0, a number, a field of values or a neural field.
+    - `gamma`: E / (R T0), of the reaction; without `heat` theta is 1 and kappa too.
+    - `biot`: Bi of the gas at open sides; None: c = 1 there.
+    - `storage`: delta.
+    - `open_sides`: for each axis whether its (lower, upper) sides are open; default the upper ones.
+    - `track_inflow`: add a component `inflow`, the gas that has entered through each cell's open
+      sides, per volume: what the balance is measured with (see `imbalance`).
+
+    Source: of the equations, Tomadakis and Sotirchos (1993) and the literature on chemical vapor
+    infiltration since; scaled as in its page of the documentation.
+    """
+
+    grid: Grid
+    pores: PoreModel
+    transport: TransportModel
+    phi2: Number
+    initial_porosity: Number | BoundedField
+    gamma: Number = 0.0
+    heat: Heat | None = None
+    biot: float | None = None
+    storage: float = 0.0
+    stop_width: float = 2e-4
+    open_sides: tuple[tuple[bool, bool], ...] | None = eqx.field(static=True, default=None)
+    track_inflow: bool = eqx.field(static=True, default=False)
+
+    def latent(self, t: Float[Array, ""]) -> Coefficients:
+        """The coefficients; see the class."""
+        del t
+        initial, heat = self.initial_porosity, self.heat
+        numbers = Coefficients(
+            phi2=self.phi2,
+            initial=initial(self.grid)[0] if isinstance(initial, BoundedField) else initial,
+            gamma=self.gamma,
+            heater=1.0 if heat is None else heat.heater,
+            surroundings=1.0 if heat is None else heat.surroundings,
+        )
+        return Coefficients(*(x if isinstance(x, PerSample) else jnp.asarray(x) for x in numbers))
+
+    def mass(self) -> dict[str, float]:
+        """1 for the porosity, delta and beta."""
+        masses = {"porosity": 1.0, "gas": self.storage}
+        if self.heat is not None:
+            masses["temperature"] = self.heat.capacity
+        return masses | ({"inflow": 1.0} if self.track_inflow else {})
+
+    def initial_state(self, samples: int | None = None) -> Fields:
+        """eps0, pores full of gas, theta between heater and surroundings.
+
+        - `samples`: of a batch; the first axis. Coefficients that are `PerSample` must have as
+          many.
+        """
+        batch = () if samples is None else (samples,)
+        coefficients = self.latent(jnp.zeros(()))
+
+        def spread(value: Any) -> Float[Array, "..."]:
+            if isinstance(value, PerSample):
+                value = jnp.asarray(value.values, float)
+                value = value.reshape(*value.shape, *[1] * (1 + self.grid.ndim - value.ndim))
+            return jnp.broadcast_to(jnp.asarray(value, float), (*batch, *self.grid.cells))
+
+        eps = spread(coefficients.initial)
+        state = {"porosity": eps, "gas": eps}
+        if self.heat is not None:
+            along = jnp.linspace(0.0, 1.0, self.grid.cells[0])
+            along = along.reshape(-1, *[1] * (self.grid.ndim - 1))
+            heater, surroundings = spread(coefficients.heater), spread(coefficients.surroundings)
+            state["temperature"] = heater + along * (surroundings - heater)
+        return state | ({"inflow": jnp.zeros_like(eps)} if self.track_inflow else {})
+
+    def tendency(self, t: Float[Array, ""], u: PyTree, latent: Coefficients) -> PyTree:
+        """The right-hand sides of the class's equations."""
+        del t
+        eps = u["porosity"]
+        c = concentration(u)
+        theta = u.get("temperature")
+        d = self.diffusivity(eps, latent)
+        R = self.reaction(eps, c, theta, latent)
+        spread = self.spread_of_gas(c, d)
+        rates = {"porosity": -R, "gas": spread - latent.phi2 * R}
+        if self.heat is not None and theta is not None:
+            conductivity = self.heat.conductivity(eps, latent.initial)
+            rates["temperature"] = self.heat.source * R + diffusion(
+                theta,
+                conductivity,
+                self.grid,
+                averaging="harmonic",
+                boundary=self.heat_boundary(conductivity, latent),
+            )
+        if self.track_inflow:
+            rates["inflow"] = self.inflow(eps, c, latent)
+        return rates
+
+    def reaction(
+        self,
+        eps: Float[Array, "*cells"],
+        c: Float[Array, "*cells"],
+        theta: Float[Array, "*cells"] | None,
+        latent: Coefficients,
+    ) -> Float[Array, "*cells"]:
+        """R = s kappa c, fading where the pores close."""
+        kappa = 1.0 if theta is None else jnp.exp(latent.gamma * (1 - 1 / theta))
+        threshold = self.transport.closing_porosity
+        excess = (eps - threshold) / self.stop_width
+        # Beyond the threshold, where no solution is, a straight line of the porosity alone: from
+        # there Newton's method comes back in one step. From tanh's flat side it would not come back
+        # at all, and often not if the gas, which may be anything there, were a factor.
+        open_part = jnp.where(excess > 0, jnp.tanh(excess) * c, excess)
+        return self.pores.surface(jnp.maximum(eps, threshold), latent.initial) * kappa * open_part
+
+    def diffusivity(
+        self, eps: Float[Array, "*cells"], latent: Coefficients
+    ) -> Float[Array, "*cells"]:
+        """The effective diffusivity d at porosity eps."""
+        return self.transport(eps, self.pores.surface(eps, latent.initial))
+
+    def spread_of_gas(
+        self, c: Float[Array, "*cells"], d: Float[Array, "*cells"]
+    ) -> Float[Array, "*cells"]:
+        """div(d grad c)."""
+        return diffusion(c, d, self.grid, averaging="harmonic", boundary=self.gas_boundary(d))
+
+    def inflow(
+        self, eps: Float[Array, "*cells"], c: Float[Array, "*cells"], latent: Coefficients
+    ) -> Float[Array, "*cells"]:
+        """The gas that enters each cell through open sides, per volume."""
+        d = self.diffusivity(eps, latent)
+        closed = self._sides(Neumann(), Neumann())
+        inside = diffusion(c, d, self.grid, averaging="harmonic", boundary=closed)
+        return self.spread_of_gas(c, d) - inside
+
+    def gas_boundary(self, d: Float[Array, "*cells"]) -> Boundaries:
+        """c = 1, or Robin's condition, at open sides; no flux at the others."""
+        biot = self.biot
+        if biot is None:
+            return self._sides(Neumann(), Dirichlet(1.0))
+        return self._sides(Neumann(), lambda near: Robin(biot, near, biot), d)
+
+    def heat_boundary(
+        self, conductivity: Float[Array, "*cells"], latent: Coefficients
+    ) -> Boundaries:
+        """The heater, insulated planes of symmetry, and the conditions at open sides."""
+        assert self.heat is not None
+        biot, surroundings = self.heat.biot, latent.surroundings
+        if biot is None:
+            sides = self._sides(Neumann(), Dirichlet(surroundings))
+        else:
+            sides = self._sides(
+                Neumann(), lambda near: Robin(biot, near, biot * surroundings), conductivity
+            )
+        return ((Dirichlet(latent.heater), sides[0][1]), *sides[1:])
+
+    def _sides(self, closed: Any, opened: Any, field: Array | None = None) -> Boundaries:
+        """The conditions on all sides; `opened` may be a function of the cells beside the side."""
+        given = self.open_sides or ((False, True),) * self.grid.ndim
+
+        def of_side(axis: int, end: int, is_open: bool) -> Any:
+            if not is_open:
+                return closed
+            if field is None:
+                return opened
+            return opened(jnp.take(field, -end, axis=axis - self.grid.ndim))
+
+        return tuple(
+            (of_side(axis, 0, lower), of_side(axis, 1, upper))
+            for axis, (lower, upper) in enumerate(given)
+        )
+
+
+def concentration(u: Fields) -> Float[Array, "*cells"]:
+    """c, the gas in the pores over that at the inlet."""
+    return u["gas"] / jnp.maximum(u["porosity"], _SMALLEST)
+
+
+def imbalance(
+    model: VaporInfiltration, u: PyTree[Float[Array, "times *rest"]]
+) -> Float[Array, " steps *samples"]:
+    """How far gas in and solid deposited differ in each interval, relative to the gas in.
+
+    |gas in - phi2 solid deposited - change of the gas stored| / (gas in), all summed over the part.
+    Where next to no gas enters, the pores having closed, it is relative to a millionth of the most
+    that entered in an interval: what remains then is round-off in the porosity.
+
+    - `u`: the states of a rollout of a model with `track_inflow`, at two times or more.
+    """
+    axes = tuple(range(-model.grid.ndim, 0))
+    changes = jax.tree.map(lambda x: jnp.sum(jnp.diff(x, axis=0), axes), u)
+    phi2 = model.phi2.values if isinstance(model.phi2, PerSample) else model.phi2
+    deposited = -jnp.asarray(phi2) * changes["porosity"]
+    stored = model.storage * changes["gas"]
+    entered = jnp.abs(changes["inflow"])
+    least = 1e-6 * jnp.max(entered, 0)
+    return jnp.abs(changes["inflow"] - deposited - stored) / jnp.maximum(entered, least)

@@ -1,0 +1,73 @@
+"""Settings of the method: the hybrid model, or a baseline in its place."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from impindiff.settings.configuration import StrictModel
+
+_Positive = Annotated[float, Field(gt=0)]
+_PositiveInt = Annotated[int, Field(ge=1)]
+Layers = Annotated[int, Field(ge=1, le=1000)]
+
+
+class HybridSettings(StrictModel):
+    """The problem's own hybrid model, advanced by `stepper`."""
+
+    name: Literal["hybrid"] = "hybrid"
+
+
+class DiffraxSettings(StrictModel):
+    """The same hybrid model, advanced by a solver of Diffrax with steps by their error.
+
+    Differentiated through its recursive checkpointing, or forwards for levenberg_marquardt.
+    """
+
+    name: Literal["diffrax"] = "diffrax"
+    solver: Literal["tsit5", "kvaerno5"] = Field(
+        default="tsit5", description="explicit, or implicit with a dense Jacobian"
+    )
+    rtol: _Positive = Field(default=1e-3, description="error of a step, relative")
+    atol: _Positive = Field(default=1e-6, description="error of a step, in the state's unit")
+    max_steps: _PositiveInt = Field(default=4096, description="steps at most in a trajectory")
+
+
+class LocalLawSettings(StrictModel):
+    """The physics taken out, the field network kept: du/dt is any local law.
+
+    A polynomial of the cell and its neighbours whose coefficients are the network's, at each place.
+    """
+
+    name: Literal["local_law"] = "local_law"
+    degree: Literal[1, 2] = Field(default=1, description="of the polynomial; 1: linear")
+
+
+class _Sequence(StrictModel):
+    fit_to: Literal["next_observation", "trajectory"] = Field(
+        default="next_observation",
+        description="predict each observation from the one before it, or all from the first state",
+    )
+
+
+class FnoSettings(_Sequence):
+    """A Fourier neural operator from one observation to the next."""
+
+    name: Literal["fno"] = "fno"
+    width: _PositiveInt = Field(default=32, description="channels")
+    modes: _PositiveInt = Field(default=12, description="Fourier modes kept along each axis")
+    layers: Layers = Field(default=4, description="spectral layers")
+
+
+class ConvLSTMSettings(_Sequence):
+    """A convolutional LSTM from one observation to the next."""
+
+    name: Literal["conv_lstm"] = "conv_lstm"
+    hidden: _PositiveInt = Field(default=32, description="channels of the memory")
+    kernel: _PositiveInt = Field(default=5, description="cells a side of the convolutions")
+    layers: Layers = Field(default=2, description="cells stacked")
+
+
+MethodSettings = Annotated[
+    HybridSettings | DiffraxSettings | LocalLawSettings | FnoSettings | ConvLSTMSettings,
+    Field(discriminator="name"),
+]

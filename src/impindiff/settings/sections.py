@@ -1,0 +1,179 @@
+"""The sections of a configuration that problems share."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, model_validator
+
+from impindiff.settings.choices import WorksWith
+from impindiff.settings.configuration import StrictModel
+from impindiff.settings.methods import HybridSettings, Layers, MethodSettings
+from impindiff.settings.steps import (
+    ROLLED_OUT,
+    GradientSettings,
+    ImplicitAdjointSettings,
+    ImplicitStepperSettings,
+    NewtonKrylovSettings,
+    SolverSettings,
+    StepperSettings,
+)
+from impindiff.settings.training import AdamSettings, TrainingSettings
+
+Positive = Annotated[float, Field(gt=0)]
+PositiveInt = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+# JAX leaves out the bits above 32 of a seed in single precision; seeds that follow must fit too.
+Seed = Annotated[int, Field(ge=0, le=2**31)]
+OF_A_FILE, OF_COMPUTED_DATA = WorksWith("data.path", unless=None), WorksWith("data.path", (None,))
+# a black box has no field
+OF_A_FIELD = WorksWith("method.name", (*ROLLED_OUT, "diffrax"))
+R = TypeVar("R", bound="ProblemSettings")
+
+
+_Index = Annotated[int, Field(ge=0)]
+_VARIABLES: Any = Field(
+    default={},
+    description="by name in the file, the model's name, or the coordinate that it is: time, x, "
+    "y, z, sample; empty: all, as they are",
+)
+_UNITS: Any = Field(
+    default={}, description="by name, the unit that the model expects; the file must agree"
+)
+_SAMPLES: Any = Field(default=None, description="trajectories of the file to read; null: all")
+_TIMES: Any = Field(default=None, description="first and last time to read; null: all")
+
+
+class DataSettings(StrictModel):
+    """The data, and which of their samples are not trained on."""
+
+    path: Path | None = Field(
+        default=None,
+        description="file of measurements, relative to where the command is run; null: the data "
+        "that the problem makes itself",
+    )
+    variables: dict[str, str] = _VARIABLES
+    units: dict[str, str] = _UNITS
+    samples: tuple[_Index, ...] | None = _SAMPLES
+    times: tuple[float, float] | None = _TIMES
+    held_out: tuple[int, ...] | None = Field(
+        default=None,
+        description="samples kept back from training, to judge the forecast by; null: those that "
+        "the data mark by a variable held_out, if any",
+    )
+
+
+class ComputedDataSettings(DataSettings):
+    """The data of a problem that makes its own where no file is given."""
+
+    variables: Annotated[dict[str, str], OF_A_FILE] = _VARIABLES
+    units: Annotated[dict[str, str], OF_A_FILE] = _UNITS
+    samples: Annotated[tuple[_Index, ...] | None, OF_A_FILE] = _SAMPLES
+    times: Annotated[tuple[float, float] | None, OF_A_FILE] = _TIMES
+
+
+class NoiseSettings(StrictModel):
+    """What is random in the observations."""
+
+    noise: NonNegative = Field(
+        default=0.0,
+        description="Gaussian noise to add, as a fraction of the field's standard deviation",
+    )
+    seed: Seed = Field(default=0, description="of the sensors' positions and the noise")
+
+
+class ObservationSettings(NoiseSettings):
+    """What training sees of the data."""
+
+    start: float | None = Field(
+        default=None,
+        description="time of the initial state; null: the first time of fields, 0 for points",
+    )
+    until: float | None = Field(
+        default=None, description="later values are held back, to judge the forecast by; null: none"
+    )
+    times: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = Field(
+        default=None, description="times at which fields are observed; null: all of the data"
+    )
+    sensors: PositiveInt | None = Field(
+        default=None, description="number of random places that are observed; null: all of them"
+    )
+    standard_deviation: dict[str, Positive] = Field(
+        default={},
+        description="by quantity, the error of values whose file gives none; without, the spread "
+        "of the quantity's values, so that all weigh alike",
+    )
+
+
+class FieldSettings(StrictModel):
+    """The neural field that stands for the unknown (see `ConditionalField`)."""
+
+    width: PositiveInt = Field(default=64, description="neurons per sine layer")
+    depth: Layers = Field(default=3, description="sine layers")
+    omega_first: Positive = Field(
+        default=10.0, description="frequency factor of the first sine layer"
+    )
+    omega: Positive = Field(default=30.0, description="frequency factor of the other sine layers")
+
+
+class ForecastSettings(StrictModel):
+    """What is forecast once trained."""
+
+    until: float | None = Field(default=None, description="last time; null: that of the data")
+    every: Positive | None = Field(
+        default=None,
+        description="time between stored states, of data on a grid between those beyond the data; "
+        "null: a fiftieth of the forecast",
+    )
+    keep_failed: bool = Field(
+        default=False,
+        description="store a forecast in which a step fails as far as it went: no error",
+    )
+
+
+class ReferenceForecastSettings(ForecastSettings):
+    """The same, of a problem that computes its data as far as it forecasts."""
+
+    until: Positive | None = Field(default=None, description="last time; null: the problem's own")
+    # frozen, so a narrower type is sound
+    every: Positive = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        default=0.01, description="time between stored states, of the reference data too"
+    )
+
+
+class ProblemSettings(StrictModel):
+    """What the configuration of a problem holds; inherit from it to add keys of your own."""
+
+    problem: str | None = Field(
+        default=None, description="name of the built-in problem, or the file that defines it"
+    )
+    seed: Seed = Field(default=0, description="of the network's initial weights")
+    precision: Literal["float64", "float32"] = Field(
+        default="float64", description="of all arithmetic"
+    )
+    data: DataSettings = DataSettings()
+    method: MethodSettings = HybridSettings()
+    observations: ObservationSettings = ObservationSettings()
+    solver: SolverSettings = NewtonKrylovSettings()
+    gradient: GradientSettings = ImplicitAdjointSettings()
+    stepper: StepperSettings = ImplicitStepperSettings()
+    training: TrainingSettings = AdamSettings(steps=500)
+    forecast: ForecastSettings = ForecastSettings()
+    truth: dict[str, float] = Field(
+        default={}, description="true values of unknown numbers, where they are known"
+    )
+
+    @model_validator(mode="after")
+    def _rolled_out(self) -> "ProblemSettings":
+        training = self.training
+        for key, given in (("horizon", training.stages), ("shooting", training.shooting)):
+            if given and self.method.name not in ROLLED_OUT:
+                raise ValueError(
+                    f"training.{key}: is for models that are rolled out step by step, and "
+                    f"method.name is {self.method.name}; leave it out"
+                )
+        return self
+
+    def with_steps(self: R, steps: int) -> R:
+        """The same with so many training steps, whatever seconds they take."""
+        training = self.training.model_copy(update={"steps": steps, "seconds": None})
+        return self.model_copy(update={"training": training})

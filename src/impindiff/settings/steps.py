@@ -1,0 +1,329 @@
+"""The sections `solver`, `gradient` and `stepper` of a configuration: how time is advanced."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+import lineax as lx
+from pydantic import Field
+
+from impindiff.implicit import (
+    Anderson,
+    BiCGStab,
+    ImplicitAdjoint,
+    JacobianFree,
+    NewtonKrylov,
+    Picard,
+    Unrolled,
+)
+from impindiff.preconditioners import FastDiagonalization, Jacobi, Multigrid
+from impindiff.rollout import (
+    AbstractCheckpointing,
+    AdaptiveStep,
+    Binomial,
+    ForBudget,
+    Segments,
+    StoreStates,
+)
+from impindiff.settings.choices import WorksWith
+from impindiff.settings.configuration import StrictModel
+from impindiff.steppers import (
+    BDF2,
+    RK4,
+    SDIRK2,
+    AbstractStepper,
+    BackwardEuler,
+    CrankNicolson,
+    ForwardEuler,
+    ImplicitStepper,
+    KenCarp3,
+    KenCarp4,
+)
+
+_Positive = Annotated[float, Field(gt=0)]
+_PositiveInt = Annotated[int, Field(ge=1)]
+
+_PRECONDITIONERS = {
+    "none": None,
+    "jacobi": Jacobi(),
+    "fast_diagonalization": FastDiagonalization(),
+    "multigrid": Multigrid(),
+}
+_IMPLICIT: dict[str, type[ImplicitStepper]] = {
+    "crank_nicolson": CrankNicolson,
+    "backward_euler": BackwardEuler,
+    "bdf2": BDF2,
+    "sdirk2": SDIRK2,
+    "kencarp3": KenCarp3,
+    "kencarp4": KenCarp4,
+}
+_EXPLICIT: dict[str, type[AbstractStepper]] = {"rk4": RK4, "forward_euler": ForwardEuler}
+# `method.name` of models that are advanced by `stepper`, where there is a method to choose
+ROLLED_OUT = ("hybrid", "local_law")
+
+
+class _Named(StrictModel):
+    # here, so that it stands first in what is written; each choice says which names are its own
+    name: Any
+
+
+class _Solver(_Named):
+    rtol: _Positive = Field(
+        default=1e-8, description="relative to the residual of the previous state"
+    )
+    atol: _Positive | None = Field(
+        default=None, description="absolute; null: the round-off of the equation"
+    )
+    max_iterations: _PositiveInt = Field(
+        default=20, description="of the nonlinear solver; picard and anderson need many more"
+    )
+
+
+class LinearlySolvedSettings(_Solver):
+    """Newton's method, of equations that bring a preconditioner of their own."""
+
+    name: Literal["newton_krylov"] = "newton_krylov"
+    line_search: bool = Field(
+        default=True, description="shorten steps that do not reduce the residual"
+    )
+    krylov: Literal["bicgstab", "gmres"] = Field(default="bicgstab", description="linear solver")
+    max_krylov_iterations: _PositiveInt = Field(default=200, description="per linear solve")
+
+    def build(self) -> NewtonKrylov:
+        """The solver."""
+        steps = self.max_krylov_iterations
+        linear_solver = (
+            BiCGStab(max_steps=steps)
+            if self.krylov == "bicgstab"
+            else lx.GMRES(rtol=1e-6, atol=1e-6, max_steps=steps)
+        )
+        return NewtonKrylov(
+            self.rtol,
+            self.atol,
+            self.max_iterations,
+            linear_solver,
+            self._preconditioner(),
+            line_search=self.line_search,
+        )
+
+    def _preconditioner(self) -> Jacobi | FastDiagonalization | Multigrid | None:
+        return None
+
+
+class NewtonKrylovSettings(LinearlySolvedSettings):
+    """Newton's method with a Krylov solver (see `NewtonKrylov`)."""
+
+    preconditioner: Literal["none", "jacobi", "fast_diagonalization", "multigrid"] = Field(
+        default="none",
+        description="of each linear solve and its adjoint; multigrid is exact in one dimension",
+    )
+
+    def _preconditioner(self) -> Jacobi | FastDiagonalization | Multigrid | None:
+        return _PRECONDITIONERS[self.preconditioner]
+
+
+class PicardSettings(_Solver):
+    """Fixed-point iteration (see `Picard`)."""
+
+    name: Literal["picard"] = "picard"
+
+    def build(self) -> Picard:
+        """The solver."""
+        return Picard(rtol=self.rtol, atol=self.atol, max_iterations=self.max_iterations)
+
+
+class AndersonSettings(_Solver):
+    """Accelerated fixed-point iteration (see `Anderson`)."""
+
+    name: Literal["anderson"] = "anderson"
+
+    def build(self) -> Anderson:
+        """The solver."""
+        return Anderson(rtol=self.rtol, atol=self.atol, max_iterations=self.max_iterations)
+
+
+class CheckpointingSettings(StrictModel):
+    """What is stored of a rollout for its gradient, whatever the stepper."""
+
+    checkpointing: Annotated[
+        Literal["store_states", "segments", "binomial", "for_budget"],
+        # it differentiates forwards, which stores nothing
+        WorksWith("training.optimizer", ("adam", "muon", "lbfgs")),
+    ] = Field(
+        default="store_states", description="what is stored of a rollout; the rest is run again"
+    )
+    slots: Annotated[_PositiveInt, WorksWith("gradient.checkpointing", ("binomial",))] = Field(
+        default=20, description="states that binomial stores"
+    )
+    budget: Annotated[str, WorksWith("gradient.checkpointing", ("for_budget",))] = Field(
+        default="1GB", description="bytes that for_budget may store"
+    )
+
+    def build_checkpointing(self) -> AbstractCheckpointing:
+        """The checkpoint schedule."""
+        if self.checkpointing == "segments":
+            return Segments()
+        if self.checkpointing == "binomial":
+            return Binomial(self.slots)
+        if self.checkpointing == "for_budget":
+            return ForBudget(self.budget)
+        return StoreStates()
+
+
+class ImplicitAdjointSettings(CheckpointingSettings, _Named):
+    """The exact gradient of an implicit step, by one adjoint solve (see `ImplicitAdjoint`)."""
+
+    name: Literal["implicit_adjoint"] = "implicit_adjoint"
+    rtol: _Positive | None = Field(
+        default=None, description="relative residual of the adjoint solve; null: by precision"
+    )
+    max_iterations: _PositiveInt = Field(default=200, description="per adjoint solve")
+
+    def build(self) -> ImplicitAdjoint:
+        """The gradient rule."""
+        return ImplicitAdjoint(self.rtol, self.max_iterations)
+
+
+class JacobianFreeSettings(CheckpointingSettings, _Named):
+    """The adjoint solve replaced by a truncated series, which is biased (see `JacobianFree`)."""
+
+    name: Literal["jacobian_free"] = "jacobian_free"
+    terms: Annotated[int, Field(ge=0, le=1000)] = Field(
+        default=0, description="of the series, beyond the first"
+    )
+
+    def build(self) -> JacobianFree:
+        """The gradient rule."""
+        return JacobianFree(self.terms)
+
+
+class UnrolledSettings(CheckpointingSettings, _Named):
+    """The naive baseline: through every iteration of the solver (see `Unrolled`).
+
+    Its memory grows with solver.max_iterations times solver.max_krylov_iterations.
+    """
+
+    name: Literal["unrolled"] = "unrolled"
+
+    def build(self) -> Unrolled:
+        """The gradient rule."""
+        return Unrolled()
+
+
+class AdaptiveSettings(StrictModel):
+    """Steps as long as their estimated error allows (see `AdaptiveStep`)."""
+
+    rtol: _Positive = Field(default=1e-4, description="error of a step, relative")
+    atol: _Positive | None = Field(
+        default=None,
+        description="error of a step, in the unit of the state; null: from rtol and its size",
+    )
+    max_step: _Positive | None = Field(
+        default=None, description="longest step, so that no short pulse is stepped over; null: any"
+    )
+    max_steps: _PositiveInt = Field(
+        default=256, description="accepted steps at most, and rejected ones"
+    )
+
+    def build(self) -> AdaptiveStep:
+        """What `rollout` takes as its `dt`."""
+        return AdaptiveStep(self.rtol, self.atol, max_steps=self.max_steps, max_step=self.max_step)
+
+
+class _FixedStep(StrictModel):
+    dt: _Positive = Field(default=0.01, description="largest step, in the unit of time")
+
+    def build_step(self) -> float | AdaptiveStep:
+        """What `rollout` takes as its `dt`."""
+        return self.dt
+
+
+class _Implicit(_Named):
+    first_guess: Literal["previous", "extrapolated"] = Field(
+        default="previous", description="where an implicit step's iteration starts"
+    )
+    max_halvings: Annotated[int, Field(ge=0, le=30)] = Field(
+        default=3, description="how often an implicit step whose solve fails is halved"
+    )
+
+    def build(self, solver: "AnySolver", gradient: "AnyGradient") -> AbstractStepper:
+        """The stepper with its solver and gradient rule."""
+        return _IMPLICIT[self.name](
+            solver=solver.build(),
+            gradient=gradient.build(),
+            first_guess=self.first_guess,
+            max_halvings=self.max_halvings,
+        )
+
+
+class StepSetElsewhere(_Implicit):
+    """An implicit stepper in a problem with a key of its own for the length of steps."""
+
+    adaptive: ClassVar[None] = None
+
+    name: Literal["crank_nicolson", "backward_euler", "bdf2", "sdirk2"] = "crank_nicolson"
+
+
+class AdaptiveOrSetElsewhere(_Implicit):
+    """The same, of a stepper that can choose steps by their error."""
+
+    name: Literal["kencarp3", "kencarp4"]
+    adaptive: AdaptiveSettings | None = Field(
+        default=None, description="choose steps by their error; null: steps of a given length"
+    )
+
+
+class ImplicitStepperSettings(_FixedStep, StepSetElsewhere):
+    """An implicit stepper (see `CrankNicolson`, `BackwardEuler`, `BDF2`, `SDIRK2`)."""
+
+
+class AdaptiveStepperSettings(AdaptiveOrSetElsewhere, _FixedStep):
+    """An implicit stepper with an estimate of its error (see `KenCarp3`, `KenCarp4`)."""
+
+    dt: Annotated[_Positive, WorksWith("stepper.adaptive", (None,))] = Field(
+        default=0.01, description="largest step, in the unit of time"
+    )
+
+    def build_step(self) -> float | AdaptiveStep:
+        """What `rollout` takes as its `dt`."""
+        return self.dt if self.adaptive is None else self.adaptive.build()
+
+
+class ExplicitStepperSettings(_FixedStep, _Named):
+    """An explicit stepper: no solver, and no gradient rule (see `RK4`, `ForwardEuler`)."""
+
+    name: Literal["rk4", "forward_euler"]
+
+    def build(self, solver: "AnySolver", gradient: "AnyGradient") -> AbstractStepper:
+        """The stepper; it needs neither."""
+        del solver, gradient
+        return _EXPLICIT[self.name]()
+
+
+def describe_steps(name: str, step: float | AdaptiveStep) -> str:
+    """Stepper and steps, for the provenance of what was computed."""
+    if isinstance(step, AdaptiveStep):
+        return f"{name}, adaptive steps, rtol = {step.rtol:g}"
+    return f"{name}, dt = {step:g}"
+
+
+AnySolver = LinearlySolvedSettings | NewtonKrylovSettings | PicardSettings | AndersonSettings
+AnyGradient = ImplicitAdjointSettings | JacobianFreeSettings | UnrolledSettings
+IMPLICIT_ALONE = WorksWith("stepper.name", tuple(_IMPLICIT))
+ROLLED_OUT_ALONE = WorksWith("method.name", ROLLED_OUT)
+
+SolverSettings = Annotated[
+    NewtonKrylovSettings | PicardSettings | AndersonSettings,
+    Field(discriminator="name"),
+    ROLLED_OUT_ALONE,
+    IMPLICIT_ALONE,
+]
+GradientSettings = Annotated[
+    AnyGradient,
+    Field(discriminator="name"),
+    ROLLED_OUT_ALONE,
+    IMPLICIT_ALONE._replace(but=CheckpointingSettings),
+]
+StepperSettings = Annotated[
+    ImplicitStepperSettings | AdaptiveStepperSettings | ExplicitStepperSettings,
+    Field(discriminator="name"),
+    ROLLED_OUT_ALONE,
+]

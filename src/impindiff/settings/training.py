@@ -1,0 +1,215 @@
+"""The section `training` of a configuration."""
+
+import abc
+from typing import Annotated, Any, Literal, Self
+
+import optax
+from pydantic import Field, model_validator
+
+from impindiff.settings.choices import WorksWith
+from impindiff.settings.configuration import StrictModel
+from impindiff.training import LevenbergMarquardt, Optimizer, adam, at_rates, lbfgs, muon
+
+_Positive = Annotated[float, Field(gt=0)]
+_PositiveInt = Annotated[int, Field(ge=1)]
+# Made one after the other.
+_Models = Annotated[int, Field(ge=1, le=10_000)]
+_NonNegative = Annotated[float, Field(ge=0)]
+_Fraction = Annotated[float, Field(gt=0, lt=1)]
+_NOT_TOGETHER = (
+    ("restarts", "ensemble"),
+    ("shooting", "ensemble"),
+    ("shooting", "horizon"),
+    # the pace is that of a whole step of one training
+    ("seconds", "horizon"),
+    ("seconds", "restarts"),
+)
+
+
+class ShootingSettings(StrictModel):
+    """Segments with initial states of their own (see `MultipleShooting`)."""
+
+    segments: Annotated[int, Field(ge=2)] = Field(default=4, description="of the record")
+    weight: _Positive = Field(default=1.0, description="of the jumps between segments")
+
+
+class _Training(StrictModel):
+    """What there is to say of training whatever the optimiser."""
+
+    # here, so that it stands first in what is written; each choice says its own name
+    optimizer: Any
+    steps: _PositiveInt = Field(description="number of gradient steps")
+    seconds: _Positive | None = Field(
+        default=None,
+        description="what training may take, compilation not counted: steps are then cut to what "
+        "fits, as measured at the start; null: all steps",
+    )
+    log_every: _PositiveInt = Field(default=25, description="steps between lines of history.jsonl")
+    save_every: _PositiveInt = Field(default=100, description="steps between saved training states")
+
+    tensorboard: bool = Field(
+        default=False, description="also write event files for TensorBoard into the run's folder"
+    )
+    validation: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="fraction of the observations held back, to see what is overfitted"
+    )
+    validation_by: Annotated[
+        Literal["value", "sample", "last"], WorksWith("training.validation", unless=0)
+    ] = Field(default="value", description="hold back values, samples, or the last times")
+    patience: _PositiveInt | None = Field(
+        default=None,
+        description="end after so many steps without a smaller validation loss, or training loss "
+        "where nothing is held back; null: never",
+    )
+    keep_best: bool | None = Field(
+        default=None,
+        description="end with the weights of the smallest validation loss, or training loss where "
+        "nothing is held back, not the last; null: if there is a validation",
+    )
+    freeze: tuple[str, ...] = Field(
+        default=(), description="paths of parts of the model that are not trained"
+    )
+    restarts: _Models = Field(
+        default=1, description="starts from successive seeds, of which the best goes on"
+    )
+    restart_steps: Annotated[_PositiveInt, WorksWith("training.restarts", unless=1)] = Field(
+        default=50, description="steps of each of several starts"
+    )
+    ensemble: _Models = Field(
+        default=1, description="models from successive seeds trained at once, for the spread"
+    )
+    shooting: ShootingSettings | None = Field(
+        default=None, description="cut long records of whole fields into segments; null: do not"
+    )
+
+    @property
+    def stages(self) -> tuple[tuple[int, float], ...]:
+        """A curriculum, of optimisers that have one."""
+        return ()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.restarts > 1 and self.restart_steps >= self.steps:
+            raise ValueError(
+                f"restart_steps of {self.restart_steps} must be fewer than all {self.steps}"
+            )
+        used = {
+            "horizon": bool(self.stages),
+            "restarts": self.restarts > 1,
+            "ensemble": self.ensemble > 1,
+            "shooting": self.shooting is not None,
+            "seconds": self.seconds is not None,
+        }
+        for one, other in _NOT_TOGETHER:
+            if used[one] and used[other]:
+                raise ValueError(f"{one} and {other} do not go together; leave one of them out")
+        return self
+
+
+class _FirstOrder(_Training):
+    """What there is to say of an optimiser that goes down the gradient at a rate."""
+
+    learning_rate: _Positive = Field(default=1e-3, description="at the start")
+    schedule: Literal["cosine", "exponential", "constant"] = Field(
+        default="cosine", description="cosine and exponential end at a hundredth of learning_rate"
+    )
+    warmup: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="steps in which the learning rate grows to its value"
+    )
+    clip: _Positive | None = Field(
+        default=None, description="largest norm of the gradient; null: any"
+    )
+    rates: dict[str, _Positive] = Field(
+        default={}, description="by path of a part of the model, a factor on the learning rate"
+    )
+    horizon: tuple[tuple[_PositiveInt, _Fraction], ...] = Field(
+        default=(),
+        description="a curriculum of [steps, fraction of the observed times], such as [[100, "
+        "0.25], [100, 0.5]]; afterwards all times",
+    )
+
+    @property
+    def stages(self) -> tuple[tuple[int, float], ...]:
+        """See `_Training.stages`."""
+        return self.horizon
+
+    @model_validator(mode="after")
+    def _fits_the_steps(self) -> Self:
+        first = sum(steps for steps, _ in self.horizon)
+        if first and first >= self.steps:
+            raise ValueError(f"horizon of {first} steps must be shorter than all {self.steps}")
+        if self.warmup >= self.steps:
+            raise ValueError(f"warmup of {self.warmup} steps must be shorter than all {self.steps}")
+        return self
+
+    @abc.abstractmethod
+    def _optimizer(self, warmup: int) -> optax.GradientTransformation:
+        """The optimiser without what all of them share."""
+
+    def build(self) -> Optimizer:
+        """The optimiser."""
+        # steps may have been cut to what fits into the seconds
+        optimizer = self._optimizer(min(self.warmup, self.steps - 1))
+        if self.rates:
+            within = "model." if self.shooting is not None else ""
+            rates = {within + path: factor for path, factor in self.rates.items()}
+            optimizer = at_rates(optimizer, rates)
+        if self.clip is not None:
+            optimizer = optax.chain(optax.clip_by_global_norm(self.clip), optimizer)
+        return optimizer
+
+
+class AdamSettings(_FirstOrder):
+    """Training by Adam."""
+
+    optimizer: Literal["adam"] = "adam"
+    weight_decay: _NonNegative = Field(
+        default=0.0, description="decoupled from the gradient (AdamW)"
+    )
+
+    def _optimizer(self, warmup: int) -> optax.GradientTransformation:
+        return adam(self.schedule, self.learning_rate, self.steps, self.weight_decay, warmup)
+
+
+class MuonSettings(_FirstOrder):
+    """Training by Muon, for networks."""
+
+    optimizer: Literal["muon"] = "muon"
+
+    def _optimizer(self, warmup: int) -> optax.GradientTransformation:
+        return muon(self.schedule, self.learning_rate, self.steps, warmup)
+
+
+class LBFGSSettings(_Training):
+    """Training by L-BFGS, of second order, which finds its own step."""
+
+    optimizer: Literal["lbfgs"] = "lbfgs"
+
+    def build(self) -> Optimizer:
+        """The optimiser."""
+        return lbfgs()
+
+
+class LevenbergMarquardtSettings(_Training):
+    """Training by Levenberg-Marquardt, of second order, for few parameters.
+
+    It ends once converged, maybe before all steps.
+    """
+
+    optimizer: Literal["levenberg_marquardt"] = "levenberg_marquardt"
+    damping: _Positive = Field(
+        default=1e-3, description="of the first trial; larger is more careful"
+    )
+    loss_tolerance: _NonNegative = Field(
+        default=0.0, description="end once the loss is lowered by less than this part"
+    )
+
+    def build(self) -> Optimizer:
+        """The optimiser."""
+        return LevenbergMarquardt(self.damping, loss_tolerance=self.loss_tolerance)
+
+
+TrainingSettings = Annotated[
+    AdamSettings | MuonSettings | LBFGSSettings | LevenbergMarquardtSettings,
+    Field(discriminator="optimizer"),
+]
