@@ -39,7 +39,7 @@ from impindiff.methods import (
 )
 from impindiff.observations import relative_l1_percent
 from impindiff.problem import as_data
-from impindiff.problem.observed import index_of_times
+from impindiff.problem.observations import index_of_times
 from impindiff.problems import get_problem
 
 PROBLEMS = ("advection_diffusion_steady", "burgers", "advection_diffusion_dynamic")

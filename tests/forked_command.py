@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 _IMPORTED = (
-    "impindiff.cli",
+    "impindiff.command.cli",
     "impindiff.compare.command",
-    "impindiff.inspection",
-    "impindiff.new_problem",
+    "impindiff.command.data_tables",
+    "impindiff.command.new_problem",
     "impindiff.pages",
     "impindiff.experiment",
     "impindiff.data",
@@ -77,7 +77,7 @@ def _run(request: dict[str, Any]) -> int:
     sys.argv = ["impindiff", *request["words"]]
     sys.path[0] = request["cwd"]
     try:
-        importlib.import_module("impindiff.cli").main()
+        importlib.import_module("impindiff.command.cli").main()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:

@@ -11,7 +11,7 @@ import pytest
 import typer
 
 import impindiff as ipd
-from impindiff.cli import app
+from impindiff.command.cli import app
 
 ROOT = Path(__file__).parents[1]
 OUTSIDE = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]

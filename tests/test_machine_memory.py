@@ -2,9 +2,9 @@
 
 import pytest
 
-from impindiff import memory
 from impindiff.errors import InputError
-from impindiff.memory import memory_limit, require_memory
+from impindiff.support import memory
+from impindiff.support.memory import memory_limit, require_memory
 
 
 def test_a_container_has_less_than_its_machine(tmp_path, monkeypatch):

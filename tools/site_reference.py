@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from impindiff.cli import app
+from impindiff.command.cli import app
 from impindiff.problem import ProblemSettings
 from impindiff.problems import PROBLEMS
 

@@ -149,10 +149,12 @@ def __getattr__(name: str) -> Any:
     """What is imported when first asked for, since it needs more than the library itself.
 
     `impindiff.problems`, `impindiff.data`, `open_run` and what a problem is written with need what
-    only the command needs, `impindiff.diffrax` the package Diffrax.
+    only the command needs, `impindiff.interop.diffrax` the package Diffrax.
     """
-    if name in ("problems", "data", "diffrax"):
+    if name in ("problems", "data"):
         return importlib.import_module(f"impindiff.{name}")
+    if name == "diffrax":
+        return importlib.import_module("impindiff.interop.diffrax")
     if name in ("Problem", "ProblemSettings", "Observations", "conditions_of"):
         return getattr(importlib.import_module("impindiff.problem"), name)
     if name == "open_run":

@@ -1,5 +1,5 @@
 """`python -m impindiff`."""
 
-from impindiff.cli import main
+from impindiff.command.cli import main
 
 main()

@@ -4,12 +4,7 @@ Its steps are explicit, which compile in a fraction of the time; a test of more 
 and messages asks for implicit ones.
 """
 
-import importlib
-
 from forked_command import run_command
-
-# the package's own name `run` is the function
-WORKFLOW = importlib.import_module("impindiff.experiment.run")
 
 SMALL = {
     "grid.cells": "[24, 12]",

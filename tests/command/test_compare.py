@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from running import CASE, impindiff
 
-from impindiff import cli
+from impindiff.command import cli
 from impindiff.settings.yaml_text import parse_yaml
 
 SMALL = {
@@ -90,7 +90,8 @@ def test_resume_does_what_is_missing_and_nothing_else(compared, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("burgers_public",), "has no comparison; cases that have"),
+        (("advektion",), "there is no problem 'advektion'"),
+        (("absent.py",), "absent.py: there is no such file"),
         ((CASE, "--methods", "fnoo"), "no method 'fnoo'"),
         ((CASE, "--study", "colour"), "no study 'colour'"),
         ((CASE, "--set", "training.stepz=1"), "training.stepz"),

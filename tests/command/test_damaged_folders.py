@@ -16,11 +16,10 @@ import jax
 import numpy as np
 import pytest
 import xarray as xr
-from running import WORKFLOW
 
 import impindiff as ipd
-from impindiff import cli
-from impindiff.experiment import Run, run
+from impindiff.command import cli
+from impindiff.experiment import Run, pipeline, run
 from impindiff.pages import run as pages_of_runs
 from impindiff.pages.blocks import Picture
 from impindiff.problem import load_problem
@@ -151,7 +150,7 @@ def same_forecast(path, other):
 @pytest.fixture
 def no_figures(monkeypatch):
     """They take longer than all else, and only write."""
-    monkeypatch.setattr(WORKFLOW, "draw_figures", lambda *_: None)
+    monkeypatch.setattr(pipeline, "draw_figures", lambda *_: None)
     monkeypatch.setattr(pages_of_runs, "film", lambda forecast, horizon: Picture("", 1, 1, "", ""))
 
 

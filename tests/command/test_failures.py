@@ -8,7 +8,7 @@ import pytest
 from running import CASE, impindiff, settings
 
 from impindiff import InputError
-from impindiff.command_errors import ending_of
+from impindiff.command.exit_codes import ending_of
 from impindiff.errors import FailureCode
 from impindiff.experiment import directory
 from impindiff.problems import get_problem

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from impindiff import cli
-from impindiff.new_problem import write_problem
+from impindiff.command import cli
+from impindiff.command.new_problem import write_problem
 
 
 def full(*arguments, **options):

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from impindiff import cli
+from impindiff.command import cli
 
 TEXT = """
 import sys

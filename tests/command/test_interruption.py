@@ -23,14 +23,14 @@ def compile_step(*arguments):
     lock.sleep(60)
     return program
 of_fit.compile_step = compile_step
-from impindiff.cli import main
+from impindiff.command.cli import main
 sys.exit(main())
 """
 
 TWICE = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from impindiff.interruption import watched
+from impindiff.command.interruption import watched
 with watched(lambda line: print(line, flush=True)) as watch:
     watch.stepped(saved=sys.argv[1] == "saved")
     print("step", flush=True)

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 from running import CASE, impindiff, settings
 
-from impindiff import cli
+from impindiff.command import cli
 from impindiff.data import opening
 from impindiff.pages.run import run_page
 

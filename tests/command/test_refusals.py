@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from impindiff import cli
+from impindiff.command import cli
 
 CASE = "advection_diffusion_steady"
 

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import xarray as xr
 from PIL import Image
-from running import CASE, WORKFLOW, impindiff, settings
+from running import CASE, impindiff, settings
 
-from impindiff import InputError, cli
-from impindiff.experiment import Experiment, Run, forecast
+from impindiff import InputError
+from impindiff.command import cli
+from impindiff.experiment import Experiment, Run, forecast, pipeline
 from impindiff.problems import get_problem
 
 
@@ -148,10 +149,10 @@ def test_a_forecast_warns_of_extrapolation_in_time(finished, tmp_path, monkeypat
     """Of a steady field: pretend, with the run's own forecast and no ffmpeg."""
     stored = xr.load_dataset(finished / "forecast.nc", engine="h5netcdf")
     data = Run(finished).data.dataset
-    monkeypatch.setattr(WORKFLOW, "depends_on_time", lambda model, t: True)
+    monkeypatch.setattr(pipeline, "depends_on_time", lambda model, t: True)
     monkeypatch.setattr(type(get_problem(CASE)), "reference", lambda *_: data)
     monkeypatch.setattr(Experiment, "states", lambda *_: ([], None))
-    monkeypatch.setattr(WORKFLOW, "_forecast", lambda *_, **__: stored)
+    monkeypatch.setattr(pipeline, "_forecast", lambda *_, **__: stored)
     monkeypatch.setenv("PATH", "")
     out, film = tmp_path / "f.nc", tmp_path / "f.mp4"
     arguments = ["--until", "0.2", "--out", out, "--animate", film, "--sample", "0"]

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from running import CASE, WORKFLOW
+from running import CASE
 
 from impindiff import experiment
 from impindiff.errors import SolverError
-from impindiff.experiment import Run, directory, training
+from impindiff.experiment import Run, directory, pipeline, training
 from impindiff.problems import get_problem
 from impindiff.results import RunMetrics
 from impindiff.settings.configuration import load_settings, merged
@@ -26,7 +26,7 @@ SMALL = {
 
 @pytest.fixture(autouse=True)
 def without_figures(monkeypatch):
-    monkeypatch.setattr(WORKFLOW, "draw_figures", lambda *arguments: None)
+    monkeypatch.setattr(pipeline, "draw_figures", lambda *arguments: None)
 
 
 def run(folder: Path, given: dict[str, Any], **options: Any) -> RunMetrics:

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.image import imread
-from running import CASE, WORKFLOW, impindiff, settings
+from running import CASE, impindiff, settings
 
 import impindiff as ipd
 from impindiff import experiment
 from impindiff.errors import InputError
-from impindiff.experiment import Experiment, Run
+from impindiff.experiment import Experiment, Run, pipeline
 from impindiff.experiment.metrics import identified_numbers
 from impindiff.problem import as_data
 from impindiff.problems import get_problem
@@ -42,7 +42,7 @@ SMALL = {
 
 @pytest.fixture
 def without_figures(monkeypatch):
-    monkeypatch.setattr(WORKFLOW, "draw_figures", lambda *arguments: None)
+    monkeypatch.setattr(pipeline, "draw_figures", lambda *arguments: None)
 
 
 def run(folder: Path, training: dict[str, Any], name: str = CASE, **options: Any) -> RunMetrics:
@@ -245,7 +245,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, whole, number):
     # tests that a shell runs in the background ignore Ctrl-C, and so would what they start
     heeding = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from impindiff.cli import main; sys.exit(main())"
+        "from impindiff.command.cli import main; sys.exit(main())"
     )
     command = [sys.executable, "-c", heeding, "run", CASE, *INTERRUPTED, "--out", str(folder)]
     history = folder / "history.jsonl"

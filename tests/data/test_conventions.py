@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.io import savemat
 
 import impindiff as ipd
+from impindiff.data.packing import unpacked
 from impindiff.data.units import convert
-from impindiff.observations.packing import unpacked
 
 few = settings(
     max_examples=25,

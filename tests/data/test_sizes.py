@@ -17,8 +17,8 @@ from rich.console import Console
 from scipy.io import savemat
 
 import impindiff as ipd
-from impindiff.inspection import description_tables
-from impindiff.observations import memory
+from impindiff.command.data_tables import description_tables
+from impindiff.data import memory
 
 # 16 MB, which take few bytes, where 8 are the most that may be packed so
 LARGE = 2 * 10**6

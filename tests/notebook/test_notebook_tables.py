@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import pytest
 
 import impindiff as ipd
-from impindiff.html_tables import html_table
+from impindiff.support.html_tables import html_table
 from impindiff.training import LevenbergMarquardt, TrajectoryLoss, fit
 from result_files import run_metrics
 

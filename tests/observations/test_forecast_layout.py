@@ -1,7 +1,8 @@
 import numpy as np
 import xarray as xr
 
-from impindiff.observations import FORECAST_SUFFIX, forecast_dataset, relative_l1_percent
+from impindiff.data import FORECAST_SUFFIX, forecast_dataset
+from impindiff.observations import relative_l1_percent
 
 
 def test_the_forecast_layout_survives_a_file(tmp_path):

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.io import savemat
 
+from impindiff.data.matlab import matlab_arrays
 from impindiff.errors import InputError
-from impindiff.observations.matlab import matlab_arrays
 
 GIVEN = {
     "u": np.arange(12.0).reshape(3, 4),

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from impindiff.data import provenance, write_netcdf, written_whole
 from impindiff.errors import ImpindiffError, InputError
-from impindiff.observations import provenance, write_netcdf, written_whole
 
 
 def test_nothing_half_written(tmp_path):

@@ -5,8 +5,8 @@ import json
 
 import numpy as np
 
+from impindiff.data import forecast_dataset
 from impindiff.experiment.directory import write_configuration
-from impindiff.observations import forecast_dataset
 from impindiff.problems import PROBLEMS
 from impindiff.report import error_vs_time_figure, forecast_figure, history_figure, save
 from impindiff.results import METRICS as METRICS_FILE

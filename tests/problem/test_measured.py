@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import impindiff as ipd
 from impindiff.problem import ProblemSettings
-from impindiff.problem.observed import initial_fields, measured
+from impindiff.problem.observations import initial_fields, measured
 
 few = settings(
     max_examples=60,

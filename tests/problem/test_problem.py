@@ -13,7 +13,7 @@ import impindiff as ipd
 from impindiff.experiment import Experiment, run
 from impindiff.experiment.metrics import misfits
 from impindiff.problem import ProblemSettings, as_data
-from impindiff.problem.observed import initial_fields, measured
+from impindiff.problem.observations import initial_fields, measured
 from impindiff.problem.problem import output_times
 
 GRID = ipd.Grid((0.0,), (1.0,), (8,))

@@ -6,8 +6,8 @@ import pytest
 import xarray as xr
 from PIL import Image, ImageSequence
 
+from impindiff.data import forecast_dataset
 from impindiff.errors import InputError
-from impindiff.observations import forecast_dataset
 from impindiff.report import animate_forecast, animation, animation_path
 
 TIMES = 4

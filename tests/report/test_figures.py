@@ -7,8 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from impindiff.data import forecast_dataset
 from impindiff.errors import InputError
-from impindiff.observations import Sensors, forecast_dataset
+from impindiff.observations import Sensors
 from impindiff.problems.random_fields import gaussian_random_field, random_waves
 from impindiff.report import (
     error_vs_time_figure,

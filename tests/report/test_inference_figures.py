@@ -8,7 +8,7 @@ from matplotlib.image import imread
 from matplotlib.patches import Rectangle
 
 from impindiff.errors import InputError
-from impindiff.findings import ClosureCurve, Series
+from impindiff.problem.findings import ClosureCurve, Series
 from impindiff.report import (
     closure_figure,
     identifiability_figure,

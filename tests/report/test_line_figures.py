@@ -7,8 +7,8 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from impindiff.data import forecast_dataset
 from impindiff.errors import InputError
-from impindiff.observations import forecast_dataset
 from impindiff.report import (
     identified_figure,
     profiles_figure,

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from impindiff.errors import InputError
-from impindiff.html_tables import html_table
+from impindiff.support.html_tables import html_table
 
 Outcome = Literal["right", "zero", "wrong", "undecided", "not finite"]
 

@@ -14,7 +14,6 @@ from impindiff.compare.runner import MEASURED, STEPS, comparison_times, is_done
 from impindiff.compare.studies import STUDIES
 from impindiff.errors import FailureCode
 from impindiff.experiment import Run, directory
-from impindiff.memory import memory_limit
 from impindiff.results import (
     RESULTS,
     ComparisonResults,
@@ -27,6 +26,7 @@ from impindiff.results import (
     Times,
 )
 from impindiff.rollout import AdaptiveStep
+from impindiff.support.memory import memory_limit
 
 # In percent: a forecast that far off is on its way to infinity.
 _BLOWN_UP = 1000.0

@@ -6,21 +6,49 @@ from impindiff.data.description import (
     VariableDescription,
     inspect,
 )
+from impindiff.data.file_errors import reading
+from impindiff.data.forecast import (
+    FORECAST_SUFFIX,
+    HELD_OUT,
+    SPREAD_SUFFIX,
+    TRUTH_SUFFIX,
+    forecast_dataset,
+)
 from impindiff.data.forms import is_points
 from impindiff.data.gridded import gridded
+from impindiff.data.provenance import provenance
 from impindiff.data.read import read, read_fields, read_points
+from impindiff.data.whole_file import (
+    content_of,
+    is_zarr_store,
+    require_writable,
+    write_netcdf,
+    written_whole,
+)
 from impindiff.data.write import require_format, write
 
 __all__ = [
+    "FORECAST_SUFFIX",
+    "HELD_OUT",
+    "SPREAD_SUFFIX",
+    "TRUTH_SUFFIX",
     "CoordinateDescription",
     "Description",
     "VariableDescription",
+    "content_of",
+    "forecast_dataset",
     "gridded",
     "inspect",
     "is_points",
+    "is_zarr_store",
+    "provenance",
     "read",
     "read_fields",
     "read_points",
+    "reading",
     "require_format",
+    "require_writable",
     "write",
+    "write_netcdf",
+    "written_whole",
 ]

@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import xarray as xr
 
+from impindiff.data.file_errors import listed
 from impindiff.data.forms import (
     CAPITALS,
     SAMPLE,
@@ -23,13 +24,12 @@ from impindiff.data.forms import (
     usual_names,
 )
 from impindiff.data.hdf5 import arrays_in, attributes, lazy_variable
+from impindiff.data.matlab import matlab_arrays, matlab_numbers
+from impindiff.data.memory import COORDINATE, require_readable, stored_bytes
+from impindiff.data.packing import meant_variable
 from impindiff.data.points import points_from_table
 from impindiff.data.table import Table
 from impindiff.errors import InputError
-from impindiff.observations.file_errors import listed
-from impindiff.observations.matlab import matlab_arrays, matlab_numbers
-from impindiff.observations.memory import COORDINATE, require_readable, stored_bytes
-from impindiff.observations.packing import meant_variable
 
 
 def open_npz(path: Path, closing: ExitStack, names: Mapping[str, str]) -> xr.Dataset:

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from impindiff.data.fields import named_fields
+from impindiff.data.file_errors import reading
 from impindiff.data.forms import (
     DEVIATION,
     OBSERVATION,
@@ -24,7 +25,6 @@ from impindiff.data.opening import opened
 from impindiff.data.points import DROPPED
 from impindiff.errors import InputError
 from impindiff.observations.checks import require_even_spacing
-from impindiff.observations.file_errors import reading
 from impindiff.observations.scattered import rows_by_name
 
 # Of a larger variable, ranges come from some snapshots: about this many values are read.

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from impindiff.data.file_errors import listed, reading
 from impindiff.data.forms import (
     CAPITALS,
     FIELD_DIMENSIONS,
@@ -18,11 +19,10 @@ from impindiff.data.forms import (
     roles,
     usual_names,
 )
+from impindiff.data.memory import COORDINATE, require_readable, stored_bytes
 from impindiff.data.units import convert, elapsed
 from impindiff.errors import InputError
 from impindiff.observations.checks import same_places, shortest
-from impindiff.observations.file_errors import listed, reading
-from impindiff.observations.memory import COORDINATE, require_readable, stored_bytes
 
 
 class Fields(NamedTuple):

@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import xarray as xr
 
+from impindiff.data.file_errors import listed
 from impindiff.errors import InputError
-from impindiff.observations.file_errors import listed
 
 SAMPLE, TIME, OBSERVATION = "sample", "time", "observation"
 SPACE = ("x", "y", "z")

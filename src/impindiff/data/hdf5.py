@@ -9,10 +9,10 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from impindiff.data.file_errors import listed
+from impindiff.data.memory import COORDINATE, require_readable
+from impindiff.data.packing import PACKING, is_packed, meant_variable, unpacked
 from impindiff.errors import InputError
-from impindiff.observations.file_errors import listed
-from impindiff.observations.memory import COORDINATE, require_readable
-from impindiff.observations.packing import PACKING, is_packed, meant_variable, unpacked
 
 
 def arrays_in(group: h5py.Group) -> dict[str, h5py.Dataset]:

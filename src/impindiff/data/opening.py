@@ -11,17 +11,17 @@ import xarray as xr
 from xarray.backends import H5NetCDFStore
 
 from impindiff.data.arrays import open_hdf5_arrays, open_matlab, open_npz
+from impindiff.data.file_errors import reading
 from impindiff.data.forms import POINT_COLUMNS, require_known, roles
 from impindiff.data.hdf5 import arrays_in
+from impindiff.data.memory import COORDINATE, require_readable, stored_bytes
+from impindiff.data.packing import meant
 from impindiff.data.pdebench import is_pdebench, open_pdebench
 from impindiff.data.points import look_like_points, points_from_dataset, points_from_table
 from impindiff.data.table import read_table
 from impindiff.data.the_well import is_the_well, open_the_well
+from impindiff.data.whole_file import is_zarr_store
 from impindiff.errors import InputError
-from impindiff.observations.file_errors import reading
-from impindiff.observations.memory import COORDINATE, require_readable, stored_bytes
-from impindiff.observations.packing import meant
-from impindiff.observations.whole_file import is_zarr_store
 
 Opener = Callable[[Path, ExitStack, Mapping[str, str]], xr.Dataset]
 NETCDF, ZARR, HDF5, MATLAB, NPZ, CSV = "NetCDF", "Zarr", "HDF5", "MATLAB", "NPZ", "CSV"

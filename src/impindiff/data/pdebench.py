@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from impindiff.data.arrays import name_axes
+from impindiff.data.file_errors import listed
 from impindiff.data.forms import SAMPLE, SPACE, TIME
 from impindiff.data.hdf5 import (
     array_at,
@@ -26,7 +27,6 @@ from impindiff.data.hdf5 import (
     vector,
 )
 from impindiff.errors import InputError
-from impindiff.observations.file_errors import listed
 
 _COORDINATE = "-coordinate"
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from impindiff.data.file_errors import listed
 from impindiff.data.forms import (
     DEVIATION,
     OBSERVATION,
@@ -23,7 +24,6 @@ from impindiff.data.hdf5 import text
 from impindiff.data.table import Table
 from impindiff.data.units import elapsed
 from impindiff.errors import InputError
-from impindiff.observations.file_errors import listed
 
 DROPPED = "dropped_rows"
 _OF_QUANTITY = f"_{DEVIATION}"

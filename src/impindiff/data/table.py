@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from impindiff.data.file_errors import listed, reading
 from impindiff.data.forms import QUANTITY, TIME, require_known, usual_names
 from impindiff.errors import InputError
-from impindiff.observations.file_errors import listed, reading
 
 _WITH_UNIT = re.compile(r"(?P<name>[^\[\]]+?)\s*\[(?P<unit>[^\[\]]*)\]")
 _COMMENTED_UNIT = re.compile(r"#\s*units of (?P<name>.+?):\s*(?P<unit>.+)")

@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from impindiff.data.forms import DEVIATION, QUANTITY, SAMPLE, TIME, VALUE, is_points, space_of
+from impindiff.data.whole_file import require_writable, write_netcdf, written_whole
 from impindiff.errors import InputError
-from impindiff.observations.whole_file import require_writable, write_netcdf, written_whole
 
 _SUFFIXES = (".nc", ".zarr", ".csv")
 _UNITS_OF = "units_"

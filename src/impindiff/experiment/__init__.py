@@ -3,7 +3,7 @@
 from impindiff.experiment.check import check_problem
 from impindiff.experiment.experiment import Experiment
 from impindiff.experiment.opened import Run, open_run
-from impindiff.experiment.run import Forecast, forecast, prepare, run
+from impindiff.experiment.pipeline import Forecast, forecast, prepare, run
 
 __all__ = [
     "Experiment",

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 
 from impindiff.checks import GradientCheck, check_gradient
-from impindiff.experiment.run import prepare
+from impindiff.experiment.pipeline import prepare
 from impindiff.experiment.training import plan_training
 from impindiff.problem import Problem, located
 from impindiff.training import partition

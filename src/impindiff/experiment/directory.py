@@ -15,8 +15,8 @@ import equinox as eqx
 import jax
 from pydantic import BaseModel
 
+from impindiff.data import content_of, is_zarr_store, written_whole
 from impindiff.errors import FailureCode, InputError
-from impindiff.observations import content_of, is_zarr_store, written_whole
 from impindiff.problem import Problem, file_of, own_modules
 from impindiff.results import FAILURE, Failure, finite
 from impindiff.settings import dump_yaml

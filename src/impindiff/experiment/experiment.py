@@ -13,7 +13,6 @@ from jax.extend.core import Literal
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from impindiff.errors import InputError, SolverError
-from impindiff.findings import Findings
 from impindiff.methods import method_of
 from impindiff.observations import PointTable, relative_l1_percent
 from impindiff.observations.checks import same_places, shortest, up_to
@@ -27,6 +26,7 @@ from impindiff.problem import (
     start_of,
     truths_of,
 )
+from impindiff.problem.findings import Findings
 from impindiff.problem.samples import AXES
 from impindiff.rollout import depends_on_time, failure_of
 from impindiff.training import Ensemble, Fitted, TrajectoryLoss

@@ -9,15 +9,10 @@ import xarray as xr
 from jaxtyping import Float
 
 from impindiff import report
+from impindiff.data import FORECAST_SUFFIX, SPREAD_SUFFIX, TRUTH_SUFFIX
 from impindiff.experiment.experiment import Experiment
-from impindiff.findings import Findings
-from impindiff.observations import (
-    FORECAST_SUFFIX,
-    SPREAD_SUFFIX,
-    TRUTH_SUFFIX,
-    PointTable,
-    relative_l1_percent,
-)
+from impindiff.observations import PointTable, relative_l1_percent
+from impindiff.problem.findings import Findings
 from impindiff.report.fields import extent_of
 from impindiff.report.slices import axis_labels, planes_of, space_of
 from impindiff.report.style import label

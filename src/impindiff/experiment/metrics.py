@@ -14,13 +14,9 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from impindiff.data import FORECAST_SUFFIX, TRUTH_SUFFIX
 from impindiff.experiment.experiment import Experiment
-from impindiff.observations import (
-    FORECAST_SUFFIX,
-    TRUTH_SUFFIX,
-    PointTable,
-    relative_l1_percent,
-)
+from impindiff.observations import PointTable, relative_l1_percent
 from impindiff.results import (
     Estimate,
     ForecastErrors,

@@ -13,6 +13,7 @@ import jax
 import xarray as xr
 
 from impindiff.data import read
+from impindiff.data.file_errors import of_file, reading
 from impindiff.errors import InputError
 from impindiff.experiment.directory import (
     CONFIGURATION,
@@ -25,13 +26,12 @@ from impindiff.experiment.directory import (
     set_precision,
 )
 from impindiff.experiment.experiment import Experiment
-from impindiff.html_tables import html_table
-from impindiff.observations.file_errors import of_file, reading
 from impindiff.problem import Data, Problem, as_data, checked, load_problem
 from impindiff.problems import get_problem
 from impindiff.results import METRICS, RunMetrics
 from impindiff.settings import load_configuration, nested_overrides
 from impindiff.settings.configuration import dotted
+from impindiff.support.html_tables import html_table
 from impindiff.training import holder
 from impindiff.training.history import read as read_history
 

@@ -8,11 +8,11 @@ import jax
 import numpy as np
 
 from impindiff.experiment.experiment import Experiment
-from impindiff.memory import require_memory
 from impindiff.problem import Problem, Scale
 from impindiff.rollout import AbstractCheckpointing, AdaptiveStep, Sizes
 from impindiff.settings import load_configuration
 from impindiff.settings.sections import ProblemSettings
+from impindiff.support.memory import require_memory
 
 # Of the parameters: themselves, their gradient and two moments of an optimiser.
 _COPIES = 4

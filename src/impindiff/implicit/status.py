@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from impindiff.html_tables import html_table
+from impindiff.support.html_tables import html_table
 
 
 class Outcome(eqx.Enumeration):

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from impindiff.errors import InputError
 from impindiff.problem import Data, Observations, Problem, start_of
-from impindiff.problem.observed import initial_fields
+from impindiff.problem.observations import initial_fields
 from impindiff.rollout import Rollout, rollout
 
 Simulate = Callable[[Any, PyTree[Array], tuple[float, ...]], Rollout]

@@ -10,10 +10,10 @@ import numpy as np
 import xarray as xr
 from PIL import Image
 
+from impindiff.data import FORECAST_SUFFIX, HELD_OUT
 from impindiff.errors import InputError
 from impindiff.experiment.directory import pictures
 from impindiff.experiment.figures import middle_sample
-from impindiff.observations import FORECAST_SUFFIX, HELD_OUT
 from impindiff.pages.blocks import Picture
 from impindiff.pages.words import caption, figure_order
 from impindiff.report import animate_forecast

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from impindiff.data import require_writable, written_whole
 from impindiff.errors import ImpindiffError, InputError, is_full_disk
-from impindiff.observations import require_writable, written_whole
 from impindiff.pages.blocks import Page
 from impindiff.pages.comparison import comparison_page
 from impindiff.pages.run import run_page

@@ -9,7 +9,7 @@ from impindiff.problem.from_file import (
     run_script,
 )
 from impindiff.problem.hooks import checked, require_consistent
-from impindiff.problem.observed import Measured, Observations, measured, start_of
+from impindiff.problem.observations import Measured, Observations, measured, start_of
 from impindiff.problem.problem import Problem, Scale, output_times
 from impindiff.problem.samples import (
     Data,

@@ -17,7 +17,7 @@ import xarray as xr
 from impindiff.errors import InputError
 from impindiff.grid import Grid
 from impindiff.observations.walls import conditions
-from impindiff.problem.observed import Observations
+from impindiff.problem.observations import Observations
 from impindiff.problem.problem import Problem
 from impindiff.problem.samples import Data
 from impindiff.rollout import AdaptiveStep

@@ -13,10 +13,10 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from impindiff.data import read
 from impindiff.errors import InputError
 from impindiff.fields import Parameter
-from impindiff.findings import Findings
 from impindiff.grid import BoundaryLike
 from impindiff.observations import PointTable, ScatteredPoints
-from impindiff.problem.observed import Observations, initial_fields, measured
+from impindiff.problem.findings import Findings
+from impindiff.problem.observations import Observations, initial_fields, measured
 from impindiff.rollout import AdaptiveStep, number_of_steps
 from impindiff.settings.sections import ProblemSettings
 from impindiff.steppers import AbstractStepper, HybridModel

@@ -16,24 +16,18 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from pydantic import Field
 from scipy.interpolate import CubicSpline
 
-from impindiff.data import gridded, is_points
+from impindiff.data import gridded, is_points, provenance
+from impindiff.data.file_errors import of_file
 from impindiff.errors import InputError
 from impindiff.fields import Parameter
 from impindiff.grid import Dirichlet, Grid
-from impindiff.observations import (
-    PointTable,
-    SpaceTimePoints,
-    add_noise,
-    provenance,
-    random_points,
-)
+from impindiff.observations import PointTable, SpaceTimePoints, add_noise, random_points
 from impindiff.observations.checks import (
     require_even_spacing,
     require_finite,
     require_times,
     same_places,
 )
-from impindiff.observations.file_errors import of_file
 from impindiff.operators import convection, diffusion
 from impindiff.problem import Observations, Problem, Scale
 from impindiff.problem.samples import with_samples

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from impindiff.errors import InputError
-from impindiff.memory import require_memory
+from impindiff.support.memory import require_memory
 
 # exp(-40) is below float64's round-off: integrands are cut off there.
 _NEGLIGIBLE_EXPONENT = 40.0

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from impindiff.observations.layout import coordinate_variables, described
+from impindiff.data.layout import coordinate_variables, described
 from impindiff.problem.samples import HELD_OUT
 
 

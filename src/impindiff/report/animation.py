@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from impindiff.data import FORECAST_SUFFIX, TRUTH_SUFFIX, written_whole
 from impindiff.errors import InputError
-from impindiff.observations import FORECAST_SUFFIX, TRUTH_SUFFIX, written_whole
 from impindiff.report.fields import draw_field, extent_of, panels
 from impindiff.report.slices import planes_of, space_of
 from impindiff.report.style import (

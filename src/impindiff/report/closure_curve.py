@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from impindiff.errors import InputError
-from impindiff.findings import ClosureCurve
+from impindiff.problem.findings import ClosureCurve
 from impindiff.report.style import (
     MODEL_COLOUR,
     SERIES_COLOURS,

@@ -10,11 +10,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from impindiff.observations import (
-    FORECAST_SUFFIX,
-    TRUTH_SUFFIX,
-    relative_l1_percent,
-)
+from impindiff.data import FORECAST_SUFFIX, TRUTH_SUFFIX
+from impindiff.observations import relative_l1_percent
 from impindiff.report.style import (
     DIFFERENCE_MAP,
     FIELD_MAP,

@@ -11,13 +11,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from impindiff.data import FORECAST_SUFFIX, SPREAD_SUFFIX, TRUTH_SUFFIX
 from impindiff.errors import InputError
-from impindiff.observations import (
-    FORECAST_SUFFIX,
-    SPREAD_SUFFIX,
-    TRUTH_SUFFIX,
-    relative_l1_percent,
-)
+from impindiff.observations import relative_l1_percent
 from impindiff.observations.checks import same_places, shortest
 from impindiff.report.style import (
     DIFFERENCE_MAP,

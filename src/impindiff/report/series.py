@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from impindiff.errors import InputError
-from impindiff.findings import Series
+from impindiff.problem.findings import Series
 from impindiff.report.style import SERIES_COLOURS, TRUTH_COLOUR, styled
 
 _MARKERS = ("o", "s", "^", "D", "v", "P")

@@ -15,7 +15,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from impindiff.observations import FORECAST_SUFFIX, HELD_OUT, written_whole
+from impindiff.data import FORECAST_SUFFIX, HELD_OUT, written_whole
 
 FIELD_MAP = "viridis"
 DIFFERENCE_MAP = "RdBu_r"  # white where there is no difference

@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from impindiff.data import written_whole
 from impindiff.errors import InputError
-from impindiff.observations import written_whole
 from impindiff.settings.refusals import first_problem
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Int, PyTree
 from impindiff.rollout.adaptive import AdaptiveStep
 from impindiff.rollout.checkpointing import AbstractCheckpointing, Sizes, Step, StoreStates
 from impindiff.rollout.coefficients import evaluate_latents
-from impindiff.rollout.liveness import peak_bytes
+from impindiff.rollout.peak_memory import peak_bytes
 from impindiff.rollout.rollout import rollout
 from impindiff.rollout.schedule import Schedule
 from impindiff.steppers import AbstractStepper, CrankNicolson, HybridModel

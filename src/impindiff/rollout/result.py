@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from impindiff.errors import FailureCode, SolverError
-from impindiff.html_tables import html_table
 from impindiff.implicit import Outcome, Status
 from impindiff.rollout.checkpointing import AbstractCheckpointing
 from impindiff.rollout.method import Method, reason
+from impindiff.support.html_tables import html_table
 
 
 class Rollout(eqx.Module):

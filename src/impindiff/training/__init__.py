@@ -11,7 +11,7 @@ from impindiff.training.fit import (
     steps_within,
 )
 from impindiff.training.fitted import Fitted, Progress
-from impindiff.training.held import LOCK, held, holder, is_leftover
+from impindiff.training.folder_lock import LOCK, held, holder, is_leftover
 from impindiff.training.history import History
 from impindiff.training.identifiability import Identifiability, identifiability
 from impindiff.training.levenberg_marquardt import (

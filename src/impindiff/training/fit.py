@@ -21,7 +21,7 @@ from impindiff.training.compiled_step import CompiledStep, compile_step, seconds
 from impindiff.training.curriculum import stages
 from impindiff.training.failure import require_success
 from impindiff.training.fitted import Fitted, Progress, fitted, number, record
-from impindiff.training.held import held
+from impindiff.training.folder_lock import held
 from impindiff.training.history import History
 from impindiff.training.loss import TrajectoryLoss
 from impindiff.training.parts import partition

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from impindiff.html_tables import html_table
+from impindiff.support.html_tables import html_table
 from impindiff.training.compiled_step import CompiledStep
 from impindiff.training.state import Job, StepReport, Totals, TrainingState
 

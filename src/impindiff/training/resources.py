@@ -11,7 +11,7 @@ from humanize import naturalsize
 from jaxtyping import PyTree
 
 from impindiff.errors import FailureCode, ImpindiffError, InputError, is_full_disk
-from impindiff.memory import memory_limit
+from impindiff.support.memory import memory_limit
 
 
 class TrainingError(ImpindiffError, RuntimeError):

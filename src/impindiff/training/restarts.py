@@ -16,7 +16,7 @@ from impindiff.training.algorithm import Optimizer
 from impindiff.training.compiled_step import CompiledStep
 from impindiff.training.fit import compile_training_step, fit
 from impindiff.training.fitted import Fitted
-from impindiff.training.held import held
+from impindiff.training.folder_lock import held
 from impindiff.training.loss import TrajectoryLoss
 from impindiff.training.resources import (
     RoomError,

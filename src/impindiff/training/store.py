@@ -19,7 +19,7 @@ from humanize import naturalsize
 from jaxtyping import PyTree, UInt8
 
 from impindiff.errors import FailureCode, InputError, is_full_disk
-from impindiff.training.held import identity_of
+from impindiff.training.folder_lock import identity_of
 from impindiff.training.resources import StorageError, size_in_bytes
 
 STATES_KEPT = 2

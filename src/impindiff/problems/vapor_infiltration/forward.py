@@ -10,10 +10,10 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from impindiff.data import provenance
+from impindiff.data.layout import described
 from impindiff.grid import Grid, Neumann
 from impindiff.implicit import NewtonKrylov
-from impindiff.observations import provenance
-from impindiff.observations.layout import described
 from impindiff.problems.vapor_infiltration.model import Heat, VaporInfiltration, concentration
 from impindiff.problems.vapor_infiltration.pores import HardCore, OverlappingFibres
 from impindiff.problems.vapor_infiltration.preconditioner import InfiltrationPreconditioner

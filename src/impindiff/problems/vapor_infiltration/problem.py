@@ -10,9 +10,8 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from impindiff.findings import Findings
+from impindiff.data import provenance
 from impindiff.grid import Grid
-from impindiff.observations import provenance
 from impindiff.problem import (
     Data,
     Observations,
@@ -21,7 +20,8 @@ from impindiff.problem import (
     box_of,
     conditions_of,
 )
-from impindiff.problem.observed import index_of_times
+from impindiff.problem.findings import Findings
+from impindiff.problem.observations import index_of_times
 from impindiff.problems.box import output_times
 from impindiff.problems.fields_data import fields_data
 from impindiff.problems.vapor_infiltration import results

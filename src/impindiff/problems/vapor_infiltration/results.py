@@ -10,12 +10,12 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
+from impindiff.data.layout import described
 from impindiff.fields import BoundedField
-from impindiff.findings import ClosureCurve, Findings, Series, Sweep
 from impindiff.observations import Measurements, Probes
 from impindiff.observations.checks import up_to
-from impindiff.observations.layout import described
 from impindiff.problem import Data, conditions_of
+from impindiff.problem.findings import ClosureCurve, Findings, Series, Sweep
 from impindiff.problems.vapor_infiltration.forward import ATTRIBUTES
 from impindiff.problems.vapor_infiltration.model import VaporInfiltration, concentration, imbalance
 from impindiff.problems.vapor_infiltration.specimens import (

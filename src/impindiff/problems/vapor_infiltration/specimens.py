@@ -9,18 +9,12 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from impindiff.data.file_errors import of_file
 from impindiff.errors import InputError
-from impindiff.observations import (
-    BlockAverages,
-    Measurement,
-    Measurements,
-    PartAverage,
-    Probes,
-)
+from impindiff.observations import BlockAverages, Measurement, Measurements, PartAverage, Probes
 from impindiff.observations.checks import require_finite, same_places
-from impindiff.observations.file_errors import of_file
 from impindiff.problem import box_of
-from impindiff.problem.observed import index_of_times
+from impindiff.problem.observations import index_of_times
 from impindiff.problem.samples import AXES
 from impindiff.problems.vapor_infiltration.model import VaporInfiltration
 from impindiff.problems.vapor_infiltration.settings import InfiltrationSettings

@@ -12,7 +12,16 @@ import xarray as xr
 from jaxtyping import Float
 
 from impindiff import report
-from impindiff.data import read, write
+from impindiff.data import (
+    FORECAST_SUFFIX,
+    TRUTH_SUFFIX,
+    forecast_dataset,
+    provenance,
+    read,
+    require_writable,
+    write,
+    write_netcdf,
+)
 from impindiff.devices import Mesh
 from impindiff.errors import InputError
 from impindiff.experiment import directory
@@ -32,15 +41,7 @@ from impindiff.experiment.sizes import (
     require_rollout_fits,
 )
 from impindiff.experiment.training import train
-from impindiff.observations import (
-    FORECAST_SUFFIX,
-    TRUTH_SUFFIX,
-    forecast_dataset,
-    provenance,
-    relative_l1_percent,
-    require_writable,
-    write_netcdf,
-)
+from impindiff.observations import relative_l1_percent
 from impindiff.problem import Problem, as_data, checked, located, require_consistent
 from impindiff.results import METRICS, RunMetrics
 from impindiff.rollout import depends_on_time

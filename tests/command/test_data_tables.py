@@ -6,8 +6,8 @@ import numpy as np
 import xarray as xr
 from rich.console import Console
 
+from impindiff.command.data_tables import description_tables
 from impindiff.data import inspect
-from impindiff.inspection import description_tables
 
 
 def fields(name, *space, times=3):

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadWarning
 
-from impindiff.observations.file_errors import reading
-from impindiff.observations.matlab5 import numeric_arrays
+from impindiff.data.file_errors import reading
+from impindiff.data.matlab5 import numeric_arrays
 
 
 def matlab_arrays(path: Path) -> dict[str, np.ndarray]:

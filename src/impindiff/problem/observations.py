@@ -9,11 +9,11 @@ import xarray as xr
 from jaxtyping import Array, Float, Int
 
 from impindiff.data import is_points
+from impindiff.data.file_errors import listed
 from impindiff.errors import InputError
 from impindiff.grid import Grid, Periodic
 from impindiff.observations import PointTable, Sensors, add_noise
 from impindiff.observations.checks import NEARLY, same_places, shortest, up_to
-from impindiff.observations.file_errors import listed
 from impindiff.problem.samples import AXES, with_numbers, with_samples
 
 

@@ -14,8 +14,8 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from impindiff.data.memory import require_readable
 from impindiff.errors import InputError
-from impindiff.observations.memory import require_readable
 
 _HEADER = 128
 _MATRIX, _COMPRESSED = 14, 15

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 
-from impindiff.command_errors import ending_of
+from impindiff.command.exit_codes import ending_of
 from impindiff.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def _ends_at_once(command: C) -> C:
 
     @wraps(command)
     def listening(*args: Any, **kwargs: Any) -> Any:
-        from impindiff.interruption import watched
+        from impindiff.command.interruption import watched
 
         with watched(_tell):
             return command(*args, **kwargs)
@@ -133,11 +133,11 @@ def run_problem(
     ] = "1",
 ) -> None:
     """Make or read data, train, forecast, and write metrics and figures."""
+    from impindiff.command.interruption import watched
+    from impindiff.command.progress import training_progress
     from impindiff.devices import mesh_of
     from impindiff.experiment import Run, directory, run
-    from impindiff.interruption import watched
     from impindiff.problem import configure_problem
-    from impindiff.progress import training_progress
 
     if resume and (config or overrides):
         raise InputError(
@@ -206,7 +206,7 @@ def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="of the folder and the problem")],
 ) -> None:
     """Write a problem to start from: model, configuration, synthetic data, a test."""
-    from impindiff.new_problem import write_problem
+    from impindiff.command.new_problem import write_problem
 
     folder = write_problem(name, Path.cwd())
     for path in sorted(folder.iterdir()):
@@ -224,7 +224,7 @@ def schema(
     """Write the JSON Schema of a configuration, with which an editor completes and checks it."""
     import json
 
-    from impindiff.observations import written_whole
+    from impindiff.data import written_whole
 
     text = json.dumps(_problem(problem).settings.model_json_schema(), indent=2)
     if out is None:
@@ -268,7 +268,7 @@ def inspect(
 ) -> None:
     """Tell what a file of data holds, what may be wrong with it and how a model is given it."""
     from impindiff import data as reading
-    from impindiff.inspection import description_tables
+    from impindiff.command.data_tables import description_tables
 
     for table in description_tables(reading.inspect(file)):
         _out.print(table, crop=False)
@@ -354,8 +354,8 @@ def compare(
     ] = False,
 ) -> None:
     """Compare the method with its baselines on one problem, at equal data, budget and seeds."""
+    from impindiff.command.interruption import termination_raises
     from impindiff.compare.command import compare_problem, comparison_table
-    from impindiff.interruption import termination_raises
 
     try:
         with termination_raises():

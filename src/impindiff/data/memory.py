@@ -5,7 +5,7 @@ from pathlib import Path
 from humanize import naturalsize
 
 from impindiff.errors import InputError
-from impindiff.memory import memory_limit
+from impindiff.support.memory import memory_limit
 
 COORDINATE = "is it a coordinate? cut it to what is needed"
 # What unpacks to so many times its size, and to more than this, was made to fill the memory.

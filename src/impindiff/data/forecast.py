@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float
 
-from impindiff.observations.layout import Attributes, coordinate_variables, described
+from impindiff.data.layout import Attributes, coordinate_variables, described
 
 FORECAST_SUFFIX = "_forecast"
 TRUTH_SUFFIX = "_truth"

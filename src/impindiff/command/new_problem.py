@@ -50,7 +50,7 @@ def write_problem(name: str, parent: Path) -> Path:
 
 
 def _fill(folder: Path, name: str) -> None:
-    for template in files("impindiff").joinpath("templates", "problem").iterdir():
+    for template in files("impindiff.command").joinpath("templates", "problem").iterdir():
         path = folder / template.name.removesuffix(_SUFFIX).replace(_PLACEHOLDER, name)
         text = template.read_text(encoding="utf-8").replace(_PLACEHOLDER, name)
         path.write_text(text, encoding="utf-8")

@@ -1,0 +1,1 @@
+"""The steppers inside other libraries."""

@@ -1,0 +1,1 @@
+"""What any room may use: the limit of memory, tables for notebooks."""
