@@ -1,5 +1,6 @@
 """A long record cut into segments that start from states of their own."""
 
+import dataclasses
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -148,7 +149,7 @@ def multiple_shooting(
         nodes = [jax.tree.map(lambda x: x[start], states) for start in starts]  # noqa: B023
     example = jax.tree.leaves(nodes[0]) if nodes else []
     sizes = [np.sqrt(np.mean(np.asarray(leaf) ** 2)) for leaf in example]
-    fields = {name: getattr(loss, name) for name in TrajectoryLoss.__dataclass_fields__}
+    fields = {field.name: getattr(loss, field.name) for field in dataclasses.fields(loss)}
     shooting = MultipleShooting(
         **fields,
         starts=starts,
