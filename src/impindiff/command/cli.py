@@ -67,10 +67,14 @@ ChangedData = Annotated[
 ]
 
 
-class _Shown:
-    """Whether the traceback of an error is asked for."""
+class _Asked:
+    """What is asked for before the command's name.
+
+    - `traceback`: of an error; `no_cache`: of compiled programs.
+    """
 
     traceback = False
+    no_cache = False
 
 
 @app.callback()
@@ -79,9 +83,23 @@ def options(
         bool,
         typer.Option("--traceback", help="after an error, also show where in the code it arose"),
     ] = False,
+    no_cache: Annotated[
+        bool,
+        typer.Option(
+            "--no-cache",
+            help="compile anew, and keep no compiled programs in the user's cache folder",
+        ),
+    ] = False,
 ) -> None:
     """Implicit hybrid neural-physics PDE models: infer unknown physics, forecast stably."""
-    _Shown.traceback = traceback
+    _Asked.traceback, _Asked.no_cache = traceback, no_cache
+
+
+def _keep_programs() -> None:
+    """To be called by a command that computes, before it does."""
+    from impindiff.command.programs import keep_programs
+
+    keep_programs(off=_Asked.no_cache)
 
 
 def _problem(name: str) -> "Problem":
@@ -145,6 +163,7 @@ def run_problem(
         )
     if changed_data and not resume:
         raise InputError("--changed-data: is for --resume; a new run takes its data as they are")
+    _keep_programs()
     # before anything asks JAX for its devices, as a problem's file and the lock of a folder do
     mesh = mesh_of(devices)
     chosen: Any = None
@@ -251,6 +270,7 @@ def data(
     from impindiff.experiment.sizes import require_problem_fits
     from impindiff.problem import checked, configure_problem, located
 
+    _keep_programs()
     chosen = _problem(problem)
     settings = configure_problem(chosen, config or [], overrides or [])
     directory.set_precision(settings)
@@ -305,6 +325,7 @@ def forecast_run(
 
     if sample is not None and animate is None:
         raise InputError("--sample: chooses what --animate shows; add --animate F.gif")
+    _keep_programs()
     done = forecast(
         run_dir, until, out, animate=animate, sample=sample, changed_data=changed_data, warn=_warn
     )
@@ -461,6 +482,7 @@ def check(
     from impindiff.experiment import check_problem
     from impindiff.problem import configure_problem
 
+    _keep_programs()
     chosen = _problem(problem)
     settings = configure_problem(chosen, config or [], overrides or [])
     found = check_problem(chosen, settings)
@@ -493,7 +515,7 @@ def main() -> None:
 def _failed(error: BaseException) -> int:
     """Print the one line of an error, and return the exit code."""
     code, line, _ = ending_of(error)
-    if _Shown.traceback:
+    if _Asked.traceback:
         import traceback
 
         traceback.print_exception(error)
