@@ -14,7 +14,7 @@ from impindiff.errors import InputError
 from impindiff.implicit import Outcome
 from impindiff.methods.conv_lstm import ConvLSTM
 from impindiff.methods.fno import FourierNeuralOperator
-from impindiff.methods.method import Observed, Simulate
+from impindiff.methods.method import BlackBox, Simulate
 from impindiff.methods.sequence import SequenceModel, SequenceNetwork, number_of_channels
 from impindiff.methods.trajectory import as_rollout
 from impindiff.observations.checks import same_places
@@ -48,7 +48,7 @@ class Emulation(eqx.Module):
         return as_rollout(fields, times, jnp.stack(finite).all(axis=0), Outcome.not_finite)
 
 
-class Emulator(Observed):
+class Emulator(BlackBox):
     """A network that steps from observation to observation, trained on the same observations.
 
     Position is among its inputs, for what is hidden depends on it; so is time where the problem's

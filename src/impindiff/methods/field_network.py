@@ -7,10 +7,10 @@ import xarray as xr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from impindiff.methods.local_law import local_law_like
-from impindiff.methods.method import Observed
+from impindiff.methods.method import BlackBox
 
 
-class FieldNetwork(Observed):
+class FieldNetwork(BlackBox):
     """A `LocalLaw` of what is observed, with the problem's own field network."""
 
     def model(self, key: PRNGKeyArray) -> Any:

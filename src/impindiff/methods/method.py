@@ -98,7 +98,7 @@ class Hybrid(Method):
         return own, self.problem.start(self.settings, model, data, samples)
 
 
-class Observed(Method):
+class BlackBox(Method):
     """A method that knows no physics: its state is what is observed, and nothing else."""
 
     @cached_property

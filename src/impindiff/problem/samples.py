@@ -1,4 +1,7 @@
-"""The data of a run: all trajectories, and which of them are trained on."""
+"""The data of a run: all trajectories, and which of them are trained on.
+
+In either form of data, a variable `held_out` marks the samples which training must not see.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -7,14 +10,12 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from impindiff.data import is_points
+from impindiff.data import HELD_OUT, is_points
 from impindiff.data.units import elapsed
 from impindiff.errors import InputError
 from impindiff.observations.checks import require_even_spacing
 
 AXES = ("x", "y", "z")
-# In either form, a variable that marks the samples which training must not see.
-HELD_OUT = "held_out"
 # Along it, conditions of points have one value a sample; of fields, `sample` is a dimension.
 TRAJECTORY = "trajectory"
 

@@ -11,14 +11,13 @@ import xarray as xr
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from pydantic import Field, model_validator
 
-from impindiff.data import is_points, provenance
+from impindiff.data import HELD_OUT, is_points, provenance
 from impindiff.data.file_errors import of_file
 from impindiff.errors import InputError
 from impindiff.fields import ConditionalField
 from impindiff.grid import Grid, Neumann, Periodic
 from impindiff.problem import Problem, Scale, box_of
 from impindiff.problem.observations import initial_fields
-from impindiff.problem.samples import HELD_OUT
 from impindiff.problems.fields_data import fields_data
 from impindiff.problems.random_fields import gaussian_random_field, periodic_modes
 from impindiff.rollout import rollout

@@ -7,8 +7,8 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from impindiff.data import HELD_OUT
 from impindiff.data.layout import coordinate_variables, described
-from impindiff.problem.samples import HELD_OUT
 
 
 def fields_data(
