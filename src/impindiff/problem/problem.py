@@ -150,14 +150,17 @@ class Problem(abc.ABC, Generic[S]):
         del data
         return settings
 
-    def initial_state(self, settings: S, model: HybridModel, data: xr.Dataset) -> PyTree[Any]:
+    def initial_state(
+        self, settings: S, model: HybridModel, data: xr.Dataset | None = None
+    ) -> PyTree[Any]:
         """The state at `observations.start`: an array or a pytree, (*cells) or (samples, *cells).
 
         It may use parts of the model that are trained. The default takes it from the data.
 
         - `data`: what the method `data` returned, of the samples at hand, dates as seconds since
-          the first.
+          the first; None: asked for here. A run always gives it.
         """
+        data = self.data(settings) if data is None else data
         grid: Any = getattr(model, "grid", None)
         fields = initial_fields(data, grid, start=getattr(settings.observations, "start", None))
         return {name: jnp.asarray(values) for name, values in fields.items()}

@@ -193,9 +193,10 @@ class BoxProblem(Problem[B]):
         return settings.model_copy(update={"grid": settings.grid_of(data)})
 
     def initial_state(
-        self, settings: B, model: HybridModel, data: xr.Dataset
+        self, settings: B, model: HybridModel, data: xr.Dataset | None = None
     ) -> Float[Array, "sample *cells"]:
         """See `Problem.initial_state`: the first field of the data."""
+        data = self.data(settings) if data is None else data
         grid: Any = getattr(model, "grid", None)
         fields = initial_fields(data, grid, [self.variable], settings.observations.start)
         return jnp.asarray(fields[self.variable])

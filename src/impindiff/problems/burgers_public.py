@@ -266,10 +266,11 @@ class BurgersPublic(Problem[PublicSettings]):
         return {name: value for name, value in known.items() if value is not None}
 
     def initial_state(
-        self, settings: PublicSettings, model: HybridModel, data: xr.Dataset
+        self, settings: PublicSettings, model: HybridModel, data: xr.Dataset | None = None
     ) -> Float[np.ndarray, "sample *cells"]:
         """The first snapshot at the model's cell centres, by a cubic spline through the walls."""
         del model
+        data = self.data(settings) if data is None else data
         grid = settings.grid.build()
         x, u = data["x"].to_numpy(), data["u"].to_numpy()[0, 0]
         for wall, value, at in zip(

@@ -189,8 +189,11 @@ class InfiltrationProblem(Problem[V]):
         del settings
         return of_specimens(model, conditions_of(data))
 
-    def initial_state(self, settings: V, model: HybridModel, data: xr.Dataset) -> PyTree:
+    def initial_state(
+        self, settings: V, model: HybridModel, data: xr.Dataset | None = None
+    ) -> PyTree:
         """See `Problem.initial_state`: pores full of gas."""
+        data = self.data(settings) if data is None else data
         return self.for_samples(settings, model, data).initial_state(data.sizes["sample"])
 
     def quantities(self, u: PyTree) -> dict[str, Any]:
