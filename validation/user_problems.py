@@ -10,6 +10,7 @@ Prints a Markdown table; exits with 1 if a command fails.
 """
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -36,6 +37,15 @@ def impindiff(*words: str, cwd: Path) -> None:
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines()
         raise RuntimeError(lines[-1] if lines else f"exit code {done.returncode}")
+
+
+def require_all_done(folder: Path) -> None:
+    """Raise for a row of a comparison in which a run has failed."""
+    results = json.loads((folder / "results.json").read_text())
+    for row in results["methods"]:
+        for run in row["runs"]:
+            if run["status"] != "ok":
+                raise RuntimeError(f"{row['name']}: {run['message']}")
 
 
 def made(name: str, folder: Path) -> tuple[Path, list[str]]:
@@ -100,6 +110,8 @@ def main() -> int:
                 start, outcome = time.perf_counter(), "ok"
                 try:
                     impindiff(*words, cwd=here)
+                    if words[0] == "compare":
+                        require_all_done(here / words[words.index("--out") + 1])
                 except RuntimeError as error:
                     outcome, failed = str(error), failed + 1
                 seconds = time.perf_counter() - start

@@ -173,9 +173,13 @@ def test_a_black_box_is_given_time_and_conditions_where_the_problem_has_them():
 
 
 def test_fields_that_are_not_whole_are_no_start_for_the_next():
-    experiment = prepared(method={"name": "fno", "modes": 2}, observations={"sensors": 5})
+    method = {"name": "fno", "modes": 2, "fit_to": "next_observation"}
+    experiment = prepared(method=method, observations={"sensors": 5})
     with pytest.raises(InputError, match=r"method\.fit_to: next_observation needs whole fields"):
         experiment.loss()
+    # without being asked for they are not needed
+    del method["fit_to"]
+    assert prepared(method=method, observations={"sensors": 5}).loss().simulate is not None
 
 
 class TwoSpecies(ipd.HybridModel):

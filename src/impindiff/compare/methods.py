@@ -44,7 +44,7 @@ IMPLICIT = Method(
     _AS_SHIPPED,
     {},
 )
-UNROLLED = "unrolled"
+UNROLLED, LOCAL_LAW = "unrolled", "local_law"
 _NO_EXPLICIT = (
     "some component has no inertia (mass 0, an algebraic one), which explicit steps cannot advance"
 )
@@ -69,7 +69,11 @@ def methods_of(problem: Problem, overrides: dict[str, Any]) -> dict[str, Method]
             reason = _NO_EXPLICIT
         elif method.step == "equal_error" and not knows_truth:
             reason = _NO_TRUTH
-        changed = method.overrides if isinstance(tuned, str) else merged(method.overrides, tuned)
+        own = {} if isinstance(tuned, str) else tuned
+        changed = merged(method.overrides, own)
+        if method.name == LOCAL_LAW and settings.training.optimizer == "levenberg_marquardt":
+            # that is for few parameters
+            changed = merged(changed, {"training": {"optimizer": "adam", "steps": 1000}})
         methods.append(method._replace(overrides=changed, not_run=reason))
     return {method.name: method for method in methods}
 
@@ -196,7 +200,7 @@ _BLACK_BOXES = [
         ),
     ),
     Method(
-        "local_law",
+        LOCAL_LAW,
         "field network without physics",
         "black box",
         "the same field network and implicit steps, but any local law in place of the known one: "

@@ -93,43 +93,52 @@ class Emulator(BlackBox):
     def simulate_to_train(self) -> Simulate:
         """See `Method.simulate_to_train`: by `method.fit_to`.
 
-        Raises `InputError` where whole fields are needed and not all of them are observed.
+        Raises `InputError` where whole fields are asked for and not all of them are observed.
         """
-        if self.settings.method.fit_to == "trajectory":
-            return Emulation()
+        fit_to = self.settings.method.fit_to
+        whole = None if fit_to == "trajectory" else self._whole_fields()
+        if whole is None and fit_to == "next_observation":
+            raise InputError(
+                "method.fit_to: next_observation needs whole fields to start from, and these "
+                "observations are not; choose trajectory"
+            )
+        return Emulation(whole)
+
+    def _whole_fields(self) -> PyTree[Float[Array, "times samples ..."]] | None:
+        """The state at all times of the observations; None where not all of it is observed."""
         samples = len(self.data.training)
         first = self.observed_start(self._training, samples)
         leaves, structure = jax.tree.flatten(first)
-        by_name = first if isinstance(first, dict) else dict(zip(self._names, leaves, strict=True))
-        whole = {
-            name: jnp.concatenate([by_name[name][None], self._fields_of(name, samples)])
-            for name in self._names
-        }
-        if isinstance(first, dict):
-            return Emulation(whole)
-        return Emulation(jax.tree.unflatten(structure, list(whole.values())))
+        names = list(first) if isinstance(first, dict) else self._names
+        found = [self._fields_of(name, samples) for name in sorted(names)]
+        if len(found) != len(leaves) or any(fields is None for fields in found):
+            return None
+        # leaves of a dictionary are in the order of their names
+        whole = [
+            jnp.concatenate([start[None], fields])
+            for start, fields in zip(leaves, found, strict=True)
+            if fields is not None
+        ]
+        return jax.tree.unflatten(structure, whole)
 
-    def _fields_of(self, name: str, samples: int) -> Float[Array, "times samples *cells"]:
-        """The observed fields of a quantity at all times after the initial one."""
+    def _fields_of(self, name: str, samples: int) -> Float[Array, "times samples ..."] | None:
+        """The observed fields of a quantity at all times after the initial one, if whole."""
         found, grid = self._observations, self.example.grid
         times = len(found.times) - 1
         shape = (times, samples, *grid.cells)
-        table = found.table
-        if table is not None:
-            table = table.rows(table.quantity == name)
-            places = np.moveaxis(np.asarray(grid.centers), 0, -1).reshape(-1, grid.ndim)
-            if len(table) == math.prod(shape):
-                there = table.position.reshape(times * samples, *places.shape)
-                when = table.time.reshape(times, -1)
-                if (
-                    same_places(there, places, grid.spacing).all()
-                    and (when == np.asarray(found.times[1:])[:, None]).all()
-                ):
-                    return jnp.asarray(table.value.reshape(shape))
-        raise InputError(
-            "method.fit_to: next_observation needs whole fields to start from, and these "
-            "observations are not; choose trajectory"
+        if found.table is None:
+            return None
+        table = found.table.rows(found.table.quantity == name)
+        if len(table) != math.prod(shape):
+            return None
+        places = np.moveaxis(np.asarray(grid.centers), 0, -1).reshape(-1, grid.ndim)
+        there = table.position.reshape(times * samples, *places.shape)
+        when = table.time.reshape(times, -1)
+        is_whole = (
+            same_places(there, places, grid.spacing).all()
+            and (when == np.asarray(found.times[1:])[:, None]).all()
         )
+        return jnp.asarray(table.value.reshape(shape)) if is_whole else None
 
 
 def _network(

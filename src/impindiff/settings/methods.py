@@ -43,9 +43,10 @@ class LocalLawSettings(StrictModel):
 
 
 class _Sequence(StrictModel):
-    fit_to: Literal["next_observation", "trajectory"] = Field(
-        default="next_observation",
-        description="predict each observation from the one before it, or all from the first state",
+    fit_to: Literal["next_observation", "trajectory"] | None = Field(
+        default=None,
+        description="predict each observation from the one before it, or all from the first state; "
+        "null: the former where whole fields are observed, else the latter",
     )
 
 
