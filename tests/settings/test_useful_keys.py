@@ -96,8 +96,9 @@ def another(path, info, value):
         return {"rates": {"w": 0.5}, "budget": "2GB"}[path[-1]]
     if value is None and models_in(info.annotation):
         return {}
-    words = [choice for choice in get_args(info.annotation) if isinstance(choice, str)]
-    if isinstance(value, str):
+    choices = [info.annotation, *get_args(info.annotation)]
+    words = [word for of in choices for word in get_args(of) if isinstance(word, str)]
+    if isinstance(value, str) or (value is None and words):
         return next((word for word in words if word != value), None)
     if isinstance(value, bool):
         return not value
