@@ -1,5 +1,6 @@
 """Methods in place of a problem's model or solver: the same data, loss and run."""
 
+import dataclasses
 import sys
 from typing import Any
 
@@ -180,6 +181,18 @@ def test_fields_that_are_not_whole_are_no_start_for_the_next():
     # without being asked for they are not needed
     del method["fit_to"]
     assert prepared(method=method, observations={"sensors": 5}).loss().simulate is not None
+
+
+def test_values_in_another_order_of_samples_are_no_whole_fields():
+    """Points that form a grid may come in any order: of each time all of one sample first."""
+    method = {"name": "fno", "fit_to": "next_observation"} | BLACK_BOXES["fno"]
+    experiment = prepared(method=method)
+    found = experiment.method.observations
+    assert found.table is not None
+    turned = dataclasses.replace(found.table, sample=1 - found.table.sample)
+    vars(experiment.method)["observations"] = found._replace(table=turned)
+    with pytest.raises(InputError, match="whole fields"):
+        experiment.loss()
 
 
 class TwoSpecies(ipd.HybridModel):

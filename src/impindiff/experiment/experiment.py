@@ -68,7 +68,7 @@ class Experiment:
     @cached_property
     def observations(self) -> Observations:
         """What training sees."""
-        return self.method.observations(None)
+        return self.method.observations
 
     def loss(self) -> TrajectoryLoss:
         """The misfit to what training sees."""
@@ -196,11 +196,9 @@ class Experiment:
         self, states: Sequence[PyTree[np.ndarray]]
     ) -> dict[str, Float[np.ndarray, "member sample time *space"]]:
         """The quantities as a forecast shows them: at the places of the data, if compared there."""
-        hook = self.problem.at_data if self.truth else None
+        problem, settings, dataset = self.problem, self.settings, self.data.dataset
         each = [
-            self.problem.quantities(u)
-            if hook is None
-            else hook(self.settings, self.data.dataset, u)
+            problem.at_data(settings, dataset, u) if self.truth else problem.quantities(u)
             for u in states
         ]
         return {
@@ -326,7 +324,8 @@ class Experiment:
         """What tells the error of held-out values of a model in percent; None if there are none.
 
         Of samples whose fields are known, the relative L1 error at the end of the forecast; else
-        the relative L1 misfit of all held-out values, each over its error. None where not finite.
+        the relative L1 misfit of all held-out values, each over its error. None where the forecast
+        fails or is not finite.
         """
         if self.truth and self.data.held_out:
             return self._error_at_end()
@@ -340,7 +339,9 @@ class Experiment:
         last = {name: field[samples, whole[-1]] for name, field in known.items()}
 
         def error(model: Any) -> float | None:
-            states, _ = self.states(model, samples, ends)
+            states, failure = self.states(model, samples, ends)
+            if failure is not None:
+                return None
             found = self.at_data(states)
             percent = [
                 relative_l1_percent(

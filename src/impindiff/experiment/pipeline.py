@@ -1,7 +1,7 @@
 """The main job: data, training, forecast, metrics, figures."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -128,7 +128,8 @@ def run(
     if failure is not None and not trained.settings.forecast.keep_failed:
         raise failure
     shown = np.abs(needed[None, :] - forecast_times[:, None]).argmin(axis=1)
-    forecast = _forecast(experiment, model, _at(states, shown), forecast_times)
+    latent = experiment.latent_fields(model, forecast_times)
+    forecast = _forecast(experiment, latent, _at(states, shown), forecast_times)
     write_netcdf(forecast, folder / "forecast.nc")
 
     sets, predicted = {}, {}
@@ -144,20 +145,21 @@ def run(
         predicted["held_out"] = np.append(predicted.get("held_out", np.empty(0)), values)
     identified = identified_numbers(experiment, fitted, loss)
     findings = experiment.findings(fitted, loss)
-    latent = experiment.latent_fields(model, forecast_times)
     truths = experiment.true_latent(latent)
     draw_figures(experiment, forecast, latent, sets, predicted, identified, findings, folder)
     for line in findings.lines:
         say(line)
     times = data.dataset["time"].to_numpy().astype(float)
-    changing = experiment.latent_fields(model, times) if truths else {}
+    at_data = latent
+    if truths and not np.array_equal(times, forecast_times):
+        at_data = experiment.latent_fields(model, times)
     metrics = RunMetrics(
         problem=problem.name,
         summary=problem.summary,
         infers=problem.infers or None,
         trained_until=found.times[-1],
         forecast=forecast_errors(experiment, forecast),
-        latent=latent_errors(changing, truths, times, len(experiment.dataset_coordinates())),
+        latent=latent_errors(at_data, truths, times, len(experiment.dataset_coordinates())),
         misfit={name: misfits(table, predicted[name]) for name, table in sets.items()},
         identified=identified,
         **training_metrics(trained.settings, fitted, loss, trained.choices, start),
@@ -240,7 +242,8 @@ def forecast(
     states, failure = experiment.states(model, range(data.samples), times)
     if failure is not None and not settings.forecast.keep_failed:
         raise failure
-    dataset = _forecast(experiment, model, states, times, truth=computed)
+    latent = experiment.latent_fields(model, times)
+    dataset = _forecast(experiment, latent, states, times, truth=computed)
     write_netcdf(dataset, out)
     judged = data.held_out or list(range(data.samples))
     names = [str(n).removesuffix(FORECAST_SUFFIX) for n in dataset if FORECAST_SUFFIX in str(n)]
@@ -276,7 +279,7 @@ def extrapolation(model: Any, latent: str, horizon: float, until: float) -> str 
 
 def _forecast(
     experiment: Experiment,
-    model: Any,
+    latent: Mapping[str, Float[np.ndarray, "..."]],
     states: Sequence[Any],
     times: Float[np.ndarray, " time"],
     *,
@@ -311,7 +314,7 @@ def _forecast(
     ]
     forecast = xr.merge(parts, combine_attrs="override", compat="equals", join="exact")
     shape = tuple(len(centres) for centres in coordinates.values())
-    for name, values in experiment.latent_fields(model, times).items():
+    for name, values in latent.items():
         space = values.shape[-len(shape) :]
         axes = tuple(coordinates) if space == shape else tuple(f"{a}_model" for a in coordinates)
         dimensions = axes if values.ndim == len(shape) else ("time", *axes)

@@ -66,7 +66,7 @@ def require_parameters_fit(experiment: Experiment) -> None:
     """The same for the parameters of what is trained, whatever the method."""
     training = experiment.settings.training
     method = experiment.method
-    _ = method.observations(None)  # known before it is traced
+    _ = method.observations  # known before it is traced
     try:
         model = eqx.filter_eval_shape(method.model, jax.random.key(0))
     except (RuntimeError, TypeError, ValueError):

@@ -59,7 +59,7 @@ class Emulator(BlackBox):
         """See `Method.model`."""
         grid = self.example.grid
         periodic = grid.periodic
-        knots = self._observations.times
+        knots = self.observations.times
         with_time = depends_on_time(self.example, jnp.asarray(knots[0]))
         given = conditions_of(self._training)
         # typical sizes; a condition that is zero everywhere has none
@@ -123,7 +123,7 @@ class Emulator(BlackBox):
 
     def _fields_of(self, name: str, samples: int) -> Float[Array, "times samples ..."] | None:
         """The observed fields of a quantity at all times after the initial one, if whole."""
-        found, grid = self._observations, self.example.grid
+        found, grid = self.observations, self.example.grid
         times = len(found.times) - 1
         shape = (times, samples, *grid.cells)
         if found.table is None:
@@ -133,9 +133,10 @@ class Emulator(BlackBox):
             return None
         places = np.moveaxis(np.asarray(grid.centers), 0, -1).reshape(-1, grid.ndim)
         there = table.position.reshape(times * samples, *places.shape)
-        when = table.time.reshape(times, -1)
+        when, of_sample = table.time.reshape(times, -1), table.sample.reshape(times, samples, -1)
         is_whole = (
             same_places(there, places, grid.spacing).all()
+            and (of_sample == np.arange(samples)[:, None]).all()
             and (when == np.asarray(found.times[1:])[:, None]).all()
         )
         return jnp.asarray(table.value.reshape(shape)) if is_whole else None

@@ -22,7 +22,7 @@ class FieldNetwork(BlackBox):
             hybrid,
             jax.tree.map(lambda leaf: leaf[0], state),
             self.settings.method.degree,
-            until=self._observations.times[-1],
+            until=self.observations.times[-1],
             key=key,
         )
 

@@ -40,11 +40,6 @@ class Method(abc.ABC):
     def prepared(self, model: Any, data: xr.Dataset, samples: int) -> tuple[Any, PyTree[Array]]:
         """(the model with what is each of these samples' own in it, their first states)."""
 
-    def observations(self, model: Any) -> Observations:
-        """What training sees; of states as the model has them."""
-        del model
-        return self._observations
-
     def simulate(self) -> Simulate | None:
         """What advances a prepared model; None: `rollout` with the settings' stepper."""
         return None
@@ -79,7 +74,8 @@ class Method(abc.ABC):
         return self.data.of(self.data.training)
 
     @cached_property
-    def _observations(self) -> Observations:
+    def observations(self) -> Observations:
+        """What training sees."""
         return self.problem.observations(self.settings, self.example, self._training)
 
 
@@ -104,7 +100,7 @@ class BlackBox(Method):
     @cached_property
     def _names(self) -> list[str]:
         """The quantities that are observed."""
-        table = self._observations.table
+        table = self.observations.table
         if table is not None:
             return list(table.quantities)
         state = self.problem.start(
