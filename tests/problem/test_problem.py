@@ -12,7 +12,7 @@ import xarray as xr
 import impindiff as ipd
 from impindiff.experiment import Experiment, run
 from impindiff.experiment.metrics import misfits
-from impindiff.problem import ProblemSettings, as_data
+from impindiff.problem import ProblemSettings, as_data, conditions_of
 from impindiff.problem.observations import initial_fields, measured
 from impindiff.problem.problem import output_times
 
@@ -263,3 +263,24 @@ def test_names_are_those_of_the_model():
     assert names == {"0_x", "1_law_0", "1_law_1", "1_law_2", "2"}
     assert own.summary == "What decays at an unknown rate from an unknown amplitude"
     assert own.quantities(jnp.ones(3)).keys() == {"u"}
+
+
+def test_samples_of_points_are_renumbered_with_what_is_their_own():
+    points = xr.Dataset(
+        {
+            "time": ("observation", [1.0, 1.0, 2.0, 2.0]),
+            "x": ("observation", [0.5, 0.5, 0.5, 0.5]),
+            "quantity": ("observation", ["c"] * 4),
+            "value": ("observation", [10.0, 12.0, 20.0, 22.0]),
+            "sample": ("observation", [0, 2, 1, 2]),
+            "dose": ("trajectory", [0.1, 0.2, 0.3]),
+            "held_out": ("trajectory", [0, 1, 0]),
+        }
+    )
+    data = as_data(points, None)
+    assert (data.training, data.held_out) == ([0, 2], [1])
+    training = data.of(data.training)
+    assert training["value"].to_numpy().tolist() == [10.0, 12.0, 22.0]
+    assert training["sample"].to_numpy().tolist() == [0, 1, 1]
+    found = {name: values.tolist() for name, values in conditions_of(training).items()}
+    assert found == {"dose": [0.1, 0.3]}
