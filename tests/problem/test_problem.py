@@ -284,3 +284,30 @@ def test_samples_of_points_are_renumbered_with_what_is_their_own():
     assert training["sample"].to_numpy().tolist() == [0, 1, 1]
     found = {name: values.tolist() for name, values in conditions_of(training).items()}
     assert found == {"dose": [0.1, 0.3]}
+
+
+def test_held_out_samples_are_judged_by_the_errors_of_those_trained_on():
+    class Problem(ipd.Problem):
+        name = "two"
+
+        def model(self, settings, key):
+            return Decay(GRID, ipd.Parameter(1.0), ipd.Parameter(1.0))
+
+        def initial_state(self, settings, model, data):
+            return {"c": jnp.ones(GRID.cells)}
+
+        def data(self, settings):
+            rows = {
+                "time": [1.0, 2.0, 1.0, 2.0],
+                "x": [0.5] * 4,
+                "quantity": ["c"] * 4,
+                "value": [1.0, 3.0, 10.0, 90.0],
+                "sample": [0, 0, 1, 1],
+            }
+            return xr.Dataset({name: ("observation", column) for name, column in rows.items()})
+
+    problem, settings = Problem(), ProblemSettings()
+    experiment = Experiment(problem, settings, as_data(problem.data(settings), [1]))
+    (others,) = experiment.held_out
+    assert others.samples == [1]
+    assert others.table.standard_deviation.tolist() == [1.0, 1.0]

@@ -258,7 +258,8 @@ class Experiment:
     @cached_property
     def held_out(self) -> list[HeldOut]:
         """Values that training does not see, which no field of the truth holds too."""
-        if self.observations.table is None:
+        table = self.observations.table
+        if table is None:
             return []
         problem, settings, grid = self.problem, self.settings, self.method.example.grid
         first_is_state = problem.starts_from_data
@@ -269,12 +270,18 @@ class Experiment:
             if len(late):
                 found.append(HeldOut(self.data.training, late))
         if self.data.held_out and not self.truth:
+            # judged by the errors of the values trained on, not by their own spread
+            errors = {
+                name: float(np.median(table.standard_deviation[table.quantity == name]))
+                for name in table.quantities
+            }
             others = measured(
                 self.data.of(self.data.held_out),
                 grid,
                 settings,
                 first_is_state=first_is_state,
                 to_train_on=False,
+                deviations=errors | settings.observations.standard_deviation,
             ).held_out
             found.append(HeldOut(self.data.held_out, others))
         return found

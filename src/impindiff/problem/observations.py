@@ -1,7 +1,7 @@
 """From a dataset of measurements to what training sees, and what the forecast is judged by."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,6 +60,7 @@ def measured(
     *,
     first_is_state: bool = True,
     to_train_on: bool = True,
+    deviations: Mapping[str, float] | None = None,
 ) -> Measured:
     """The values of a dataset of fields or of points, NaN left out.
 
@@ -69,6 +70,7 @@ def measured(
     - `first_is_state`: the fields at the start are the initial state, and tell nothing more of it;
       else they are values as the later ones are.
     - `to_train_on`: False for samples of which all values are held out, and none is left away.
+    - `deviations`: by quantity, the errors of values whose file gives none; None: the settings'.
 
     Raises `InputError` for a dataset without values, or with none for training.
     """
@@ -98,7 +100,7 @@ def measured(
             f"measurements: the first is at t = {table.time.min():g}, before the initial state at "
             f"t = {start:g}; set observations.start, or leave out what comes before by data.times"
         )
-    table = table.with_errors(chosen.standard_deviation)
+    table = table.with_errors(chosen.standard_deviation if deviations is None else deviations)
     if not to_train_on:
         return Measured(table.rows(np.zeros(len(table), bool)), table, start)
     late = (
