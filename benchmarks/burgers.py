@@ -111,7 +111,7 @@ def gradient_cost(model: Burgers, u0: jax.Array, steps: int) -> dict[str, float]
     (_, reached) = forward(k)
     loops = ipd.NewtonKrylov(rtol=0.0, atol=float(reached), max_iterations=3)
     loops = eqx.tree_at(lambda s: s.linear_solver.max_steps, loops, 6)
-    naive = ipd.CrankNicolson(solver=loops, gradient=ipd.Unrolled())
+    naive = ipd.CrankNicolson(solver=loops, adjoint=ipd.Unrolled())
     unrolled = programs(model, u0, naive, steps)[1]
 
     order = {"forward": forward, "gradient": gradient, "unrolled": unrolled}

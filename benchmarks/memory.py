@@ -24,7 +24,7 @@ from rich.table import Table
 
 from impindiff.grid import Grid
 from impindiff.implicit import (
-    AbstractGradient,
+    AbstractAdjoint,
     BiCGStab,
     ImplicitAdjoint,
     NewtonKrylov,
@@ -55,11 +55,11 @@ class AdvectionDiffusion(HybridModel):
         return advection_diffusion(u, latent, 0.01, self.grid)
 
 
-def temporary_bytes(gradient: AbstractGradient, max_steps: int, steps: int = STEPS) -> int:
+def temporary_bytes(adjoint: AbstractAdjoint, max_steps: int, steps: int = STEPS) -> int:
     grid = Grid(lower=(-1.0, 0.0), upper=(1.0, 1.0), cells=CELLS)
     krylov = BiCGStab(max_steps=max_steps)
     solver = NewtonKrylov(max_iterations=NEWTON_ITERATIONS, linear_solver=krylov)
-    stepper = CrankNicolson(solver=solver, gradient=gradient)
+    stepper = CrankNicolson(solver=solver, adjoint=adjoint)
 
     def loss(velocity: Array, u0: Array) -> Array:
         model = AdvectionDiffusion(grid, velocity)

@@ -76,7 +76,7 @@ def solve(operator: ipd.Elliptic, b: jax.Array, preconditioned: bool) -> tuple[i
 
     @jax.jit
     def run(operator, b):
-        inverse = ipd.multigrid(operator) if preconditioned else None
+        inverse = ipd.multigrid_cycle(operator) if preconditioned else None
         solver = ipd.BiCGStab(max_steps=GIVE_UP)
         _, steps, solved = krylov_solve(operator, b, solver, RTOL, inverse)
         return steps, solved
@@ -92,7 +92,7 @@ def loops(operator: ipd.Elliptic, b: jax.Array) -> dict[str, Callable[[], jax.Ar
         return jax.lax.fori_loop(0, INNER, lambda _, x: b - 1e-9 * operator(x), b)
 
     def cycles(operator, b, count=INNER):
-        inverse = ipd.multigrid(operator)
+        inverse = ipd.multigrid_cycle(operator)
         return jax.lax.fori_loop(0, count, lambda _, x: inverse(x), b)
 
     forms = {

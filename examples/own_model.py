@@ -26,7 +26,7 @@ grid = ipd.Grid(lower=(-1.0, 0.0), upper=(1.0, 1.0), cells=(64, 32))
 velocity = ipd.ConditionalField(2, grid.lower, grid.upper, key=jax.random.key(0))
 model = AdvectionDiffusion(grid, velocity, 1e-3)
 u0 = jnp.exp(-20 * jnp.sum(grid.centers**2, axis=0))
-stepper = ipd.CrankNicolson(solver=ipd.NewtonKrylov(), gradient=ipd.ImplicitAdjoint())
+stepper = ipd.CrankNicolson(solver=ipd.NewtonKrylov(), adjoint=ipd.ImplicitAdjoint())
 
 
 @eqx.filter_jit

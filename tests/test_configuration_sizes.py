@@ -78,7 +78,7 @@ def test_what_is_shipped_fits(name):
         "field.depth=1000000000",
         "training.restarts=1000000000",
         "training.ensemble=1000000000",
-        "gradient.terms=1000000000",
+        "adjoint.terms=1000000000",
         "stepper.max_halvings=1000000000",
         "forecast.until=.inf",
         "stepper.dt=.nan",

@@ -71,7 +71,7 @@ def every_operator(u, D, v, grid):
     matrix = ipd.Elliptic.of(
         D, jnp.ones((), u.dtype), grid, boundary=[ipd.Dirichlet() for _ in grid.cells]
     )
-    parts += [matrix(u), ipd.multigrid(matrix)(u)]
+    parts += [matrix(u), ipd.multigrid_cycle(matrix)(u)]
     return sum(jnp.sum(part**2) for part in parts)
 
 
@@ -155,8 +155,8 @@ WAYS = {
     "Jacobi blocks": {"stepper": newton(preconditioner=ipd.Jacobi(blocks=True))},
     "Picard": {"stepper": ipd.BackwardEuler(solver=ipd.Picard())},
     "Anderson": {"stepper": ipd.BackwardEuler(solver=ipd.Anderson())},
-    "JacobianFree": {"stepper": ipd.BackwardEuler(gradient=ipd.JacobianFree(terms=2))},
-    "Unrolled": {"stepper": ipd.BackwardEuler(gradient=ipd.Unrolled(), solver=FEW)},
+    "JacobianFree": {"stepper": ipd.BackwardEuler(adjoint=ipd.JacobianFree(terms=2))},
+    "Unrolled": {"stepper": ipd.BackwardEuler(adjoint=ipd.Unrolled(), solver=FEW)},
 }
 # model, dimensions, walls, and the ways that it is solved
 SYSTEMS = {

@@ -33,7 +33,7 @@ TOLERANCE = 0.15
 GRADIENT_BOUND = 1e-6
 PI2 = 2 * np.pi
 TIGHT = ipd.NewtonKrylov(rtol=1e-12, atol=1e-14)
-CRANK_NICOLSON = ipd.CrankNicolson(solver=TIGHT, gradient=ipd.ImplicitAdjoint(rtol=1e-12))
+CRANK_NICOLSON = ipd.CrankNicolson(solver=TIGHT, adjoint=ipd.ImplicitAdjoint(rtol=1e-12))
 
 
 def burgers_flux(u):

@@ -56,7 +56,7 @@ class Cell(ipd.HybridModel):
 
     def tendency(self, t, u, latent):
         parts = self.spread(t, u), -latent * self.reaction(u)
-        return ipd.Split(*parts) if self.split else parts[0] + parts[1]
+        return ipd.IMEX(*parts) if self.split else parts[0] + parts[1]
 
 
 class CellWithWalls(Cell):
@@ -88,7 +88,7 @@ class Row(NamedTuple):
 
 TIGHT: dict[str, Any] = {
     "solver": ipd.NewtonKrylov(rtol=1e-13, atol=1e-15),
-    "gradient": ipd.ImplicitAdjoint(rtol=1e-12),
+    "adjoint": ipd.ImplicitAdjoint(rtol=1e-12),
 }
 ROWS = {
     "BackwardEuler": Row(ipd.BackwardEuler(**TIGHT)),
@@ -108,7 +108,7 @@ ROWS = {
     "BackwardEuler, Unrolled": Row(
         ipd.BackwardEuler(
             solver=ipd.NewtonKrylov(rtol=1e-13, atol=1e-15, max_iterations=8),
-            gradient=ipd.Unrolled(),
+            adjoint=ipd.Unrolled(),
         )
     ),
 }

@@ -30,10 +30,10 @@ jax.config.update("jax_enable_x64", True)
 DIRECTIONS = 20
 STEPS = (1e-3, 1e-4, 1e-5, 1e-6)
 SOLVED = ("solver.rtol=1e-13", "solver.atol=1e-15")
-TIGHT = (*SOLVED, "gradient.rtol=1e-12")
+TIGHT = (*SOLVED, "adjoint.rtol=1e-12")
 UNROLLED = (
     *SOLVED,
-    "gradient.name=unrolled",
+    "adjoint.name=unrolled",
     "solver.max_krylov_iterations=30",
 )
 # As many Newton iterations as the tight tolerance needs, and for Burgers fewer observations: the

@@ -84,7 +84,7 @@ class SplitBurgers(Burgers):
     """The same, for an IMEX pair: diffusion implicit, convection and forcing explicit."""
 
     def tendency(self, t, u, latent):
-        return ipd.Split(*self.parts(u, latent))
+        return ipd.IMEX(*self.parts(u, latent))
 
 
 def embedded(stepper: ipd.KenCarp3 | ipd.KenCarp4) -> AbstractStepper:

@@ -44,7 +44,7 @@ from impindiff.operators import (
     diffusion,
     divergence,
     gradient,
-    multigrid,
+    multigrid_cycle,
 )
 from impindiff.preconditioners import FastDiagonalization, Jacobi, Multigrid
 from impindiff.rollout import (
@@ -60,6 +60,7 @@ from impindiff.rollout import (
 )
 from impindiff.steppers import (
     BDF2,
+    IMEX,
     RK4,
     SDIRK2,
     BackwardEuler,
@@ -69,13 +70,13 @@ from impindiff.steppers import (
     KenCarp3,
     KenCarp4,
     PerSample,
-    Split,
     StageEquation,
     VectorField,
 )
 
 __all__ = [
     "BDF2",
+    "IMEX",
     "RK4",
     "SDIRK2",
     "AdaptiveStep",
@@ -119,7 +120,6 @@ __all__ = [
     "Segments",
     "Siren",
     "SolverError",
-    "Split",
     "StageEquation",
     "Status",
     "StoreStates",
@@ -138,7 +138,7 @@ __all__ = [
     "explain",
     "fixed_point",
     "gradient",
-    "multigrid",
+    "multigrid_cycle",
     "percolation_law",
     "rollout",
     "root",

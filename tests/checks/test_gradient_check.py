@@ -98,7 +98,7 @@ def test_a_rollout_passes_and_a_biased_rule_does_not():
     assert ipd.check_gradient(rolled_out, jnp.asarray(0.7)).outcome == "right"
 
     def biased(rate):
-        stepper = ipd.BackwardEuler(gradient=ipd.JacobianFree())
+        stepper = ipd.BackwardEuler(adjoint=ipd.JacobianFree())
         model = ipd.VectorField(lambda t, u, a: -a * u**2, rate)
         result = ipd.rollout(model, jnp.ones(2), [0.0, 0.5, 1.0], stepper=stepper, throw=False)
         return jnp.sum(result.u[-1])

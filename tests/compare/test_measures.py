@@ -18,9 +18,9 @@ SMALL = {
 }
 
 
-def memory(gradient, iterations):
+def memory(adjoint, iterations):
     solver = {"max_iterations": 1, "max_krylov_iterations": iterations}
-    given = merged(SMALL, {"gradient": {"name": gradient}, "solver": solver})
+    given = merged(SMALL, {"adjoint": {"name": adjoint}, "solver": solver})
     case = get_problem(CASE)
     found = temporary_memory(case, load_settings(case.settings, given)).temporary_mb
     assert found is not None

@@ -52,10 +52,10 @@ def test_a_method_overrides_the_request_and_a_point_of_a_study_the_method():
         problem=CASE,
         methods=("unrolled",),
         study="memory_iterations",
-        overrides={"gradient": {"name": "jacobian_free"}, "training": {"steps": 7}},
+        overrides={"adjoint": {"name": "jacobian_free"}, "training": {"steps": 7}},
     )
     given = rows_of(request)[0].overrides(0, request)
-    assert given["gradient"]["name"] == "unrolled"
+    assert given["adjoint"]["name"] == "unrolled"
     assert given["solver"]["max_krylov_iterations"] == 5
     assert given["training"]["steps"] == 7
 
@@ -64,12 +64,12 @@ def test_a_method_overrides_the_request_and_a_point_of_a_study_the_method():
     ("case", "method", "asked", "section", "expected"),
     [
         (CASE, "rk4", {"solver": {"krylov": "gmres"}}, "solver", None),
-        (CASE, "fno", {"stepper": {"dt": 0.02}, "gradient": {"rtol": 1e-3}}, "stepper", None),
+        (CASE, "fno", {"stepper": {"dt": 0.02}, "adjoint": {"rtol": 1e-3}}, "stepper", None),
         (
             CASE,
             "rk4",
-            {"gradient": {"rtol": 1e-3, "checkpointing": "segments"}},
-            "gradient",
+            {"adjoint": {"rtol": 1e-3, "checkpointing": "segments"}},
+            "adjoint",
             {"checkpointing": "segments"},
         ),
         (
@@ -98,8 +98,8 @@ def test_what_a_method_cannot_use_of_what_is_asked_for_all_is_left_out(
 
 
 def test_what_no_method_can_use_is_refused():
-    request = Request(problem=CASE, methods=("rk4",), overrides={"gradient": {"slots": 3}})
-    with pytest.raises(InputError, match=r"gradient\.slots: does nothing with gradient\.check"):
+    request = Request(problem=CASE, methods=("rk4",), overrides={"adjoint": {"slots": 3}})
+    with pytest.raises(InputError, match=r"adjoint\.slots: does nothing with adjoint\.check"):
         check_request(request)
 
 

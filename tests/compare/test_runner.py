@@ -301,7 +301,7 @@ def test_a_study_of_memory_measures_each_of_its_points_once(runs, tmp_path, monk
     allowed = []
 
     def measured(case, settings):
-        allowed.append((settings.gradient.name, settings.solver.max_krylov_iterations))
+        allowed.append((settings.adjoint.name, settings.solver.max_krylov_iterations))
         return Numbers(temporary_mb=float(len(allowed)), compile_seconds=1.0)
 
     monkeypatch.setattr(runner, "temporary_memory", measured)

@@ -24,7 +24,7 @@ def train(folder, steps, **options):
     x = np.asarray(grid.centers)
     u0 = jnp.asarray(np.stack([np.sin(2 * np.pi * x[0]), np.cos(2 * np.pi * x[1])]))
     stepper = ipd.BackwardEuler(
-        solver=ipd.NewtonKrylov(rtol=1e-13, atol=1e-15), gradient=ipd.ImplicitAdjoint(rtol=1e-12)
+        solver=ipd.NewtonKrylov(rtol=1e-13, atol=1e-15), adjoint=ipd.ImplicitAdjoint(rtol=1e-12)
     )
     loss = TrajectoryLoss(u0, (0.0, 0.1), 0.1 * u0[None], lambda u: u[1:], stepper, 0.05)
     model, optimizer = Spreading(grid, ipd.Parameter(0.05)), optax.adam(0.1)

@@ -56,7 +56,7 @@ stepper = ipd.BackwardEuler(
     solver=ipd.NewtonKrylov(
         rtol=1e-13, atol=1e-15, preconditioner=ipd.Multigrid() if "multigrid" in options else None
     ),
-    gradient=ipd.ImplicitAdjoint(rtol=1e-12),
+    adjoint=ipd.ImplicitAdjoint(rtol=1e-12),
 )
 
 

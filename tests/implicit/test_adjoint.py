@@ -34,7 +34,7 @@ def gradient_of_linear(rule, solver=TIGHT, cotangent=W, right=RIGHT, matrix=MATR
             jnp.zeros_like(right),
             (matrix, right),
             solver=solver,
-            gradient=rule,
+            adjoint=rule,
             probe=probe,
         )
         return jnp.vdot(cotangent, z)
@@ -122,7 +122,7 @@ def test_the_gradient_is_that_of_the_implicit_function_theorem():
 
     def loss(b):
         args = (strength, b)
-        z, _ = root(cubic_residual, CUBIC.z0, args, solver=TIGHT, gradient=TIGHT_ADJOINT)
+        z, _ = root(cubic_residual, CUBIC.z0, args, solver=TIGHT, adjoint=TIGHT_ADJOINT)
         return jnp.vdot(W, z)
 
     gradient = jax.jit(jax.grad(loss))(right)

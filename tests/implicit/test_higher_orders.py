@@ -7,7 +7,7 @@ import optimistix as optx
 import pytest
 
 from impindiff.implicit import (
-    AbstractGradient,
+    AbstractAdjoint,
     Anderson,
     ImplicitAdjoint,
     JacobianFree,
@@ -35,9 +35,9 @@ COMPOSITIONS = {
 STRENGTHS = jnp.asarray([0.4, 0.7])
 
 
-def step(before, a, solver, rule: AbstractGradient = ADJOINT):
+def step(before, a, solver, rule: AbstractAdjoint = ADJOINT):
     """z + a z^2 / 2 = before."""
-    z, _ = root(lambda z, a: z + a * z**2 / 2 - before, before, a, solver=solver, gradient=rule)
+    z, _ = root(lambda z, a: z + a * z**2 / 2 - before, before, a, solver=solver, adjoint=rule)
     return z
 
 
@@ -83,7 +83,7 @@ def test_a_fixed_point():
     def point(a):
         z0 = jnp.asarray(0.5)
         solver = Picard(1e-14, 1e-15)
-        return fixed_point(lambda z, _: jnp.cos(a * z), z0, solver=solver, gradient=ADJOINT)[0]
+        return fixed_point(lambda z, _: jnp.cos(a * z), z0, solver=solver, adjoint=ADJOINT)[0]
 
     h = 1e-3
     slopes = jax.vmap(jax.grad(point))(0.8 + h * jnp.asarray([-2.0, -1.0, 1.0, 2.0]))
@@ -124,7 +124,7 @@ def test_a_preconditioner_may_close_over_what_is_differentiated():
         args = {"slope": lambda z: a * z}
         return in_a_loop(a, lambda z0, a: root(
             lambda z, args: z + args["slope"](z) * z / 2 - z0, z0, args,
-            solver=solver, gradient=ADJOINT,
+            solver=solver, adjoint=ADJOINT,
         )[0])  # fmt: skip
 
     right = jax.hessian(lambda a: in_a_loop(a, exact))(0.7)

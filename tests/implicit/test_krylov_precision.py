@@ -39,7 +39,7 @@ def test_the_same_residual_and_gradient(preconditioned):
             jnp.zeros(N),
             args,
             solver=solver,
-            gradient=ipd.ImplicitAdjoint(rtol=1e-11),
+            adjoint=ipd.ImplicitAdjoint(rtol=1e-11),
         )
         return jnp.sum(z**2), (z, status)
 
@@ -93,8 +93,8 @@ def test_a_start_near_the_solution_saves_iterations_and_a_bad_one_costs_none():
 
 def test_the_adjoint_started_from_its_cotangent_is_the_same():
     def loss(args, first_guess):
-        gradient = ipd.ImplicitAdjoint(rtol=1e-12, first_guess=first_guess)
-        return jnp.sum(ipd.root(cubic, jnp.zeros(N), args, gradient=gradient)[0] ** 2)
+        adjoint = ipd.ImplicitAdjoint(rtol=1e-12, first_guess=first_guess)
+        return jnp.sum(ipd.root(cubic, jnp.zeros(N), args, adjoint=adjoint)[0] ** 2)
 
     zero, warm = (jax.grad(loss)(jnp.asarray(0.3), first_guess=g) for g in ("zero", "cotangent"))
     np.testing.assert_allclose(warm, zero, rtol=1e-10)

@@ -19,16 +19,16 @@ def residual(z, args):
     return jnp.asarray(MATRIX, z.dtype) @ z + strength * z**3 - right
 
 
-def loss(args, gradient=None):
+def loss(args, adjoint=None):
     solver = NewtonKrylov(rtol=2e-6, atol=0.0)  # above the round-off of single precision
     z0 = jnp.zeros(4, args[1].dtype)
-    z, status = root(residual, z0, args, solver=solver, gradient=gradient)
+    z, status = root(residual, z0, args, solver=solver, adjoint=adjoint)
     return jnp.sum(z * z), (z, status)
 
 
-def solve(dtype, gradient=None):
+def solve(dtype, adjoint=None):
     args = (jnp.asarray(0.01, dtype), jnp.asarray(RIGHT, dtype))
-    function = jax.jit(jax.value_and_grad(lambda args: loss(args, gradient), has_aux=True))
+    function = jax.jit(jax.value_and_grad(lambda args: loss(args, adjoint), has_aux=True))
     (_, (z, status)), derivative = function(args)
     return z, status, derivative
 

@@ -196,4 +196,4 @@ def test_an_unknown_or_a_residual_that_does_not_fit(residual, z0, message):
 def test_unrolled_cannot_run_an_optimistix_solver():
     solver = optx.Newton(rtol=1e-8, atol=1e-8)
     with pytest.raises(InputError, match="Newton"):
-        root(cubic_residual, CUBIC.z0, CUBIC.args, solver=solver, gradient=Unrolled())
+        root(cubic_residual, CUBIC.z0, CUBIC.args, solver=solver, adjoint=Unrolled())

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from helpers import central_difference_error, dot, normal_like, relative_difference
-from impindiff.implicit import AbstractGradient, NewtonKrylov, Unrolled, root
+from impindiff.implicit import AbstractAdjoint, NewtonKrylov, Unrolled, root
 from problems import CUBIC, TIGHT, TIGHT_ADJOINT, TWO_FIELDS, Problem
 
 DIRECTIONS = 20
@@ -24,8 +24,8 @@ class Derivatives(NamedTuple):
 
 
 def make_derivatives(problem: Problem) -> Derivatives:
-    def solution(args, gradient: AbstractGradient = TIGHT_ADJOINT, solver=TIGHT):
-        return root(problem.residual, problem.z0, args, solver=solver, gradient=gradient)[0]
+    def solution(args, adjoint: AbstractAdjoint = TIGHT_ADJOINT, solver=TIGHT):
+        return root(problem.residual, problem.z0, args, solver=solver, adjoint=adjoint)[0]
 
     def of_solution(z):
         leaves = jax.tree.leaves(z)
@@ -35,7 +35,7 @@ def make_derivatives(problem: Problem) -> Derivatives:
         return of_solution(solution(args))
 
     def unrolled_loss(args):
-        return of_solution(solution(args, gradient=Unrolled(), solver=SHORT))
+        return of_solution(solution(args, adjoint=Unrolled(), solver=SHORT))
 
     @jax.jit
     def products(args, v, w):

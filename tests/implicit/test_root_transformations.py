@@ -13,7 +13,7 @@ STRENGTH, RIGHT = CUBIC.args
 
 
 def solve(residual, z0, args=None):
-    return root(residual, z0, args, solver=TIGHT, gradient=TIGHT_ADJOINT)
+    return root(residual, z0, args, solver=TIGHT, adjoint=TIGHT_ADJOINT)
 
 
 def loss(args):
@@ -97,6 +97,6 @@ def test_arguments_that_are_not_arrays_pass_through():
 
 def test_unrolled_has_no_derivative_of_its_status():
     def residual_size(right):
-        return root(cubic_residual, CUBIC.z0, (STRENGTH, right), gradient=Unrolled())[1].residual
+        return root(cubic_residual, CUBIC.z0, (STRENGTH, right), adjoint=Unrolled())[1].residual
 
     np.testing.assert_array_equal(jax.grad(residual_size)(RIGHT), jnp.zeros_like(RIGHT))

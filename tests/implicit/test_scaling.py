@@ -132,8 +132,8 @@ def test_the_adjoint_does_not_know_the_size(dtype, data):
         np.testing.assert_allclose(found[name], exact[name], rtol=TOLERANCE[dtype], atol=1e-5)
 
 
-@pytest.mark.parametrize("gradient", [ImplicitAdjoint(), Unrolled()], ids=["adjoint", "unrolled"])
-def test_numbers_of_different_size_in_one_array(gradient):
+@pytest.mark.parametrize("adjoint", [ImplicitAdjoint(), Unrolled()], ids=["adjoint", "unrolled"])
+def test_numbers_of_different_size_in_one_array(adjoint):
     """An unknown of few entries is a system of numbers, each judged by its own size."""
     matrix = jnp.asarray([[2.0, 3e8], [1e-10, 7.0]])
     right = jnp.asarray([1.0, 1e-9])
@@ -145,7 +145,7 @@ def test_numbers_of_different_size_in_one_array(gradient):
             jnp.zeros(2),
             right,
             solver=solver,
-            gradient=gradient,
+            adjoint=adjoint,
         )
         return z, status.converged
 

@@ -34,7 +34,7 @@ def iterations(grid, D, reaction=1e-6, preconditioned=True):
     @jax.jit
     def solve(D, b):
         A = ipd.Elliptic.of(D, reaction, grid)
-        M = ipd.multigrid(A) if preconditioned else None
+        M = ipd.multigrid_cycle(A) if preconditioned else None
         x, steps, solved = krylov_solve(A, b, ipd.BiCGStab(max_steps=500), 1e-8, M)
         return A(x), steps, solved
 
@@ -83,7 +83,7 @@ def test_symmetric_positive_and_its_own_transpose(cycles):
 
     @jax.jit
     def products(A, v, w):
-        M = ipd.multigrid(A, cycles=cycles)
+        M = ipd.multigrid_cycle(A, cycles=cycles)
         (transposed,) = jax.linear_transpose(M, v)(w)
         return jnp.vdot(M(v), w), jnp.vdot(v, M(w)), jnp.vdot(v, transposed), M(A(v))
 
@@ -110,9 +110,9 @@ def test_with_drift_the_transpose_is_the_cycle_of_the_transpose(cycles, shape):
     @jax.jit
     def products(v, w):
         A = star_of(linear, v, (False, True), g.spacing)
-        M = ipd.multigrid(A, cycles=cycles, shape=shape)
+        M = ipd.multigrid_cycle(A, cycles=cycles, shape=shape)
         (transposed,) = jax.linear_transpose(M, v)(w)
-        of_transposed = ipd.multigrid(A.transposed(), cycles=cycles, shape=shape)(w)
+        of_transposed = ipd.multigrid_cycle(A.transposed(), cycles=cycles, shape=shape)(w)
         return M(v), transposed, of_transposed, M(linear(v))
 
     once, transposed, of_transposed, again = products(v, w)
@@ -125,7 +125,7 @@ def test_exact_between_walls_in_one_dimension():
     g = ipd.Grid((0,), (1,), (101,), ((ipd.Dirichlet(), ipd.Neumann()),))
     A = ipd.Elliptic.of(random(g, 1e4), 1e-3, g)
     u = normal(0, g.shape)
-    assert relative_difference(ipd.multigrid(A)(A(u)), u) < 1e-9
+    assert relative_difference(ipd.multigrid_cycle(A)(A(u)), u) < 1e-9
 
 
 def test_a_batch_in_float32():
@@ -135,7 +135,7 @@ def test_a_batch_in_float32():
 
     @jax.jit
     def apply(D, b):
-        return ipd.multigrid(ipd.Elliptic.of(D, 1.0, g))(b)
+        return ipd.multigrid_cycle(ipd.Elliptic.of(D, 1.0, g))(b)
 
     found = jax.jit(jax.vmap(apply))(D, b)
     assert found.dtype == jnp.float32

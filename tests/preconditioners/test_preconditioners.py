@@ -39,7 +39,7 @@ def bump(grid):
     return jnp.exp(-sum((x_i - 0.4) ** 2 for x_i in x) / 0.05)
 
 
-def run(model, u0, preconditioner, stepper: type = ipd.CrankNicolson, **gradient):
+def run(model, u0, preconditioner, stepper: type = ipd.CrankNicolson, **adjoint):
     """Final state, Krylov and Newton iterations, gradient in k."""
 
     def loss(k):
@@ -50,7 +50,7 @@ def run(model, u0, preconditioner, stepper: type = ipd.CrankNicolson, **gradient
             [0.0, 0.05, 0.1],
             stepper=stepper(
                 solver=ipd.NewtonKrylov(rtol=1e-11, preconditioner=preconditioner),
-                gradient=ipd.ImplicitAdjoint(rtol=1e-10, **gradient),
+                adjoint=ipd.ImplicitAdjoint(rtol=1e-10, **adjoint),
             ),
             throw=False,
         )
@@ -105,7 +105,7 @@ def test_one_krylov_iteration_a_solve_in_one_dimension_and_the_same_result_and_g
     def rolled(k, preconditioner, **adjoint):
         stepper = ipd.CrankNicolson(
             solver=ipd.NewtonKrylov(rtol=1e-12, preconditioner=preconditioner),
-            gradient=ipd.ImplicitAdjoint(**adjoint),
+            adjoint=ipd.ImplicitAdjoint(**adjoint),
         )
         times = [0.0, 0.05, 0.1]
         return ipd.rollout(Line(grid, k), u0, times, stepper=stepper, throw=False)
@@ -245,7 +245,7 @@ def test_given_operators_and_components_left_alone():
     def loss(factor, preconditioner):
         stepper = ipd.BackwardEuler(
             solver=ipd.NewtonKrylov(rtol=1e-10, preconditioner=preconditioner),
-            gradient=ipd.ImplicitAdjoint(rtol=1e-9, max_iterations=1000),
+            adjoint=ipd.ImplicitAdjoint(rtol=1e-9, max_iterations=1000),
         )
         model = Diffusing(g, factor * D)
         result = ipd.rollout(model, u0, [0.0, 0.02, 0.04], stepper=stepper, throw=False)

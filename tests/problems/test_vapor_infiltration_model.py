@@ -308,7 +308,7 @@ def test_gradient_of_the_parts_mass_in_every_parameter_of_every_closure():
     def mass(parameters):
         changed = eqx.tree_at(learned, model, eqx.combine(parameters, static))
         times = np.linspace(0.0, 0.6, 5)
-        eps = densify(changed, times, rtol=1e-12, gradient=exact).u["porosity"]
+        eps = densify(changed, times, rtol=1e-12, adjoint=exact).u["porosity"]
         return jnp.mean(eps[0] - eps[-1])
 
     flat, unravel = jax.flatten_util.ravel_pytree(parameters)

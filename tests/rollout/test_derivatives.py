@@ -40,7 +40,7 @@ STEPPERS = {
 }
 TIGHT = {
     "solver": ipd.NewtonKrylov(rtol=1e-13, atol=1e-15),
-    "gradient": ipd.ImplicitAdjoint(rtol=1e-12),
+    "adjoint": ipd.ImplicitAdjoint(rtol=1e-12),
 }
 SECOND = {
     "hessian": jax.hessian,

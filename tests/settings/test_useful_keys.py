@@ -43,7 +43,7 @@ def steps_of(problem, chosen):
     return [
         str(problem.stepper(chosen)),
         str(problem.step(chosen)),
-        str(chosen.gradient.build_checkpointing()),
+        str(chosen.adjoint.build_checkpointing()),
     ]
 
 
@@ -135,9 +135,9 @@ steps = st.fixed_dictionaries(
             lambda name: {"name": name.split()[0]} | ({"adaptive": {}} if " " in name else {})
         ),
         "solver": st.sampled_from(tags("solver")).map(lambda name: {"name": name}),
-        "gradient": st.fixed_dictionaries(
+        "adjoint": st.fixed_dictionaries(
             {
-                "name": st.sampled_from(tags("gradient")),
+                "name": st.sampled_from(tags("adjoint")),
                 "checkpointing": st.sampled_from(
                     ["store_states", "segments", "binomial", "for_budget"]
                 ),
@@ -149,14 +149,14 @@ steps = st.fixed_dictionaries(
 
 @settings(max_examples=100, derandomize=True, database=None, deadline=None)
 @given(data=st.data(), asked=steps, problem=st.sampled_from([PROBLEM, INFILTRATION]))
-def test_each_key_of_solver_gradient_and_stepper_changes_the_steps(data, asked, problem):
+def test_each_key_of_solver_adjoint_and_stepper_changes_the_steps(data, asked, problem):
     assume(asked["stepper"]["name"] in tags("stepper", problem))
     asked = merged(asked, {"training": {"optimizer": "adam"}})
 
     def draw(keys):
         return data.draw(st.sampled_from(keys))
 
-    require_useful(problem, asked, ("solver", "gradient", "stepper"), steps_of, draw)
+    require_useful(problem, asked, ("solver", "adjoint", "stepper"), steps_of, draw)
 
 
 @pytest.mark.parametrize("optimizer", tags("training"))
@@ -205,18 +205,18 @@ def test_every_key_of_a_choice_that_was_not_made_is_refused(model):
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
-        (["gradient.slots=3"], "gradient.checkpointing=store_states; it works with binomial"),
+        (["adjoint.slots=3"], "adjoint.checkpointing=store_states; it works with binomial"),
         (
-            ["gradient.budget=1MB", "gradient.checkpointing=binomial"],
-            "gradient.checkpointing=binomial; it works with for_budget",
+            ["adjoint.budget=1MB", "adjoint.checkpointing=binomial"],
+            "adjoint.checkpointing=binomial; it works with for_budget",
         ),
-        (["gradient.terms=1"], "gradient.name=implicit_adjoint; it works with jacobian_free"),
+        (["adjoint.terms=1"], "adjoint.name=implicit_adjoint; it works with jacobian_free"),
         (
             ["solver.krylov=gmres", "solver.name=picard"],
             "solver.name=picard; it works with newton_krylov; change solver.name, or leave it out",
         ),
         (["solver.rtol=1e-3", "stepper.name=rk4"], "stepper.name=rk4; it works with crank_nicol"),
-        (["gradient.rtol=1e-3", "stepper.name=rk4"], "stepper.name=rk4; it works with crank_nic"),
+        (["adjoint.rtol=1e-3", "stepper.name=rk4"], "stepper.name=rk4; it works with crank_nic"),
         (["stepper.max_halvings=1", "stepper.name=rk4"], "stepper.name=rk4; it works with crank"),
         (["stepper.adaptive.rtol=1"], "crank_nicolson; it works with kencarp3 or kencarp4"),
         (
@@ -232,7 +232,7 @@ def test_every_key_of_a_choice_that_was_not_made_is_refused(model):
         (["stepper.dt=1", "method.name=fno"], "method.name=fno; it works with hybrid or local_law"),
         (["field.width=1", "method.name=fno"], "method.name=fno; it works with hybrid, local_law "),
         (
-            ["gradient.checkpointing=segments", "training.optimizer=levenberg_marquardt"],
+            ["adjoint.checkpointing=segments", "training.optimizer=levenberg_marquardt"],
             "training.optimizer=levenberg_marquardt; it works with adam, muon or lbfgs",
         ),
     ],
@@ -274,7 +274,7 @@ def test_what_is_written_holds_no_key_that_does_nothing(tmp_path):
     found = load_configuration(PROBLEM.settings, [], ["stepper.name=rk4"])
     written = parse_yaml(dump_yaml(found))
     assert "solver" not in written
-    assert written["gradient"] == {"checkpointing": "store_states"}
+    assert written["adjoint"] == {"checkpointing": "store_states"}
     assert written["stepper"] == {"name": "rk4", "dt": 0.01}
     (tmp_path / "a.yaml").write_text(dump_yaml(found))
     assert load_configuration(PROBLEM.settings, [tmp_path / "a.yaml"], []) == found

@@ -133,23 +133,23 @@ class Divided(Constrained):
     def tendency(self, t: Array, u: Any, latent: Any) -> Any:
         f = super().tendency(t, u, latent)
         half = jax.tree.map(lambda x: 0.5 * x, f)
-        return ipd.Split(half, half)
+        return ipd.IMEX(half, half)
 
 
 def test_an_imex_pair_refuses_algebraic_components():
-    with pytest.raises(ipd.InputError, match=r"KenCarp3: .* Split .* mass 0"):
+    with pytest.raises(ipd.InputError, match=r"KenCarp3: .* IMEX .* mass 0"):
         run(Divided(jnp.asarray(2.0)), stepper=ipd.KenCarp3())
 
 
 class Rotating(ipd.HybridModel):
-    """3 u' = i u - u / 10 as a Split, of the same mass everywhere."""
+    """3 u' = i u - u / 10 as an IMEX, of the same mass everywhere."""
 
     def mass(self):
         return 3.0
 
     def tendency(self, t: Array, u: Any, latent: Any) -> Any:
         turned = jnp.stack([-u[1], u[0]])
-        return ipd.Split(-0.1 * u, turned)
+        return ipd.IMEX(-0.1 * u, turned)
 
 
 def test_an_imex_pair_divides_both_parts_by_the_mass():

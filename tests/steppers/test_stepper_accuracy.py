@@ -11,6 +11,7 @@ from helpers import slopes
 from impindiff.implicit import NewtonKrylov
 from impindiff.steppers import (
     BDF2,
+    IMEX,
     RK4,
     SDIRK2,
     AbstractStepper,
@@ -20,7 +21,6 @@ from impindiff.steppers import (
     HybridModel,
     KenCarp3,
     KenCarp4,
-    Split,
 )
 
 TIGHT = NewtonKrylov(rtol=1e-13, atol=1e-14)
@@ -59,7 +59,7 @@ class SplitEquation(Equation):
 
     def tendency(self, t, u, latent):
         linear = self.forced * (latent["slope"] * u + latent["source"])
-        return Split(implicit=self.rate * u - self.forced * u**2, explicit=linear)
+        return IMEX(implicit=self.rate * u - self.forced * u**2, explicit=linear)
 
 
 NONLINEAR = Equation(jnp.zeros(1), jnp.ones(1))
@@ -218,7 +218,7 @@ def test_only_imex_steppers_tell_the_parts_of_a_split_apart():
 
     class Reversed(Equation):
         def tendency(self, t, u, latent):
-            return Split(implicit=0 * u, explicit=self.rate * u)
+            return IMEX(implicit=0 * u, explicit=self.rate * u)
 
     stiff = Reversed(STIFF.rate, STIFF.forced)
     after = float(advance(KenCarp4(TIGHT), stiff, [0.0, 0.1], jnp.ones(1))[0])

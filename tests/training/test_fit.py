@@ -150,7 +150,7 @@ def test_a_rollout_that_fails_is_named(tmp_path):
 def test_an_adjoint_that_does_not_converge_is_named(tmp_path):
     stepper = ipd.CrankNicolson(
         solver=ipd.NewtonKrylov(),
-        gradient=ipd.ImplicitAdjoint(
+        adjoint=ipd.ImplicitAdjoint(
             rtol=1e-30, linear_solver=lx.BiCGStab(rtol=1e-6, atol=1e-6, max_steps=1)
         ),
     )

@@ -61,7 +61,7 @@ def first_stage(
             f"explain: {type(stepper).__name__} is explicit and solves no equation; expected an "
             "implicit stepper, such as CrankNicolson"
         )
-    bare = eqx.tree_at(lambda s: (s.solver, s.gradient), stepper, (_Capture(), ImplicitAdjoint()))
+    bare = eqx.tree_at(lambda s: (s.solver, s.adjoint), stepper, (_Capture(), ImplicitAdjoint()))
     latents = tuple(_of_first_sample(model.latent(t + c * dt)) for c in bare.nodes)
     # Without it a scan over stages would hand tracers to the solver.
     with jax.disable_jit():

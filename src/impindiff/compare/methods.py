@@ -99,7 +99,7 @@ def _hybrids() -> list[Method]:
             "solver",
             f"{_AS_SHIPPED}; as few solver iterations as converge to its tolerance, or twice as "
             "many as the implicit hybrid takes on average: the most favourable choice",
-            {"gradient": {"name": "unrolled"}},
+            {"adjoint": {"name": "unrolled"}},
         ),
         *(
             Method(

@@ -89,7 +89,7 @@ class Experiment:
             observe=found.operator,
             stepper=problem.stepper(settings),
             dt=problem.step(settings),
-            checkpointing=settings.gradient.build_checkpointing(),
+            checkpointing=settings.adjoint.build_checkpointing(),
             prepare=None if fixed else prepare,
             prior=problem.prior(settings) if method.is_hybrid else None,
             penalty=problem.penalty(settings) if method.is_hybrid else None,

@@ -121,14 +121,14 @@ def _require_training_fits(
     adaptive = isinstance(step, AdaptiveStep)
     steps = step.max_steps if adaptive else max(_times(last, 1 / step), outputs)
     state = values * np.dtype(settings.precision).itemsize
-    schedule = settings.gradient.build_checkpointing()
+    schedule = settings.adjoint.build_checkpointing()
     needed = _stored(schedule, steps, state) + state * (outputs + _WORK) + 8 * _PER_STEP * steps
     key = "lower stepper.adaptive.max_steps" if adaptive else "take longer steps"
     require_memory(
         f"training on {values:.3g} values of a state, in {steps:.3g} steps, takes",
         needed,
         f"{key}, lower grid.cells or the number of samples, or set "
-        "gradient.checkpointing=for_budget",
+        "adjoint.checkpointing=for_budget",
     )
 
 

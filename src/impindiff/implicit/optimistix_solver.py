@@ -45,7 +45,7 @@ class OptimistixRoot(AbstractRootSolver):
         """Solve `residual(z, args) = 0`; see `AbstractRootSolver.solve`."""
         if unrolled:
             raise InputError(
-                "gradient=Unrolled() needs one of this package's solvers, such as NewtonKrylov; "
+                "adjoint=Unrolled() needs one of this package's solvers, such as NewtonKrylov; "
                 f"got optimistix.{type(self.finder).__name__}"
             )
         start, _ = better_start(lambda z: residual(z, args), z0, guess)

@@ -10,8 +10,8 @@ import optimistix as optx
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from impindiff.errors import InputError
+from impindiff.implicit.adjoint import AbstractAdjoint, ImplicitAdjoint
 from impindiff.implicit.anderson import Anderson
-from impindiff.implicit.gradient import AbstractGradient, ImplicitAdjoint
 from impindiff.implicit.newton_krylov import NewtonKrylov
 from impindiff.implicit.optimistix_solver import adapted
 from impindiff.implicit.precision import InPrecisions
@@ -29,7 +29,7 @@ def root(
     args: PyTree[Any] = None,
     *,
     solver: Solver | None = None,
-    gradient: AbstractGradient | None = None,
+    adjoint: AbstractAdjoint | None = None,
     probe: Float[Array, ""] | None = None,
     guess: PyTree[ArrayLike] | None = None,
 ) -> tuple[PyTree[Float[Array, "..."]], Status]:
@@ -41,7 +41,7 @@ def root(
       `ImplicitAdjoint`: the root does not depend on where the search began.
     - `solver`: default `NewtonKrylov()`. Optimistix's root finders are accepted, and fixed-point
       solvers (`Picard`, `Anderson`, Optimistix's), which then iterate z -> z - F(z).
-    - `gradient`: default `ImplicitAdjoint()`; `JacobianFree` (cheap, biased) or `Unrolled` (naive).
+    - `adjoint`: default `ImplicitAdjoint()`; `JacobianFree` (cheap, biased) or `Unrolled` (naive).
     - `probe`: a zero scalar; see `ImplicitAdjoint`.
     - `guess`: where to start if the residual there is smaller than at `z0`. Tolerances refer to
       ||F(z0)|| all the same.
@@ -53,7 +53,7 @@ def root(
     for a residual whose structure differs from that of `z0`.
     """
     solver = NewtonKrylov() if solver is None else solver
-    gradient = ImplicitAdjoint() if gradient is None else gradient
+    adjoint = ImplicitAdjoint() if adjoint is None else adjoint
     z0 = jax.tree.map(jnp.asarray, z0)
     require_floating(z0, "root: z0")
     # A Python number that is being differentiated is traced as an array over a number; giving it
@@ -74,7 +74,7 @@ def root(
     if guess is not None:
         guess = jax.tree.map(jnp.asarray, guess)
         _check_like(jax.eval_shape(lambda: z0), jax.eval_shape(lambda: guess), "guess")
-    return gradient.solve(adapted(solver), converted, z0, args, probe, guess)
+    return adjoint.solve(adapted(solver), converted, z0, args, probe, guess)
 
 
 def fixed_point(
@@ -83,7 +83,7 @@ def fixed_point(
     args: PyTree[Any] = None,
     *,
     solver: Solver | None = None,
-    gradient: AbstractGradient | None = None,
+    adjoint: AbstractAdjoint | None = None,
     probe: Float[Array, ""] | None = None,
     guess: PyTree[ArrayLike] | None = None,
 ) -> tuple[PyTree[Float[Array, "..."]], Status]:
@@ -102,7 +102,7 @@ def fixed_point(
         return tree_subtract(z, value)
 
     solver = Anderson() if solver is None else solver
-    return root(residual, z0, args, solver=solver, gradient=gradient, probe=probe, guess=guess)
+    return root(residual, z0, args, solver=solver, adjoint=adjoint, probe=probe, guess=guess)
 
 
 def _check_like(unknown: PyTree, value: PyTree, name: str) -> None:

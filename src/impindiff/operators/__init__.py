@@ -7,7 +7,7 @@ from impindiff.operators.diffusion import diffusion
 from impindiff.operators.divergence import divergence
 from impindiff.operators.elliptic import Elliptic
 from impindiff.operators.gradient import gradient
-from impindiff.operators.multigrid import multigrid
+from impindiff.operators.multigrid_cycle import multigrid_cycle
 from impindiff.operators.star import colouring, star_of
 
 __all__ = [
@@ -19,6 +19,6 @@ __all__ = [
     "diffusion",
     "divergence",
     "gradient",
-    "multigrid",
+    "multigrid_cycle",
     "star_of",
 ]

@@ -11,7 +11,7 @@ from jaxtyping import Array, PyTree
 
 from impindiff.errors import InputError
 from impindiff.implicit.linear import LinearMap
-from impindiff.operators import Elliptic, multigrid
+from impindiff.operators import Elliptic, multigrid_cycle
 from impindiff.preconditioners.components import (
     Simplify,
     by_component,
@@ -40,7 +40,7 @@ class Multigrid(eqx.Module):
     - `coupling`: "diagonal" treats each component alone; "lower" in their order (of
       `jax.tree.leaves`), each knowing what those before it have become, at the price of a product
       with the Jacobian a component: where the first drives the second, and so on.
-    - `cycles`, `smoothing`, `shape`: of `multigrid`.
+    - `cycles`, `smoothing`, `shape`: of `multigrid_cycle`.
     - `precision`: "float32" runs the cycles in float32 whatever the state's precision is: as many
       iterations, and in float64 half of the cycles' memory traffic. The solve's residuals stay what
       they are. One-dimensional inverses stay exact.
@@ -107,7 +107,9 @@ class Multigrid(eqx.Module):
     def _cycles(self, operator: Elliptic) -> LinearMap:
         if self.precision is not None and not _is_line_between_walls(operator):
             operator = jax.tree.map(lambda x: x.astype(self.precision), operator)
-        solve = multigrid(operator, cycles=self.cycles, smoothing=self.smoothing, shape=self.shape)
+        solve = multigrid_cycle(
+            operator, cycles=self.cycles, smoothing=self.smoothing, shape=self.shape
+        )
         return lambda v: solve(v.astype(operator.reaction.dtype)).astype(v.dtype)
 
 

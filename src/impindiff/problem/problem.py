@@ -248,8 +248,8 @@ class Problem(abc.ABC, Generic[S]):
         return dict(settings.truth)
 
     def stepper(self, settings: S) -> AbstractStepper:
-        """The stepper with solver, gradient rule and preconditioner; by default the settings'."""
-        return settings.stepper.build(settings.solver, settings.gradient)
+        """The stepper with solver, adjoint rule and preconditioner; by default the settings'."""
+        return settings.stepper.build(settings.solver, settings.adjoint)
 
     def step(self, settings: S) -> float | AdaptiveStep:
         """What `rollout` takes as its `dt`."""

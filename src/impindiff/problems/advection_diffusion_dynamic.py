@@ -26,7 +26,7 @@ from impindiff.settings.sections import (
     Positive,
 )
 from impindiff.settings.steps import (
-    GradientSettings,
+    AdjointSettings,
     ImplicitAdjointSettings,
     NewtonKrylovSettings,
     SolverSettings,
@@ -82,7 +82,7 @@ class DynamicSettings(AdvectionDiffusionSettings):
         times=(0.05, 0.102, 0.15, 0.201, 0.25, 0.298, 0.35)
     )
     solver: SolverSettings = NewtonKrylovSettings(rtol=1e-5)
-    gradient: GradientSettings = ImplicitAdjointSettings(rtol=1e-5)
+    adjoint: AdjointSettings = ImplicitAdjointSettings(rtol=1e-5)
     training: TrainingSettings = MuonSettings(steps=600, learning_rate=3e-3)
 
 

@@ -24,7 +24,7 @@ def consistent(
     """(u0 with its algebraic components solved for, what the solve tells).
 
     They are the root of 0 = f(t, u, latent) with all components that have a mass held fixed: a
-    stage of length 0, with the stepper's own solver and gradient rule. What u0 says of them is the
+    stage of length 0, with the stepper's own solver and adjoint rule. What u0 says of them is the
     first guess. Without such components u0 comes back as it is, and no status.
     """
     if not isinstance(stepper, ImplicitStepper) or not has_algebraic(model, u0):

@@ -10,7 +10,7 @@ from impindiff.settings.configuration import StrictModel
 from impindiff.settings.methods import HybridSettings, Layers, MethodSettings
 from impindiff.settings.steps import (
     ROLLED_OUT,
-    GradientSettings,
+    AdjointSettings,
     ImplicitAdjointSettings,
     ImplicitStepperSettings,
     NewtonKrylovSettings,
@@ -154,7 +154,7 @@ class ProblemSettings(StrictModel):
     method: MethodSettings = HybridSettings()
     observations: ObservationSettings = ObservationSettings()
     solver: SolverSettings = NewtonKrylovSettings()
-    gradient: GradientSettings = ImplicitAdjointSettings()
+    adjoint: AdjointSettings = ImplicitAdjointSettings()
     stepper: StepperSettings = ImplicitStepperSettings()
     training: TrainingSettings = AdamSettings(steps=500)
     forecast: ForecastSettings = ForecastSettings()

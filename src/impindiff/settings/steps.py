@@ -1,4 +1,4 @@
-"""The sections `solver`, `gradient` and `stepper` of a configuration: how time is advanced."""
+"""The sections `solver`, `adjoint` and `stepper` of a configuration: how time is advanced."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -150,10 +150,10 @@ class CheckpointingSettings(StrictModel):
     ] = Field(
         default="store_states", description="what is stored of a rollout; the rest is run again"
     )
-    slots: Annotated[_PositiveInt, WorksWith("gradient.checkpointing", ("binomial",))] = Field(
+    slots: Annotated[_PositiveInt, WorksWith("adjoint.checkpointing", ("binomial",))] = Field(
         default=20, description="states that binomial stores"
     )
-    budget: Annotated[str, WorksWith("gradient.checkpointing", ("for_budget",))] = Field(
+    budget: Annotated[str, WorksWith("adjoint.checkpointing", ("for_budget",))] = Field(
         default="1GB", description="bytes that for_budget may store"
     )
 
@@ -178,7 +178,7 @@ class ImplicitAdjointSettings(CheckpointingSettings, _Named):
     max_iterations: _PositiveInt = Field(default=200, description="per adjoint solve")
 
     def build(self) -> ImplicitAdjoint:
-        """The gradient rule."""
+        """The adjoint rule."""
         return ImplicitAdjoint(self.rtol, self.max_iterations)
 
 
@@ -191,7 +191,7 @@ class JacobianFreeSettings(CheckpointingSettings, _Named):
     )
 
     def build(self) -> JacobianFree:
-        """The gradient rule."""
+        """The adjoint rule."""
         return JacobianFree(self.terms)
 
 
@@ -204,7 +204,7 @@ class UnrolledSettings(CheckpointingSettings, _Named):
     name: Literal["unrolled"] = "unrolled"
 
     def build(self) -> Unrolled:
-        """The gradient rule."""
+        """The adjoint rule."""
         return Unrolled()
 
 
@@ -244,11 +244,11 @@ class _Implicit(_Named):
         default=3, description="how often an implicit step whose solve fails is halved"
     )
 
-    def build(self, solver: "AnySolver", gradient: "AnyGradient") -> AbstractStepper:
-        """The stepper with its solver and gradient rule."""
+    def build(self, solver: "AnySolver", adjoint: "AnyAdjoint") -> AbstractStepper:
+        """The stepper with its solver and adjoint rule."""
         return _IMPLICIT[self.name](
             solver=solver.build(),
-            gradient=gradient.build(),
+            adjoint=adjoint.build(),
             first_guess=self.first_guess,
             max_halvings=self.max_halvings,
         )
@@ -288,13 +288,13 @@ class AdaptiveStepperSettings(AdaptiveOrSetElsewhere, _FixedStep):
 
 
 class ExplicitStepperSettings(_FixedStep, _Named):
-    """An explicit stepper: no solver, and no gradient rule (see `RK4`, `ForwardEuler`)."""
+    """An explicit stepper: no solver, and no adjoint rule (see `RK4`, `ForwardEuler`)."""
 
     name: Literal["rk4", "forward_euler"]
 
-    def build(self, solver: "AnySolver", gradient: "AnyGradient") -> AbstractStepper:
+    def build(self, solver: "AnySolver", adjoint: "AnyAdjoint") -> AbstractStepper:
         """The stepper; it needs neither."""
-        del solver, gradient
+        del solver, adjoint
         return _EXPLICIT[self.name]()
 
 
@@ -306,7 +306,7 @@ def describe_steps(name: str, step: float | AdaptiveStep) -> str:
 
 
 AnySolver = LinearlySolvedSettings | NewtonKrylovSettings | PicardSettings | AndersonSettings
-AnyGradient = ImplicitAdjointSettings | JacobianFreeSettings | UnrolledSettings
+AnyAdjoint = ImplicitAdjointSettings | JacobianFreeSettings | UnrolledSettings
 IMPLICIT_ALONE = WorksWith("stepper.name", tuple(_IMPLICIT))
 ROLLED_OUT_ALONE = WorksWith("method.name", ROLLED_OUT)
 
@@ -316,8 +316,8 @@ SolverSettings = Annotated[
     ROLLED_OUT_ALONE,
     IMPLICIT_ALONE,
 ]
-GradientSettings = Annotated[
-    AnyGradient,
+AdjointSettings = Annotated[
+    AnyAdjoint,
     Field(discriminator="name"),
     ROLLED_OUT_ALONE,
     IMPLICIT_ALONE._replace(but=CheckpointingSettings),

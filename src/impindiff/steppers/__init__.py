@@ -2,13 +2,14 @@
 
 from impindiff.steppers.explicit import RK4, ForwardEuler
 from impindiff.steppers.implicit import ImplicitStepper, StageEquation, stage_residual
-from impindiff.steppers.model import HybridModel, PerSample, Split, VectorField
+from impindiff.steppers.model import IMEX, HybridModel, PerSample, VectorField
 from impindiff.steppers.one_stage import BDF2, BackwardEuler, CrankNicolson
 from impindiff.steppers.runge_kutta import SDIRK2, KenCarp3, KenCarp4
 from impindiff.steppers.stepper import AbstractStepper, Step
 
 __all__ = [
     "BDF2",
+    "IMEX",
     "RK4",
     "SDIRK2",
     "AbstractStepper",
@@ -20,7 +21,6 @@ __all__ = [
     "KenCarp3",
     "KenCarp4",
     "PerSample",
-    "Split",
     "StageEquation",
     "Step",
     "VectorField",

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from impindiff.implicit import (
-    AbstractGradient,
+    AbstractAdjoint,
     ImplicitAdjoint,
     NewtonKrylov,
     Solver,
@@ -20,7 +20,7 @@ from impindiff.implicit.components import Components, size_of_terms
 from impindiff.implicit.pytree import any_sample, axpy, tree_subtract
 from impindiff.implicit.solver import AbstractRootSolver, Residual
 from impindiff.steppers.mass import has_algebraic, over_mass, rows, without_algebraic
-from impindiff.steppers.model import HybridModel, Split, total_tendency
+from impindiff.steppers.model import IMEX, HybridModel, total_tendency
 from impindiff.steppers.stepper import AbstractStepper, State, Time, status_without_solve
 
 # A step is short that moves a component by less than this power of eps. In double precision the
@@ -34,7 +34,7 @@ class StageEquation(eqx.Module):
     Preconditioners receive it as their `args`: `weight` is the product of the step and the
     method's coefficient, so that the Jacobian is M - weight df/dz, its rows divided by the model's
     `scale`; those of algebraic components (mass 0) are -df/dz. With `imex`, f is the implicit part
-    of a `Split` tendency; otherwise it is all of it. A weight of 0 leaves the algebraic equations
+    of an `IMEX` tendency; otherwise it is all of it. A weight of 0 leaves the algebraic equations
     alone: what makes an initial state consistent.
     """
 
@@ -50,7 +50,7 @@ class StageEquation(eqx.Module):
         if not self.imex:
             return total_tendency(self.model, self.t, z, self.latent)
         found = self.model.tendency(self.t, z, self.latent)
-        return found.implicit if isinstance(found, Split) else found
+        return found.implicit if isinstance(found, IMEX) else found
 
 
 def stage_residual(z: State, stage: StageEquation) -> State:
@@ -104,7 +104,7 @@ def stage_rate(z: State, stage: StageEquation) -> State:
 class _Substitution(AbstractRootSolver):
     """Solves a stage of weight 0: z = known.
 
-    Derivatives are those of the root, by the gradient rule. `Unrolled` has none but the solver's:
+    Derivatives are those of the root, by the adjoint rule. `Unrolled` has none but the solver's:
     for it, z = known + weight M^{-1} f(z) is put into itself, and each iteration makes derivatives
     by the weight right to one more order.
     """
@@ -135,11 +135,11 @@ class _Substitution(AbstractRootSolver):
 
 
 class ImplicitStepper(AbstractStepper):
-    """What implicit steppers share: the layer's solver, its gradient rule, its first guess.
+    """What implicit steppers share: the layer's solver, its adjoint rule, its first guess.
 
     - `solver`: nonlinear solver, `NewtonKrylov()`, or any that `root` takes; its `rtol` refers to
       the residual of the previous state, that is to the size of the step's increment.
-    - `gradient`: `ImplicitAdjoint()` (exact, nothing stored but the state), `JacobianFree(...)` or
+    - `adjoint`: `ImplicitAdjoint()` (exact, nothing stored but the state), `JacobianFree(...)` or
       `Unrolled()`.
     - `first_guess`: "previous", the state the step starts from, or "extrapolated", linearly from
       the last two states or, in a method of several stages, along the last stage's tendency; the
@@ -149,7 +149,7 @@ class ImplicitStepper(AbstractStepper):
     """
 
     solver: Solver = eqx.field(default_factory=NewtonKrylov)
-    gradient: AbstractGradient = eqx.field(default_factory=ImplicitAdjoint)
+    adjoint: AbstractAdjoint = eqx.field(default_factory=ImplicitAdjoint)
     first_guess: Literal["previous", "extrapolated"] = "previous"
     max_halvings: int = 3
 
@@ -172,7 +172,7 @@ class ImplicitStepper(AbstractStepper):
             u,
             stage,
             solver=self.solver,
-            gradient=self.gradient,
+            adjoint=self.adjoint,
             probe=probe,
             guess=guess,
         )

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PyTree
 from impindiff.implicit.pytree import tree_add
 
 
-class Split(NamedTuple):
+class IMEX(NamedTuple):
     """A tendency in two parts: f = implicit + explicit.
 
     Return it from `HybridModel.tendency` where only a part of the right-hand side is stiff. The
@@ -32,7 +32,7 @@ class HybridModel(eqx.Module):
       otherwise. Leave it out and `tendency` receives None. Fields that differ from sample to sample
       of a batch are wrapped in `PerSample`.
     - `tendency(t, u, latent)`: the right-hand side, for one sample: `u` without batch axes.
-      Closures that depend on the state belong here. A stiff part may be kept apart: see `Split`.
+      Closures that depend on the state belong here. A stiff part may be kept apart: see `IMEX`.
     - `mass()`: of each component, where it is not 1. Zero makes a component quasi-steady: its
       equation is 0 = tendency, solved anew in every stage of every implicit step, and `rollout`
       makes the initial state obey it. Explicit steppers refuse such a model.
@@ -50,7 +50,7 @@ class HybridModel(eqx.Module):
 
     @abc.abstractmethod
     def tendency(self, t: Float[Array, ""], u: PyTree[Any], latent: PyTree[Any]) -> PyTree[Any]:
-        """The right-hand side: a pytree of the structure and shapes of `u`, or a `Split`."""
+        """The right-hand side: a pytree of the structure and shapes of `u`, or an `IMEX`."""
 
     def mass(self) -> PyTree[Any] | None:
         """M >= 0: a number, or one or an array of the component's shape for each part of the state.
@@ -112,4 +112,4 @@ def total_tendency(
 ) -> PyTree[Any]:
     """The whole right-hand side, whether the model splits it or not."""
     found = model.tendency(t, u, latent)
-    return tree_add(*found) if isinstance(found, Split) else found
+    return tree_add(*found) if isinstance(found, IMEX) else found

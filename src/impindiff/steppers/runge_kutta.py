@@ -17,7 +17,7 @@ from impindiff.implicit.pytree import axpy, tree_add
 from impindiff.steppers import tableaus
 from impindiff.steppers.implicit import ImplicitStepper, StageEquation, stage_rate
 from impindiff.steppers.mass import has_algebraic, over_mass, rate
-from impindiff.steppers.model import HybridModel, Split
+from impindiff.steppers.model import IMEX, HybridModel
 from impindiff.steppers.stepper import State, Step, Time
 from impindiff.steppers.tableaus import Tableau
 from impindiff.steppers.window import at
@@ -31,7 +31,7 @@ class DIRK(ImplicitStepper):
     evaluates a tendency, and the backward pass keeps a state a solve. The last stage is the result
     (the methods are stiffly accurate), so that algebraic components obey their equation in it.
 
-    A tendency that is a `Split` is advanced as an IMEX pair if the tableau has one: the implicit
+    A tendency that is an `IMEX` is advanced as an IMEX pair if the tableau has one: the implicit
     part as above, the explicit part by evaluation at each stage.
     """
 
@@ -65,7 +65,7 @@ class DIRK(ImplicitStepper):
         imex = self._is_split(model, t, u, latents[0])
         if imex and has_algebraic(model, u):
             raise InputError(
-                f"{type(self).__name__}: the tendency is a Split and some component has mass 0, "
+                f"{type(self).__name__}: the tendency is an IMEX and some component has mass 0, "
                 "which an IMEX pair cannot advance; return the sum of the parts, or use SDIRK2"
             )
         first = int(tableau.explicit_first)
@@ -81,12 +81,12 @@ class DIRK(ImplicitStepper):
 
         # the rates of the stages so far: implicit and explicit part, zero where not yet known
         nothing = jax.tree.map(lambda x: jnp.zeros((tableau.stages, *x.shape), x.dtype), u)
-        rates = Split(nothing, nothing if imex else None)
+        rates = IMEX(nothing, nothing if imex else None)
         if first:
-            found = _evaluated(model, t, u, by_node[0.0]) if imex else Split(memory, None)
+            found = _evaluated(model, t, u, by_node[0.0]) if imex else IMEX(memory, None)
             rates = _set(rates, 0, found)
 
-        def solve(rates: Split, x: Any) -> tuple[Split, tuple[State, Any]]:
+        def solve(rates: IMEX, x: Any) -> tuple[IMEX, tuple[State, Any]]:
             index, c, row, row_explicit, latent = x
             latent = of_stages[0] if steady else latent
             known = axpy(dt, _combined(row, rates.implicit), u)
@@ -100,7 +100,7 @@ class DIRK(ImplicitStepper):
                 guess = axpy(weight, before, known)
             z, status = self.solve_stage(stage, u, guess, probe)
             explicit = _evaluated(model, stage.t, z, latent).explicit if imex else None
-            return _set(rates, index, Split(stage_rate(z, stage), explicit)), (z, status)
+            return _set(rates, index, IMEX(stage_rate(z, stage), explicit)), (z, status)
 
         xs = (jnp.arange(first, tableau.stages), nodes, below, below_explicit, stacked)
         rates, (stages, statuses) = jax.lax.scan(solve, rates, xs)
@@ -122,7 +122,7 @@ class DIRK(ImplicitStepper):
         """Whether the model splits its tendency and this stepper makes use of it."""
         if self.tableau.explicit is None:
             return False
-        return isinstance(eqx.filter_eval_shape(model.tendency, t, u, latent), Split)
+        return isinstance(eqx.filter_eval_shape(model.tendency, t, u, latent), IMEX)
 
 
 class SDIRK2(DIRK):
@@ -142,7 +142,7 @@ class SDIRK2(DIRK):
 class KenCarp3(DIRK):
     """ARK3(2)4L[2]SA of Kennedy and Carpenter: third order, three solves a step.
 
-    L-stable, stiffly accurate, of stage order 2, with an embedded method of order 2; with a `Split`
+    L-stable, stiffly accurate, of stage order 2, with an embedded method of order 2; with an `IMEX`
     tendency an IMEX pair of order 3, otherwise an ESDIRK method.
 
     Source: Kennedy and Carpenter, "Additive Runge-Kutta schemes for convection-diffusion-reaction
@@ -157,7 +157,7 @@ class KenCarp3(DIRK):
 class KenCarp4(DIRK):
     """ARK4(3)6L[2]SA of Kennedy and Carpenter: fourth order, five solves a step.
 
-    L-stable, stiffly accurate, of stage order 2, with an embedded method of order 3; with a `Split`
+    L-stable, stiffly accurate, of stage order 2, with an embedded method of order 3; with an `IMEX`
     tendency an IMEX pair of order 4, otherwise an ESDIRK method.
 
     Source: Kennedy and Carpenter, "Additive Runge-Kutta schemes for convection-diffusion-reaction
@@ -170,9 +170,9 @@ class KenCarp4(DIRK):
 
 
 @eqx.filter_checkpoint
-def _evaluated(model: HybridModel, t: Time, u: State, latent: PyTree[Any]) -> Split:
+def _evaluated(model: HybridModel, t: Time, u: State, latent: PyTree[Any]) -> IMEX:
     """The rates of both parts, of which reverse mode keeps u only."""
-    return Split(*(over_mass(model, part) for part in model.tendency(t, u, latent)))
+    return IMEX(*(over_mass(model, part) for part in model.tendency(t, u, latent)))
 
 
 def _square(rows: tuple[tuple[float, ...], ...]) -> Float[np.ndarray, "stages stages"]:
@@ -185,5 +185,5 @@ def _combined(row: Float[Array, " stages"], rates: PyTree[Array]) -> State:
     return jax.tree.map(lambda all: jnp.tensordot(row.astype(all.dtype), all, 1), rates)
 
 
-def _set(rates: Split, index: Any, found: Split) -> Split:
+def _set(rates: IMEX, index: Any, found: IMEX) -> IMEX:
     return jax.tree.map(lambda all, one: all.at[index].set(one), rates, found)

@@ -63,7 +63,7 @@ def _require_success(step: int, state: TrainingState, report: StepReport) -> Non
         raise TrainingError(
             f"training step {step}: the gradient is not finite; the adjoint solve of rollout step "
             f"{rollout_step + 1} of {residual.shape[0]}{of_sample}, left a relative residual "
-            f"of {residual.max():.3g}; try a larger gradient.max_iterations or gradient.rtol, or a "
+            f"of {residual.max():.3g}; try a larger adjoint.max_iterations or adjoint.rtol, or a "
             "smaller step",
             code=FailureCode.not_finite,
         )

@@ -54,8 +54,8 @@ def require_step_fits(temporary_mb: float | None) -> None:
     if temporary_mb is not None and temporary_mb > available:
         raise TrainingError(
             f"a training step needs {temporary_mb / 1e3:.1f} GB of temporary memory, this machine "
-            f"has {available / 1e3:.1f} GB; try gradient.name=implicit_adjoint, "
-            "gradient.checkpointing=for_budget, fewer samples or a coarser grid",
+            f"has {available / 1e3:.1f} GB; try adjoint.name=implicit_adjoint, "
+            "adjoint.checkpointing=for_budget, fewer samples or a coarser grid",
             code=FailureCode.out_of_memory,
         )
 

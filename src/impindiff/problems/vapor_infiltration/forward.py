@@ -105,7 +105,7 @@ def build_stepper(settings: InfiltrationSettings, grid: Grid | None = None) -> A
 
     - `grid`: in place of the settings' own.
     """
-    stepper = settings.stepper.build(settings.solver, settings.gradient)
+    stepper = settings.stepper.build(settings.solver, settings.adjoint)
     if not isinstance(stepper, ImplicitStepper) or not isinstance(stepper.solver, NewtonKrylov):
         return stepper
     atol = stepper.solver.atol

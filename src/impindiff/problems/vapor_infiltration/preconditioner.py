@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from impindiff.implicit import LinearMap
-from impindiff.operators import Elliptic, multigrid
+from impindiff.operators import Elliptic, multigrid_cycle
 from impindiff.problems.vapor_infiltration.model import VaporInfiltration, concentration
 from impindiff.steppers import StageEquation
 
@@ -24,7 +24,7 @@ class InfiltrationPreconditioner(eqx.Module):
     3. solid, cell by cell: deps = (r_eps - w (R_c dc + R_theta dtheta)) / g.
 
     What is left out is how the coefficients d and lambda change with eps. The elliptic operators
-    are symmetric M-matrices; one cycle of `multigrid` stands for the inverse of each.
+    are symmetric M-matrices; one cycle of `multigrid_cycle` stands for the inverse of each.
     """
 
     def __call__(self, z: PyTree, stage: StageEquation) -> LinearMap:
@@ -46,7 +46,7 @@ class InfiltrationPreconditioner(eqx.Module):
             R_theta = slope(lambda theta: model.reaction(eps, c, theta, latent), theta)
             conductivity = heat.conductivity(eps, latent.initial)
             W = 1.0 if heat.capacity == 0 else w
-            inverse_of_heat = multigrid(
+            inverse_of_heat = multigrid_cycle(
                 Elliptic.of(
                     W * conductivity,
                     heat.capacity,
@@ -61,7 +61,7 @@ class InfiltrationPreconditioner(eqx.Module):
         e = model.storage * c + W * latent.phi2 * R_eps
         uptake = W * latent.phi2 - e * w / g
         d = model.diffusivity(eps, latent)
-        inverse_of_gas = multigrid(
+        inverse_of_gas = multigrid_cycle(
             Elliptic.of(
                 W * d,
                 jnp.maximum(model.storage * eps + uptake * R_c, 0.0),

@@ -20,8 +20,8 @@ from impindiff.settings.sections import (
 )
 from impindiff.settings.steps import (
     AdaptiveOrSetElsewhere,
+    AdjointSettings,
     AndersonSettings,
-    GradientSettings,
     ImplicitAdjointSettings,
     LinearlySolvedSettings,
     PicardSettings,
@@ -249,7 +249,7 @@ class InfiltrationSettings(ProblemSettings):
     solver: InfiltrationSolver = LinearlySolvedSettings(  # pyright: ignore[reportIncompatibleVariableOverride]
         rtol=1e-9, atol=1e-13, line_search=False, max_iterations=15, max_krylov_iterations=30
     )
-    gradient: GradientSettings = ImplicitAdjointSettings(rtol=1e-6, max_iterations=30)
+    adjoint: AdjointSettings = ImplicitAdjointSettings(rtol=1e-6, max_iterations=30)
     stepper: InfiltrationStepper = StepSetElsewhere(name="sdirk2")  # pyright: ignore[reportIncompatibleVariableOverride]
     forecast: ReferenceForecastSettings = ReferenceForecastSettings(every=0.05)  # pyright: ignore[reportIncompatibleVariableOverride]
 

@@ -1,4 +1,4 @@
-"""Gradient rules and solvers side by side, on one nonlinear problem."""
+"""Adjoint rules and solvers side by side, on one nonlinear problem."""
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ def residual(z, args):
 
 
 def loss(args, solver, rule):
-    z, _ = root(residual, jnp.zeros(N), args, solver=solver, gradient=rule)
+    z, _ = root(residual, jnp.zeros(N), args, solver=solver, adjoint=rule)
     return jnp.sum(jnp.cos(z) + z**2)
 
 
@@ -80,7 +80,7 @@ def test_the_neumann_series_has_the_bias_it_states():
     assert errors[3] < 1e-4
 
     def told(right, probe):
-        z, _ = root(residual, jnp.zeros(N), (ARGS[0], right), gradient=JacobianFree(2), probe=probe)
+        z, _ = root(residual, jnp.zeros(N), (ARGS[0], right), adjoint=JacobianFree(2), probe=probe)
         return jnp.sum(z)
 
     w, relative = jax.grad(told, argnums=(0, 1))(ARGS[1], jnp.zeros(()))

@@ -51,7 +51,7 @@ class _Level(NamedTuple):
     couplings: tuple[_Couplings, ...]
 
 
-def multigrid(
+def multigrid_cycle(
     operator: Elliptic, *, cycles: int = 1, smoothing: int = 4, shape: Literal["V", "W"] = "V"
 ) -> Callable[[Field], Field]:
     """A linear map close to A^{-1}: cycles from zero; in one dimension between walls exact.

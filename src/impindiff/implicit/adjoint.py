@@ -33,8 +33,8 @@ from impindiff.implicit.solver import AbstractRootSolver, Residual
 from impindiff.implicit.status import Status
 
 
-class AbstractGradient(eqx.Module):
-    """A gradient rule: solves forward, and says how the result is differentiated."""
+class AbstractAdjoint(eqx.Module):
+    """An adjoint rule: solves forward, and says how the result is differentiated."""
 
     @abc.abstractmethod
     def solve(
@@ -49,7 +49,7 @@ class AbstractGradient(eqx.Module):
         """The root of `residual(., args)`, differentiable in `args`; `guess`: see the solvers."""
 
 
-class Unrolled(AbstractGradient):
+class Unrolled(AbstractAdjoint):
     """Reverse-mode differentiation through every Newton and Krylov iteration: the naive baseline.
 
     Memory grows linearly with `solver.max_iterations` times the linear solver's `max_steps`, since
@@ -68,13 +68,13 @@ class Unrolled(AbstractGradient):
         probe: Float[Array, ""] | None,
         guess: PyTree | None = None,
     ) -> tuple[PyTree, Status]:
-        """See `AbstractGradient.solve`; there is no adjoint solve, so `probe` gets no residual."""
+        """See `AbstractAdjoint.solve`; there is no adjoint solve, so `probe` gets no residual."""
         del probe
         z, status = solver.solve(residual, z0, args, guess=guess, unrolled=True)
         return z, jax.lax.stop_gradient(status)
 
 
-class _AtTheRoot(AbstractGradient):
+class _AtTheRoot(AbstractAdjoint):
     """A rule that needs the root only, not the way to it: dz = -B (dF/dargs) dargs.
 
     B stands for (dF/dz)^{-1} and is what the rules differ in. Stored are z and those entries of
@@ -92,7 +92,7 @@ class _AtTheRoot(AbstractGradient):
         probe: Float[Array, ""] | None,
         guess: PyTree | None = None,
     ) -> tuple[PyTree, Status]:
-        """See `AbstractGradient.solve`."""
+        """See `AbstractAdjoint.solve`."""
         fixed_solver, fixed_residual, fixed_z0, fixed_args, fixed_guess = without_tangents(
             (solver, residual, z0, args, guess)
         )
