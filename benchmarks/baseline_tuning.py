@@ -3,10 +3,10 @@
     python benchmarks/baseline_tuning.py --budget 30 --json docs/results/baseline_tuning.json
 
 Of each network one setting after another is settled, in the order of `SEARCH`: every value is tried
-with the best of those before, and kept if the held-out forecast is better. Each trial takes as many
+with the best of those before, and kept if the test forecast is better. Each trial takes as many
 steps as fit into the budget at the speed of the fastest of the first few, whatever else the machine
 does: of AdamW with a learning rate that falls along a cosine, on what the problem lets training
-see, with the loss of training/loss.py. It is judged by the mean relative L1 error of the held-out
+see, with the loss of training/loss.py. It is judged by the mean relative L1 error of the test
 samples at the end of the reference data. Data are drawn with a `truth.seed` of their own, so
 nothing is tuned to data that results are reported for.
 
@@ -94,8 +94,8 @@ class Problem(NamedTuple):
         return cls(
             knots,
             jnp.asarray(np.moveaxis(observed, 1, 0)),
-            jnp.asarray(field[data.held_out, 0]),
-            field[data.held_out, -1],
+            jnp.asarray(field[data.test, 0]),
+            field[data.test, -1],
             float(times[-1]),
             settings.periodic(),
             "dynamic" in name,
@@ -154,8 +154,8 @@ def train(problem: Problem, kind: str, chosen: dict[str, Any], budget: float) ->
             errors.append(problem.error(eqx.combine(parameters, static)))
     return {
         **chosen,
-        "held_out_percent": errors[-1],
-        "held_out_percent_by_quarter": errors,
+        "test_percent": errors[-1],
+        "test_percent_by_quarter": errors,
         "training_percent": 100 * math.sqrt(float(value)),
         "steps": steps,
         "ms_a_step": 1e3 * min(seconds),
@@ -177,17 +177,17 @@ def search(
         for value in values[1:]:
             trial = train(problem, kind, {**chosen, name: value}, budget)
             trials.append(trial)
-            error = trial["held_out_percent"]
+            error = trial["test_percent"]
             console.print(f"{kind}: {name} = {value}: {error:.2f} %")
-            if error < best["held_out_percent"]:
+            if error < best["test_percent"]:
                 best = trial
         chosen[name] = best[name]
     # not finite comes last
-    return sorted(trials, key=lambda t: (not math.isfinite(t["held_out_percent"]), _error(t)))
+    return sorted(trials, key=lambda t: (not math.isfinite(t["test_percent"]), _error(t)))
 
 
 def _error(trial: dict[str, Any]) -> float:
-    error = trial["held_out_percent"]
+    error = trial["test_percent"]
     return error if math.isfinite(error) else 0.0
 
 

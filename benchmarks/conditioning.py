@@ -72,7 +72,7 @@ def main() -> int:
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
     problem = AdvectionDiffusionDynamic()
-    chosen = ["truth.held_out_samples=1", "forecast.until=0.36"]
+    chosen = ["truth.test_samples=1", "forecast.until=0.36"]
     experiment = prepare(problem, load_configuration(problem.settings, [], chosen))
     loss = experiment.loss()
     programs, memory, compile_seconds = {}, {}, {}

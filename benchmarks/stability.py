@@ -4,7 +4,7 @@
     python benchmarks/stability.py --json docs/results/stability.json     # and the numbers
 
 The problems' own set-up (128 x 64 cells, float64) with their true coefficients, the fields of two
-held-out samples with the shortest and the longest correlation length, T the end of the forecast.
+test samples with the shortest and the longest correlation length, T the end of the forecast.
 Of steps T, T/2, T/3, ... the largest with which the state at T is within 5 % of the reference (RK4
 with dt = 1e-3), in the relative L1 norm, for both samples. The third problem is stiffer and longer:
 advection-diffusion with ten times the diffusivity, until T = 1.
@@ -39,7 +39,7 @@ from impindiff.steppers import AbstractStepper, ImplicitStepper
 BOUND = 5.0
 STEPS = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 64, 80, 100, 128, 160, 200, 250, 320)
 STIFF_DIFFUSIVITY = 1e-2
-SAMPLES = {"training_samples": 1, "held_out_samples": 2}
+SAMPLES = {"training_samples": 1, "test_samples": 2}
 SOLVER = ipd.NewtonKrylov(rtol=1e-8)  # the problems' own
 STEPPERS = (
     ipd.ForwardEuler(),
@@ -87,7 +87,7 @@ def problem(name: str, built_in: BoxProblem, settings: Any, until: float) -> Pro
     data = built_in.reference(settings, until)
     model = built_in.true_model(settings)
     assert model is not None
-    field = data[built_in.variable].to_numpy()[settings.held_out()]
+    field = data[built_in.variable].to_numpy()[settings.test_indices()]
     return Problem(name, model, float(data["time"][-1]), field[:, 0], field[:, -1])
 
 

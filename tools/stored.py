@@ -68,7 +68,7 @@ def rows(name: str) -> dict[str, MethodResults]:
 
 
 def error(name: str, method: str, time: str = "horizon") -> float | None:
-    """A mean held-out error in percent."""
+    """A mean test error in percent."""
     return rows(name)[method].error(time)
 
 

@@ -65,7 +65,7 @@ def commands(options: list[str]) -> dict[str, list[str]]:
     """By what is shown, the command."""
     file, few = options[0], ["--set", "training.steps=3"]
     late = 1000 if file == "gray_scott.py" else 0.5
-    held_out = ["--set", f"observations.until={late}"]
+    test = ["--set", f"observations.until={late}"]
     adam = ["--set", "training.optimizer=adam"]
     compare = ["compare", *options, *adam, "--budget", "3", "--methods"]
     shown = {
@@ -87,13 +87,13 @@ def commands(options: list[str]) -> dict[str, list[str]]:
     }
     if file != "drying.py":  # its instruments are not chosen by sensors and noise
         shown |= {
-            "held-out times": ["run", *options, *few, *held_out, "--out", "late"],
+            "test times": ["run", *options, *few, *test, "--out", "late"],
             "study of sensors": [*compare, "implicit", "--study", "sensors", "--out", "sensors"],
             "study of noise": [*compare, "implicit", "--study", "noise", "--out", "noise"],
         }
     else:
-        shown["held-out samples"] = [
-            *("run", *options, *few, "--set", "data.held_out=[0]", "--out", "late")
+        shown["test samples"] = [
+            *("run", *options, *few, "--set", "data.test=[0]", "--out", "late")
         ]
     return shown
 

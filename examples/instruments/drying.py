@@ -62,7 +62,7 @@ class Problem(ipd.Problem):
         u0 = {name: jnp.broadcast_to(u, (len(plates), *u.shape)) for name, u in start.items()}
         u = np.asarray(ipd.rollout(model, u0, times, dt=0.005).u["moisture"])
         known["moisture"] = (("sample", "time", "x"), np.moveaxis(u, 0, 1))
-        known["held_out"] = ("sample", [0] * len(settings.thickness) + [1])
+        known["test"] = ("sample", [0] * len(settings.thickness) + [1])
         return known.assign_coords(time=times, x=model.grid.axis_centers(0))
 
     def initial_state(self, settings, model, data):

@@ -9,7 +9,7 @@ from forked_command import run_command
 SMALL = {
     "grid.cells": "[24, 12]",
     "truth.training_samples": "2",
-    "truth.held_out_samples": "2",
+    "truth.test_samples": "2",
     "truth.dt": "0.005",
     "forecast.every": "0.05",
     "stepper.name": "rk4",

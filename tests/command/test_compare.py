@@ -15,7 +15,7 @@ from impindiff.settings.yaml_text import parse_yaml
 SMALL = {
     "grid.cells": "[24, 12]",
     "truth.training_samples": "2",
-    "truth.held_out_samples": "2",
+    "truth.test_samples": "2",
     "truth.dt": "0.0025",
     "field.width": "8",
     "field.depth": "2",

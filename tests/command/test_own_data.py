@@ -36,11 +36,11 @@ def test_a_file_of_ones_own_without_truth(tmp_path, monkeypatch):
         own["x"].attrs["units"] = own["y"].attrs["units"] = "m"
         own.to_netcdf(tmp_path / "own.nc", engine="h5netcdf")
     folder = tmp_path / "run"
-    no_truth = dict.fromkeys(("truth__dt", "truth__training_samples", "truth__held_out_samples"))
+    no_truth = dict.fromkeys(("truth__dt", "truth__training_samples", "truth__test_samples"))
     own_settings = settings(
         data__path=tmp_path / "own.nc",
         data__variables="{dye: phi}",
-        data__held_out="[1, 4]",
+        data__test="[1, 4]",
         **no_truth,
     )
     monkeypatch.setattr(opening, "_format_of", counting)
@@ -48,13 +48,13 @@ def test_a_file_of_ones_own_without_truth(tmp_path, monkeypatch):
     assert opened.count(tmp_path / "own.nc") == 1
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["latent"] is None
-    assert set(metrics["forecast"]["relative_l1_percent"]) == {"held_out", "train"}
+    assert set(metrics["forecast"]["relative_l1_percent"]) == {"test", "train"}
     assert [t for t, _ in metrics["forecast"]["error_vs_time"]] == pytest.approx(
         [0, 0.05, 0.1, 0.2]
     )
     with xr.open_dataset(folder / "forecast.nc", engine="h5netcdf") as forecast:
         assert forecast["phi_forecast"].attrs["units"] == "mg/l"
-        assert forecast["held_out"].to_numpy().tolist() == [False, True, False, False, True]
+        assert forecast["test"].to_numpy().tolist() == [False, True, False, False, True]
     assert not (folder / "data.nc").exists()
     here("forecast", folder, "--until", "0.3", "--out", tmp_path / "f.nc")
     assert opened.count(tmp_path / "own.nc") == 2

@@ -30,11 +30,11 @@ def test_runs_forecasts_and_reports(folder):
     }
     done = impindiff("run", "plume.py", "--config", "plume.yaml", *SHORT, cwd=folder)
     assert f"data {folder / 'measurements.csv'}: 960 values of c, t = 0.05 to 0.6; " in done.stdout
-    assert "; 1 sample; 640 later ones held out" in done.stdout
+    assert "; 1 sample; 640 later ones for testing" in done.stdout
     run = folder / "runs" / "plume"
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["identified"]["diffusivity"]["truth"] == 0.01
-    assert "misfit of c, held out, 640 values" in done.stdout
+    assert "misfit of c, test set, 640 values" in done.stdout
     done = impindiff("forecast", "runs/plume", "--until", "1.5", "--out", "longer.nc", cwd=folder)
     assert "longer.nc: 1 samples, 51 times to 1.5" in done.stdout
     impindiff("report", "runs/plume", cwd=folder)

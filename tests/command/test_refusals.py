@@ -115,7 +115,7 @@ def test_times_and_samples_of_own_files(capsys, monkeypatch, tmp_path):
     path = own_file(tmp_path / "own.nc")
     for override, part in (
         ("observations.times=[0.07]", "0.05"),
-        ("data.held_out=[2]", "data.held_out"),
+        ("data.test=[2]", "data.test"),
     ):
         line = refused(
             capsys, monkeypatch, "run", CASE, "--set", f"data.path={path}", "--set", override,

@@ -36,14 +36,14 @@ def test_the_run_directory_is_whole(finished):
     }  # fmt: skip
     figures = {p.name for p in (finished / "figures").iterdir()}
     assert figures == {
-        "error_vs_time.png", "forecast_held_out.png", "forecast_train.png", "history.png",
+        "error_vs_time.png", "forecast_test.png", "forecast_train.png", "history.png",
         "velocity.png",
     }  # fmt: skip
 
 
 def test_metrics_have_the_agreed_keys(finished):
     metrics = json.loads((finished / "metrics.json").read_text())
-    assert set(metrics["forecast"]["relative_l1_percent"]) == {"held_out", "train"}
+    assert set(metrics["forecast"]["relative_l1_percent"]) == {"test", "train"}
     assert set(metrics["latent"]["relative_l1_percent"]) == {"velocity_x", "velocity_y"}
     assert set(metrics["train"]) == {
         "seconds", "steps", "final_loss", "compile_seconds", "seconds_per_step", "temporary_mb",
@@ -63,17 +63,17 @@ def test_metrics_have_the_agreed_keys(finished):
     times, percents = np.array(metrics["forecast"]["error_vs_time"]).T
     assert times == pytest.approx([0, 0.05, 0.1, 0.15, 0.2])
     assert percents[0] == 0
-    assert percents[-1] == pytest.approx(metrics["forecast"]["relative_l1_percent"]["held_out"])
+    assert percents[-1] == pytest.approx(metrics["forecast"]["relative_l1_percent"]["test"])
 
 
 def test_error_in_the_metrics_is_that_of_the_stored_forecast(finished):
     metrics = json.loads((finished / "metrics.json").read_text())
     with xr.open_dataset(finished / "forecast.nc", engine="h5netcdf") as stored:
-        last = stored.isel(time=-1, sample=stored["held_out"].to_numpy())
+        last = stored.isel(time=-1, sample=stored["test"].to_numpy())
         error = abs(last["phi_forecast"] - last["phi_truth"]).sum(("x", "y"))
         percent = 100 * (error / abs(last["phi_truth"]).sum(("x", "y"))).mean()
         assert dict(stored["phi_forecast"].attrs)["scaling"] == "dimensionless"
-    assert float(percent) == pytest.approx(metrics["forecast"]["relative_l1_percent"]["held_out"])
+    assert float(percent) == pytest.approx(metrics["forecast"]["relative_l1_percent"]["test"])
 
 
 def test_a_killed_run_resumes_to_the_same_weights(finished, tmp_path):
@@ -126,14 +126,14 @@ def test_a_longer_forecast(finished, tmp_path):
         shared = longer["phi_forecast"].isel(time=slice(0, 5)).to_numpy()
         np.testing.assert_allclose(shared, first["phi_forecast"].to_numpy(), atol=1e-7)
         assert np.isfinite(longer["phi_truth"].to_numpy()).all()
-        last = longer.isel(time=-1, sample=longer["held_out"].to_numpy())
+        last = longer.isel(time=-1, sample=longer["test"].to_numpy())
         error = abs(last["phi_forecast"] - last["phi_truth"]).sum(("x", "y"))
         percent = 100 * float((error / abs(last["phi_truth"]).sum(("x", "y"))).mean())
         with Image.open(film) as frames:
             assert getattr(frames, "n_frames", 1) == longer.sizes["time"]
     lines = done.stdout.splitlines()
     assert lines[0].startswith(f"{out}: 4 samples, 9 times to 0.4; ")
-    assert lines[0].endswith(f"relative L1 error at t = 0.4, held out: {percent:.3f} %")
+    assert lines[0].endswith(f"relative L1 error at t = 0.4, test set: {percent:.3f} %")
     assert lines[1:] == [f"{film}: animation"]
 
 
@@ -164,9 +164,9 @@ def test_a_forecast_warns_of_extrapolation_in_time(finished, tmp_path, monkeypat
     assert warning.startswith("impindiff: warning: the velocity depends on time")
     assert "until t = 0.05, forecast until t = 0.2" in warning
     metrics = json.loads((finished / "metrics.json").read_text())
-    percent = metrics["forecast"]["relative_l1_percent"]["held_out"]
+    percent = metrics["forecast"]["relative_l1_percent"]["test"]
     assert printed.out.splitlines() == [
-        f"{out}: 4 samples, 5 times to 0.2; relative L1 error at t = 0.2, held out: "
+        f"{out}: 4 samples, 5 times to 0.2; relative L1 error at t = 0.2, test set: "
         f"{percent:.3f} %",
         f"{tmp_path / 'f.gif'}: animation (no ffmpeg on the PATH for {film})",
     ]

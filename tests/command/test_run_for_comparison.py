@@ -17,7 +17,7 @@ from impindiff.settings.configuration import load_settings, merged
 
 SMALL = {
     "grid": {"cells": [16, 8]},
-    "truth": {"dt": 5e-3, "training_samples": 2, "held_out_samples": 1},
+    "truth": {"dt": 5e-3, "training_samples": 2, "test_samples": 1},
     "field": {"width": 8, "depth": 2},
     "forecast": {"every": 0.05},
     "training": {"steps": 4, "log_every": 1, "save_every": 1},

@@ -12,7 +12,7 @@ def test_three_cell_counts_give_a_whole_run(tmp_path):
         stepper__name="crank_nicolson",
         grid__cells="[8, 6, 4]",
         truth__training_samples=1,
-        truth__held_out_samples=1,
+        truth__test_samples=1,
         training__steps=2,
     )
     impindiff("run", CASE, *small, "--out", folder)
@@ -20,7 +20,7 @@ def test_three_cell_counts_give_a_whole_run(tmp_path):
     found = metrics["latent"]["relative_l1_percent"]
     assert set(found) == {"velocity_x", "velocity_y", "velocity_z"}
     figures = {p.stem for p in (folder / "figures").iterdir()}
-    planes = ("forecast_held_out", "forecast_train", "velocity")
+    planes = ("forecast_test", "forecast_train", "velocity")
     assert figures == {
         "error_vs_time",
         "history",

@@ -32,7 +32,7 @@ from impindiff.training.history import read
 
 SMALL = {
     "grid": {"cells": [16, 8]},
-    "truth": {"dt": 5e-3, "training_samples": 2, "held_out_samples": 1},
+    "truth": {"dt": 5e-3, "training_samples": 2, "test_samples": 1},
     "field": {"width": 8, "depth": 2},
     "forecast": {"every": 0.05},
     "stepper": {"name": "rk4"},

@@ -24,23 +24,23 @@ def folder(tmp_path_factory):
     return here
 
 
-def test_samples_held_out_are_judged_and_the_number_is_found(folder):
+def test_samples_are_judged_and_the_number_is_found(folder):
     metrics = json.loads((folder / "run" / "metrics.json").read_text())
     assert metrics["infers"].startswith("how fast moisture moves")
-    assert set(metrics["forecast"]["relative_l1_percent"]) == {"train", "held_out"}
+    assert set(metrics["forecast"]["relative_l1_percent"]) == {"train", "test"}
     assert metrics["identified"]["diffusivity"]["value"] == pytest.approx(0.3, rel=0.2)
     assert metrics["identified"]["diffusivity"]["truth"] == 0.3
     figures = {path.stem for path in (folder / "run" / "figures").iterdir()}
-    assert {"profiles_train", "profiles_held_out", "error_vs_time", "identified"} <= figures
+    assert {"profiles_train", "profiles_test", "error_vs_time", "identified"} <= figures
     with xr.open_dataset(folder / "run" / "data.nc", engine="h5netcdf") as data:
-        assert data["held_out"].to_numpy().tolist() == [0, 0, 0, 1]
+        assert data["test"].to_numpy().tolist() == [0, 0, 0, 1]
         assert data["thickness"].to_numpy().tolist() == [0.5, 1.0, 1.5, 0.8]
 
 
 def test_a_forecast_goes_on_beside_the_truth_and_moves(folder):
     words = ["forecast", "run", "--until", "1.5", "--animate", "film.gif"]
     done = impindiff(*words, cwd=folder)
-    assert "relative L1 error at t = 1.5, held out" in done.stdout
+    assert "relative L1 error at t = 1.5, test set" in done.stdout
     assert (folder / "film.gif").read_bytes()[:3] == b"GIF"
     with xr.open_dataset(folder / "run" / "forecast_until_1.5.nc", engine="h5netcdf") as forecast:
         assert np.isfinite(forecast["moisture_truth"].to_numpy()).all()
@@ -48,10 +48,10 @@ def test_a_forecast_goes_on_beside_the_truth_and_moves(folder):
 
 def test_its_data_are_written_and_taken_from_a_file(folder):
     impindiff("data", "drying.py", "--out", "again.nc", cwd=folder)
-    own = ["--set", "data.path=again.nc", "--set", "data.held_out=[0, 3]"]
+    own = ["--set", "data.path=again.nc", "--set", "data.test=[0, 3]"]
     impindiff("run", "drying.py", *FEW, *own, "--out", "from_file", cwd=folder)
     with xr.open_dataset(folder / "from_file" / "forecast.nc", engine="h5netcdf") as forecast:
-        assert forecast["held_out"].to_numpy().tolist() == [True, False, False, True]
+        assert forecast["test"].to_numpy().tolist() == [True, False, False, True]
 
 
 def test_methods_are_compared_on_it(folder):

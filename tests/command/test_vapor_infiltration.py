@@ -28,7 +28,7 @@ SMALL = {
     "forecast.every": 0.2,
     "stepper.name": "backward_euler",
     "specimens.thickness": "[1.0]",
-    "specimens.held_out_thickness": "[0.7]",
+    "specimens.test_thickness": "[0.7]",
     "observations.ct_block": 2,
     "observations.ct_times": "[0.4]",
     "observations.mass_times": 2,
@@ -48,8 +48,8 @@ OF_PROBLEM = {
         "closure.knots": 2,
         "start.knots": 2,
         "specimens.heater": "[1473]",
-        "specimens.held_out_heater": "[1423]",
-        "specimens.held_out_thickness": "[1.0]",
+        "specimens.test_heater": "[1423]",
+        "specimens.test_thickness": "[1.0]",
         "observations.thermocouples": "[[0.3],[0.7]]",
     },
 }
@@ -154,7 +154,7 @@ def test_what_is_found_of_a_model(name, learned, numbers, figures, tmp_path):
 def test_a_run_goes_on_further_with_the_truth_beside_it(closure, tmp_path):
     out = tmp_path / "longer.nc"
     said = impindiff("forecast", closure, "--until", "0.8", "--out", out).stdout
-    assert "relative L1 error at t = 0.8, held out" in said
+    assert "relative L1 error at t = 0.8, test set" in said
     with xr.open_dataset(out, engine="h5netcdf") as longer:
         assert longer["time"].values[-1] == pytest.approx(0.8)
         assert longer["porosity_truth"].shape == longer["porosity_forecast"].shape
@@ -175,7 +175,7 @@ def test_what_a_run_stores_as_data_is_the_same_data_for_another_run(closure):
     for overrides in (exactly, from_file):
         experiment = prepared(CLOSURE, overrides)
         data, grid = experiment.data, experiment.settings.grid
-        assert (data.training, data.held_out) == ([0], [1])
+        assert (data.training, data.test) == ([0], [1])
         assert grid.cells == (8,)
         assert grid.upper == pytest.approx((1.0,))
         seen.append((data.dataset, experiment.loss().values))

@@ -13,7 +13,7 @@ from impindiff.settings.configuration import load_settings, merged
 CASE = "advection_diffusion_steady"
 SMALL = {
     "grid": {"cells": [16, 8]},
-    "truth": {"dt": 5e-3, "training_samples": 2, "held_out_samples": 1},
+    "truth": {"dt": 5e-3, "training_samples": 2, "test_samples": 1},
     "field": {"width": 8, "depth": 2},
 }
 

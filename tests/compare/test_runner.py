@@ -31,7 +31,7 @@ from result_files import run_metrics
 CASE = "advection_diffusion_steady"
 SMALL = {
     "grid": {"cells": [16, 8]},
-    "truth": {"dt": 5e-3, "training_samples": 2, "held_out_samples": 1},
+    "truth": {"dt": 5e-3, "training_samples": 2, "test_samples": 1},
     "field": {"width": 8, "depth": 2},
     "training": {"steps": 50},
 }
@@ -143,7 +143,7 @@ def test_methods_share_the_data_of_a_seed_which_go_to_twice_the_horizon(runs, tm
         with xr.open_dataset(tmp_path / "data" / f"seed-{seed}.nc", engine="h5netcdf") as data:
             assert data["time"].to_numpy()[-1] == pytest.approx(0.2)
             fields.append(data["phi"].to_numpy())
-            assert data["held_out"].to_numpy().tolist() == [0, 0, 1]
+            assert data["test"].to_numpy().tolist() == [0, 0, 1]
     assert not np.allclose(*fields)
 
 

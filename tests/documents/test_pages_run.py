@@ -27,7 +27,7 @@ PAGES = sorted(
 BOX = {
     "grid.cells": "[16,8]",
     "truth.training_samples": "2",
-    "truth.held_out_samples": "1",
+    "truth.test_samples": "1",
     "truth.dt": "0.02",
     "stepper.dt": "0.025",
     "observations.times": "[0.05]",
@@ -46,7 +46,7 @@ PLATE = {
     "forecast.every": "0.2",
     "stepper.name": "backward_euler",
     "specimens.thickness": "[1.0]",
-    "specimens.held_out_thickness": "[0.7]",
+    "specimens.test_thickness": "[0.7]",
     "observations.ct_block": "2",
     "observations.ct_times": "[0.4]",
     "observations.mass_times": "2",

@@ -22,7 +22,7 @@ from impindiff.settings.configuration import load_settings, merged, without_usel
 
 SMALL = {
     "grid": {"cells": [16, 8]},
-    "truth": {"dt": 5e-3, "training_samples": 2, "held_out_samples": 1},
+    "truth": {"dt": 5e-3, "training_samples": 2, "test_samples": 1},
     "field": {"width": 8, "depth": 2},
     "training": {"steps": 2},
     "forecast": {"until": 0.1, "every": 0.05},

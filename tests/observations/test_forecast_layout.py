@@ -16,8 +16,8 @@ def test_the_forecast_layout_survives_a_file(tmp_path):
     with xr.open_dataset(tmp_path / "f.nc", engine="h5netcdf") as again:
         np.testing.assert_array_equal(again.phi_forecast, forecast)
         np.testing.assert_array_equal(again.phi_truth, truth)
-        assert again.held_out.dtype == bool
-        assert again.held_out.values.tolist() == [False, True]
+        assert again.test.dtype == bool
+        assert again.test.values.tolist() == [False, True]
         assert again.phi_truth.dims == ("sample", "time", "x", "y")
         assert again.attrs["title"] == "t"
 

@@ -21,7 +21,7 @@ METRICS = {
     "infers": PROBLEMS[CASE].infers,
     "trained_until": 0.05,
     "forecast": {
-        "relative_l1_percent": {"train": 0.23814, "held_out": 0.30212},
+        "relative_l1_percent": {"train": 0.23814, "test": 0.30212},
         "error_vs_time": [[0.0, 0.0], [0.1, 0.21], [0.2, 0.30212]],
     },
     "latent": {"relative_l1_percent": {"velocity_x": 2.2957, "velocity_y": 1.4049}},
@@ -50,7 +50,7 @@ def history(seed=0, rate=60.0, seconds_per_step=0.1):
         {
             "step": int(step),
             "loss": float(of * (1e-6 + 1e-2 * np.exp(-step / rate))),
-            "held_out_percent": float(of * (0.3 + 30 * np.exp(-step / rate))),
+            "test_percent": float(of * (0.3 + 30 * np.exp(-step / rate))),
             "seconds": float(seconds_per_step * step),
         }
         for step, of in zip(steps, noise, strict=True)
@@ -75,11 +75,11 @@ def run_folder(folder, **changes):
     fields.to_netcdf(folder / "forecast.nc", engine="h5netcdf")
     figures = folder / "figures"
     figures.mkdir()
-    save(forecast_figure(fields, 2), figures / "forecast_held_out.png")
+    save(forecast_figure(fields, 2), figures / "forecast_test.png")
     save(history_figure(history()), figures / "history.png")
     times = fields["time"].to_numpy()
     save(
-        error_vs_time_figure({"held out": (times, times + 0.1)}, [0.05]),
+        error_vs_time_figure({"test": (times, times + 0.1)}, [0.05]),
         figures / "my_own_curve.png",
     )
     return folder
@@ -130,7 +130,7 @@ def _method(name, title, kind, runs, **keys):
         "method": name,
         "kind": kind,
         "description": f"What {title} does, in a sentence or two that say how.",
-        "tuning": "learning rate of 1e-4, 1e-3 and 1e-2, the best on held-out data",
+        "tuning": "learning rate of 1e-4, 1e-3 and 1e-2, the best on test data",
         "overrides": {"training": {"learning_rate": 0.001, "optimizer": "adam"}, "list": [1, 2]},
         "not_run": None,
         "failures": sum(run["status"] != "ok" for run in runs),
@@ -195,5 +195,5 @@ def comparison_folder(folder, content=None):
             )
             lines = "".join(json.dumps(record) + "\n" for record in records)
             (place / "history.jsonl").write_text(lines)
-    save(forecast_figure(forecast(), 2), folder / "figures" / "forecast_held_out.png")
+    save(forecast_figure(forecast(), 2), folder / "figures" / "forecast_test.png")
     return folder

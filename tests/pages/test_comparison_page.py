@@ -130,7 +130,7 @@ def test_times_that_are_the_same_share_a_column(tmp_path):
 
 def test_curves_are_drawn_where_there_are_histories(html, tmp_path):
     assert "Training loss against training time" in html
-    assert "Error of the forecast of held-out samples against training time" in html
+    assert "Error of the forecast of test samples against training time" in html
     folder = comparison_folder(tmp_path / "comparison")
     for history in folder.glob("runs/*/*/history.jsonl"):
         history.unlink()

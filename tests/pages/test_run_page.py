@@ -57,7 +57,7 @@ def test_one_sentence_sums_it_up(html):
     assert summary is not None
     assert summary[1] == (
         "This run infers the velocity field, from snapshots of the concentration; its forecast of "
-        f"the held-out samples is off by 0.302{SPACE}% at t = 0.2 (relative L1 norm), after 1250 "
+        f"the test samples is off by 0.302{SPACE}% at t = 0.2 (relative L1 norm), after 1250 "
         f"training steps in 62.1{SPACE}min."
     )
 
@@ -67,13 +67,13 @@ def test_figures_are_in_the_order_of_reading_with_what_they_show(html, folder):
     assert captions == [
         "Sample 2, that training did not see, from t = 0 to 0.2.",
         "Truth, forecast and error of a sample that training did not see.",
-        "Training loss, and held-out error if there is one, over the training steps.",
+        "Training loss, and test error if there is one, over the training steps.",
         "My own curve.",
     ]
     images = re.findall(r'<img src="data:image/(png|gif);base64,([^"]*)" alt="([^"]+)"', html)
     assert [kind for kind, _, _ in images] == ["gif", "png", "png", "png"]
-    held_out = (folder / "figures" / "forecast_held_out.png").read_bytes()
-    assert base64.b64decode(images[1][1]) == held_out
+    test = (folder / "figures" / "forecast_test.png").read_bytes()
+    assert base64.b64decode(images[1][1]) == test
 
 
 def test_the_film_plays_and_has_a_still_for_who_wants_no_motion(html):
@@ -126,7 +126,7 @@ def test_what_the_metrics_do_not_have_is_left_out(tmp_path):
     assert rows["relative L1 error at t = 0.2"] == [f"0.500{SPACE}%"]
     assert rows["largest relative L1 error, at t = 0.1"] == [f"0.700{SPACE}%"]
     assert "forecast of the training samples is off by" in html
-    for absent in ("<img", "Numbers that were found", "Other results", "held out"):
+    for absent in ("<img", "Numbers that were found", "Other results", "test samples"):
         assert absent not in html
 
 

@@ -101,7 +101,7 @@ def test_the_start_is_one_of_the_times_of_the_data():
     found = measured(data, grid, ProblemSettings.model_validate(chosen))
     # single precision: 0.3 is 0.30000001, and so is 0.2
     np.testing.assert_allclose(found.training.time, [0.3] * 4, rtol=1e-6)
-    assert not len(found.held_out)
+    assert not len(found.test)
 
 
 DATES = {

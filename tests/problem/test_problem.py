@@ -102,17 +102,17 @@ def test_finds_rate_and_amplitude_and_judges_by_later_values(tmp_path):
     assert metrics.identified["amplitude"].value == pytest.approx(1.0, rel=1e-4)
     assert rate.standard_error is not None
     assert rate.standard_error < 1e-3
-    train, held_out = (metrics.misfit[name]["c"] for name in ("train", "held_out"))
-    assert train.values + held_out.values == 60
-    assert 0 < held_out.values < 30
-    assert held_out.relative_percent is not None
-    assert held_out.relative_percent < 0.1
-    assert held_out.in_standard_deviations is not None
-    assert held_out.in_standard_deviations < 0.1
+    train, test = (metrics.misfit[name]["c"] for name in ("train", "test"))
+    assert train.values + test.values == 60
+    assert 0 < test.values < 30
+    assert test.relative_percent is not None
+    assert test.relative_percent < 0.1
+    assert test.in_standard_deviations is not None
+    assert test.in_standard_deviations < 0.1
     seen = points()["time"][points()["time"] <= 0.7]
     assert lines[0] == (
         f"data: {train.values} values of c, t = {seen.min():g} to {seen.max():g}; 1 sample; "
-        f"{held_out.values} later ones held out"
+        f"{test.values} later ones for testing"
     )
     figures = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}
     assert figures == {"forecast", "latent", "agreement", "history", "identified"}
@@ -148,7 +148,7 @@ def test_fields_are_values_at_every_cell_and_gaps_are_left_out():
 def test_the_model_at_the_truth_predicts_the_values():
     experiment = experiment_of(problem(points()), settings())
     model = Decay(GRID, ipd.Parameter(RATE), ipd.Parameter(1.0))
-    seen, (late,) = table_of(experiment), experiment.held_out
+    seen, (late,) = table_of(experiment), experiment.test
     assert len(seen) + len(late.table) == 60
     for table in (seen, late.table):
         found = predicted(experiment, model, table)
@@ -274,11 +274,11 @@ def test_samples_of_points_are_renumbered_with_what_is_their_own():
             "value": ("observation", [10.0, 12.0, 20.0, 22.0]),
             "sample": ("observation", [0, 2, 1, 2]),
             "dose": ("trajectory", [0.1, 0.2, 0.3]),
-            "held_out": ("trajectory", [0, 1, 0]),
+            "test": ("trajectory", [0, 1, 0]),
         }
     )
     data = as_data(points, None)
-    assert (data.training, data.held_out) == ([0, 2], [1])
+    assert (data.training, data.test) == ([0, 2], [1])
     training = data.of(data.training)
     assert training["value"].to_numpy().tolist() == [10.0, 12.0, 22.0]
     assert training["sample"].to_numpy().tolist() == [0, 1, 1]
@@ -286,7 +286,7 @@ def test_samples_of_points_are_renumbered_with_what_is_their_own():
     assert found == {"dose": [0.1, 0.3]}
 
 
-def test_held_out_samples_are_judged_by_the_errors_of_those_trained_on():
+def test_samples_are_judged_by_the_errors_of_those_trained_on():
     class Problem(ipd.Problem):
         name = "two"
 
@@ -308,6 +308,6 @@ def test_held_out_samples_are_judged_by_the_errors_of_those_trained_on():
 
     problem, settings = Problem(), ProblemSettings()
     experiment = Experiment(problem, settings, as_data(problem.data(settings), [1]))
-    (others,) = experiment.held_out
+    (others,) = experiment.test
     assert others.samples == [1]
     assert others.table.standard_deviation.tolist() == [1.0, 1.0]

@@ -13,7 +13,7 @@ from impindiff.settings import load_configuration
 SMALL = [
     "grid.cells=[24, 12]",
     "truth.training_samples=2",
-    "truth.held_out_samples=1",
+    "truth.test_samples=1",
     "truth.dt=0.005",
     "observations.times=[0.05, 0.1]",
     "forecast.until=0.1",

@@ -81,7 +81,7 @@ def test_every_variable_of_reference_data_is_described(name):
     small = ["truth.dt=0.01", "grid.cells=[8, 4]", "forecast.every=0.05"]
     chosen = [] if name == "burgers_public" else small
     data = problem.reference(load_configuration(problem.settings, [], chosen))
-    for variable in set(data.variables) - {"sample", "held_out"}:
+    for variable in set(data.variables) - {"sample", "test"}:
         attrs = data[variable].attrs
         assert attrs["long_name"]
         assert {"units", "scaling"} & set(attrs)
@@ -109,21 +109,21 @@ def test_times_are_found_by_value(tmp_path, dataset):
     )  # fmt: skip
 
 
-def test_samples_are_held_out_of_training(tmp_path, dataset):
-    found = prepared(tmp_path, dataset, "data.held_out=[2, 1]")
-    assert (found.data.training, found.data.held_out) == ([0], [2, 1])
+def test_samples_are_left_out_of_training(tmp_path, dataset):
+    found = prepared(tmp_path, dataset, "data.test=[2, 1]")
+    assert (found.data.training, found.data.test) == ([0], [2, 1])
     np.testing.assert_array_equal(found.loss().u0, PHI[:1, 0])
-    marked = dataset.assign(held_out=("sample", [1.0, 0.0, 0.0]))
-    assert prepared(tmp_path, marked).data.held_out == [0]
-    assert prepared(tmp_path, marked, "data.held_out=[1]").data.held_out == [1]
-    assert prepared(tmp_path, marked, "data.held_out=[]").data.training == [0, 1, 2]
-    for held_out, part in (
+    marked = dataset.assign(test=("sample", [1.0, 0.0, 0.0]))
+    assert prepared(tmp_path, marked).data.test == [0]
+    assert prepared(tmp_path, marked, "data.test=[1]").data.test == [1]
+    assert prepared(tmp_path, marked, "data.test=[]").data.training == [0, 1, 2]
+    for test, part in (
         ("[3]", "no sample 3; the 3 samples are numbered 0 to 2"),
         ("[-1]", "no sample -1"),
         ("[1, 1]", "given twice"),
         ("[0, 1, 2]", "keeps back all 3"),
     ):
-        refused(tmp_path, dataset, "data.held_out: ", part, overrides=[f"data.held_out={held_out}"])
+        refused(tmp_path, dataset, "data.test: ", part, overrides=[f"data.test={test}"])
 
 
 def test_wrong_names(tmp_path, dataset):

@@ -19,7 +19,7 @@ CELLS = (8, 6, 4)
 SMALL = [
     "grid.cells=[8, 6, 4]",
     "truth.training_samples=1",
-    "truth.held_out_samples=1",
+    "truth.test_samples=1",
     "truth.dt=0.01",
     "observations.times=[0.05, 0.1]",
     "observations.sensors=100",
@@ -144,7 +144,7 @@ def test_a_file_of_ones_own_with_three_axes_sets_the_grid(tmp_path):
     field = (("sample", "time", "x", "y", "z"), rng.uniform(size=(2, 2, *CELLS)))
     path = tmp_path / "own.nc"
     xr.Dataset({"phi": field}, {"time": [0.0, 0.05], **places}).to_netcdf(path, engine="h5netcdf")
-    own = ["data.held_out=[1]", "observations.times=[0.05]"]
+    own = ["data.test=[1]", "observations.times=[0.05]"]
     settings = prepare(STEADY, configured(f"data.path={path}", *own)).settings
     assert settings.grid.cells == CELLS
     assert settings.grid.boundary == ("periodic",) * 3

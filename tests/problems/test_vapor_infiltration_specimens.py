@@ -26,7 +26,7 @@ SMALL = [
     "grid.cells=[8,4]",
     "time.end=1.0",
     "specimens.thickness=[1.0,2.0]",
-    "specimens.held_out_thickness=[0.5]",
+    "specimens.test_thickness=[0.5]",
     "observations.ct_block=2",
     "observations.ct_times=[0.5,1.0]",
     "observations.mass_times=4",
@@ -35,7 +35,7 @@ SMALL = [
 HEATED = [
     *SMALL,
     "specimens.heater=[1423,1523]",
-    "specimens.held_out_heater=[1473]",
+    "specimens.test_heater=[1473]",
     "observations.thermocouples=[[0.25,0.5],[0.8,0.3]]",
 ]
 
@@ -86,7 +86,7 @@ def test_every_heated_specimen_has_its_own_heater_or_all_have_the_same():
     assert specimen_conditions(heated())["heater"] == pytest.approx(
         np.array([1423, 1523, 1473]) / T0
     )
-    same = heated("specimens.heater=null", "specimens.held_out_heater=null")
+    same = heated("specimens.heater=null", "specimens.test_heater=null")
     assert specimen_conditions(same)["heater"] == pytest.approx(np.full(3, 1473 / T0))
 
 

@@ -123,7 +123,7 @@ def test_fields_beside_each_other_on_fixed_scales(tmp_path, recorded):
         assert frame["limits"] == [shared, shared, (-limit, limit)]
         assert frame["labels"] == ("x (m)", "y (m)")
         assert frame["view"] == recorded[0]["view"]
-    assert recorded[0]["title"] == "concentration (mg/L), sample 1 (held out)\nt = 0 s"
+    assert recorded[0]["title"] == "concentration (mg/L), sample 1 (test)\nt = 0 s"
 
 
 def test_a_profile_on_fixed_axes(tmp_path, recorded):

@@ -62,14 +62,14 @@ def history() -> list[dict]:
     noise = np.exp(0.15 * np.random.default_rng(0).standard_normal(len(steps)))
     return [
         {"step": int(s), "loss": float(n * (1e-7 + 1e-2 * np.exp(-s / 80)))}
-        | ({"held_out_percent": 0.22 + 20 * np.exp(-s / 120)} if s % 100 == 0 else {})
+        | ({"test_percent": 0.22 + 20 * np.exp(-s / 120)} if s % 100 == 0 else {})
         for s, n in zip(steps, noise, strict=True)
     ]
 
 
 def errors():
     t = np.linspace(0.0, 0.2, 21)
-    return {"held out": (t, 0.9 * t**0.8), "training": (t, 0.5 * t**0.7)}
+    return {"test": (t, 0.9 * t**0.8), "training": (t, 0.5 * t**0.7)}
 
 
 def panels(figure: Figure) -> list[Axes]:
@@ -185,16 +185,16 @@ def test_the_error_curve_leaves_out_zeros_and_marks_the_window():
     legend = ax.get_legend()
     assert legend is not None
     labels = [text.get_text() for text in legend.get_texts()]
-    assert labels == ["held out", "training", "seen by training", "observed"]
+    assert labels == ["test", "training", "seen by training", "observed"]
 
 
 def test_the_history_passes_over_what_was_not_logged():
-    records = [*history(), {"step": 1000, "loss": 1e-7, "held_out_percent": None}]
+    records = [*history(), {"step": 1000, "loss": 1e-7, "test_percent": None}]
     left, right = history_figure(records).axes
     assert len(np.asarray(left.lines[0].get_xdata())) == 101
     assert len(np.asarray(right.lines[0].get_xdata())) == 10
     assert left.get_yscale() == "log"
-    assert len(history_figure(records, held_out="absent").axes) == 1
+    assert len(history_figure(records, test="absent").axes) == 1
 
 
 def test_every_figure_is_written_whole(tmp_path):
@@ -219,7 +219,7 @@ def test_the_spread_of_an_ensemble_is_dotted_in_the_colour_of_its_error():
     assert dotted.get_linestyle() == ":"
     assert dotted.get_color() == lines["training"].get_color()
     np.testing.assert_allclose(np.asarray(dotted.get_ydata()), spread[1:])
-    assert "spread, held out" not in lines
+    assert "spread, test" not in lines
 
 
 def test_a_validation_loss_is_drawn_with_its_smallest_value():

@@ -160,7 +160,7 @@ def test_maps_state_the_error_and_where_the_truth_was_measured():
     difference = np.abs(chosen.u_forecast - chosen.u_truth).sum()
     percent = 100 * float(difference / np.abs(chosen.u_truth).sum())
     heading = figure.get_suptitle()
-    assert heading.startswith("velocity (m/s), sample 1 (held out)\n")
+    assert heading.startswith("velocity (m/s), sample 1 (test)\n")
     assert f"relative L1 {percent:.2g} %" in heading
 
 

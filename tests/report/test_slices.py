@@ -56,7 +56,7 @@ def test_figures_say_which_plane_and_label_its_axes(across):
     forecast = forecast_dataset(values, times, coordinates, np.array([True]), values + 1.0)
     plane = planes_of(space_of(field()))[across]
     figure = forecast_figure(plane.cut(forecast), 0, where=plane.where)
-    assert figure.get_suptitle() == f"phi, sample 0 (held out), {plane.where}"
+    assert figure.get_suptitle() == f"phi, sample 0 (test), {plane.where}"
     first, second = [name for name in "xyz" if name != plane.across]
     assert figure.axes[0].get_ylabel() == f"cell centre along {second}"
     assert f"cell centre along {first}" in {ax.get_xlabel() for ax in figure.axes}
@@ -72,5 +72,5 @@ def test_the_page_says_what_a_plane_shows_and_keeps_the_order():
         "The velocity that was found beside the true one, and their difference (the middle plane "
         "across z)."
     )
-    names = ["history", "velocity_across_z", "velocity_across_x", "forecast_held_out_across_x"]
+    names = ["history", "velocity_across_z", "velocity_across_x", "forecast_test_across_x"]
     assert sorted(names, key=figure_order) == [names[3], names[2], names[1], names[0]]

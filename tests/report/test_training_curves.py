@@ -8,7 +8,7 @@ from impindiff.report import plot_training_curves, training_curves_figure
 
 def history(scale: float, count: int = 5) -> list[dict]:
     return [
-        {"step": i, "seconds": 0.5 * i, "loss": scale * 0.5**i, "held_out_percent": None}
+        {"step": i, "seconds": 0.5 * i, "loss": scale * 0.5**i, "test_percent": None}
         for i in range(count)
     ]
 
@@ -57,7 +57,7 @@ def test_a_run_that_failed_at_once_is_a_point():
 
 def test_nothing_to_draw_is_an_empty_figure(tmp_path):
     path = tmp_path / "f.png"
-    plot_training_curves({"one": [history(1.0)]}, path, key="held_out_percent", value_label="error")
+    plot_training_curves({"one": [history(1.0)]}, path, key="test_percent", value_label="error")
     assert imread(path).shape[0] > 300
     with pytest.raises(InputError, match="no folder"):
         plot_training_curves({}, tmp_path / "absent" / "f.png")

@@ -67,7 +67,7 @@ def test_recovers_the_rate_and_records_what_it_did(tmp_path):
     records = read(tmp_path / "history.jsonl")
     assert [r["step"] for r in records] == [1, 10, 20, 30, 40, 50, 60]
     assert records[-1]["loss"] < records[0]["loss"]
-    assert records[-1]["held_out_percent"] == float(fitted.model.a)
+    assert records[-1]["test_percent"] == float(fitted.model.a)
     assert [p.step for p in seen] == list(range(1, 61))
 
 

@@ -11,7 +11,7 @@ def test_all_network_weights_against_differences_and_unrolling():
         "advection_diffusion_steady",
         "grid.cells=[24, 12]",
         "truth.training_samples=2",
-        "truth.held_out_samples=1",
+        "truth.test_samples=1",
         "truth.dt=0.005",
         "field.width=12",
         "field.depth=2",

@@ -43,7 +43,7 @@ def test_each_number_of_the_history_is_an_event(tmp_path):
     assert losses == pytest.approx({r["step"]: r["loss"] for r in records}, rel=1e-6)
     rates = {step: value for tag, step, value in found if tag == "identified/rate"}
     assert rates == pytest.approx({r["step"]: r["identified"]["rate"] for r in records}, rel=1e-6)
-    assert "held_out_percent" not in {tag for tag, _, _ in found}
+    assert "test_percent" not in {tag for tag, _, _ in found}
 
 
 def test_without_the_package_the_message_says_how_to_get_it(tmp_path, monkeypatch):

@@ -312,7 +312,7 @@ def forecast_run(
     ] = None,
     sample: Annotated[
         int | None,
-        typer.Option(metavar="I", help="sample to animate (default: the middle held-out one)"),
+        typer.Option(metavar="I", help="sample to animate (default: the middle test sample)"),
     ] = None,
     changed_data: ChangedData = False,
 ) -> None:
@@ -332,7 +332,7 @@ def forecast_run(
     sizes = done.dataset.sizes
     line = f"{done.path}: {sizes['sample']} samples, {sizes['time']} times to {until:g}"
     if done.error_percent is not None:
-        kind = "held out" if done.dataset["held_out"].any() else "training"
+        kind = "test" if done.dataset["test"].any() else "training"
         line += f"; relative L1 error at t = {until:g}, {kind}: {done.error_percent:.3f} %"
     _say(line)
     if done.animation is not None:
@@ -441,10 +441,10 @@ def _summary(metrics: "RunMetrics", folder: Path) -> None:
             label = f"forecast error at t = {forecast.last_time:g}, {name.replace('_', ' ')}"
             table.add_row(label, _shown(percent, ".3f", " %"))
         for name, percent in forecast.relative_l2_percent.items():
-            label = f"forecast error of {name}, all times, held out (L2)"
+            label = f"forecast error of {name}, all times, test set (L2)"
             table.add_row(label, _shown(percent, ".3f", " %"))
         for name, value in forecast.others.items():
-            table.add_row(f"{name.replace('_', ' ')}, held out", _shown(value, ".4g"))
+            table.add_row(f"{name.replace('_', ' ')}, test set", _shown(value, ".4g"))
     if latent is not None:
         errors = {"": latent.relative_l1_percent, " (L2)": latent.relative_l2_percent}
         for norm, percents in errors.items():

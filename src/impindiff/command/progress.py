@@ -56,6 +56,6 @@ def training_progress(console: Console, steps: int) -> Iterator[Callable[[Progre
 
 
 def _errors(progress: Progress) -> str:
-    validation, held_out = progress.validation, progress.held_out
+    validation, test = progress.validation, progress.test
     text = "" if validation is None else f"  validation {validation:.3e}"
-    return text + ("" if held_out is None else f"  held-out {held_out:.3f} %")
+    return text + ("" if test is None else f"  test error {test:.3f} %")

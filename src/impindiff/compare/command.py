@@ -89,7 +89,7 @@ def comparison_table(results: ComparisonResults) -> Table:
         "twice_horizon": "twice that",
     }
     table = Table(box=None, pad_edge=False, title_justify="left")
-    table.title = "held-out relative L1 error in percent, mean +- standard deviation over seeds"
+    table.title = "relative L1 error of the test set (%), mean +- standard deviation over seeds"
     table.add_column("method", overflow="fold")
     shown = results.times.known()
     for name, time in shown.items():

@@ -48,7 +48,7 @@ def draw(results: ComparisonResults, out: Path) -> None:
 
 
 def _along_time(row: MethodResults, out: Path) -> Points | None:
-    """Held-out error against time of a row's runs that have one."""
+    """Test error against time of a row's runs that have one."""
     curves = []
     for run in row.runs:
         folder = out / run.folder

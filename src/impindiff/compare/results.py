@@ -139,7 +139,7 @@ def _run(folder: Path, seed: int, out: Path, times: Times) -> MethodRun:
 
 def _mean_misfit(misfit: Mapping[str, Mapping[str, Misfit]]) -> Number:
     """Of values that training did not see, or of all where it saw all; the mean over quantities."""
-    found = misfit.get("held_out") or misfit["train"]
+    found = misfit.get("test") or misfit["train"]
     percents = [of.relative_percent for of in found.values() if of.relative_percent is not None]
     return float(np.mean(percents)) if percents else None
 

@@ -217,7 +217,7 @@ def _reference(problem: Problem, settings: Any) -> Data:
     every = problem.compared_every or settings.forecast.every
     forecast = settings.forecast.model_copy(update={"until": end, "every": every})
     settings = settings.model_copy(update={"forecast": forecast})
-    return as_data(problem.reference(settings), settings.data.held_out)
+    return as_data(problem.reference(settings), settings.data.test)
 
 
 def _experiment(problem: Problem, settings: Any) -> Experiment:
@@ -270,7 +270,7 @@ def _measured_steps(
         known = "trained" if done else "first"
     say(f"measuring how long explicit steps may be, with the {known} coefficients")
     data, fresh = experiment.data, experiment.method.example
-    truth = solution(experiment, model, data.held_out or data.training)
+    truth = solution(experiment, model, data.test or data.training)
     every = [solution(experiment, each, range(data.samples)) for each in (model, fresh)]
     horizon = problem.horizon(reference) or float(truth.times[-1])
     index = int(np.argmin(np.abs(truth.times - horizon)))

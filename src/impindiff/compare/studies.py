@@ -43,7 +43,7 @@ class Study(NamedTuple):
     points: Callable[[Method, "Scope"], list[Point]]
     against_cost: bool = False
     measure: Literal["temporary_mb", "largest_step"] | None = None
-    y_label: str = "held-out relative L1 error at the horizon (%)"
+    y_label: str = "relative L1 error of the test set at the horizon (%)"
 
 
 _LEARNED = ("implicit", "fno", "conv_lstm", "local_law")

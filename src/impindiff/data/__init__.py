@@ -9,8 +9,8 @@ from impindiff.data.description import (
 from impindiff.data.file_errors import reading
 from impindiff.data.forecast import (
     FORECAST_SUFFIX,
-    HELD_OUT,
     SPREAD_SUFFIX,
+    TEST,
     TRUTH_SUFFIX,
     forecast_dataset,
 )
@@ -29,8 +29,8 @@ from impindiff.data.write import require_format, write
 
 __all__ = [
     "FORECAST_SUFFIX",
-    "HELD_OUT",
     "SPREAD_SUFFIX",
+    "TEST",
     "TRUTH_SUFFIX",
     "CoordinateDescription",
     "Description",

@@ -12,14 +12,14 @@ from impindiff.data.layout import Attributes, coordinate_variables, described
 FORECAST_SUFFIX = "_forecast"
 TRUTH_SUFFIX = "_truth"
 SPREAD_SUFFIX = "_spread"
-HELD_OUT = "held_out"
+TEST = "test"
 
 
 def forecast_dataset(
     forecast: Float[np.ndarray, "sample time *space"],
     times: Float[np.ndarray, " time"],
     coordinates: Mapping[str, Float[np.ndarray, " _"]],
-    held_out: Bool[np.ndarray, " sample"],
+    test: Bool[np.ndarray, " sample"],
     truth: Float[np.ndarray, "sample time *space"] | None = None,
     variable: str = "phi",
     attrs: Mapping[str, Any] | None = None,
@@ -35,7 +35,7 @@ def forecast_dataset(
     - `forecast`, `truth`: the fields.
     - `spread`: standard deviation of the forecast over the members of an ensemble.
     - `times`, `coordinates`: as of `Trajectories`.
-    - `held_out`: which samples training never saw; it becomes a coordinate along `sample`.
+    - `test`: which samples training never saw; it becomes a coordinate along `sample`.
     - `variable`: the name before `_forecast` and `_truth`.
     - `attrs`: provenance of the whole (see `provenance`).
     - `variable_attrs`: `long_name` and `units` or `scaling`, by the name of variable or coordinate.
@@ -49,7 +49,7 @@ def forecast_dataset(
         {variable + suffix: (dimensions, values, own) for suffix, values in fields.items()},
         {
             **coordinate_variables(len(forecast), times, coordinates, given),
-            HELD_OUT: ("sample", held_out, {"long_name": "not seen by training"}),
+            TEST: ("sample", test, {"long_name": "not seen by training"}),
         },
         attrs=dict(attrs or {}),
     )

@@ -35,7 +35,7 @@ from impindiff.training import Ensemble, Fitted, TrajectoryLoss
 _OUTPUTS = 50
 
 
-class HeldOut(NamedTuple):
+class TestValues(NamedTuple):
     """Values of some samples that training does not see."""
 
     samples: list[int]
@@ -256,7 +256,7 @@ class Experiment:
     # How it is judged
 
     @cached_property
-    def held_out(self) -> list[HeldOut]:
+    def test(self) -> list[TestValues]:
         """Values that training does not see, which no field of the truth holds too."""
         table = self.observations.table
         if table is None:
@@ -266,24 +266,24 @@ class Experiment:
         found = []
         if getattr(settings.observations, "until", None) is not None:
             training = self.data.of(self.data.training)
-            late = measured(training, grid, settings, first_is_state=first_is_state).held_out
+            late = measured(training, grid, settings, first_is_state=first_is_state).test
             if len(late):
-                found.append(HeldOut(self.data.training, late))
-        if self.data.held_out and not self.truth:
+                found.append(TestValues(self.data.training, late))
+        if self.data.test and not self.truth:
             # judged by the errors of the values trained on, not by their own spread
             errors = {
                 name: float(np.median(table.standard_deviation[table.quantity == name]))
                 for name in table.quantities
             }
             others = measured(
-                self.data.of(self.data.held_out),
+                self.data.of(self.data.test),
                 grid,
                 settings,
                 first_is_state=first_is_state,
                 to_train_on=False,
                 deviations=errors | settings.observations.standard_deviation,
-            ).held_out
-            found.append(HeldOut(self.data.held_out, others))
+            ).test
+            found.append(TestValues(self.data.test, others))
         return found
 
     def times_of(self, table: PointTable) -> Float[np.ndarray, " time"]:
@@ -327,22 +327,22 @@ class Experiment:
             found.append(np.asarray(operator(jax.tree.map(lambda x: jnp.asarray(x[at]), u))))
         return np.ravel(np.mean(found, axis=0)) * table.standard_deviation
 
-    def held_out_error(self) -> Callable[[Any], float | None] | None:
-        """What tells the error of held-out values of a model in percent; None if there are none.
+    def test_error(self) -> Callable[[Any], float | None] | None:
+        """What tells the error of test values of a model in percent; None if there are none.
 
         Of samples whose fields are known, the relative L1 error at the end of the forecast; else
-        the relative L1 misfit of all held-out values, each over its error. None where the forecast
+        the relative L1 misfit of all test values, each over its error. None where the forecast
         fails or is not finite.
         """
-        if self.truth and self.data.held_out:
+        if self.truth and self.data.test:
             return self._error_at_end()
-        return self._relative_misfit() if self.held_out else None
+        return self._relative_misfit() if self.test else None
 
     def _error_at_end(self) -> Callable[[Any], float | None]:
         times = self.forecast_times()
         known = self.truth_at(times)
         whole = [t for t in range(len(times)) if all(_any(f[:, t]) for f in known.values())]
-        ends, samples = times[[0, whole[-1]]], self.data.held_out
+        ends, samples = times[[0, whole[-1]]], self.data.test
         last = {name: field[samples, whole[-1]] for name, field in known.items()}
 
         def error(model: Any) -> float | None:
@@ -362,7 +362,7 @@ class Experiment:
         return error
 
     def _relative_misfit(self) -> Callable[[Any], float | None]:
-        parts = [(part, self.times_of(part.table)) for part in self.held_out]
+        parts = [(part, self.times_of(part.table)) for part in self.test]
 
         def error(model: Any) -> float | None:
             off = size = 0.0

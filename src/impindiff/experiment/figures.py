@@ -65,7 +65,7 @@ def _draw_compared(
 ) -> None:
     """Forecast and truth of a sample of each set, if asked for, and the error of all over time."""
     data, table = experiment.data, experiment.observations.table
-    sets = {"train": data.training} | ({"held_out": data.held_out} if data.held_out else {})
+    sets = {"train": data.training} | ({"test": data.test} if data.test else {})
     errors, spreads = {}, {}
     for name in names:
         own = "" if len(names) == 1 else f"_{name}"

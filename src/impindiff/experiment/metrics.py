@@ -35,7 +35,7 @@ _MOST_PARAMETERS = 200
 
 
 def forecast_errors(experiment: Experiment, forecast: xr.Dataset) -> ForecastErrors | None:
-    """Relative L1 errors of the forecast of training and held-out samples; None without a truth.
+    """Relative L1 errors of the forecast of training and test samples; None without a truth.
 
     Of several quantities the mean.
     """
@@ -56,8 +56,8 @@ def forecast_errors(experiment: Experiment, forecast: xr.Dataset) -> ForecastErr
             for name in experiment.truth
         )
     ]
-    over_time = percent[data.held_out or data.training].mean(axis=0)[known]
-    sets = {"train": data.training} | ({"held_out": data.held_out} if data.held_out else {})
+    over_time = percent[data.test or data.training].mean(axis=0)[known]
+    sets = {"train": data.training} | ({"test": data.test} if data.test else {})
     times = forecast["time"].to_numpy()[known]
     return ForecastErrors(
         relative_l1_percent={

@@ -172,7 +172,7 @@ class Run:
         stored = self.path / DATA
         own = settings.data.path is None and stored.is_file()
         dataset = read(stored) if own else self.problem.data(settings)
-        return as_data(dataset, settings.data.held_out)
+        return as_data(dataset, settings.data.test)
 
     def _not_ended(self) -> str:
         """Why there is no result, and what to do, after "so"."""

@@ -67,7 +67,7 @@ def prepare(problem: Problem, settings: ProblemSettings, stored: Path | None = N
     require_problem_fits(problem, settings)
     own = stored is not None and settings.data.path is None and stored.is_file()
     dataset = read(stored) if own and stored is not None else problem.data(settings)
-    data = as_data(dataset, settings.data.held_out)
+    data = as_data(dataset, settings.data.test)
     settings = problem.configured(settings, data.dataset)
     experiment = Experiment(problem, settings, data)
     example = experiment.method.example
@@ -119,7 +119,7 @@ def run(
 
     data, found = experiment.data, experiment.observations
     forecast_times = experiment.forecast_times()
-    tables = [part.table for part in experiment.held_out]
+    tables = [part.table for part in experiment.test]
     needed = merged_times(
         np.asarray(found.times), forecast_times, *(experiment.times_of(t) for t in tables)
     )
@@ -138,11 +138,11 @@ def run(
         predicted["train"] = experiment.fit_to_training(
             model, _of(states, data.training), needed, found.table
         )
-    for part in experiment.held_out:
+    for part in experiment.test:
         values = experiment.predicted(model, _of(states, part.samples), needed, part.table)
-        known = sets.get("held_out")
-        sets["held_out"] = part.table if known is None else known.with_rows(part.table)
-        predicted["held_out"] = np.append(predicted.get("held_out", np.empty(0)), values)
+        known = sets.get("test")
+        sets["test"] = part.table if known is None else known.with_rows(part.table)
+        predicted["test"] = np.append(predicted.get("test", np.empty(0)), values)
     identified = identified_numbers(experiment, fitted, loss)
     findings = experiment.findings(fitted, loss)
     truths = experiment.true_latent(latent)
@@ -174,7 +174,7 @@ class Forecast(NamedTuple):
     - `dataset`: the layout of `forecast_dataset`, all samples.
     - `path`: its file.
     - `animation`: the file of its animation, if one was asked for.
-    - `error_percent`: relative L1 error at the last time, the mean over the held-out samples (over
+    - `error_percent`: relative L1 error at the last time, the mean over the test samples (over
       all where none is), if the truth is known.
     """
 
@@ -202,7 +202,7 @@ def forecast(
 
     - `out`: the file to write; by default forecast_until_T.nc in `folder`.
     - `animate`, `sample`: the file of an animation, .mp4 or .gif (see `animate_forecast`), and
-      which sample it shows, by default the middle held-out one.
+      which sample it shows, by default the middle one of the test set.
     - `changed_data`: go on with files that are not what they were when the run began.
     - `warn`: told, before anything is computed, what the forecast rests on that training did not
       see (see `extrapolation`).
@@ -234,7 +234,7 @@ def forecast(
     times = experiment.even_times(first, until, settings.forecast.every)
     computed = settings.data.path is None and type(problem).reference is not Problem.reference
     if computed:
-        data = as_data(problem.reference(settings, until), settings.data.held_out)
+        data = as_data(problem.reference(settings, until), settings.data.test)
         experiment = Experiment(problem, settings, data)
         if not data.scattered:
             there = data.dataset["time"].to_numpy().astype(float)
@@ -245,7 +245,7 @@ def forecast(
     latent = experiment.latent_fields(model, times)
     dataset = _forecast(experiment, latent, states, times, truth=computed)
     write_netcdf(dataset, out)
-    judged = data.held_out or list(range(data.samples))
+    judged = data.test or list(range(data.samples))
     names = [str(n).removesuffix(FORECAST_SUFFIX) for n in dataset if FORECAST_SUFFIX in str(n)]
     if animation is not None:
         sample = middle_sample(judged) if sample is None else sample
@@ -303,7 +303,7 @@ def _forecast(
             members.mean(axis=0),
             times,
             coordinates,
-            np.isin(np.arange(data.samples), data.held_out),
+            np.isin(np.arange(data.samples), data.test),
             truth=known.get(name),
             variable=name,
             attrs=told,
@@ -344,15 +344,15 @@ def _what_was_measured(experiment: Experiment) -> str:
     path = experiment.settings.data.path
     source = "data" if path is None else f"data {path}"
     samples = f"{data.samples} samples" if data.samples > 1 else "1 sample"
-    if data.held_out:
-        samples += f", {len(data.held_out)} held out"
+    if data.test:
+        samples += f", {len(data.test)} of them for testing"
     if table is None:
         return f"{source}: {samples}"
     counts = ", ".join(
         f"{int((table.quantity == name).sum())} values of {name}" for name in table.quantities
     )
-    late = sum(len(part.table) for part in experiment.held_out if part.samples == data.training)
-    later = f"; {late} later ones held out" if late else ""
+    late = sum(len(part.table) for part in experiment.test if part.samples == data.training)
+    later = f"; {late} later ones for testing" if late else ""
     return f"{source}: {counts}, t = {table.time.min():g} to {table.time.max():g}; {samples}{later}"
 
 

@@ -119,7 +119,7 @@ def train(
     Raises `InputError` before anything is written if settings do not fit the model, and for a
     folder that cannot be written to or has too little room.
     """
-    settings, evaluate = experiment.settings, experiment.held_out_error()
+    settings, evaluate = experiment.settings, experiment.test_error()
     training = settings.training
     plan = plan_training(experiment)
     optimizer, compiled = plan.optimizer, None

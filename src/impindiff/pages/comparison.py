@@ -30,10 +30,9 @@ from impindiff.training.history import read as read_history
 
 _CURVES = {
     "loss": ("training loss", "Training loss against training time, a thin line for each seed."),
-    "held_out_percent": (
-        "held-out relative error (%)",
-        "Error of the forecast of held-out samples against training time, a thin line for each "
-        "seed.",
+    "test_percent": (
+        "relative error of the test set (%)",
+        "Error of the forecast of test samples against training time, a thin line for each seed.",
     ),
 }
 

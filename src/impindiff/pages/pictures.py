@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from PIL import Image
 
-from impindiff.data import FORECAST_SUFFIX, HELD_OUT
+from impindiff.data import FORECAST_SUFFIX, TEST
 from impindiff.errors import InputError
 from impindiff.experiment.directory import pictures
 from impindiff.experiment.figures import middle_sample
@@ -57,9 +57,9 @@ def drawn(draw: Callable[[Path], None], text: str) -> Picture:
 
 
 def film(forecast: xr.Dataset, horizon: float | None) -> Picture:
-    """The forecast of the middle held-out sample as it changes.
+    """The forecast of the middle test sample as it changes.
 
-    Of the middle training sample where nothing is held out. Where the film would be larger than
+    Of the middle training sample where there is no test sample. Where the film would be larger than
     3 MB, every second time is left out until it is not.
 
     **Arguments:**
@@ -69,8 +69,8 @@ def film(forecast: xr.Dataset, horizon: float | None) -> Picture:
     """
     name = next(str(name) for name in forecast.data_vars if str(name).endswith(FORECAST_SUFFIX))
     variable = name.removesuffix(FORECAST_SUFFIX)
-    held_out = [int(i) for i in np.flatnonzero(forecast[HELD_OUT].to_numpy())]
-    sample = middle_sample(held_out or list(range(forecast.sizes["sample"])))
+    test = [int(i) for i in np.flatnonzero(forecast[TEST].to_numpy())]
+    sample = middle_sample(test or list(range(forecast.sizes["sample"])))
     data = _gif(forecast, sample, variable, horizon)
     while len(data) > _MOST_BYTES and forecast.sizes["time"] > 2:
         # from the end, so that the last time stays
@@ -81,7 +81,7 @@ def film(forecast: xr.Dataset, horizon: float | None) -> Picture:
         image.seek(getattr(image, "n_frames", 1) - 1)
         last = io.BytesIO()
         image.convert("RGB").save(last, "PNG", optimize=True)
-    seen = "that training did not see" if held_out else "of training"
+    seen = "that training did not see" if test else "of training"
     text = f"Sample {sample}, {seen}, from t = {_time(forecast, 0)} to {_time(forecast, -1)}."
     return Picture(
         _data_uri(data, "image/gif"),

@@ -50,7 +50,7 @@ def _summary(metrics: RunMetrics) -> str:
     forecast, train = metrics.forecast, metrics.train
     if forecast is not None:
         errors = forecast.relative_l1_percent
-        which = "held_out" if "held_out" in errors else "train"
+        which = "test" if "test" in errors else "train"
         if errors.get(which) is not None:
             text += (
                 f"; its forecast of the {humanised(which).replace(' ', '-')} samples is off by "

@@ -34,7 +34,7 @@ def run_tables(metrics: RunMetrics) -> Tables:
 
 def _forecast(forecast: ForecastErrors) -> Table:
     errors, times = forecast.relative_l1_percent, forecast.error_vs_time
-    judged = [MISSING] * (len(errors) - 1)  # the others are of held-out samples if there are any
+    judged = [MISSING] * (len(errors) - 1)  # the others are of test samples if there are any
     head = f"relative L1 error at t = {forecast.last_time:g}"
     rows = [Row(head, [percent(value) for value in errors.values()])]
     worst_time, worst = max(times, key=lambda pair: -1.0 if pair[1] is None else pair[1])

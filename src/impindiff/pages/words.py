@@ -2,7 +2,7 @@
 
 _LABELS = {
     "train": "training",
-    "held_out": "held out",
+    "test": "test",
     "velocity_x": "velocity, x",
     "velocity_y": "velocity, y",
     "lambda": "λ",
@@ -20,8 +20,8 @@ _LABELS = {
 
 # In the order of the page: what was forecast, what was found, how it was trained.
 _CAPTIONS = {
-    "forecast_held_out": "Truth, forecast and error of a sample that training did not see.",
-    "profiles_held_out": "Profiles of a sample that training did not see, at several times.",
+    "forecast_test": "Truth, forecast and error of a sample that training did not see.",
+    "profiles_test": "Profiles of a sample that training did not see, at several times.",
     "error_vs_time": "Relative error of the forecast over time.",
     "error_vs_cost": "Error of the forecast against what its training took.",
     "pareto": "Error of the forecast against the seconds of training, with several time steps.",
@@ -41,7 +41,7 @@ _CAPTIONS = {
     "identifiability": "Which combinations of parameters the data can tell apart.",
     "forecast_train": "Truth, forecast and error of a training sample.",
     "profiles_train": "Profiles of a training sample, at several times.",
-    "history": "Training loss, and held-out error if there is one, over the training steps.",
+    "history": "Training loss, and test error if there is one, over the training steps.",
 }
 
 

@@ -35,12 +35,12 @@ class Observations(NamedTuple):
 class Measured(NamedTuple):
     """The values of some samples, and which of them training may see.
 
-    - `training`, `held_out`: rows of both have their errors; the second may have none.
+    - `training`, `test`: rows of both have their errors; the second may have none.
     - `start`: the time of the initial state.
     """
 
     training: PointTable
-    held_out: PointTable
+    test: PointTable
     start: float
 
 
@@ -65,11 +65,11 @@ def measured(
     """The values of a dataset of fields or of points, NaN left out.
 
     Fields are values at every place of the file. The settings choose times, places and noise of
-    what is trained on; values after `observations.until` are held out.
+    what is trained on; values after `observations.until` are the test set.
 
     - `first_is_state`: the fields at the start are the initial state, and tell nothing more of it;
       else they are values as the later ones are.
-    - `to_train_on`: False for samples of which all values are held out, and none is left away.
+    - `to_train_on`: False for test samples: all their values are in the test set.
     - `deviations`: by quantity, the errors of values whose file gives none; None: the settings'.
 
     Raises `InputError` for a dataset without values, or with none for training.

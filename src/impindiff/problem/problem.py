@@ -83,7 +83,7 @@ class Problem(abc.ABC, Generic[S]):
     - `findings`: further numbers and figures of a trained model; none.
 
     What a data file holds beside measurements is used as well: a variable without a dimension
-    `sample` that is called as a latent field is its truth, and one named `held_out` along `sample`
+    `sample` that is called as a latent field is its truth, and one named `test` along `sample`
     marks the samples that are not trained on.
 
     - `name`: on the command line; of a problem from a file, the file's.
@@ -134,7 +134,7 @@ class Problem(abc.ABC, Generic[S]):
     def reference(self, settings: S, until: float | None = None) -> xr.Dataset:
         """Synthetic data, in one of the two forms of `impindiff.data`.
 
-        Its true latent fields, and a variable `held_out` along `sample`, are used where it has
+        Its true latent fields, and a variable `test` along `sample`, are used where it has
         them.
 
         - `until`: where the data end, in place of the settings.
@@ -303,10 +303,10 @@ class Problem(abc.ABC, Generic[S]):
         if "observation" in dataset.sizes:
             return f"{dataset.sizes['observation']} values at points"
         cells = [size for name, size in dataset.sizes.items() if name not in ("sample", "time")]
-        held_out = np.flatnonzero(dataset["held_out"]).tolist() if "held_out" in dataset else []
+        test = np.flatnonzero(dataset["test"]).tolist() if "test" in dataset else []
         return (
             f"{dataset.sizes.get('sample', 1)} samples at {dataset.sizes['time']} times on "
-            f"{' x '.join(map(str, cells))} cells; held out: {held_out}"
+            f"{' x '.join(map(str, cells))} cells; test samples: {test}"
         )
 
     # What is worked out, and not to be written

@@ -1,6 +1,6 @@
 """The data of a run: all trajectories, and which of them are trained on.
 
-In either form of data, a variable `held_out` marks the samples which training must not see.
+In either form of data, a variable `test` marks the samples which training must not see.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from impindiff.data import HELD_OUT, is_points
+from impindiff.data import TEST, is_points
 from impindiff.data.units import elapsed
 from impindiff.errors import InputError
 from impindiff.observations.checks import require_even_spacing
@@ -25,17 +25,17 @@ class Data(NamedTuple):
 
     - `dataset`: one of the two forms of `impindiff.data`, times as numbers; fields have the
       dimension `sample`.
-    - `training`, `held_out`: indices of the samples, of which the second may be none.
+    - `training`, `test`: indices of the samples, of which the second may be none.
     """
 
     dataset: xr.Dataset
     training: list[int]
-    held_out: list[int]
+    test: list[int]
 
     @property
     def samples(self) -> int:
         """How many trajectories there are."""
-        return len(self.training) + len(self.held_out)
+        return len(self.training) + len(self.test)
 
     @property
     def scattered(self) -> bool:
@@ -47,10 +47,10 @@ class Data(NamedTuple):
         return of_samples(self.dataset, samples)
 
 
-def as_data(dataset: xr.Dataset, held_out: Sequence[int] | None) -> Data:
-    """The samples of a dataset, apart from those held out.
+def as_data(dataset: xr.Dataset, test: Sequence[int] | None) -> Data:
+    """The samples of a dataset, those of the test set apart.
 
-    - `held_out`: indices; None: those that the variable `held_out` of the dataset marks.
+    - `test`: indices; None: those that the variable `test` of the dataset marks.
 
     Raises `InputError` for an index out of range or given twice, if no sample is left, and for a
     dataset of neither form.
@@ -68,23 +68,23 @@ def as_data(dataset: xr.Dataset, held_out: Sequence[int] | None) -> Data:
         count = int(dataset["sample"].max()) + 1 if "sample" in dataset else 1
     else:
         count = dataset.sizes["sample"]
-    if held_out is None:
-        marks = conditions_of(dataset, marks=True).get(HELD_OUT)
-        held_out = [] if marks is None else np.flatnonzero(marks).tolist()
-    for index in held_out:
+    if test is None:
+        marks = conditions_of(dataset, marks=True).get(TEST)
+        test = [] if marks is None else np.flatnonzero(marks).tolist()
+    for index in test:
         if not 0 <= index < count:
             raise InputError(
-                f"data.held_out: there is no sample {index}; the {count} samples are numbered 0 to "
+                f"data.test: there is no sample {index}; the {count} samples are numbered 0 to "
                 f"{count - 1}"
             )
-    if len(set(held_out)) != len(held_out):
-        raise InputError(f"data.held_out: a sample is given twice in {list(held_out)}")
-    if len(held_out) == count:
+    if len(set(test)) != len(test):
+        raise InputError(f"data.test: a sample is given twice in {list(test)}")
+    if len(test) == count:
         raise InputError(
-            f"data.held_out: {list(held_out)} keeps back all {count} sample(s); leave at least one "
+            f"data.test: {list(test)} keeps back all {count} sample(s); leave at least one "
             f"to train on"
         )
-    return Data(dataset, [i for i in range(count) if i not in held_out], list(held_out))
+    return Data(dataset, [i for i in range(count) if i not in test], list(test))
 
 
 def of_samples(dataset: xr.Dataset, samples: Sequence[int]) -> xr.Dataset:
@@ -108,15 +108,13 @@ def conditions_of(
 ) -> dict[str, Float[np.ndarray, " sample"]]:
     """What is each sample's own: the variables with one number a sample, by name.
 
-    - `marks`: the variable `held_out` among them.
+    - `marks`: the variable `test` among them.
     """
     along = TRAJECTORY if is_points(dataset) else "sample"
     return {
         str(name): variable.to_numpy().astype(float)
         for name, variable in dataset.variables.items()
-        if variable.dims == (along,)
-        and name not in (along, "sample")
-        and (marks or name != HELD_OUT)
+        if variable.dims == (along,) and name not in (along, "sample") and (marks or name != TEST)
     }
 
 

@@ -11,7 +11,7 @@ import xarray as xr
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from pydantic import Field, model_validator
 
-from impindiff.data import HELD_OUT, is_points, provenance
+from impindiff.data import TEST, is_points, provenance
 from impindiff.data.file_errors import of_file
 from impindiff.errors import InputError
 from impindiff.fields import ConditionalField
@@ -34,7 +34,7 @@ from impindiff.settings.sections import (
 from impindiff.steppers import RK4, HybridModel
 
 _TRAINING_CORRELATION = (0.30, 0.38)
-_HELD_OUT_CORRELATION = (0.1, 0.9)
+_TEST_CORRELATION = (0.1, 0.9)
 
 AXES = ("x", "y", "z")
 # Of the third axis, where `cells` has one and the key keeps its default.
@@ -110,7 +110,7 @@ class TruthSettings(StrictModel):
         default=1, description="solve on a grid refined so many times and average down to cells"
     )
     training_samples: PositiveInt = 5
-    held_out_samples: PositiveInt = 5
+    test_samples: PositiveInt = 5
 
 
 class BoxSettings(ProblemSettings):
@@ -122,10 +122,10 @@ class BoxSettings(ProblemSettings):
     truth: Annotated[TruthSettings, OF_COMPUTED_DATA] = TruthSettings()  # pyright: ignore[reportIncompatibleVariableOverride]
     forecast: ReferenceForecastSettings = ReferenceForecastSettings()  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def held_out(self) -> list[int]:
+    def test_indices(self) -> list[int]:
         """The samples of the reference after the training samples."""
         first = self.truth.training_samples
-        return list(range(first, first + self.truth.held_out_samples))
+        return list(range(first, first + self.truth.test_samples))
 
     def periodic(self) -> tuple[bool, ...]:
         """Along which axes the domain is."""
@@ -183,7 +183,7 @@ class BoxProblem(Problem[B]):
                 f"{settings.data.path}: has no variable '{self.variable}'; it has {names}; say "
                 f"which is meant by data.variables={{NAME: {self.variable}}}"
             )
-        known = [n for n in (self.variable, *self.latent_names, HELD_OUT) if n in dataset]
+        known = [n for n in (self.variable, *self.latent_names, TEST) if n in dataset]
         return dataset[known]
 
     def configured(self, settings: B, data: xr.Dataset) -> B:
@@ -231,14 +231,14 @@ class BoxProblem(Problem[B]):
         outputs = until / settings.forecast.every
         observed = settings.observations.times or ()
         times = outputs + len(observed) + 1
-        shortest = min(_TRAINING_CORRELATION + _HELD_OUT_CORRELATION)
+        shortest = min(_TRAINING_CORRELATION + _TEST_CORRELATION)
         lengths = (b - a for a, b in zip(box.lower, box.upper, strict=True))
         return Scale(
             cells=box.cells,
             refine=truth.refine,
             fields=1 + len(box.cells),
             training=truth.training_samples,
-            samples=truth.training_samples + truth.held_out_samples,
+            samples=truth.training_samples + truth.test_samples,
             times=times,
             steps=until / truth.dt + times,
             observed=len(observed) or math.ceil(min(times, 1e18)),
@@ -246,7 +246,7 @@ class BoxProblem(Problem[B]):
             modes=math.prod(2 * periodic_modes(shortest, length) + 1 for length in lengths),
             advice={
                 "refine": "lower truth.refine",
-                "samples": "lower truth.training_samples or truth.held_out_samples",
+                "samples": "lower truth.training_samples or truth.test_samples",
                 "times": "raise forecast.every or lower forecast.until",
                 "steps": "raise truth.dt or lower forecast.until",
                 "modes": "bring grid.lower and grid.upper closer",
@@ -271,7 +271,7 @@ class BoxProblem(Problem[B]):
 
 
 def random_streams(settings: BoxSettings) -> list[np.random.Generator]:
-    """For latent fields, training samples, held-out samples.
+    """For latent fields, training samples, test samples.
 
     One each: adding a sample changes no other field, and none is shared.
     """
@@ -301,11 +301,11 @@ def solve_reference(
             f"grid.boundary: the reference data are periodic, got {list(grid.boundary)}; "
             "another boundary needs data of your own (data.path)"
         )
-    _, training_rng, held_out_rng = random_streams(settings)
+    _, training_rng, test_rng = random_streams(settings)
     fine = tuple(n * truth.refine for n in grid.cells)
     lengths = [
         (training_rng, np.linspace(*_TRAINING_CORRELATION, truth.training_samples)),
-        (held_out_rng, np.linspace(*_HELD_OUT_CORRELATION, truth.held_out_samples)),
+        (test_rng, np.linspace(*_TEST_CORRELATION, truth.test_samples)),
     ]
     initial = np.stack(
         [
@@ -334,7 +334,7 @@ def solve_reference(
         {variable: _averaged(field, truth.refine)},
         times,
         {name: axes.axis_centers(i) for i, name in enumerate(grid.axes)},
-        held_out=settings.held_out(),
+        test=settings.test_indices(),
         latent=latent_at(times),
         attrs=provenance(
             f"Reference data of {name}",

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from impindiff.data import HELD_OUT
+from impindiff.data import TEST
 from impindiff.data.layout import coordinate_variables, described
 
 
@@ -16,7 +16,7 @@ def fields_data(
     times: Float[np.ndarray, " time"],
     coordinates: Mapping[str, Float[np.ndarray, " _"]],
     *,
-    held_out: Sequence[int] = (),
+    test: Sequence[int] = (),
     latent: Mapping[str, Float[np.ndarray, "..."]] | None = None,
     conditions: Mapping[str, Float[np.ndarray, " sample"]] | None = None,
     attrs: Mapping[str, Any] | None = None,
@@ -24,7 +24,7 @@ def fields_data(
 ) -> xr.Dataset:
     """Fields of several samples, with what is true of them, in the form of `impindiff.data`.
 
-    - `held_out`: the samples that training must not see.
+    - `test`: the samples that training must not see.
     - `latent`: true latent fields, (*space) or (time, *space).
     - `conditions`: what differs from sample to sample beside the initial state.
     - `attrs`, `variable_attrs`: of the whole, and by the name of a variable or coordinate.
@@ -32,7 +32,7 @@ def fields_data(
     given = variable_attrs or {}
     space = tuple(coordinates)
     count = len(next(iter(fields.values())))
-    marks = np.isin(np.arange(count), held_out).astype(float)
+    marks = np.isin(np.arange(count), test).astype(float)
     variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
         name: (("sample", "time", *space), values) for name, values in fields.items()
     }
@@ -45,6 +45,6 @@ def fields_data(
         coordinate_variables(count, times, coordinates, given),
         attrs=dict(attrs or {}),
     )
-    if len(held_out):
-        dataset[HELD_OUT] = ("sample", marks, {"long_name": "not to be trained on"})
+    if len(test):
+        dataset[TEST] = ("sample", marks, {"long_name": "not to be trained on"})
     return dataset

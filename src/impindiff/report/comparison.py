@@ -25,7 +25,7 @@ class Points(NamedTuple):
 def method_errors_figure(
     methods: Sequence[Points], marks: Mapping[str, float], time_label: str = "time"
 ) -> Figure:
-    """Held-out error of each method against time: the mean over seeds, and from least to largest.
+    """Test error of each method against time: the mean over seeds, and from least to largest.
 
     **Arguments:**
 
@@ -49,7 +49,7 @@ def method_errors_figure(
                 fontsize=8,
                 color="0.4",
             )
-        ax.set(xlabel=time_label, ylabel="held-out relative L1 error (%)", yscale="log")
+        ax.set(xlabel=time_label, ylabel="relative L1 error of the test set (%)", yscale="log")
         _finish(figure, ax)
     return figure
 

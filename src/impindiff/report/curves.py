@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from impindiff.report.style import readable_log, styled
 
-_LOSS, _VALIDATION, _HELD_OUT = "#1f4e79", "#2e8b57", "#c55a11"
+_LOSS, _VALIDATION, _TEST = "#1f4e79", "#2e8b57", "#c55a11"
 
 
 def error_vs_time_figure(
@@ -60,15 +60,15 @@ def error_vs_time_figure(
 
 
 def history_figure(
-    records: Sequence[Mapping[str, Any]], loss: str = "loss", held_out: str = "held_out_percent"
+    records: Sequence[Mapping[str, Any]], loss: str = "loss", test: str = "test_percent"
 ) -> Figure:
-    """Training loss and, where they were logged, validation loss and held-out error, by step.
+    """Training loss and, where they were logged, validation loss and test error, by step.
 
     **Arguments:**
 
     - `records`: the lines of `history.jsonl`; each has `step`. The smallest `validation_loss` is
       marked.
-    - `loss`, `held_out`: the keys to show; records without a key, or with null, are passed over.
+    - `loss`, `test`: the keys to show; records without a key, or with null, are passed over.
     """
     with styled():
         figure = Figure(figsize=(7.0, 4.2), layout="constrained")
@@ -83,13 +83,13 @@ def history_figure(
         left.set(xlabel="training step", yscale="log")
         left.set_ylabel("loss" if len(steps) else "training loss", color=_LOSS)
         left.tick_params(axis="y", colors=_LOSS, which="both")
-        steps, percents = _column(records, held_out)
+        steps, percents = _column(records, test)
         if len(steps):
             right = left.twinx()
-            right.plot(steps, percents, color=_HELD_OUT, marker="o", markersize=3.5)
+            right.plot(steps, percents, color=_TEST, marker="o", markersize=3.5)
             right.set_yscale("log")
-            right.set_ylabel("held-out relative L1 error (%)", color=_HELD_OUT)
-            right.tick_params(axis="y", colors=_HELD_OUT, which="both")
+            right.set_ylabel("relative L1 error of the test set (%)", color=_TEST)
+            right.tick_params(axis="y", colors=_TEST, which="both")
             right.spines["right"].set_visible(True)
             readable_log(right.yaxis)
     return figure

@@ -15,7 +15,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from impindiff.data import FORECAST_SUFFIX, HELD_OUT, written_whole
+from impindiff.data import FORECAST_SUFFIX, TEST, written_whole
 
 FIELD_MAP = "viridis"
 DIFFERENCE_MAP = "RdBu_r"  # white where there is no difference
@@ -84,8 +84,8 @@ def label(attrs: Mapping[str, Any], name: str) -> str:
 def heading(forecast: xr.Dataset, sample: int, variable: str, where: str = "") -> str:
     """The quantity, the sample, whether training saw it, and where in space, if told."""
     kept_back = ""
-    if HELD_OUT in forecast.coords:
-        kept_back = " (held out)" if bool(forecast[HELD_OUT][sample]) else " (training)"
+    if TEST in forecast.coords:
+        kept_back = " (test)" if bool(forecast[TEST][sample]) else " (training)"
     quantity = label(forecast[variable + FORECAST_SUFFIX].attrs, variable)
     return f"{quantity}, sample {sample}{kept_back}{', ' * bool(where)}{where}"
 

@@ -77,8 +77,8 @@ class Memory(Content):
 class ForecastErrors(Content):
     """Errors against the truth, relative, in percent; further numbers by names of their own.
 
-    - `relative_l1_percent`: at the last time, by `train` and `held_out`.
-    - `error_vs_time`: L1, means over the held-out samples, or over all where there are none.
+    - `relative_l1_percent`: at the last time, by `train` and `test`.
+    - `error_vs_time`: L1, means over the test samples, or over all where there are none.
     - `relative_l2_percent`: over all times, by quantity.
     """
 
@@ -146,7 +146,7 @@ class RunMetrics(Content):
     - `summary`, `infers`: what is solved and what is unknown, in words.
     - `trained_until`: the last time of the observations, if it is one.
     - `forecast`, `latent`: where the truth is known.
-    - `misfit`: to measurements, by set (`train`, `held_out`) and quantity.
+    - `misfit`: to measurements, by set (`train`, `test`) and quantity.
     - `identified`: the unknown numbers.
 
     Further sections, by names of their own, are what a problem adds (see `Findings`).

@@ -55,10 +55,10 @@ class DataSettings(StrictModel):
     units: dict[str, str] = _UNITS
     samples: tuple[_Index, ...] | None = _SAMPLES
     times: tuple[float, float] | None = _TIMES
-    held_out: tuple[int, ...] | None = Field(
+    test: tuple[int, ...] | None = Field(
         default=None,
         description="samples kept back from training, to judge the forecast by; null: those that "
-        "the data mark by a variable held_out, if any",
+        "the data mark by a variable test, if any",
     )
 
 
@@ -89,7 +89,8 @@ class ObservationSettings(NoiseSettings):
         description="time of the initial state; null: the first time of fields, 0 for points",
     )
     until: float | None = Field(
-        default=None, description="later values are held back, to judge the forecast by; null: none"
+        default=None,
+        description="later values are the test set; null: none are",
     )
     times: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = Field(
         default=None, description="times at which fields are observed; null: all of the data"

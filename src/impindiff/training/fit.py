@@ -83,7 +83,7 @@ def fit(
       pair is a program to compile. Patience and best weights begin after the last.
     - `members`: how many models `model` is, stacked (see `fit_ensemble`); None: one.
     - `identified`: named numbers of a model, for the log only.
-    - `evaluate`: held-out error of a model in percent (None if not finite), for the log only.
+    - `evaluate`: test error of a model in percent (None if not finite), for the log only.
     - `show`: called after each step.
     - `log`: called with each line of the history.
     - `say`: told of states that are damaged, in place of which an earlier one was taken.
@@ -114,7 +114,7 @@ def fit(
         programs = [None] * len(curriculum) + [compiled]
         with_halving = eqx.filter_jit(_step(members))
         durations: list[float] = []
-        held_out, mesh = None, active_mesh()
+        test, mesh = None, active_mesh()
         has_rate = job.algorithm.has_rate(state.optimizer)
         try:
             for step in range(first + 1, steps + 1):
@@ -144,8 +144,8 @@ def fit(
                 if step % log_every == 0 or step == 1 or ends:
                     current = job.model(after.parameters)
                     if evaluate is not None:
-                        held_out = evaluate(current)
-                    line = record(after, report) | {"held_out_percent": held_out}
+                        test = evaluate(current)
+                    line = record(after, report) | {"test_percent": test}
                     if identified is not None:
                         line["identified"] = identified(current)
                     history.append(line)
@@ -156,7 +156,7 @@ def fit(
                 if saved:
                     store.save(step, state)
                 mean = float(np.mean(state.loss))
-                show(Progress(step, mean, held_out, number(state.validation), saved))
+                show(Progress(step, mean, test, number(state.validation), saved))
         except BaseException:
             # of several processes one may fail alone: the others would not save with it
             reached = int(np.max(state.step))

@@ -23,7 +23,7 @@ class Progress(NamedTuple):
 
     step: int
     loss: float
-    held_out: float | None
+    test: float | None
     validation: float | None = None
     saved: bool = False
 

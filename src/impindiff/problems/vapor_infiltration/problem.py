@@ -135,7 +135,7 @@ class InfiltrationProblem(Problem[V]):
             averaged,
             times,
             {axis: grid.axis_centers(i) for i, axis in enumerate(axes)},
-            held_out=range(first, first + len(settings.specimens.held_out_thickness)),
+            test=range(first, first + len(settings.specimens.test_thickness)),
             latent={"initial_porosity": eps0},
             conditions=own,
             attrs=provenance(
@@ -159,7 +159,7 @@ class InfiltrationProblem(Problem[V]):
             refine=settings.refine,
             fields=2 if settings.physics.heat is None else 3,
             training=len(specimens.thickness),
-            samples=len(specimens.thickness) + len(specimens.held_out_thickness),
+            samples=len(specimens.thickness) + len(specimens.test_thickness),
             times=times,
             steps=until / time.step * settings.substeps + times,
             observed=measured,

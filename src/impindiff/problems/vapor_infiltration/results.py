@@ -92,7 +92,7 @@ def gather(
     )
     true = states_at(data.dataset, range(len(times)))
     space = tuple(range(2, found["porosity"].ndim))
-    judged = data.held_out or data.training
+    judged = data.test or data.training
     means = {name: of["porosity"].mean(axis=space) for name, of in (("m", found), ("t", true))}
     trapped = {name: mean[-1] for name, mean in means.items()}
     gain = {name: mean[0] - mean for name, mean in means.items()}
@@ -123,7 +123,7 @@ def gather(
         "balance": {"max_imbalance": float(np.nanmax(imbalances))},
         "specimens": {
             **{name: values.tolist() for name, values in conditions.items()},
-            "held_out": list(data.held_out),
+            "test": list(data.test),
             "trapped_porosity": {"model": trapped["m"].tolist(), "truth": trapped["t"].tolist()},
             "relative_l2_percent": [
                 _relative_l2(found["porosity"], true["porosity"], [i]) for i in every

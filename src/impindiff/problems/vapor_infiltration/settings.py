@@ -141,19 +141,17 @@ class SpecimenSettings(StrictModel):
     thickness: Annotated[tuple[Positive, ...], Field(min_length=1)] = Field(
         description="over L, of those measured: phi2 goes with its square"
     )
-    held_out_thickness: tuple[Positive, ...] = Field(
-        description="of those the forecast is judged by"
-    )
+    test_thickness: tuple[Positive, ...] = Field(description="of those the forecast is judged by")
     heater: tuple[Positive, ...] | None = Field(
         default=None, description="temperature in K of each one's heater; null: physics.heat's"
     )
-    held_out_heater: tuple[Positive, ...] | None = Field(
+    test_heater: tuple[Positive, ...] | None = Field(
         default=None, description="the same of those kept back"
     )
 
     @model_validator(mode="after")
     def _paired(self) -> "SpecimenSettings":
-        for one, other in (("thickness", "heater"), ("held_out_thickness", "held_out_heater")):
+        for one, other in (("thickness", "heater"), ("test_thickness", "test_heater")):
             heaters = getattr(self, other)
             if heaters is not None and len(heaters) != len(getattr(self, one)):
                 raise ValueError(
@@ -295,7 +293,7 @@ class VaporInfiltrationClosureSettings(InfiltrationSettings):
 
     problem: Literal["vapor_infiltration_closure"] = "vapor_infiltration_closure"  # pyright: ignore[reportIncompatibleVariableOverride]
     specimens: SpecimenSettings = SpecimenSettings(
-        thickness=(1.0, 2.0, 4.0), held_out_thickness=(0.5, 1.5, 3.0)
+        thickness=(1.0, 2.0, 4.0), test_thickness=(0.5, 1.5, 3.0)
     )
     closure: ClosureSettings = ClosureSettings()
     training: TrainingSettings = LevenbergMarquardtSettings(
@@ -311,7 +309,7 @@ class VaporInfiltrationFieldSettings(InfiltrationSettings):
     """Configuration of `vapor_infiltration_field`."""
 
     problem: Literal["vapor_infiltration_field"] = "vapor_infiltration_field"  # pyright: ignore[reportIncompatibleVariableOverride]
-    specimens: SpecimenSettings = SpecimenSettings(thickness=(1.0,), held_out_thickness=(0.7, 1.4))
+    specimens: SpecimenSettings = SpecimenSettings(thickness=(1.0,), test_thickness=(0.7, 1.4))
     inclusion: InclusionSettings = InclusionSettings()
     field: Annotated[FieldSettings, OF_A_FIELD] = FieldSettings(omega_first=3.0, omega=3.0)
     bounds: tuple[Fraction, Fraction] = Field(
@@ -362,8 +360,8 @@ class VaporInfiltrationThermalSettings(InfiltrationSettings):
     specimens: SpecimenSettings = SpecimenSettings(
         thickness=(1.0, 1.0),
         heater=(1423.0, 1523.0),
-        held_out_thickness=(1.0,),
-        held_out_heater=(1473.0,),
+        test_thickness=(1.0,),
+        test_heater=(1473.0,),
     )
     observations: PlantSettings = PlantSettings(  # pyright: ignore[reportIncompatibleVariableOverride]
         ct_times=(0.15, 0.3, 0.5),
@@ -388,7 +386,7 @@ class VaporInfiltrationThermalSettings(InfiltrationSettings):
             raise ValueError("physics.heat: this problem needs it; it cannot be null")
         heaters = {
             "specimens.heater": self.specimens.heater or (),
-            "specimens.held_out_heater": self.specimens.held_out_heater or (),
+            "specimens.test_heater": self.specimens.test_heater or (),
             "physics.heat.heater": (heat.heater,),
         }
         for key, kelvin in heaters.items():

@@ -39,16 +39,16 @@ def of_specimens(
 def specimen_conditions(
     settings: InfiltrationSettings,
 ) -> dict[str, Float[np.ndarray, " specimens"]]:
-    """phi2 and, with heat, theta of the heater: those of training first, then those held out."""
+    """phi2 and, with heat, theta of the heater: those of training first, then the test set."""
     physics, specimens = settings.physics, settings.specimens
-    thickness = np.array([*specimens.thickness, *specimens.held_out_thickness])
+    thickness = np.array([*specimens.thickness, *specimens.test_thickness])
     found = {"phi2": physics.phi2 * thickness**2}
     heat = physics.heat
     if heat is not None:
         own = (heat.heater,)
         kelvin = [
             *(specimens.heater or own * len(specimens.thickness)),
-            *(specimens.held_out_heater or own * len(specimens.held_out_thickness)),
+            *(specimens.test_heater or own * len(specimens.test_thickness)),
         ]
         found["heater"] = np.array(kelvin) / heat.reference
     return found
