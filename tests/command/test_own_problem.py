@@ -34,7 +34,7 @@ def test_runs_forecasts_and_reports(folder):
     run = folder / "runs" / "plume"
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["identified"]["diffusivity"]["truth"] == 0.01
-    assert "misfit of c, test set, 640 values" in done.stdout
+    assert "misfit of c, test, 640 values" in done.stdout
     done = impindiff("forecast", "runs/plume", "--until", "1.5", "--out", "longer.nc", cwd=folder)
     assert "longer.nc: 1 samples, 51 times to 1.5" in done.stdout
     impindiff("report", "runs/plume", cwd=folder)

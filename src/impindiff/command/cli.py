@@ -332,7 +332,7 @@ def forecast_run(
     sizes = done.dataset.sizes
     line = f"{done.path}: {sizes['sample']} samples, {sizes['time']} times to {until:g}"
     if done.error_percent is not None:
-        kind = "test" if done.dataset["test"].any() else "training"
+        kind = "test set" if done.dataset["test"].any() else "training"
         line += f"; relative L1 error at t = {until:g}, {kind}: {done.error_percent:.3f} %"
     _say(line)
     if done.animation is not None:
