@@ -19,6 +19,7 @@ METRICS = {
     "problem": CASE,
     "summary": PROBLEMS[CASE].summary,
     "infers": PROBLEMS[CASE].infers,
+    "labels": {"nu": "ν", "max_imbalance": "largest imbalance", **PROBLEMS[CASE].labels},
     "trained_until": 0.05,
     "forecast": {
         "relative_l1_percent": {"train": 0.23814, "test": 0.30212},

@@ -12,6 +12,7 @@ from PIL import Image
 from forked_command import run_command
 from impindiff import InputError
 from impindiff.pages import pictures, write_report
+from impindiff.pages.words import caption
 
 SPACE = "\N{NO-BREAK SPACE}"
 
@@ -175,3 +176,11 @@ def test_templates_come_with_the_package():
     templates = files("impindiff.pages") / "templates"
     names = {file.name for file in templates.iterdir()}
     assert names >= {"page.html", "blocks.html", "style.css"}
+
+
+def test_a_problem_has_words_for_its_figures():
+    labels = {"slope.png": "The slope over time", "slope": "slope of the dune"}
+    assert caption("slope", labels) == "The slope over time."
+    assert caption("slope_across_z", labels) == "The slope over time (the middle plane across z)."
+    assert caption("slope", {"slope": "slope of the dune"}) == "Slope of the dune."
+    assert caption("history", labels).startswith("Training loss")

@@ -157,6 +157,7 @@ def run(
         problem=problem.name,
         summary=problem.summary,
         infers=problem.infers or None,
+        labels=dict(problem.labels),
         trained_until=found.times[-1],
         forecast=forecast_errors(experiment, forecast),
         latent=latent_errors(at_data, truths, times, len(experiment.dataset_coordinates())),

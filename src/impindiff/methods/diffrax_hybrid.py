@@ -49,7 +49,7 @@ class Integrator(eqx.Module):
         if has_algebraic(model, first):
             raise InputError(
                 "method.name: diffrax integrates ordinary differential equations, and a component "
-                "of this model has no inertia (mass 0); give it some, such as physics.storage=1e-6"
+                "of this model has mass 0; give it mass, or choose another method"
             )
         steady = not depends_on_time(model, jnp.asarray(times[0]))
         latent = model.latent(jnp.asarray(times[0]))

@@ -47,7 +47,7 @@ def comparison_page(folder: Path) -> Page:
     """
     results = ComparisonResults.read(folder / RESULTS)
     curves = _training_curves(results, folder)
-    pictures = figures_in(folder / "figures")
+    pictures = figures_in(folder / "figures", {})
     sections = [
         Section(
             "errors", "Errors of the forecast", [error_table(results)] if results.has_errors else []

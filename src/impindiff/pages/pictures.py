@@ -15,7 +15,7 @@ from impindiff.errors import InputError
 from impindiff.experiment.directory import pictures
 from impindiff.experiment.figures import middle_sample
 from impindiff.pages.blocks import Picture
-from impindiff.pages.words import caption, figure_order
+from impindiff.pages.words import Labels, caption, figure_order
 from impindiff.report import animate_forecast
 
 _MOST_BYTES = 3_000_000
@@ -23,13 +23,13 @@ _FILM_SECONDS = 4.0
 _SLOWEST, _FASTEST = 5, 20  # frames a second
 
 
-def figures_in(folder: Path) -> list[Picture]:
+def figures_in(folder: Path, labels: Labels) -> list[Picture]:
     """The PNG files of a folder with their captions; none if there is no such folder.
 
     **Raises:** `InputError` for a file that is not an image.
     """
     files = sorted(pictures(folder), key=lambda file: figure_order(file.stem))
-    return [picture(file, caption(file.stem)) for file in files]
+    return [picture(file, caption(file.stem, labels)) for file in files]
 
 
 def picture(path: Path, text: str) -> Picture:

@@ -28,7 +28,7 @@ def run_page(folder: Path) -> Page:
     """
     run = Run(folder)
     metrics = run.metrics
-    pictures = figures_in(folder / "figures")
+    pictures = figures_in(folder / "figures", metrics.labels)
     sections = [
         Section("results", "Results", [run_tables(metrics)]),
         Section("forecast", "Forecast in motion", _film(folder / _FORECAST, metrics.trained_until)),
@@ -64,7 +64,7 @@ def _tiles(metrics: RunMetrics) -> list[tuple[str, str]]:
     tiles = []
     if metrics.forecast is not None:
         tiles += [
-            (f"forecast error, {humanised(name)}", percent(value))
+            (f"forecast error, {humanised(name, metrics.labels)}", percent(value))
             for name, value in metrics.forecast.relative_l1_percent.items()
         ]
     tiles += [
@@ -74,7 +74,7 @@ def _tiles(metrics: RunMetrics) -> list[tuple[str, str]]:
     ]
     if metrics.latent is not None:
         tiles += [
-            (f"error of {humanised(name)}", percent(value))
+            (f"error of {humanised(name, metrics.labels)}", percent(value))
             for errors in (metrics.latent.relative_l1_percent, metrics.latent.relative_l2_percent)
             for name, value in errors.items()
         ]

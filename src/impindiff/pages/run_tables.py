@@ -5,7 +5,7 @@ from typing import Any
 
 from impindiff.pages.blocks import Row, Table, Tables
 from impindiff.pages.numbers import MISSING, count, duration, memory, number, percent, with_error
-from impindiff.pages.words import humanised
+from impindiff.pages.words import Labels, humanised
 from impindiff.results import (
     Estimate,
     ForecastErrors,
@@ -21,18 +21,18 @@ from impindiff.settings.configuration import dotted
 def run_tables(metrics: RunMetrics) -> Tables:
     """Those for which the metrics have something to show."""
     tables = [
-        None if metrics.forecast is None else _forecast(metrics.forecast),
+        None if metrics.forecast is None else _forecast(metrics.forecast, metrics.labels),
         _misfit(metrics.misfit),
-        None if metrics.latent is None else _latent(metrics.latent),
-        _identified(metrics.identified),
+        None if metrics.latent is None else _latent(metrics.latent, metrics.labels),
+        _identified(metrics.identified, metrics.labels),
         _solver(metrics.solver, metrics.gradient),
         _training(metrics),
-        _others(metrics.others),
+        _others(metrics.others, metrics.labels),
     ]
     return Tables([table for table in tables if table is not None and table.rows])
 
 
-def _forecast(forecast: ForecastErrors) -> Table:
+def _forecast(forecast: ForecastErrors, labels: Labels) -> Table:
     errors, times = forecast.relative_l1_percent, forecast.error_vs_time
     judged = [MISSING] * (len(errors) - 1)  # the others are of test samples if there are any
     head = f"relative L1 error at t = {forecast.last_time:g}"
@@ -42,10 +42,10 @@ def _forecast(forecast: ForecastErrors) -> Table:
         head = f"largest relative L1 error, at t = {worst_time:g}"
         rows.append(Row(head, [*judged, percent(worst)]))
     for name, value in forecast.relative_l2_percent.items():
-        head = f"relative L2 error of {humanised(name)}, all times"
+        head = f"relative L2 error of {humanised(name, labels)}, all times"
         rows.append(Row(head, [*judged, percent(value)]))
     for name, value in forecast.others.items():
-        rows.append(Row(humanised(name), [*judged, number(value)]))
+        rows.append(Row(humanised(name, labels), [*judged, number(value)]))
     return Table(
         "Errors of the forecast",
         ["", *map(humanised, errors)],
@@ -76,21 +76,21 @@ def _misfit(misfit: dict[str, dict[str, Misfit]]) -> Table:
     )
 
 
-def _latent(latent: LatentErrors) -> Table:
+def _latent(latent: LatentErrors, labels: Labels) -> Table:
     errors = {"L1": latent.relative_l1_percent, "L2": latent.relative_l2_percent}
     norms = {norm: found for norm, found in errors.items() if found}
     names = {name: None for found in norms.values() for name in found}
     rows = [
-        Row(humanised(name), [percent(found.get(name)) for found in norms.values()])
+        Row(humanised(name, labels), [percent(found.get(name)) for found in norms.values()])
         for name in names
     ]
     return Table("Errors of what was unknown", ["", *(f"relative {norm}" for norm in norms)], rows)
 
 
-def _identified(identified: dict[str, Estimate]) -> Table:
+def _identified(identified: dict[str, Estimate], labels: Labels) -> Table:
     rows = [
         Row(
-            humanised(name),
+            humanised(name, labels),
             [
                 with_error(found.value, found.standard_error),
                 number(found.truth, 6),
@@ -142,10 +142,10 @@ def _training(metrics: RunMetrics) -> Table:
     )
 
 
-def _others(sections: dict[str, Any]) -> Table:
-    """Single values that cases add to their metrics."""
+def _others(sections: dict[str, Any], labels: Labels) -> Table:
+    """Single values that problems add to their metrics."""
     given = [
-        (": ".join(map(humanised, key.split("."))), value, _show(value))
+        (": ".join(humanised(part, labels) for part in key.split(".")), value, _show(value))
         for key, value in dotted(sections)
         if isinstance(value, str | int | float)
     ]

@@ -1,16 +1,14 @@
-"""What keys, figures and moments are called on a page."""
+"""Names of keys, figures and moments on a page."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+Labels = Mapping[str, str]
+"""Words of a problem, by the name of a quantity or result, or by `NAME.png` for a figure."""
 
 _LABELS = {
     "train": "training",
     "test": "test",
-    "velocity_x": "velocity, x",
-    "velocity_y": "velocity, y",
-    "lambda": "λ",
-    "nu": "ν",
-    "gamma": "activation γ",
-    "trapped_porosity_error": "largest error of the trapped porosity",
-    "closure_time_error": "largest error of the time at which the pores close",
-    "max_imbalance": "largest imbalance",
     "weakest": "weakest combination of parameters",
     "training_end": "end of training",
     "twice_training": "twice the training",
@@ -27,33 +25,27 @@ _CAPTIONS = {
     "pareto": "Error of the forecast against the seconds of training, with several time steps.",
     "sensors": "Error of the forecast against the number of sensors.",
     "noise": "Error of the forecast against the noise of the data.",
-    "velocity": "The velocity that was found beside the true one, and their difference.",
-    "diffusivity": "The diffusivity that was found beside the true one, and their difference.",
-    "initial_porosity": "The initial porosity that was found beside the true one.",
-    "latent": "The unknown fields that were found beside the true ones.",
-    "closures": "The laws that were learned, with their standard error, beside the true ones.",
-    "identified": "The numbers that were found, over the training steps.",
-    "instruments": "What the instruments read, and what the model says they read.",
-    "trapped_porosity": "Porosity that stays trapped, against the condition that differs between "
-    "specimens.",
-    "porosity": "Porosity over time, found and true.",
-    "state": "The whole state over time.",
-    "identifiability": "Which combinations of parameters the data can tell apart.",
+    "latent": "The inferred fields, the true ones where they are known, and their difference.",
+    "closures": "The learned closures with their standard errors, and the true ones.",
+    "identified": "The estimated numbers over the training steps.",
+    "instruments": "Readings of the instruments, measured and predicted.",
+    "identifiability": "The combinations of parameters that the data can distinguish.",
     "forecast_train": "Truth, forecast and error of a training sample.",
     "profiles_train": "Profiles of a training sample, at several times.",
     "history": "Training loss, and test error if there is one, over the training steps.",
 }
 
 
-def humanised(name: str) -> str:
-    """A key as words."""
-    return _LABELS.get(name, name.replace("_", " ").replace(".", ", "))
+def humanised(name: str, labels: Labels = MappingProxyType({})) -> str:
+    """A key as words: the problem's where it has some."""
+    return labels.get(name) or _LABELS.get(name, name.replace("_", " ").replace(".", ", "))
 
 
-def caption(figure: str) -> str:
-    """What the figure of that name shows, one sentence."""
+def caption(figure: str, labels: Labels) -> str:
+    """The caption of the figure of that name, one sentence."""
     name, plane = _of_plane(figure)
-    text = _CAPTIONS.get(name, f"{capitalised(humanised(name))}.")
+    own = labels.get(f"{name}.png") or _CAPTIONS.get(name)
+    text = f"{(own or capitalised(humanised(name, labels))).rstrip('.')}."
     return text if not plane else f"{text[:-1]} (the middle plane across {plane})."
 
 

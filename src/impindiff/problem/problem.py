@@ -89,6 +89,8 @@ class Problem(abc.ABC, Generic[S]):
     - `name`: on the command line; of a problem from a file, the file's.
     - `infers`: what is unknown, and from what it is found, in a few words.
     - `latent_figure`: name of the figure of the latent fields.
+    - `labels`: words for reports, by name of a quantity or a result; by `NAME.png`, the caption of
+      a figure, without the final full stop.
     - `tuned`: by method of `impindiff compare`, keys of the configuration that this problem needs
       for it, or a text, why the method cannot be run.
     - `quick`: keys of the configuration for a first look at a comparison.
@@ -100,6 +102,7 @@ class Problem(abc.ABC, Generic[S]):
     name: str = ""
     infers: ClassVar[str] = ""
     latent_figure: ClassVar[str] = "latent"
+    labels: ClassVar[Mapping[str, str]] = {}
     tuned: ClassVar[Mapping[str, Mapping[str, Any] | str]] = {}
     quick: ClassVar[Mapping[str, Any]] = {}
     goes_on: ClassVar[bool] = False

@@ -88,6 +88,10 @@ class AdvectionDiffusionProblem(BoxProblem[S]):
     variable = "phi"
     latent_names = _COMPONENTS
     latent_figure: ClassVar[str] = "velocity"
+    labels: ClassVar[Mapping[str, str]] = {
+        "velocity.png": "The velocity, inferred and true, and the difference",
+        **{f"velocity_{axis}": f"velocity, {axis}" for axis in "xyz"},
+    }
     # the equation is linear: as few iterations as converge to the solver's tolerance
     tuned: ClassVar[Mapping[str, Mapping[str, Any] | str]] = {
         "unrolled": {"solver": {"max_iterations": 1, "max_krylov_iterations": 16}}

@@ -109,6 +109,9 @@ class BurgersProblem(BoxProblem[BurgersSettings]):
     name = "burgers"
     infers: ClassVar[str] = "the diffusivity field, from snapshots of the velocity"
     latent_figure: ClassVar[str] = "diffusivity"
+    labels: ClassVar[Mapping[str, str]] = {
+        "diffusivity.png": "The diffusivity, inferred and true, and the difference",
+    }
     settings = BurgersSettings
     variable = "u"
     latent_names = ("diffusivity",)

@@ -7,6 +7,7 @@ without one, the data are made by the exact solution.
 
 import hashlib
 import math
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import jax.numpy as jnp
@@ -149,6 +150,7 @@ class BurgersPublic(Problem[PublicSettings]):
 
     name = "burgers_public"
     infers: ClassVar[str] = "lambda and nu, from scattered values of u(x, t)"
+    labels: ClassVar[Mapping[str, str]] = {"lambda": "λ", "nu": "ν"}
     settings = PublicSettings
 
     def data(self, settings: PublicSettings) -> xr.Dataset:

@@ -144,6 +144,7 @@ class RunMetrics(Content):
 
     - `problem`: its name; of a user-defined one, that of its file.
     - `summary`, `infers`: what is solved and what is unknown, in words.
+    - `labels`: the problem's words for names in here and for its figures (see `Problem`).
     - `trained_until`: the last time of the observations, if it is one.
     - `forecast`, `latent`: where the truth is known.
     - `misfit`: to measurements, by set (`train`, `test`) and quantity.
@@ -159,6 +160,7 @@ class RunMetrics(Content):
     problem: str = Field(validation_alias=AliasChoices("problem", "case"))
     summary: str = ""
     infers: str | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
     trained_until: Number = None
     forecast: ForecastErrors | None = None
     latent: LatentErrors | None = None

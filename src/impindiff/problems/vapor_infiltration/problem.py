@@ -59,6 +59,16 @@ class InfiltrationProblem(Problem[V]):
     is assumed here.
     """
 
+    labels: ClassVar[Mapping[str, str]] = {
+        "gamma": "activation γ",
+        "trapped_porosity_error": "largest error of the trapped porosity",
+        "closure_time_error": "largest error of the time at which the pores close",
+        "max_imbalance": "largest imbalance",
+        "initial_porosity.png": "The initial porosity, inferred and true, and the difference",
+        "trapped_porosity.png": "Trapped porosity against the condition of each specimen",
+        "porosity.png": "Porosity over time, predicted and true",
+        "state.png": "The state over time",
+    }
     tuned: ClassVar[Mapping[str, Mapping[str, Any] | str]] = {
         "unrolled": "least squares differentiates forwards, where no iterate is stored either way, "
         "and the unrolled program had not taken its first step when it was stopped after 296 s",
