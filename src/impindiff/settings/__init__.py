@@ -1,4 +1,4 @@
-"""Configurations: types for each section, and how they are read, checked and written."""
+"""Configurations: typed sections, and how they are read, checked and written."""
 
 from impindiff.settings.configuration import (
     StrictModel,

@@ -1,7 +1,7 @@
-"""Keys of a configuration that work with some choices only, and those that do nothing.
+"""Configuration keys that apply to some choices only, and keys that have no effect.
 
-Two kinds. A section with a choice of its own is a union of models with a discriminator: a key of
-one member is none of another's. A key that depends on another key is marked by `WorksWith`.
+Two kinds. A section that offers a choice is a union of models with a discriminator: each member has
+its own keys. A key that depends on another key is marked by `WorksWith`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,19 +11,19 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 Keys = tuple[str, ...]
-# a key that does nothing, and why
+# a key without effect, and the reason
 Useless = tuple[Keys, str]
 
 
 class WorksWith(NamedTuple):
-    """Marks a key or a section that does nothing unless another key has one of some values.
+    """Mark a key or a section that has no effect unless another key has one of some values.
 
-    `solver: Annotated[SolverSettings, WorksWith("stepper.name", ("bdf2",))]`. What stands at a key
-    that does nothing is its default, and `dump_yaml` leaves it out.
+    `solver: Annotated[SolverSettings, WorksWith("stepper.name", ("bdf2",))]`. A key without effect
+    holds its default, and `dump_yaml` leaves it out.
 
-    - `key`: the other key, with dots from the top; a configuration without it fulfils this.
+    - `key`: the other key, dotted from the top; a configuration without it satisfies the condition.
     - `allowed`: its values; empty: every value other than `unless`.
-    - `but`: of a section, the model whose keys work all the same.
+    - `but`: for a section, the model whose keys apply nevertheless.
     """
 
     key: str
@@ -32,7 +32,7 @@ class WorksWith(NamedTuple):
     but: type[BaseModel] | None = None
 
     def holds(self, settings: BaseModel) -> bool:
-        """Whether the marked key does something in these settings."""
+        """True if the marked key has an effect in these settings."""
         value: Any = settings
         for part in self.key.split("."):
             if not hasattr(value, part):
@@ -41,7 +41,7 @@ class WorksWith(NamedTuple):
         return value in self.allowed if self.allowed else value != self.unless
 
     def reason(self, settings: BaseModel) -> str:
-        """Why the marked key does nothing, and with what it does something."""
+        """The reason why the marked key has no effect, and the values with which it has."""
         value: Any = settings
         for part in self.key.split("."):
             value = getattr(value, part)
@@ -49,10 +49,10 @@ class WorksWith(NamedTuple):
 
 
 def does_nothing(key: str, value: Any, allowed: tuple[Any, ...]) -> str:
-    """The reason in one line, after the name of the key that does nothing.
+    """One line for the error, to follow the name of the key without effect.
 
-    - `key`, `value`: what was chosen.
-    - `allowed`: the values of `key` with which it does something; empty: all others.
+    - `key`, `value`: the choice made.
+    - `allowed`: the values of `key` with which it has an effect; empty: all others.
     """
     chosen = "{...}" if isinstance(value, BaseModel) else _shown(value)
     shown = [_shown(value) for value in allowed]
@@ -65,32 +65,32 @@ def _shown(value: Any) -> str:
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:
-    """The models that a key's type consists of."""
+    """The models in a key's type annotation."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [inner for argument in get_args(annotation) for inner in models_in(argument)]
 
 
 def tags_of(member: type[BaseModel], discriminator: str) -> tuple[Any, ...]:
-    """The values of the discriminator that choose this member of a union."""
+    """Discriminator values that choose this member of a union."""
     return get_args(member.model_fields[discriminator].annotation)
 
 
 def is_marked(info: FieldInfo) -> bool:
-    """Whether a key works with some values of another only."""
+    """True if a key applies to some values of another key only."""
     return any(isinstance(mark, WorksWith) for mark in info.metadata)
 
 
 def idle(settings: BaseModel, given: Mapping[str, Any], *, nulls: bool = False) -> list[Useless]:
-    """The keys among `given` that do nothing in the settings made of them, each with the reason.
+    """The keys in `given` that have no effect in these settings, each with the reason.
 
-    - `nulls`: those that are given as null too, which otherwise says that they are not given.
+    - `nulls`: include keys given as null, which otherwise count as not given.
     """
     return list(_idle(settings, settings, given, (), nulls))
 
 
 def without(given: Mapping[str, Any], path: Keys) -> dict[str, Any]:
-    """The same without the key at `path`, and without a section that has no other."""
+    """A copy without the key at `path`, and without sections that this leaves empty."""
     first, *inner = path
     rest = dict(given)
     left = without(rest[first], tuple(inner)) if inner else {}

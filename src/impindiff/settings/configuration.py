@@ -1,4 +1,4 @@
-"""Configuration from defaults, YAML files and `--set`, in that order; errors fit one line."""
+"""Configuration from defaults, YAML files and `--set`, in that order; one-line errors."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,14 +28,14 @@ _LARGEST_FILE = 1_000_000  # bytes
 
 
 def _any_choice(schema: dict[str, Any]) -> None:
-    # a section whose choice is left to its default may be what several of them allow
+    # the choice may be the default's, so the section may be any that these allow
     for of in schema.get("properties", {}).values():
         if "oneOf" in of:
             of["anyOf"] = of.pop("oneOf")
 
 
 class StrictModel(BaseModel):
-    """Base of every configuration: unknown keys are refused, values never change once made."""
+    """Base of every configuration: unknown keys are refused, instances are frozen."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -50,10 +50,10 @@ M = TypeVar("M", bound=StrictModel)
 
 
 def load_configuration(model: type[M], files: Sequence[Path], overrides: Sequence[str]) -> M:
-    """The configuration that results from the model's defaults, then each file, then each override.
+    """The configuration made of the model's defaults, then each file, then each override.
 
-    Mappings merge key by key; any other value replaces what was there. No value changes its type on
-    the way: text is not taken for a number, nor a number for a truth value.
+    Mappings merge key by key; any other value replaces the earlier one. Types are strict: text is
+    not taken for a number, nor a number for a truth value.
 
     **Arguments:**
 
@@ -61,13 +61,13 @@ def load_configuration(model: type[M], files: Sequence[Path], overrides: Sequenc
     - `files`: YAML files (1.2 scalars: `1e-3` is a number, `yes` is text).
     - `overrides`: `KEY=VALUE` with dots in the key and a YAML value, such as `training.steps=500`.
 
-    **Raises:** `InputError`, one line that names the full key and what is allowed there.
+    **Raises:** `InputError`, one line with the full key and the values allowed there.
     """
     return load_settings(model, nested_overrides(files, overrides))
 
 
 def nested_overrides(files: Sequence[Path], overrides: Sequence[str]) -> dict[str, Any]:
-    """What files and overrides say, as one nested mapping; not validated against any model yet."""
+    """The content of files and overrides as one nested mapping, not validated against a model."""
     given: dict[str, Any] = {}
     for file in files:
         given = merged(given, _read(file))
@@ -77,10 +77,9 @@ def nested_overrides(files: Sequence[Path], overrides: Sequence[str]) -> dict[st
 
 
 def load_settings(model: type[M], given: Mapping[str, Any]) -> M:
-    """The configuration that results from the model's defaults and nested values in their place.
+    """The configuration made of the model's defaults and nested values.
 
-    A key that does nothing with what is chosen is refused; null in its place says that it is not
-    given. Raises as `load_configuration`.
+    A key without effect is refused; null counts as not given. Raises as `load_configuration`.
     """
     settings, useless = _validated(model, given)
     if useless:
@@ -92,7 +91,7 @@ def load_settings(model: type[M], given: Mapping[str, Any]) -> M:
 
 
 def without_useless(model: type[StrictModel], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested values as `load_settings` takes them, less those that do nothing with the others.
+    """Nested values as `load_settings` takes them, less the keys without effect.
 
     Raises as `load_configuration`.
     """
@@ -105,7 +104,7 @@ def without_useless(model: type[StrictModel], given: Mapping[str, Any]) -> dict[
 def dump_yaml(config: StrictModel) -> str:
     """The configuration as YAML, which `load_configuration` reads back to an equal one.
 
-    It is whole but for the keys that do nothing in it.
+    Keys without effect are left out.
     """
     values = config.model_dump(mode="json")
     for path, _ in idle(config, values, nulls=True):
@@ -116,11 +115,11 @@ def dump_yaml(config: StrictModel) -> str:
 def merged(
     base: Mapping[str, Any], over: Mapping[str, Any], within: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """Both mappings, key by key at every level; `over` wins where both have a value.
+    """Merge two mappings key by key at every level; `over` wins.
 
     - `within`: the keys above, for errors.
 
-    **Raises:** `InputError` for keys in `over` of what is a value in `base`.
+    **Raises:** `InputError` if `over` has keys below a plain value of `base`.
     """
     both = dict(base)
     for key, value in over.items():
@@ -139,7 +138,7 @@ def merged(
 
 
 def dotted(nested: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """(`a.b.c`, value) of each value in nested mappings."""
+    """Pairs (`a.b.c`, value) for each value in nested mappings."""
     for key, value in nested.items():
         if isinstance(value, Mapping):
             yield from dotted(value, f"{before}{key}.")
@@ -148,14 +147,14 @@ def dotted(nested: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, A
 
 
 def _validated(model: type[M], given: Mapping[str, Any]) -> tuple[M, list[Useless]]:
-    """(what results, the keys that do nothing in it)."""
+    """(the configuration, its keys without effect)."""
     _require_plain(given)
-    # Defaults go in as data, not left to validation: a problem's own default for a nested model
-    # would otherwise be lost as soon as one of its keys is set.
+    # Pass defaults as data, since validation would lose a problem's own default for a nested model
+    # as soon as one of its keys is set.
     useless: list[Useless] = []
     filled = _filled(model.model_construct(), given, (), useless)
     try:
-        # Of the strict modes, the JSON one takes a list for a tuple and text for a path.
+        # Pydantic's strict JSON mode takes a list for a tuple and text for a path.
         settings = model.model_validate_json(json.dumps(filled), strict=True)
     except ValidationError as error:
         raise InputError(first_problem(model, filled, error)) from None
@@ -187,10 +186,10 @@ def _chosen(
     path: Keys,
     useless: list[Useless],
 ) -> tuple[Any, Mapping[str, Any]]:
-    """(the default, the keys that it has) of the member of a union that is chosen by `tag`.
+    """Return (default, keys) of the member of a union chosen by `tag`.
 
-    Another choice than the default's has what it shares with that: the keys that both have from one
-    base. Keys that only other choices have go to `useless`, unless they are null.
+    A choice other than the default's inherits the values of keys that both get from a common base.
+    Keys that only other choices have go to `useless`, unless they are null.
     """
     members = models_in(info.annotation)
     choice = given.get(tag, getattr(default, tag, None))
@@ -211,7 +210,7 @@ def _chosen(
 
 
 def _require_plain(value: Any, key: str = "") -> None:
-    """Refuse what no key can hold: integers beyond 64 bits, and text with a NUL."""
+    """Refuse values that no key can hold: integers beyond 64 bits, text with a NUL."""
     if isinstance(value, Mapping):
         for name, below in value.items():
             _require_plain(below, f"{key}.{name}" if key else str(name))

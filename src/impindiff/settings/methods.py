@@ -12,15 +12,15 @@ Layers = Annotated[int, Field(ge=1, le=1000)]
 
 
 class HybridSettings(StrictModel):
-    """The problem's own hybrid model, advanced by `stepper`."""
+    """The problem's hybrid model, advanced by `stepper`."""
 
     name: Literal["hybrid"] = "hybrid"
 
 
 class DiffraxSettings(StrictModel):
-    """The same hybrid model, advanced by a solver of Diffrax with steps by their error.
+    """The hybrid model advanced by a Diffrax solver with adaptive steps.
 
-    Differentiated through its recursive checkpointing, or forwards for levenberg_marquardt.
+    Differentiated by recursive checkpointing, or in forward mode for levenberg_marquardt.
     """
 
     name: Literal["diffrax"] = "diffrax"
@@ -33,13 +33,13 @@ class DiffraxSettings(StrictModel):
 
 
 class LocalLawSettings(StrictModel):
-    """The physics taken out, the field network kept: du/dt is any local law.
+    """A baseline that drops the physics and keeps the field network: du/dt is any local law.
 
-    A polynomial of the cell and its neighbours whose coefficients are the network's, at each place.
+    A polynomial of the cell and its neighbours; the network gives the coefficients at each place.
     """
 
     name: Literal["local_law"] = "local_law"
-    degree: Literal[1, 2] = Field(default=1, description="of the polynomial; 1: linear")
+    degree: Literal[1, 2] = Field(default=1, description="polynomial degree; 1: linear")
 
 
 class _Sequence(StrictModel):

@@ -1,4 +1,4 @@
-"""One readable line from what Pydantic finds wrong with a configuration."""
+"""One readable line from a Pydantic validation error."""
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 
 from impindiff.settings.choices import models_in, tags_of
 
-# Pydantic speaks of JSON and Python; who edits YAML knows these words.
+# Pydantic's terms for JSON and Python, in the words of YAML
 _WORDS = {
     "Input should be": "must be",
     "Input should": "must",
@@ -27,14 +27,14 @@ _WORDS = {
 
 
 def first_problem(model: type[BaseModel], data: Mapping[str, Any], error: ValidationError) -> str:
-    """One line: the full key, what is wrong with it, what is allowed, and how many more there are.
+    """One line: the full key, the fault, the values allowed, and the number of further faults.
 
     **Arguments:**
 
-    - `model`: what was validated.
-    - `data`: what it was validated from; tells keys from the names that Pydantic gives to
-      alternatives of one key.
-    - `error`: what Pydantic raised.
+    - `model`: the model validated against.
+    - `data`: its input; separates keys from the names that Pydantic gives to alternatives of one
+      key.
+    - `error`: the error that Pydantic raised.
     """
     by_key: dict[tuple[str, ...], list[Any]] = {}
     for found in error.errors(include_url=False):
@@ -105,7 +105,7 @@ def _keys_at(model: type[BaseModel], data: Any, key: Sequence[str]) -> list[str]
 
 
 def _said_of(model: type[BaseModel], data: Any, key: Sequence[str]) -> str:
-    """What the configuration says of a section as a whole, if anything."""
+    """The configuration's statement on a section as a whole, if any."""
     found = [field.description for field in _at(model, data, key)[1] if field.description]
     return f" ({found[0]})" if found else ""
 
@@ -113,7 +113,7 @@ def _said_of(model: type[BaseModel], data: Any, key: Sequence[str]) -> str:
 def _at(
     model: type[BaseModel], data: Any, key: Sequence[str]
 ) -> tuple[list[type[BaseModel]], list[FieldInfo]]:
-    """(the models that stand at `key`, in which fields)."""
+    """Pairs (model, field name) found at `key`."""
     models, fields = [model], []
     for part in key:
         fields = [m.model_fields[part] for m in models if part in m.model_fields]

@@ -22,7 +22,7 @@ from impindiff.settings.training import AdamSettings, TrainingSettings
 Positive = Annotated[float, Field(gt=0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0)]
-# JAX leaves out the bits above 32 of a seed in single precision; seeds that follow must fit too.
+# single precision drops the bits of a seed above 32; successive seeds must fit too
 Seed = Annotated[int, Field(ge=0, le=2**31)]
 OF_A_FILE, OF_COMPUTED_DATA = WorksWith("data.path", unless=None), WorksWith("data.path", (None,))
 # a black box has no field
@@ -33,7 +33,7 @@ R = TypeVar("R", bound="ProblemSettings")
 _Index = Annotated[int, Field(ge=0)]
 _VARIABLES: Any = Field(
     default={},
-    description="by name in the file, the model's name, or the coordinate that it is: time, x, "
+    description="by name in the file, the model's name, or its coordinate: time, x, "
     "y, z, sample; empty: all, as they are",
 )
 _UNITS: Any = Field(
@@ -44,7 +44,7 @@ _TIMES: Any = Field(default=None, description="first and last time to read; null
 
 
 class DataSettings(StrictModel):
-    """The data, and which of their samples are not trained on."""
+    """The data, and the samples among them that form the test set."""
 
     path: Path | None = Field(
         default=None,
@@ -57,13 +57,13 @@ class DataSettings(StrictModel):
     times: tuple[float, float] | None = _TIMES
     test: tuple[int, ...] | None = Field(
         default=None,
-        description="samples kept back from training, to judge the forecast by; null: those that "
+        description="samples of the test set, never trained on; null: those that "
         "the data mark by a variable test, if any",
     )
 
 
 class ComputedDataSettings(DataSettings):
-    """The data of a problem that makes its own where no file is given."""
+    """The data of a problem that can compute its own."""
 
     variables: Annotated[dict[str, str], OF_A_FILE] = _VARIABLES
     units: Annotated[dict[str, str], OF_A_FILE] = _UNITS
@@ -72,17 +72,17 @@ class ComputedDataSettings(DataSettings):
 
 
 class NoiseSettings(StrictModel):
-    """What is random in the observations."""
+    """Random parts of the observations: noise and sensor positions."""
 
     noise: NonNegative = Field(
         default=0.0,
         description="Gaussian noise to add, as a fraction of the field's standard deviation",
     )
-    seed: Seed = Field(default=0, description="of the sensors' positions and the noise")
+    seed: Seed = Field(default=0, description="seed of the sensors' positions and the noise")
 
 
 class ObservationSettings(NoiseSettings):
-    """What training sees of the data."""
+    """The part of the data that training sees."""
 
     start: float | None = Field(
         default=None,
@@ -90,7 +90,7 @@ class ObservationSettings(NoiseSettings):
     )
     until: float | None = Field(
         default=None,
-        description="later values are the test set; null: none are",
+        description="values after this time form the test set; null: no test values",
     )
     times: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = Field(
         default=None, description="times at which fields are observed; null: all of the data"
@@ -100,13 +100,13 @@ class ObservationSettings(NoiseSettings):
     )
     standard_deviation: dict[str, Positive] = Field(
         default={},
-        description="by quantity, the error of values whose file gives none; without, the spread "
-        "of the quantity's values, so that all weigh alike",
+        description="by quantity, the error where the file has none; default: their spread, "
+        "so that all quantities weigh alike",
     )
 
 
 class FieldSettings(StrictModel):
-    """The neural field that stands for the unknown (see `ConditionalField`)."""
+    """The neural field that represents the unknown (see `ConditionalField`)."""
 
     width: PositiveInt = Field(default=64, description="neurons per sine layer")
     depth: Layers = Field(default=3, description="sine layers")
@@ -117,7 +117,7 @@ class FieldSettings(StrictModel):
 
 
 class ForecastSettings(StrictModel):
-    """What is forecast once trained."""
+    """The forecast after training."""
 
     until: float | None = Field(default=None, description="last time; null: that of the data")
     every: Positive | None = Field(
@@ -127,12 +127,12 @@ class ForecastSettings(StrictModel):
     )
     keep_failed: bool = Field(
         default=False,
-        description="store a forecast in which a step fails as far as it went: no error",
+        description="if a step fails, store the forecast up to it instead of raising an error",
     )
 
 
 class ReferenceForecastSettings(ForecastSettings):
-    """The same, of a problem that computes its data as far as it forecasts."""
+    """The forecast of a problem that computes reference data to the same time."""
 
     until: Positive | None = Field(default=None, description="last time; null: the problem's own")
     # frozen, so a narrower type is sound
@@ -142,14 +142,14 @@ class ReferenceForecastSettings(ForecastSettings):
 
 
 class ProblemSettings(StrictModel):
-    """What the configuration of a problem holds; inherit from it to add keys of your own."""
+    """Configuration of a problem; inherit from it to add keys."""
 
     problem: str | None = Field(
         default=None, description="name of the built-in problem, or the file that defines it"
     )
-    seed: Seed = Field(default=0, description="of the network's initial weights")
+    seed: Seed = Field(default=0, description="seed of the network's initial weights")
     precision: Literal["float64", "float32"] = Field(
-        default="float64", description="of all arithmetic"
+        default="float64", description="precision of all arithmetic"
     )
     data: DataSettings = DataSettings()
     method: MethodSettings = HybridSettings()
@@ -175,6 +175,6 @@ class ProblemSettings(StrictModel):
         return self
 
     def with_steps(self: R, steps: int) -> R:
-        """The same with so many training steps, whatever seconds they take."""
+        """A copy with this number of training steps and no time limit."""
         training = self.training.model_copy(update={"steps": steps, "seconds": None})
         return self.model_copy(update={"training": training})

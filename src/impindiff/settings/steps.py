@@ -1,4 +1,4 @@
-"""The sections `solver`, `adjoint` and `stepper` of a configuration: how time is advanced."""
+"""The sections `solver`, `adjoint` and `stepper` of a configuration: time integration."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -61,7 +61,7 @@ ROLLED_OUT = ("hybrid", "local_law")
 
 
 class _Named(StrictModel):
-    # here, so that it stands first in what is written; each choice says which names are its own
+    # declared here to come first in YAML; each choice narrows the names
     name: Any
 
 
@@ -73,12 +73,12 @@ class _Solver(_Named):
         default=None, description="absolute; null: the round-off of the equation"
     )
     max_iterations: _PositiveInt = Field(
-        default=20, description="of the nonlinear solver; picard and anderson need many more"
+        default=20, description="nonlinear iterations at most; picard and anderson need many more"
     )
 
 
 class LinearlySolvedSettings(_Solver):
-    """Newton's method, of equations that bring a preconditioner of their own."""
+    """Newton's method, for equations that supply their own preconditioner."""
 
     name: Literal["newton_krylov"] = "newton_krylov"
     line_search: bool = Field(
@@ -88,7 +88,7 @@ class LinearlySolvedSettings(_Solver):
     max_krylov_iterations: _PositiveInt = Field(default=200, description="per linear solve")
 
     def build(self) -> NewtonKrylov:
-        """The solver."""
+        """Build the solver."""
         steps = self.max_krylov_iterations
         linear_solver = (
             BiCGStab(max_steps=steps)
@@ -126,7 +126,7 @@ class PicardSettings(_Solver):
     name: Literal["picard"] = "picard"
 
     def build(self) -> Picard:
-        """The solver."""
+        """Build the solver."""
         return Picard(rtol=self.rtol, atol=self.atol, max_iterations=self.max_iterations)
 
 
@@ -136,19 +136,20 @@ class AndersonSettings(_Solver):
     name: Literal["anderson"] = "anderson"
 
     def build(self) -> Anderson:
-        """The solver."""
+        """Build the solver."""
         return Anderson(rtol=self.rtol, atol=self.atol, max_iterations=self.max_iterations)
 
 
 class CheckpointingSettings(StrictModel):
-    """What is stored of a rollout for its gradient, whatever the stepper."""
+    """Checkpointing of a rollout for its gradient, for any stepper."""
 
     checkpointing: Annotated[
         Literal["store_states", "segments", "binomial", "for_budget"],
-        # it differentiates forwards, which stores nothing
+        # forward-mode differentiation stores nothing
         WorksWith("training.optimizer", ("adam", "muon", "lbfgs")),
     ] = Field(
-        default="store_states", description="what is stored of a rollout; the rest is run again"
+        default="store_states",
+        description="states of a rollout that are stored; the rest is recomputed",
     )
     slots: Annotated[_PositiveInt, WorksWith("adjoint.checkpointing", ("binomial",))] = Field(
         default=20, description="states that binomial stores"
@@ -158,7 +159,7 @@ class CheckpointingSettings(StrictModel):
     )
 
     def build_checkpointing(self) -> AbstractCheckpointing:
-        """The checkpoint schedule."""
+        """Build the checkpoint schedule."""
         if self.checkpointing == "segments":
             return Segments()
         if self.checkpointing == "binomial":
@@ -178,7 +179,7 @@ class ImplicitAdjointSettings(CheckpointingSettings, _Named):
     max_iterations: _PositiveInt = Field(default=200, description="per adjoint solve")
 
     def build(self) -> ImplicitAdjoint:
-        """The adjoint rule."""
+        """Build the adjoint rule."""
         return ImplicitAdjoint(self.rtol, self.max_iterations)
 
 
@@ -187,16 +188,16 @@ class JacobianFreeSettings(CheckpointingSettings, _Named):
 
     name: Literal["jacobian_free"] = "jacobian_free"
     terms: Annotated[int, Field(ge=0, le=1000)] = Field(
-        default=0, description="of the series, beyond the first"
+        default=0, description="terms of the series beyond the first"
     )
 
     def build(self) -> JacobianFree:
-        """The adjoint rule."""
+        """Build the adjoint rule."""
         return JacobianFree(self.terms)
 
 
 class UnrolledSettings(CheckpointingSettings, _Named):
-    """The naive baseline: through every iteration of the solver (see `Unrolled`).
+    """Differentiation through every iteration of the solver, as a baseline (see `Unrolled`).
 
     Its memory grows with solver.max_iterations times solver.max_krylov_iterations.
     """
@@ -204,27 +205,27 @@ class UnrolledSettings(CheckpointingSettings, _Named):
     name: Literal["unrolled"] = "unrolled"
 
     def build(self) -> Unrolled:
-        """The adjoint rule."""
+        """Build the adjoint rule."""
         return Unrolled()
 
 
 class AdaptiveSettings(StrictModel):
-    """Steps as long as their estimated error allows (see `AdaptiveStep`)."""
+    """Adaptive steps, limited by their estimated error (see `AdaptiveStep`)."""
 
     rtol: _Positive = Field(default=1e-4, description="error of a step, relative")
     atol: _Positive | None = Field(
         default=None,
-        description="error of a step, in the unit of the state; null: from rtol and its size",
+        description="error of a step, in the unit of the state; null: from rtol and the state",
     )
     max_step: _Positive | None = Field(
-        default=None, description="longest step, so that no short pulse is stepped over; null: any"
+        default=None, description="longest step, to resolve short pulses; null: no limit"
     )
     max_steps: _PositiveInt = Field(
-        default=256, description="accepted steps at most, and rejected ones"
+        default=256, description="accepted steps at most, and as many rejected ones"
     )
 
     def build(self) -> AdaptiveStep:
-        """What `rollout` takes as its `dt`."""
+        """Build the `dt` argument of `rollout`."""
         return AdaptiveStep(self.rtol, self.atol, max_steps=self.max_steps, max_step=self.max_step)
 
 
@@ -232,7 +233,7 @@ class _FixedStep(StrictModel):
     dt: _Positive = Field(default=0.01, description="largest step, in the unit of time")
 
     def build_step(self) -> float | AdaptiveStep:
-        """What `rollout` takes as its `dt`."""
+        """Build the `dt` argument of `rollout`."""
         return self.dt
 
 
@@ -241,11 +242,11 @@ class _Implicit(_Named):
         default="previous", description="where an implicit step's iteration starts"
     )
     max_halvings: Annotated[int, Field(ge=0, le=30)] = Field(
-        default=3, description="how often an implicit step whose solve fails is halved"
+        default=3, description="times that an implicit step is halved when its solve fails"
     )
 
     def build(self, solver: "AnySolver", adjoint: "AnyAdjoint") -> AbstractStepper:
-        """The stepper with its solver and adjoint rule."""
+        """Build the stepper with its solver and adjoint rule."""
         return _IMPLICIT[self.name](
             solver=solver.build(),
             adjoint=adjoint.build(),
@@ -255,7 +256,7 @@ class _Implicit(_Named):
 
 
 class StepSetElsewhere(_Implicit):
-    """An implicit stepper in a problem with a key of its own for the length of steps."""
+    """An implicit stepper in a problem that has its own key for the step length."""
 
     adaptive: ClassVar[None] = None
 
@@ -263,11 +264,11 @@ class StepSetElsewhere(_Implicit):
 
 
 class AdaptiveOrSetElsewhere(_Implicit):
-    """The same, of a stepper that can choose steps by their error."""
+    """A stepper with an error estimate, in a problem that has its own key for the step length."""
 
     name: Literal["kencarp3", "kencarp4"]
     adaptive: AdaptiveSettings | None = Field(
-        default=None, description="choose steps by their error; null: steps of a given length"
+        default=None, description="choose steps by their error; null: steps of fixed length"
     )
 
 
@@ -283,23 +284,23 @@ class AdaptiveStepperSettings(AdaptiveOrSetElsewhere, _FixedStep):
     )
 
     def build_step(self) -> float | AdaptiveStep:
-        """What `rollout` takes as its `dt`."""
+        """Build the `dt` argument of `rollout`."""
         return self.dt if self.adaptive is None else self.adaptive.build()
 
 
 class ExplicitStepperSettings(_FixedStep, _Named):
-    """An explicit stepper: no solver, and no adjoint rule (see `RK4`, `ForwardEuler`)."""
+    """An explicit stepper, without solver or adjoint rule (see `RK4`, `ForwardEuler`)."""
 
     name: Literal["rk4", "forward_euler"]
 
     def build(self, solver: "AnySolver", adjoint: "AnyAdjoint") -> AbstractStepper:
-        """The stepper; it needs neither."""
+        """Build the stepper; solver and adjoint rule are not used."""
         del solver, adjoint
         return _EXPLICIT[self.name]()
 
 
 def describe_steps(name: str, step: float | AdaptiveStep) -> str:
-    """Stepper and steps, for the provenance of what was computed."""
+    """Stepper and steps in words, for provenance records."""
     if isinstance(step, AdaptiveStep):
         return f"{name}, adaptive steps, rtol = {step.rtol:g}"
     return f"{name}, dt = {step:g}"

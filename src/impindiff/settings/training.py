@@ -12,7 +12,7 @@ from impindiff.training import LevenbergMarquardt, Optimizer, adam, at_rates, lb
 
 _Positive = Annotated[float, Field(gt=0)]
 _PositiveInt = Annotated[int, Field(ge=1)]
-# Made one after the other.
+# Options that keep several trainings one after the other.
 _Models = Annotated[int, Field(ge=1, le=10_000)]
 _NonNegative = Annotated[float, Field(ge=0)]
 _Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -20,28 +20,30 @@ _NOT_TOGETHER = (
     ("restarts", "ensemble"),
     ("shooting", "ensemble"),
     ("shooting", "horizon"),
-    # the pace is that of a whole step of one training
+    # the measured pace is that of a single training
     ("seconds", "horizon"),
     ("seconds", "restarts"),
 )
 
 
 class ShootingSettings(StrictModel):
-    """Segments with initial states of their own (see `MultipleShooting`)."""
+    """Segments with free initial states (see `MultipleShooting`)."""
 
-    segments: Annotated[int, Field(ge=2)] = Field(default=4, description="of the record")
-    weight: _Positive = Field(default=1.0, description="of the jumps between segments")
+    segments: Annotated[int, Field(ge=2)] = Field(
+        default=4, description="number of segments in the record"
+    )
+    weight: _Positive = Field(default=1.0, description="weight of the jumps between segments")
 
 
 class _Training(StrictModel):
-    """What there is to say of training whatever the optimiser."""
+    """Training options shared by all optimisers."""
 
-    # here, so that it stands first in what is written; each choice says its own name
+    # declared here to come first in YAML; each choice narrows the name
     optimizer: Any
     steps: _PositiveInt = Field(description="number of gradient steps")
     seconds: _Positive | None = Field(
         default=None,
-        description="what training may take, compilation not counted: steps are then cut to what "
+        description="time limit of training, without compilation: steps are cut to the number that "
         "fits, as measured at the start; null: all steps",
     )
     log_every: _PositiveInt = Field(default=25, description="steps between lines of history.jsonl")
@@ -51,26 +53,29 @@ class _Training(StrictModel):
         default=False, description="also write event files for TensorBoard into the run's folder"
     )
     validation: Annotated[float, Field(ge=0, lt=1)] = Field(
-        default=0.0, description="fraction of the observations held back, to see what is overfitted"
+        default=0.0, description="fraction of the observations in the validation set"
     )
     validation_by: Annotated[
         Literal["value", "sample", "last"], WorksWith("training.validation", unless=0)
-    ] = Field(default="value", description="hold back values, samples, or the last times")
+    ] = Field(
+        default="value",
+        description="the validation set consists of values, samples, or the last times",
+    )
     patience: _PositiveInt | None = Field(
         default=None,
         description="end after so many steps without a smaller validation loss, or training loss "
-        "where nothing is held back; null: never",
+        "without a validation set; null: never",
     )
     keep_best: bool | None = Field(
         default=None,
-        description="end with the weights of the smallest validation loss, or training loss where "
-        "nothing is held back, not the last; null: if there is a validation",
+        description="end with the weights of the smallest validation loss (training loss without a "
+        "validation set), not the last; null: if there is a validation set",
     )
     freeze: tuple[str, ...] = Field(
         default=(), description="paths of parts of the model that are not trained"
     )
     restarts: _Models = Field(
-        default=1, description="starts from successive seeds, of which the best goes on"
+        default=1, description="starts from successive seeds; the best one continues"
     )
     restart_steps: Annotated[_PositiveInt, WorksWith("training.restarts", unless=1)] = Field(
         default=50, description="steps of each of several starts"
@@ -84,7 +89,7 @@ class _Training(StrictModel):
 
     @property
     def stages(self) -> tuple[tuple[int, float], ...]:
-        """A curriculum, of optimisers that have one."""
+        """Curriculum stages, for optimisers that support one."""
         return ()
 
     @model_validator(mode="after")
@@ -107,17 +112,17 @@ class _Training(StrictModel):
 
 
 class _FirstOrder(_Training):
-    """What there is to say of an optimiser that goes down the gradient at a rate."""
+    """Options of first-order optimisers with a learning rate."""
 
-    learning_rate: _Positive = Field(default=1e-3, description="at the start")
+    learning_rate: _Positive = Field(default=1e-3, description="learning rate at the start")
     schedule: Literal["cosine", "exponential", "constant"] = Field(
         default="cosine", description="cosine and exponential end at a hundredth of learning_rate"
     )
     warmup: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="steps in which the learning rate grows to its value"
+        default=0, description="steps of linear growth to the full learning rate"
     )
     clip: _Positive | None = Field(
-        default=None, description="largest norm of the gradient; null: any"
+        default=None, description="clip the gradient to this norm; null: no clipping"
     )
     rates: dict[str, _Positive] = Field(
         default={}, description="by path of a part of the model, a factor on the learning rate"
@@ -130,7 +135,7 @@ class _FirstOrder(_Training):
 
     @property
     def stages(self) -> tuple[tuple[int, float], ...]:
-        """See `_Training.stages`."""
+        """Pairs (steps, fraction of the observed times); see `_Training.stages`."""
         return self.horizon
 
     @model_validator(mode="after")
@@ -144,11 +149,11 @@ class _FirstOrder(_Training):
 
     @abc.abstractmethod
     def _optimizer(self, warmup: int) -> optax.GradientTransformation:
-        """The optimiser without what all of them share."""
+        """The optimiser without the shared options."""
 
     def build(self) -> Optimizer:
-        """The optimiser."""
-        # steps may have been cut to what fits into the seconds
+        """Build the optimiser."""
+        # a time limit may have cut the steps
         optimizer = self._optimizer(min(self.warmup, self.steps - 1))
         if self.rates:
             within = "model." if self.shooting is not None else ""
@@ -163,9 +168,7 @@ class AdamSettings(_FirstOrder):
     """Training by Adam."""
 
     optimizer: Literal["adam"] = "adam"
-    weight_decay: _NonNegative = Field(
-        default=0.0, description="decoupled from the gradient (AdamW)"
-    )
+    weight_decay: _NonNegative = Field(default=0.0, description="decoupled weight decay (AdamW)")
 
     def _optimizer(self, warmup: int) -> optax.GradientTransformation:
         return adam(self.schedule, self.learning_rate, self.steps, self.weight_decay, warmup)
@@ -181,31 +184,31 @@ class MuonSettings(_FirstOrder):
 
 
 class LBFGSSettings(_Training):
-    """Training by L-BFGS, of second order, which finds its own step."""
+    """Training by L-BFGS, a quasi-Newton method with line search."""
 
     optimizer: Literal["lbfgs"] = "lbfgs"
 
     def build(self) -> Optimizer:
-        """The optimiser."""
+        """Build the optimiser."""
         return lbfgs()
 
 
 class LevenbergMarquardtSettings(_Training):
-    """Training by Levenberg-Marquardt, of second order, for few parameters.
+    """Training by Levenberg-Marquardt, a second-order method for few parameters.
 
-    It ends once converged, maybe before all steps.
+    It stops once converged, maybe before all steps.
     """
 
     optimizer: Literal["levenberg_marquardt"] = "levenberg_marquardt"
     damping: _Positive = Field(
-        default=1e-3, description="of the first trial; larger is more careful"
+        default=1e-3, description="initial damping; larger values take shorter steps"
     )
     loss_tolerance: _NonNegative = Field(
-        default=0.0, description="end once the loss is lowered by less than this part"
+        default=0.0, description="stop once the relative decrease of the loss is below this"
     )
 
     def build(self) -> Optimizer:
-        """The optimiser."""
+        """Build the optimiser."""
         return LevenbergMarquardt(self.damping, loss_tolerance=self.loss_tolerance)
 
 

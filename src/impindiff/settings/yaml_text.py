@@ -15,12 +15,12 @@ from impindiff.errors import ImpindiffError
 
 _TAG = "tag:yaml.org,2002:"
 _KINDS = {"int": "an integer", "float": "a number", "bool": "true or false"}
-# Far more than any configuration has; what reads and checks it calls itself for each level.
+# Far more than any configuration has; the parser recurses once per level.
 DEEPEST = 40
 
 
 class NotYAMLError(ImpindiffError):
-    """What is wrong with a text, and where, on one line."""
+    """A fault in a YAML text and its position, on one line."""
 
 
 class _Constructor(SafeConstructor):
@@ -48,7 +48,7 @@ class _Constructor(SafeConstructor):
         raise _refusal(f"the tag {tag} is not taken; leave it out", node.start_mark)
 
     def flatten_mapping(self, node: Any) -> None:
-        pass  # << is a key as any other
+        pass  # << is an ordinary key
 
     def check_mapping_key(
         self, node: Any, key_node: Any, mapping: Any, key: Any, value: Any
@@ -74,7 +74,7 @@ class _Representer(SafeRepresenter):
         return True
 
     def represent_text(self, text: str) -> ScalarNode:
-        # in other styles some ends of lines are not read back as they were
+        # other styles do not preserve all line endings
         style = None if text.isprintable() else '"'
         return self.represent_scalar(f"{_TAG}str", text, style)
 
@@ -83,11 +83,11 @@ _Representer.add_representer(str, _Representer.represent_text)
 
 
 def parse_yaml(text: str) -> Any:
-    """The value that a YAML text stands for: numbers, text, truth values, null, lists, mappings.
+    """Parse YAML text: numbers, text, truth values, null, lists and mappings.
 
-    **Raises:** `NotYAMLError` for text that is not YAML, anchors and aliases, tags other than those
-    that YAML would choose itself, keys that are not text or are given twice, text nested more than
-    40 levels deep, integers of more than 4300 digits, and characters that are none.
+    **Raises:** `NotYAMLError` for text that is not YAML, anchors and aliases, explicit tags, keys
+    that are not text or are given twice, nesting of more than 40 levels, integers of more than 4300
+    digits, and invalid characters.
     """
     try:
         return _yaml().load(text)
@@ -109,9 +109,9 @@ def write_yaml(value: Any) -> str:
 
 
 def one_line(value: Any) -> str:
-    """The value in YAML on one line: text as it is if it reads back so, else JSON.
+    """The value in YAML on one line: verbatim where it reads back unchanged, else JSON.
 
-    Numbers in it are finite.
+    Numbers in it must be finite.
     """
     if isinstance(value, str):
         try:
@@ -129,7 +129,7 @@ def _yaml() -> YAML:
     found.sort_base_mapping_type_on_output = False  # pyright: ignore[reportAttributeAccessIssue]
     found.allow_unicode = True
     found.max_depth = DEEPEST
-    found.composer.warn_double_anchors = False  # they are refused
+    found.composer.warn_double_anchors = False  # refused anyway
     return found
 
 
