@@ -140,7 +140,7 @@ def test_arrays_that_do_not_fit(tmp_path, make, changes, parts):
 
 def test_arrays_without_coordinates_or_quantities(tmp_path):
     refused(made.npz(tmp_path, time=None), "has no array 'time'")
-    refused(made.npz(tmp_path, u=None, v=None), "has no quantity beside the coordinates")
+    refused(made.npz(tmp_path, u=None, v=None), "has no quantity besides the coordinates")
     refused(made.npz(tmp_path, x=None, y=None), "has no array 'x'")
 
 

@@ -55,7 +55,7 @@ def zeros_in_npz(path, count, stated=None):
 
 def test_an_archive_that_unpacks_to_gigabytes(tmp_path):
     zeros_in_npz(tmp_path / "a.npz", 3 * 10**6)
-    refused_without_reading(tmp_path / "a.npz", "unpack to 32.0 MB", "to fill the memory")
+    refused_without_reading(tmp_path / "a.npz", "unpack to 32.0 MB", "decompression bomb")
     zeros_in_npz(tmp_path / "b.npz", 30, stated=10**15)
     refused_without_reading(tmp_path / "b.npz", "'u' states shape", "cut short or damaged")
 

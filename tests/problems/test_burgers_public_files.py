@@ -155,7 +155,7 @@ def test_tables_of_points_that_form_a_grid(tmp_path):
     [
         ({"x": None}, ["no array 'x'", "usol"]),
         ({"t": None}, ["no array 'time'", "(or 't')"]),
-        ({"usol": None}, ["has no quantity beside the coordinates"]),
+        ({"usol": None}, ["has no quantity besides the coordinates"]),
         ({"usol": None, "a": U, "b": U}, ["which of a, b is u(x, t)?", "data.variables={NAME: u}"]),
         ({"usol": U.T[:, :3]}, ["'usol' has shape (6, 3)", "(x, time) = (6, 4)"]),
         ({"usol": U.T + 0.5j}, ["'usol' holds complex values", "imaginary part being 0.5"]),

@@ -1,4 +1,4 @@
-"""Data in and out: fields on a grid and scattered points, from and to the formats in use."""
+"""Reading and writing data: fields on a grid and scattered points, in the common formats."""
 
 from impindiff.data.description import (
     CoordinateDescription,

@@ -1,4 +1,4 @@
-"""Files of named arrays without named axes: MATLAB, NPZ and HDF5 of no known layout."""
+"""Files of named arrays without named axes: MATLAB, NPZ, and HDF5 without a known layout."""
 
 import itertools
 import math
@@ -35,10 +35,10 @@ from impindiff.errors import InputError
 def open_npz(path: Path, closing: ExitStack, names: Mapping[str, str]) -> xr.Dataset:
     """NumPy's .npz: arrays `time` (or `t`), `x` (`y`, `z`) and the quantities.
 
-    Their axes may stand in any order that their lengths tell. Where several fit, (sample, time, x,
+    Axes may stand in any order that their lengths determine. Where several fit, (sample, time, x,
     ...) is taken.
     """
-    # NumPy leaves a file that it opens itself open when it finds it broken.
+    # NumPy leaves a file that it opens itself open if the file is broken
     file = closing.enter_context(path.open("rb"))
     wanted = _declared(zipfile.ZipFile(file), path.stat().st_size)
     file.seek(0)
@@ -47,16 +47,16 @@ def open_npz(path: Path, closing: ExitStack, names: Mapping[str, str]) -> xr.Dat
 
 
 def open_hdf5_arrays(path: Path, closing: ExitStack, names: Mapping[str, str]) -> xr.Dataset:
-    """HDF5 with the arrays of `open_npz` at its top."""
+    """HDF5 with the arrays of `open_npz` at the top level."""
     file = closing.enter_context(h5py.File(path))
     found = {n: lazy_variable(_axes(entry.ndim), entry) for n, entry in arrays_in(file).items()}
     return _named(path, found, names, attrs=attributes(file))
 
 
 def open_matlab(path: Path, closing: ExitStack, names: Mapping[str, str]) -> xr.Dataset:
-    """MATLAB: the arrays of `open_npz`.
+    """MATLAB with the arrays of `open_npz`.
 
-    Where several orders of axes fit, (x, ..., time) is taken, as MATLAB's own files have it.
+    Where several orders of axes fit, MATLAB's usual (x, ..., time) is taken.
     """
     if h5py.is_hdf5(path):
         file = closing.enter_context(h5py.File(path))
@@ -68,7 +68,7 @@ def open_matlab(path: Path, closing: ExitStack, names: Mapping[str, str]) -> xr.
 
 
 def _declared(archive: zipfile.ZipFile, stored: int) -> list[str]:
-    """The names of the arrays that are numbers or text, if all fit into memory."""
+    """The names of the arrays of numbers or text, if all fit into memory."""
     found, needed = [], 0
     for entry in archive.infolist():
         name = entry.filename.removesuffix(".npy")
@@ -112,7 +112,7 @@ def _named(
     backwards: bool = False,
     attrs: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
-    """The arrays with their axes named by their lengths, those of coordinates."""
+    """The arrays with axes named by their lengths, and coordinates by their own."""
     require_known(names, list(found))
     numbers = {n: v for n, v in found.items() if v.dtype.kind in "fiuMm"}
     usual = _usual(numbers, names)
@@ -129,20 +129,20 @@ def _named(
         missing = "time" if TIME not in coordinates else "x"
         raise InputError(
             f"has no array '{missing}'; its arrays of numbers are {listed(numbers)}; expected "
-            f"'time' (or 't'), 'x' ('y', 'z') and one array a quantity; one that is called "
-            f"otherwise is named by variables={{'NAME': '{missing}'}}"
+            f"'time' (or 't'), 'x' ('y', 'z') and one array a quantity; an array with "
+            f"another name is assigned by variables={{'NAME': '{missing}'}}"
         )
     scalars = {n: v.to_numpy().item() for n, v in arrays.items() if v.size == 1}
     quantities = {n: v for n, v in arrays.items() if n not in scalars}
     if not quantities:
-        raise InputError(f"has no quantity beside the coordinates {listed(coordinates)}")
+        raise InputError(f"has no quantity besides the coordinates {listed(coordinates)}")
     lengths = {name: variable.size for name, variable in coordinates.items()}
     named = name_axes(quantities, lengths, True, backwards, matlab)
     return xr.Dataset(named, coordinates, attrs={**(attrs or {}), **scalars})
 
 
 def _usual(numbers: Mapping[str, xr.Variable], names: Mapping[str, str]) -> dict[str, str]:
-    """Capital letters are axes only if they are vectors; T then is the time, if none else is."""
+    """Capital letters are axes only if they are vectors; T is then time, unless another name is."""
     otherwise = {n for n in CAPITALS if n in numbers and not _is_vector(numbers[n])}
     without = usual_names([n for n in numbers if n != "T"], names)
     only = {"T"} if "T" not in otherwise and TIME not in without.values() else set()
@@ -161,7 +161,7 @@ def _points(path: Path, found: Mapping[str, xr.Variable], names: Mapping[str, st
     for name, variable in found.items():
         if variable.size != max(variable.shape, default=1):
             raise InputError(
-                f"array '{name}' has shape {variable.shape}; beside 'value', expected one number "
+                f"array '{name}' has shape {variable.shape}; besides 'value', expected one number "
                 f"an observation"
             )
         values = variable.to_numpy().ravel()
@@ -170,7 +170,7 @@ def _points(path: Path, found: Mapping[str, xr.Variable], names: Mapping[str, st
             units[usual[name]] = str(variable.attrs["units"])
     sizes = {name: len(values) for name, values in columns.items()}
     if len(set(sizes.values())) != 1:
-        raise InputError(f"beside 'value', all arrays must be of one length; they have {sizes}")
+        raise InputError(f"besides 'value', all arrays must be of one length; they have {sizes}")
     return points_from_table(Table(columns, units))
 
 
@@ -195,19 +195,19 @@ def name_axes(
 
     **Arguments:**
 
-    - `quantities`: arrays, whatever their axes are called.
-    - `lengths`: of time and the axes of space, in that order.
-    - `any_order`: take axes in another order if their lengths tell which is which.
+    - `quantities`: arrays, whatever the names of their axes.
+    - `lengths`: of time and the spatial axes, in that order.
+    - `any_order`: accept axes in another order if their lengths determine it.
     - `matlab`: where several orders fit, take (x, ..., time).
-    - `backwards`: the axes stand in reverse, as HDF5 has those of MATLAB.
+    - `backwards`: the axes stand in reverse, as in MATLAB's HDF5 files.
 
-    **Raises:** `InputError` for axes that do not fit; it says how to transpose if that helps.
+    **Raises:** `InputError` for axes that do not fit, with the transposition that helps, if any.
     """
     shapes = {n: v.shape[::-1] if backwards else v.shape for n, v in quantities.items()}
     known = dict(lengths)
     for shape in shapes.values():
         if len(shape) == len(lengths) + 1:
-            # The axis that is of no coordinate's length is that of the samples.
+            # the axis of no coordinate's length is the samples'
             others = list((Counter(shape) - Counter(lengths.values())).elements())
             known = {SAMPLE: others[0] if len(others) == 1 else shape[0], **lengths}
             break

@@ -1,4 +1,4 @@
-"""What a file holds, found without reading all of it."""
+"""A summary of a file's content, made without reading all of it."""
 
 import dataclasses
 from collections.abc import Hashable, Mapping
@@ -27,7 +27,7 @@ from impindiff.errors import InputError
 from impindiff.observations.checks import require_even_spacing
 from impindiff.observations.scattered import rows_by_name
 
-# Of a larger variable, ranges come from some snapshots: about this many values are read.
+# ranges of larger variables come from some snapshots: about this many values are read
 _LOOKED_AT = 2**21
 
 
@@ -35,8 +35,8 @@ _LOOKED_AT = 2**21
 class CoordinateDescription:
     """The values along one dimension, or the positions of points along one axis.
 
-    - `first`, `last`: of a dimension; of points the smallest and largest.
-    - `spacing`: if it is even, else None.
+    - `first`, `last`: ends of a dimension; for points, the smallest and largest position.
+    - `spacing`: the spacing if even, else None.
     """
 
     first: float
@@ -47,11 +47,11 @@ class CoordinateDescription:
 
 @dataclasses.dataclass(frozen=True)
 class VariableDescription:
-    """One quantity.
+    """Size, range and missing values of one quantity.
 
-    - `lowest`, `highest`: of the values looked at; None if all are missing.
-    - `missing`: how many of these are NaN, of how many `looked_at`, of how many there are, `size`.
-      Of points, those without a value are dropped, and `missing` is 0.
+    - `lowest`, `highest`: range of the values examined; None if all are missing.
+    - `missing`: number of NaN among the `looked_at` values examined, out of `size`. Points without
+      a value are dropped, so `missing` is 0.
     """
 
     dimensions: dict[str, int]
@@ -66,11 +66,11 @@ class VariableDescription:
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What `inspect` finds.
+    """The result of `inspect`.
 
-    - `format`: of the file.
+    - `format`: file format.
     - `kind`: `fields` or `points`.
-    - `problems`: a line each; the file is readable, but this may stop a model from taking it.
+    - `problems`: one line each; the file is readable, but a model may not accept it.
     """
 
     path: Path
@@ -84,10 +84,10 @@ class Description:
 
 
 def inspect(path: str | Path) -> Description:
-    """Describe a file that `read` takes: what is in it, and what may be wrong with it.
+    """Describe a file that `read` takes: its content, and possible problems.
 
-    Of a variable with more than about two million values, range and missing values are of some
-    snapshots, from the first on.
+    Ranges and missing values of variables with more than about two million values come from some
+    snapshots, including the first.
 
     **Raises:** `InputError`, as `read` does for a file that cannot be read.
     """
@@ -188,7 +188,7 @@ def _even_spacing(axis: str, values: np.ndarray, problems: list[str] | None) -> 
 def _some_of(array: xr.DataArray) -> xr.DataArray:
     """Three samples and times from first to last, then a corner of space, until it is small.
 
-    By strides, not lists: of two lists, HDF5 reads one as all that lies between its ends.
+    Uses strides, since HDF5 reads two lists of indices as everything between their ends.
     """
     for dim in (SAMPLE, TIME):
         size = array.sizes.get(dim, 1)

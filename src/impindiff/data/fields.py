@@ -1,4 +1,4 @@
-"""Fields on a grid: names and axes of a file as the form has them, and what is selected of it."""
+"""Fields on a grid: a file's names and axes in the common form, and selections from it."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ from impindiff.observations.checks import same_places, shortest
 
 
 class Fields(NamedTuple):
-    """The variables of a file that fit the form, unread, and why others are left out."""
+    """The variables of a file that fit the form, unread, and the reasons for leaving out others."""
 
     dataset: xr.Dataset
     left_out: dict[str, str]
@@ -35,7 +35,7 @@ class Fields(NamedTuple):
 def named_fields(
     raw: xr.Dataset, variables: Names = None, units: Mapping[str, str] | None = None
 ) -> Fields:
-    """Name dimensions and variables as the form does; coordinates are read, all else is not.
+    """Name dimensions and variables in the common form; only coordinates are read.
 
     **Raises:** `InputError` for variables, dimensions and coordinates that are missing, and for
     times that do not increase.
@@ -72,7 +72,7 @@ def named_fields(
 
 
 def _usual_dimensions(raw: xr.Dataset, axes: Mapping[str, str], variables: Names) -> xr.Dataset:
-    """t -> time, nx -> x where the only array x runs along nx, and so on."""
+    """Rename t to time, nx to x where the only array x runs along nx, and so on."""
     for name, variable in raw.variables.items():
         if len(set(variable.dims)) < variable.ndim:
             raise InputError(
@@ -80,7 +80,7 @@ def _usual_dimensions(raw: xr.Dataset, axes: Mapping[str, str], variables: Names
                 f"give each axis a dimension of its own"
             )
     names = list(map(str, [*raw.variables, *(d for d in raw.sizes if d not in raw.variables)]))
-    # those of plain arrays are called so already
+    # plain arrays have these names already
     axes = {name: axis for name, axis in axes.items() if name in names}
     quantities = set(variables or ()) - set(axes)
     dims = {str(name): tuple(map(str, v.dims)) for name, v in raw.variables.items()}
@@ -107,7 +107,7 @@ def _usual_dimensions(raw: xr.Dataset, axes: Mapping[str, str], variables: Names
 
 
 def _counts(dimension: str, axis: str) -> bool:
-    """Whether a dimension is called as the number of cells along an axis is: nx, n_x, x_dim."""
+    """True for names of a number of cells along an axis: nx, n_x, x_dim."""
     n = axis.lower()
     return dimension.lower() in {f"n{n}", f"n_{n}", f"num_{n}", f"i{n}", f"dim_{n}", f"{n}_dim"}
 
@@ -139,7 +139,7 @@ def _require_dimensions(dataset: xr.Dataset, dims: set[Hashable], kept: Mapping[
     if TIME not in dims:
         raise InputError(
             f"has no dimension 'time' (or 't') in {listed(kept)}; add one, by "
-            f"expand_dims(time=[0.0]) of xarray if the field is of one time"
+            f"expand_dims(time=[0.0]) of xarray if the field is a single snapshot"
         )
     if not dims & set(SPACE):
         raise InputError(
@@ -196,9 +196,9 @@ def _coordinate(dataset: xr.Dataset, name: str, wanted: str | None) -> xr.Variab
 def selected(
     dataset: xr.Dataset, samples: Sequence[int] | None, times: tuple[float, float] | None
 ) -> xr.Dataset:
-    """The samples of these indices and the times from first to last, both included; unread.
+    """Select samples by index and times by an inclusive range; unread.
 
-    **Raises:** `InputError` for samples that there are not, and a range without a time.
+    **Raises:** `InputError` for samples that do not exist, and a range without a time.
     """
     if samples is not None:
         count = dataset.sizes.get(SAMPLE, 1)
@@ -231,9 +231,9 @@ def selected(
 def loaded(
     dataset: xr.Dataset, units: Mapping[str, str] | None = None, path: Path | None = None
 ) -> xr.Dataset:
-    """All of it in memory, float64, axes in the order of the form, in the units asked for.
+    """Load everything as float64 with axes in the standard order and the requested units.
 
-    **Raises:** `InputError` for what does not fit into memory, infinite values and a broken file.
+    **Raises:** `InputError` for data too large for memory, infinite values and a broken file.
     """
     needed = 8 * sum(variable.size for variable in dataset.data_vars.values())
     advice = "choose some by samples=, times= or variables="

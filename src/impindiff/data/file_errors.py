@@ -1,4 +1,4 @@
-"""What libraries raise on broken files, and lists of names, as one line for people."""
+"""One-line errors from the exceptions of file readers, and lists of names."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +10,9 @@ from impindiff.errors import InputError
 
 @contextmanager
 def reading(format_name: str) -> Iterator[None]:
-    """Turn whatever a reader raises, nearly any type by where the file is broken, into one line.
+    """Turn any exception of a reader into one line.
 
-    **Raises:** `InputError`; one raised inside passes as it is.
+    **Raises:** `InputError`; one raised inside passes unchanged.
     """
     try:
         yield
@@ -27,7 +27,7 @@ def reading(format_name: str) -> Iterator[None]:
 
 @contextmanager
 def of_file(path: Path) -> Iterator[None]:
-    """Have what is told of a file's content begin with the name of the file.
+    """Prefix errors about a file's content with the file's path.
 
     **Raises:** `InputError`.
     """

@@ -1,4 +1,4 @@
-"""The layout of a forecast: what `forecast.nc` holds and figures read."""
+"""Layout of `forecast.nc`, which figures read."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,17 +28,17 @@ def forecast_dataset(
 ) -> xr.Dataset:
     """Variables `phi_forecast` and, where known, `phi_truth` and `phi_spread`.
 
-    On (`sample`, `time`, space).
+    Dimensions (`sample`, `time`, space).
 
     **Arguments:**
 
     - `forecast`, `truth`: the fields.
     - `spread`: standard deviation of the forecast over the members of an ensemble.
-    - `times`, `coordinates`: as of `Trajectories`.
-    - `test`: which samples training never saw; it becomes a coordinate along `sample`.
-    - `variable`: the name before `_forecast` and `_truth`.
-    - `attrs`: provenance of the whole (see `provenance`).
-    - `variable_attrs`: `long_name` and `units` or `scaling`, by the name of variable or coordinate.
+    - `times`, `coordinates`: as in `Trajectories`.
+    - `test`: marks samples of the test set; becomes a coordinate along `sample`.
+    - `variable`: prefix of `_forecast` and `_truth`.
+    - `attrs`: provenance of the dataset (see `provenance`).
+    - `variable_attrs`: `long_name` and `units` or `scaling`, by name of variable or coordinate.
     """
     given = variable_attrs or {}
     dimensions = ("sample", "time", *coordinates)

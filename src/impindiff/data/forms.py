@@ -1,8 +1,8 @@
-"""The two forms that data have once read: fields on a grid, and points scattered in time and space.
+"""The two forms of data in memory: fields on a grid, and points scattered in time and space.
 
-**Fields**: dimensions `sample` (optional), `time` and as many of `x`, `y`, `z` as there are, each
-but `sample` with a coordinate; a variable a quantity, float64, NaN where nothing was measured.
-A variable may lack dimensions: a steady map has those of space only, a condition `sample` only.
+**Fields**: dimensions `sample` (optional), `time` and some of `x`, `y`, `z`, each but `sample` with
+a coordinate; one variable per quantity, float64, NaN where nothing was measured. A variable may
+lack dimensions: a steady map has only spatial ones, a condition only `sample`.
 
 **Points**: dimension `observation`; variables `time`, `x` (and `y`, `z`), `value`, `quantity`
 (text), `standard_deviation` (NaN where unknown) and `sample` (0 where there is one only).
@@ -21,7 +21,7 @@ FIELD_DIMENSIONS = (SAMPLE, TIME, *SPACE)
 CAPITALS = ("X", "Y", "Z", "T")
 VALUE, QUANTITY, DEVIATION = "value", "quantity", "standard_deviation"
 POINT_COLUMNS = (*FIELD_DIMENSIONS, VALUE, QUANTITY, DEVIATION)
-# What a file may call them, in small letters.
+# names in files, in lower case
 ALIASES = {
     "t": TIME,
     "times": TIME,
@@ -40,7 +40,7 @@ ALIASES = {
 
 
 def usual_name(name: str) -> str:
-    """The form's own name of what a file calls `name`; others stay as they are."""
+    """The standard name for a file's `name`; other names are unchanged."""
     small = name.strip().lower()
     known = {*FIELD_DIMENSIONS, OBSERVATION, VALUE, QUANTITY, DEVIATION}
     return ALIASES.get(small, small if small in known else name)
@@ -52,15 +52,15 @@ def usual_names(
     along_itself: Collection[str] = (),
     otherwise: Collection[str] = (),
 ) -> dict[str, str]:
-    """By name in the file, the form's own; what stands for no axis or column stays as it is.
+    """Map names in the file to standard names; other names are unchanged.
 
-    Capital letters are quantities too: Y a mass fraction, T a temperature, X a biomass. One is an
-    axis if it is called so in `given`, or runs along itself, or if nothing speaks against it: no
-    other name for that axis, and no axis of space in small letters.
+    Capital letters may also be quantities: Y a mass fraction, T a temperature, X a biomass. One is
+    an axis if `given` makes it one, if it runs along itself, or if no other name stands for that
+    axis and no spatial axis is in lower case.
 
-    - `given`: what the user calls them; nothing else then stands for these axes.
+    - `given`: names set by the user; no other name then stands for these axes.
     - `along_itself`: capital letters that are dimensions.
-    - `otherwise`: those that cannot be axes.
+    - `otherwise`: names that cannot be axes.
     """
     names, given = list(dict.fromkeys(names)), dict(given or {})
     found = {}
@@ -70,7 +70,7 @@ def usual_names(
         elif name.strip() not in CAPITALS:
             usual = usual_name(name)
             found[name] = usual if usual == name or usual not in given.values() else name
-    # the capitals are judged after all others, whatever the order in the file
+    # judge capitals after all others, whatever the order in the file
     small = set(SPACE) & set(found.values())
     for name in names:
         if name in found:
@@ -78,7 +78,7 @@ def usual_names(
         axis = usual_name(name)
         against = name in otherwise or small or axis in found.values()
         found[name] = axis if name in along_itself or not against else name
-    # back to that order
+    # restore the order
     return {name: found[name] for name in names}
 
 
@@ -86,7 +86,7 @@ Names = Sequence[str] | Mapping[str, str] | None
 
 
 def roles(variables: object, of: Collection[str]) -> dict[str, str]:
-    """The entries of {name in the file: name wanted} that say what an axis or a column is."""
+    """The entries of {name in the file: name wanted} that assign an axis or a column."""
     if not isinstance(variables, Mapping):
         return {}
     return {str(name): str(wanted) for name, wanted in variables.items() if wanted in of}
@@ -106,7 +106,7 @@ def require_known(axes: Mapping[str, str], there: Sequence[str]) -> None:
 
 
 def chosen_names(there: Sequence[str], variables: Names) -> dict[str, str]:
-    """Name in the file -> name wanted; all if `variables` is None, and a text is one name.
+    """Map names in the file to names wanted; None selects all, a string one.
 
     **Raises:** `InputError` for names that the file does not have.
     """
@@ -126,10 +126,10 @@ def chosen_names(there: Sequence[str], variables: Names) -> dict[str, str]:
 
 
 def is_points(dataset: xr.Dataset) -> bool:
-    """Whether a dataset that was read holds scattered points; else it holds fields."""
+    """True if a dataset that was read holds scattered points, False if fields."""
     return OBSERVATION in dataset.sizes
 
 
 def space_of(dataset: xr.Dataset) -> tuple[str, ...]:
-    """Which of x, y, z there are: dimensions of fields, variables of points."""
+    """The spatial axes among x, y, z: dimensions of fields, variables of points."""
     return tuple(axis for axis in SPACE if axis in dataset.variables)

@@ -8,11 +8,11 @@ from impindiff.errors import InputError
 
 
 def gridded(points: xr.Dataset) -> xr.Dataset:
-    """The fields that points give at every pair of a time and a place of a grid.
+    """Arrange points as fields; requires one value for every pair of a time and a grid position.
 
-    - `points`: in the form of `read_points`; what has an error loses it.
+    - `points`: in the form of `read_points`; their standard deviations are dropped.
 
-    **Raises:** `InputError` for a value that is given twice, or that is missing.
+    **Raises:** `InputError` for a duplicate or missing value.
     """
     axes = (SAMPLE, TIME, *space_of(points))
     columns = [

@@ -1,4 +1,4 @@
-"""What is in an HDF5 file; arrays as xarray variables that read what is selected, when asked."""
+"""HDF5 contents as xarray variables that are read lazily."""
 
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ def arrays_in(group: h5py.Group) -> dict[str, h5py.Dataset]:
 
 
 def array_at(group: h5py.Group, path: str) -> h5py.Dataset:
-    """The array of that path in a group. Raises `InputError` if there is none."""
+    """The array at a path in a group. Raises `InputError` if there is none."""
     entry = group.get(path)
     if not isinstance(entry, h5py.Dataset):
         raise InputError(f"has no array '{path}'; there are {listed(group)}")
@@ -35,18 +35,18 @@ def groups_in(group: h5py.Group) -> dict[str, h5py.Group]:
 
 def _named(group: h5py.Group) -> Iterator[tuple[str, Any]]:
     for name in group:
-        # h5py hands over a name that is no text, of a broken file, as bytes.
+        # in broken files, h5py returns a name that is not text as bytes
         if isinstance(name, str):
             yield name, group[name]
 
 
 def text(value: Any) -> str:
-    """An attribute as text, whether it is stored as text or as bytes."""
+    """An attribute as text, whether stored as text or as bytes."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def plain(value: Any) -> Any:
-    """An attribute as a number or text, which any format can hold; None if it is neither."""
+    """An attribute as a number or text, for any format; None if it is neither."""
     if isinstance(value, bytes | str):
         return text(value)
     values = np.atleast_1d(value)
@@ -56,20 +56,20 @@ def plain(value: Any) -> Any:
 
 
 def lazy_variable(dims: Sequence[Hashable], entry: h5py.Dataset) -> xr.Variable:
-    """The array of an open file, its axes named; as the attributes of the CF conventions ask."""
+    """A lazy variable with named axes, decoded by the attributes of the CF conventions."""
     variable = xr.Variable(dims, indexing.LazilyIndexedArray(_Array(entry)), attributes(entry))
     return meant_variable(_name_of(entry), variable)
 
 
 def attributes(entry: h5py.Dataset | h5py.Group) -> dict[str, Any]:
-    """Those that are numbers or text."""
+    """The attributes that are numbers or text."""
     return {name: v for name, value in entry.attrs.items() if (v := plain(value)) is not None}
 
 
 def vector(name: str, entry: h5py.Dataset) -> xr.Variable:
-    """A coordinate, read, float64, as the CF conventions' attributes ask.
+    """A coordinate, loaded as float64 and decoded by the CF attributes.
 
-    **Raises:** `InputError` for one that is not of numbers along one axis.
+    **Raises:** `InputError` unless it holds numbers along one axis.
     """
     if entry.ndim != 1 or entry.dtype.kind not in "fiu":
         raise InputError(f"coordinate '{name}' must be an array of one axis, of numbers")
@@ -78,7 +78,7 @@ def vector(name: str, entry: h5py.Dataset) -> xr.Variable:
 
 
 def values_of(entry: h5py.Dataset) -> tuple[np.ndarray, dict[str, Any]]:
-    """All of a small array, such as a coordinate, as these attributes ask, and the others."""
+    """Load a small array, such as a coordinate: (decoded values, other attributes)."""
     needed, stored = entry.size * entry.dtype.itemsize, entry.id.get_storage_size()
     require_readable(f"the values of '{_name_of(entry)}'", needed, COORDINATE, stored)
     given = attributes(entry)
@@ -92,7 +92,7 @@ def _name_of(entry: h5py.Dataset) -> str:
 
 
 def _plain_complex(values: Any) -> Any:
-    """MATLAB 7.3 stores complex numbers as pairs `real`, `imag`."""
+    """Convert MATLAB 7.3's pairs `real`, `imag` to complex numbers."""
     if getattr(values.dtype, "names", None) == ("real", "imag"):
         return values["real"] + 1j * values["imag"]
     return values
@@ -101,7 +101,7 @@ def _plain_complex(values: Any) -> Any:
 def lazy_stack(
     dims: Sequence[Hashable], file: h5py.File, paths: Sequence[str], component: int
 ) -> xr.Variable:
-    """One component, by the last axis, of several arrays of one shape, behind a new first axis."""
+    """One component (last axis) of several arrays of one shape, stacked on a new first axis."""
     stack = _Stack(file, paths, component)
     attrs = attributes(array_at(file, paths[0]))
     kept = {name: value for name, value in attrs.items() if name not in PACKING}
@@ -127,7 +127,7 @@ class _Stack(BackendArray):
     def __init__(self, file: h5py.File, paths: Sequence[str], component: int):
         first = array_at(file, paths[0])
         self.shape = (len(paths), *first.shape[:-1])
-        # complex ones, and those with attributes of packing, are floats once read
+        # complex and packed arrays become floats when read
         is_real = first.dtype.kind in "fiu" and not is_packed(attributes(first), first.dtype)
         self.dtype = first.dtype if is_real else np.dtype(np.float64)
         self._file, self._paths, self._component = file, paths, component

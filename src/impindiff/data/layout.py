@@ -1,4 +1,4 @@
-"""What every dataset of ours shares: coordinates, and a long name and scaling on each variable."""
+"""Common parts of written datasets: coordinates, long names and scaling."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ Attributes = Mapping[str, Mapping[str, Any]]
 
 
 def described(name: str, long_name: str, given: Attributes) -> dict[str, Any]:
-    """The attributes of `name`: those given, `long_name` and `scaling` where they say nothing."""
+    """The attributes of `name`: those given, with default `long_name` and `scaling`."""
     own = given.get(name, {})
     scaled = {} if {"units", "scaling"} & set(own) else {"scaling": "dimensionless"}
     return {"long_name": long_name, **scaled, **own}
@@ -22,7 +22,7 @@ def coordinate_variables(
     coordinates: Mapping[str, Float[np.ndarray, " _"]],
     given: Attributes,
 ) -> dict[str, tuple[str, np.ndarray, dict[str, Any]]]:
-    """`sample`, `time` and the cell centres, as xarray takes coordinates."""
+    """Coordinates `sample`, `time` and cell centres for an xarray dataset."""
     return {
         "sample": (
             "sample",

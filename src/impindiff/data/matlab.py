@@ -14,15 +14,15 @@ from impindiff.data.matlab5 import numeric_arrays
 
 
 def matlab_arrays(path: Path) -> dict[str, np.ndarray]:
-    """All of them, by name and as MATLAB indexes them; numbers and vectors are 2-D too.
+    """All arrays by name, indexed as in MATLAB; numbers and vectors are 2-D too.
 
-    **Raises:** `InputError` for a file that is broken.
+    **Raises:** `InputError` for a broken file.
     """
     if h5py.is_hdf5(path):
         with reading("a MATLAB 7.3 file"), h5py.File(path) as file:
             return {name: _values(entry) for name, entry in matlab_numbers(file).items()}
     with reading("a MATLAB file"), warnings.catch_warnings():
-        # An array that is broken is only warned about, and would be missing without a reason.
+        # SciPy only warns about a broken array and leaves it out
         warnings.simplefilter("error", MatReadWarning)
         found = loadmat(path, variable_names=_names(path))
     return {n: a for n, a in found.items() if isinstance(a, np.ndarray) and a.dtype.kind in "fiuc"}
@@ -31,17 +31,17 @@ def matlab_arrays(path: Path) -> dict[str, np.ndarray]:
 def _names(path: Path) -> list[str] | None:
     with path.open("rb") as file:
         start = file.read(4)
-    # The text of a header has no zero; MATLAB 4 begins with numbers, and SciPy checks its tags.
+    # a text header has no zero byte; MATLAB 4 begins with numbers, and SciPy checks its tags
     return None if 0 in start else numeric_arrays(path)
 
 
 def matlab_numbers(file: h5py.File) -> dict[str, h5py.Dataset]:
-    """The arrays of numbers of an open MATLAB 7.3 file, unread; h5py sees the axes in reverse."""
+    """The numeric arrays of an open MATLAB 7.3 file, unread; h5py sees the axes in reverse."""
     entries = {name: entry for name, entry in file.items() if isinstance(entry, h5py.Dataset)}
     return {
         name: entry
         for name, entry in entries.items()
-        # Text is stored as integers there; its class tells.
+        # text is stored as integers, marked by its class
         if (entry.dtype.kind in "fiuc" or _is_complex(entry.dtype))
         and entry.attrs.get("MATLAB_class") != b"char"
     }

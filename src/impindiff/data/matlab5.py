@@ -1,9 +1,8 @@
-"""The tags of a MATLAB 5 file checked, before SciPy reads it.
+"""Checks of the tags of a MATLAB 5 file before SciPy reads it.
 
-SciPy ends the process, without an exception, on an array whose tag states a type that there is not.
-A file is a header of 128 bytes, then elements: a tag of type and length, and the content. Elements
-of type matrix, perhaps compressed, hold elements in turn: flags, dimensions, name, real part,
-imaginary part.
+SciPy crashes the process on an array whose tag has an undefined type. A file is a header of 128
+bytes, then elements: a tag of type and length, and the content. Elements of type matrix, perhaps
+compressed, hold elements in turn: flags, dimensions, name, real part, imaginary part.
 """
 
 import math
@@ -19,11 +18,11 @@ from impindiff.errors import InputError
 
 _HEADER = 128
 _MATRIX, _COMPRESSED = 14, 15
-# Bytes of a number, by the type that a tag states.
+# bytes per number, by the type in a tag
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8}
 _NUMERIC_CLASSES = range(6, 16)
 _COMPLEX = 0x0800
-# Flags, dimensions and name take far less, so the rest of a compressed array can wait.
+# flags, dimensions and name need far less, so the rest of a compressed array can wait
 _START = 2**16
 
 
@@ -35,9 +34,9 @@ class _Element(NamedTuple):
 
 
 def numeric_arrays(path: Path) -> list[str]:
-    """The names of the arrays of numbers; text, cells, structures and sparse arrays are left out.
+    """The names of numeric arrays; text, cells, structures and sparse arrays are left out.
 
-    **Raises:** `InputError` for tags that are not those of a MATLAB 5 file.
+    **Raises:** `InputError` for tags that are invalid in a MATLAB 5 file.
     """
     names = []
     size, needed = path.stat().st_size, 0
@@ -70,8 +69,7 @@ def _elements(file: BinaryIO, order: str, size: int) -> Iterator[_Element]:
         if start + tag.length > size:
             raise _damaged("an element that ends after the file")
         yield tag._replace(start=start)
-        # Compressed elements are not filled up to a multiple of 8 bytes, nor are matrices, whose
-        # parts already are.
+        # compressed elements and matrices are not padded to a multiple of 8 bytes
         position = start + tag.length
 
 
@@ -84,16 +82,16 @@ def _start(content: bytes, order: str) -> bytes:
 
 
 def _decompressed(content: bytes, start: bytes, order: str) -> bytes:
-    """The content of the matrix inside, all of it only if that is needed."""
+    """The content of the matrix inside, decompressed fully only if needed."""
     is_complex = _words(start[16:20], order)[0] & _COMPLEX
     if not is_complex:
         return start[8:]
-    # no more than its tag says
+    # no more than the tag's length
     return zlib.decompressobj().decompress(content, _tag(start, 0, order).length + 8)[8:]
 
 
 def _array_name(content: bytes, order: str) -> str | None:
-    """The name, None if it is no array of numbers; the tags of its parts are checked."""
+    """Check the tags of an array's parts; return its name, or None if it is not numeric."""
     flags = _tag(content, 0, order)
     dimensions = _tag(content, flags.end, order)
     name = _tag(content, dimensions.end, order)
@@ -114,7 +112,7 @@ def _array_name(content: bytes, order: str) -> str | None:
 
 
 def _tag(content: bytes, position: int, order: str) -> _Element:
-    """The element that starts there; one of up to 4 bytes has its content inside the tag."""
+    """The element that starts at a position; up to 4 bytes of content fit inside the tag."""
     if len(content) < position + 8:
         raise _damaged("an element that is cut short")
     first, second = map(int, _words(content[position : position + 8], order))

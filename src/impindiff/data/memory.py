@@ -1,4 +1,4 @@
-"""What fits into memory."""
+"""Limits on memory taken by data."""
 
 from pathlib import Path
 
@@ -8,15 +8,15 @@ from impindiff.errors import InputError
 from impindiff.support.memory import memory_limit
 
 COORDINATE = "is it a coordinate? cut it to what is needed"
-# What unpacks to so many times its size, and to more than this, was made to fill the memory.
+# larger expansions, above this size, count as decompression bombs
 _UNPACKS_TO, _BYTES = 100, 2**30
 
 
 def require_readable(what: str, needed: int, advice: str, stored: int | None = None) -> None:
-    """Refuse to read more bytes than half of the memory of this machine, in all.
+    """Refuse to read more than half of this machine's memory.
 
-    - `stored`: how many bytes they take in the file, if known: packed a hundredfold, more than a
-      gigabyte is refused on any machine.
+    - `stored`: bytes in the file, if known; a hundredfold expansion to more than a gigabyte is
+      refused on any machine.
 
     **Raises:** `InputError`, ending in the advice.
     """
@@ -28,13 +28,13 @@ def require_readable(what: str, needed: int, advice: str, stored: int | None = N
         )
     if stored is not None and needed > max(_BYTES, _UNPACKS_TO * stored):
         raise InputError(
-            f"{what} unpack to {naturalsize(needed)} from {naturalsize(stored)}, as what is made "
-            f"to fill the memory does; {advice}"
+            f"{what} unpack to {naturalsize(needed)} from {naturalsize(stored)}, like a "
+            f"decompression bomb; {advice}"
         )
 
 
 def stored_bytes(path: Path | None, needed: int) -> int | None:
-    """The size of a file, or of all in a folder; None where it is not needed to judge."""
+    """The size of a file, or of all files in a folder; None where it is not needed."""
     if path is None or needed <= _BYTES:
         return None
     files = path.rglob("*") if path.is_dir() else [path]

@@ -1,4 +1,4 @@
-"""Which format a file is of, and the file opened: its arrays named, none of them read."""
+"""File formats: recognise and open a file, with its arrays named and unread."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -42,7 +42,7 @@ _FEWER = "leave out points, or average those close to each other"
 
 
 class Opened(NamedTuple):
-    """What a file holds: the name of its format, and its arrays, read when they are used."""
+    """The format's name and the arrays of an open file, read when used."""
 
     format: str
     dataset: xr.Dataset
@@ -50,9 +50,9 @@ class Opened(NamedTuple):
 
 @contextmanager
 def opened(path: str | Path, variables: object = None) -> Iterator[Opened]:
-    """The file, open inside the block; suffix and content tell the format.
+    """Open a file for the duration of the block; suffix and content determine the format.
 
-    - `variables`: as of `read`; of {name in the file: name wanted}, which are axes or columns.
+    - `variables`: as in `read`; entries of {name in the file: name wanted} assign axes and columns.
 
     **Raises:** `InputError` starting with the path, also for one raised inside the block.
     """
@@ -65,7 +65,7 @@ def opened(path: str | Path, variables: object = None) -> Iterator[Opened]:
                 dataset = opener(path, closing, names)
             yield Opened(name, dataset)
     except InputError as error:
-        # What a file calls its variables or units may hold anything, line breaks as well.
+        # names and units in a file may contain anything, line breaks included
         raise InputError(f"{path}: {' '.join(str(error).split())}") from error.__cause__
 
 
@@ -126,7 +126,7 @@ def _suffix_of(family: str) -> str:
 
 
 def _hdf5_format(path: Path, start: bytes, expected: str | None) -> tuple[str, Opener]:
-    """The layouts of HDF5: the suffix is believed for MATLAB only, the content for all others."""
+    """Recognise HDF5 layouts by content; the suffix matters for MATLAB only."""
     if expected == MATLAB or start.startswith(b"MATLAB 7.3"):
         return "MATLAB 7.3", open_matlab
     if expected not in (None, NETCDF, HDF5):
@@ -146,15 +146,15 @@ def _hdf5_format(path: Path, start: bytes, expected: str | None) -> tuple[str, O
 
 
 def _open_netcdf4(path: Path, closing: ExitStack, names: Mapping[str, str]) -> xr.Dataset:
-    # What h5netcdf and xarray open themselves stays open when the file turns out to be broken.
+    # files that h5netcdf and xarray open themselves stay open if they are broken
     hdf5 = closing.enter_context(h5py.File(path))
     file = closing.enter_context(h5netcdf.File(hdf5, "r", decode_vlen_strings=True))
     return _open_with_xarray(path, H5NetCDFStore(file), closing, "store", names)
 
 
 def _open_netcdf3(path: Path, closing: ExitStack, names: Mapping[str, str]) -> xr.Dataset:
-    # From an open file SciPy reads all of it; from a path it maps the file, and a file that is cut
-    # short then ends the process.
+    # SciPy reads all of an open file; it would memory-map a path, and a truncated file then crashes
+    # the process
     whole = "all values of a file in the classic format of NetCDF, which are read at once,"
     require_readable(whole, path.stat().st_size, "convert it by nccopy -k nc4")
     return _open_with_xarray(path, closing.enter_context(path.open("rb")), closing, "scipy", names)
@@ -171,7 +171,7 @@ def _open_with_xarray(
     engine: str,
     names: Mapping[str, str],
 ) -> xr.Dataset:
-    # Units such as "s" would otherwise turn times into dates or durations.
+    # units such as "s" would otherwise turn times into dates or durations
     options = {"consolidated": False} if engine == "zarr" else None
     dataset = xr.open_dataset(
         source,
@@ -184,7 +184,7 @@ def _open_with_xarray(
     )
     closing.callback(dataset.close)
     require_known(names, list(map(str, {*dataset.variables, *dataset.sizes})))
-    # Coordinates are read when they become indices; of points, all is read.
+    # coordinates are read when they become indices; points are read entirely
     read = [v.nbytes for n, v in dataset.variables.items() if v.ndim == 1 and v.dims == (n,)]
     points = look_like_points(dataset, names)
     needed = dataset.nbytes if points else sum(read)

@@ -1,8 +1,8 @@
-"""Numbers as files store them, and as they are meant: the CF conventions' attributes applied.
+"""Decoding of stored numbers by the attributes of the CF conventions.
 
-Packed values p become p * `scale_factor` + `add_offset`. What equals `_FillValue` or
-`missing_value`, or lies outside `valid_min`, `valid_max` or `valid_range`, all of them packed too,
-is NaN. An array of complex numbers whose imaginary parts are round-off is real.
+Packed values p become p * `scale_factor` + `add_offset`. Values equal to `_FillValue` or
+`missing_value`, or outside `valid_min`, `valid_max` or `valid_range` (all of them packed too)
+become NaN. An array of complex numbers whose imaginary parts are round-off becomes real.
 
 Source: CF conventions 1.11, sections 2.5 and 8.1; NetCDF Users' Guide, appendix A.
 """
@@ -22,16 +22,16 @@ MISSING = ("_FillValue", "missing_value")
 _VALID = ("valid_min", "valid_max", "valid_range")
 _SCALING = ("scale_factor", "add_offset")
 PACKING = (*MISSING, *_VALID, *_SCALING, "_Unsigned")
-# What the NetCDF libraries leave where nothing was written.
+# default fill values of the NetCDF libraries
 NOT_WRITTEN = 9.969209968386869e36
-# Of the largest magnitude, by the bytes of one part of a complex number.
+# relative to the largest magnitude, by the bytes of one part of a complex number
 _ROUND_OFF = {4: 1e-5, 8: 1e-9}
 
 
 def meant(dataset: xr.Dataset) -> xr.Dataset:
-    """A dataset of numbers as they are stored, with those that are meant in their place; unread.
+    """A dataset decoded lazily.
 
-    Of floats without `_FillValue`, the value that NetCDF leaves where nothing was written is NaN.
+    In floats without `_FillValue`, NetCDF's default fill value becomes NaN.
     """
     variables = {}
     for name, variable in dataset.variables.items():
@@ -45,7 +45,7 @@ def meant(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def meant_variable(name: str, variable: xr.Variable) -> xr.Variable:
-    """`unpacked` when it is read; without the attributes that it has followed."""
+    """A variable decoded when read, without the attributes already applied."""
     if not is_packed(variable.attrs, variable.dtype):
         return variable
     attrs = {key: value for key, value in variable.attrs.items() if key not in PACKING}
@@ -67,12 +67,12 @@ class _Unpacked(BackendArray):
 
 
 def is_packed(attrs: Mapping[str, Any], dtype: np.dtype[Any]) -> bool:
-    """Whether `unpacked` changes values of that kind with these attributes."""
+    """True if `unpacked` changes values of this type with these attributes."""
     return dtype.kind == "c" or (dtype.kind in "fiu" and any(name in attrs for name in PACKING))
 
 
 def unpacked(name: str, values: ArrayLike, attrs: Mapping[str, Any]) -> np.ndarray:
-    """The numbers that are meant, float64; as they are if no attribute asks for anything.
+    """Decoded numbers as float64; unchanged if no attribute applies.
 
     **Raises:** `InputError` for attributes that are no numbers, and truly complex values.
     """
@@ -87,7 +87,7 @@ def unpacked(name: str, values: ArrayLike, attrs: Mapping[str, Any]) -> np.ndarr
     missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
     for key in MISSING:
         for marker in _numbers(attrs.get(key)):
-            # written as double, -999.9 is no number in single precision
+            # written as double, -999.9 has no exact value in single precision
             same = marker.astype(values.dtype) if values.dtype.kind == "f" else marker
             if values.dtype.kind == "u" and marker < 0 and "_Unsigned" in attrs:
                 same = marker.astype(values.dtype.str.replace("u", "i")).view(values.dtype)
@@ -96,7 +96,7 @@ def unpacked(name: str, values: ArrayLike, attrs: Mapping[str, Any]) -> np.ndarr
     if (scale, offset) != (None, None):
         meant = meant * (1.0 if scale is None else scale) + (offset or 0.0)
     low, high = _valid_range(attrs)
-    # Of the numbers meant only where they are stated in a wider type than that of the file's.
+    # bounds apply to decoded values only if stored in a wider type than the file's
     wide = values.dtype.kind in "iu" and any(
         np.asarray(attrs[key]).dtype.kind == "f" for key in _VALID if key in attrs
     )
@@ -128,7 +128,7 @@ def real_part(name: str, values: np.ndarray) -> np.ndarray:
 
 
 def _numbers(given: Any) -> np.ndarray:
-    """An attribute as numbers; none if it is text that says none."""
+    """An attribute as numbers; empty if it is text without numbers."""
     if given is None:
         return np.empty(0)
     values = np.atleast_1d(np.asarray(given))

@@ -1,9 +1,9 @@
-"""The layouts of PDEBench (Takamoto et al., 2022), which are several, in HDF5.
+"""The HDF5 layouts of PDEBench (Takamoto et al., 2022).
 
-- One file a solution operator: `tensor` (sample, time, *space), or an array a quantity (`density`,
-  `Vx`, ...), with `x-coordinate`, ..., `t-coordinate`. The last may have one entry more than the
-  arrays have times.
-- One group a sample, `0000`, `0001`, ...: `data` (time, *space, channel), `grid/t`, `grid/x`, ...
+- One file per solution operator: `tensor` (sample, time, *space), or one array per quantity
+  (`density`, `Vx`, ...), with `x-coordinate`, ..., `t-coordinate`. The last may have one entry more
+  than the arrays have times.
+- One group per sample, `0000`, `0001`, ...: `data` (time, *space, channel), `grid/t`, `grid/x`, ...
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ _COORDINATE = "-coordinate"
 
 
 def is_pdebench(file: h5py.File) -> bool:
-    """Whether an open file has one of the layouts."""
+    """True if an open file has one of the layouts."""
     return f"x{_COORDINATE}" in file or "tensor" in file or bool(_groups(file))
 
 
@@ -42,7 +42,7 @@ def _groups(file: h5py.File) -> list[str]:
 
 
 def open_pdebench(path: Path, closing: ExitStack, names: Mapping[str, str]) -> xr.Dataset:
-    """Any of the layouts, unread; channels of `data` are called `u0`, `u1`, ..., or `u` if one.
+    """Open any of the layouts, unread; channels of `data` become `u0`, `u1`, ..., or just `u`.
 
     **Raises:** `InputError` for coordinates that are missing or do not fit.
     """
@@ -75,7 +75,7 @@ def _flat(file: h5py.File) -> xr.Dataset:
         )
     steps = quantities[with_time[0]].shape[1]
     if times is None:
-        # A steady problem, such as Darcy flow, has one time that no array names.
+        # a steady problem, such as Darcy flow, has one unnamed time
         if steps != 1:
             raise InputError(
                 f"has no array 't{_COORDINATE}', but {steps} times in '{with_time[0]}'"

@@ -1,4 +1,4 @@
-"""Scattered observations, made from columns of a table or from arrays of equal length."""
+"""Scattered observations from columns of a table or arrays of equal length."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,17 +30,16 @@ _OF_QUANTITY = f"_{DEVIATION}"
 _LONG_NAMES = {
     TIME: "time of the observation",
     VALUE: "measured value",
-    QUANTITY: "what was measured",
+    QUANTITY: "measured quantity",
     DEVIATION: "standard deviation of the measurement's error",
     SAMPLE: "index of the trajectory",
 }
 
 
 def points_from_table(table: Table, attrs: Mapping[str, Any] | None = None) -> xr.Dataset:
-    """The points that a table holds, in either of its forms.
+    """The points in a table, in either of two forms.
 
-    - Long: columns `value` and perhaps `quantity` (else it is called `value`), and
-      `standard_deviation`.
+    - Long: columns `value` and perhaps `quantity` (default `value`) and `standard_deviation`.
     - Wide: each further column is a quantity, `NAME_standard_deviation` its standard deviation.
 
     Both have `time`, `x` (and `y`, `z`) and perhaps `sample`. Rows without a value are dropped and
@@ -59,7 +58,7 @@ def points_from_table(table: Table, attrs: Mapping[str, Any] | None = None) -> x
             )
             raise InputError(
                 f"has no {table.word} '{required}'; it has {listed(columns)}; expected {expected}; "
-                f"one that is called otherwise is named by variables={{'NAME': '{required}'}}"
+                f"another name is assigned by variables={{'NAME': '{required}'}}"
             )
     if not len(columns[TIME]):
         there = "arrays without an entry" if table.lines is None else "a header but no row"
@@ -91,7 +90,7 @@ def points_from_table(table: Table, attrs: Mapping[str, Any] | None = None) -> x
 
 
 def look_like_points(dataset: xr.Dataset, axes: Mapping[str, str] | None = None) -> bool:
-    """Whether a dataset as it is in a file has its times and positions along one dimension."""
+    """True if a dataset in a file has times and positions along one dimension."""
     if str(dataset.attrs.get("featureType", "")).lower() == "point":
         return True
     usual = usual_names(map(str, dataset.variables), axes)
@@ -117,7 +116,7 @@ def points_from_dataset(dataset: xr.Dataset, axes: Mapping[str, str] | None = No
         if name == dims[0]:
             continue
         if variable.dims != dims:
-            # a number for all, such as the height of a plane, is no column
+            # a scalar for all points, such as the height of a plane, is not a column
             if name in POINT_COLUMNS and (variable.ndim or name in (VALUE, QUANTITY, DEVIATION)):
                 raise InputError(
                     f"has scattered points along {listed(dims)}, but variable '{name}' has "
@@ -147,9 +146,9 @@ def points_from_dataset(dataset: xr.Dataset, axes: Mapping[str, str] | None = No
 
 
 def chosen_quantities(points: xr.Dataset, variables: Names) -> xr.Dataset:
-    """Those of the quantities that are asked for, under the names wanted.
+    """Select quantities, under the names wanted.
 
-    **Raises:** `InputError` for one that there is not.
+    **Raises:** `InputError` for one that does not exist.
     """
     if variables is None:
         return points
@@ -174,7 +173,7 @@ def _unit(table: Table, name: str) -> dict[str, Any]:
 
 
 def _units_of_values(table: Table, quantities: np.ndarray) -> dict[str, str]:
-    """`units` if there is one quantity, `units_NAME` of each if there are several."""
+    """`units` for a single quantity, `units_NAME` of each for several."""
     names = sorted(set(quantities.tolist()))
     if len(names) == 1:
         unit = table.units.get(VALUE, table.units.get(names[0]))
@@ -201,7 +200,7 @@ def _samples(table: Table) -> np.ndarray:
 def _quantities(
     table: Table, space: list[str]
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
-    """Names, values and standard deviations, each of all rows."""
+    """Names, values and standard deviations of all rows."""
     columns, rows = table.columns, len(table.columns[TIME])
     if VALUE in columns:
         names = columns.get(QUANTITY, np.full(rows, VALUE, dtype=object))
@@ -222,7 +221,7 @@ def _quantities(
         if not (name.endswith(_OF_QUANTITY) and name.removesuffix(_OF_QUANTITY) in columns)
     ]
     if not measured:
-        raise InputError(f"has no quantity beside {listed(columns)}; add '{VALUE}'")
+        raise InputError(f"has no quantity besides {listed(columns)}; add '{VALUE}'")
     return [
         (np.full(rows, name, dtype=object), columns[name], columns.get(name + _OF_QUANTITY))
         for name in measured
@@ -237,7 +236,7 @@ def _measured(
     values: np.ndarray,
     deviations: np.ndarray | None,
 ) -> dict[str, np.ndarray]:
-    """One quantity's observations, or all of a long table; those without a value left out."""
+    """The observations of one quantity, or of a long table; rows without a value are left out."""
     kept = ~np.isnan(values)
     _require(table, column, values, kept & np.isinf(values), "a finite number")
     for axis, where in known.items():
@@ -247,7 +246,7 @@ def _measured(
     unusable = kept & ~np.isnan(deviations) & ~((deviations > 0) & np.isfinite(deviations))
     _require(table, DEVIATION, deviations, unusable, "positive and finite, or empty")
     unnamed = kept & np.array([not str(name).strip() for name in names], dtype=bool)
-    _require(table, QUANTITY, names, unnamed, "the name of what was measured")
+    _require(table, QUANTITY, names, unnamed, "the name of a quantity")
     return {
         **{name: where[kept] for name, where in known.items() if name != SAMPLE},
         VALUE: values[kept].astype(np.float64),

@@ -1,4 +1,4 @@
-"""Where a file came from: the attributes that travel inside it."""
+"""Provenance attributes stored in files."""
 
 import json
 from collections.abc import Mapping

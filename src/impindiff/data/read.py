@@ -20,9 +20,9 @@ def read(
     times: tuple[float, float] | None = None,
     units: Mapping[str, str] | None = None,
 ) -> xr.Dataset:
-    """Fields or points, whichever the file holds; `is_points` tells which was read.
+    """Read fields or points, whichever the file holds (see `is_points`).
 
-    `samples`, `times` and `units` are of fields only; see `read_fields` and `read_points`.
+    `samples`, `times` and `units` apply to fields only; see `read_fields` and `read_points`.
 
     **Raises:** `InputError`, one line that names the file.
     """
@@ -45,28 +45,28 @@ def read_fields(
     times: tuple[float, float] | None = None,
     units: Mapping[str, str] | None = None,
 ) -> xr.Dataset:
-    """Fields on a grid, in memory; of the file no more is read than is asked for.
+    """Read fields on a grid into memory; only the selected part of the file is read.
 
-    Suffix and content tell the format: NetCDF (4 and 3), Zarr, HDF5 in the layouts of PDEBench and
-    of The Well or with plain arrays, MATLAB (any version) and .npz. Dates become seconds since the
-    first time. The file is closed afterwards.
+    Suffix and content determine the format: NetCDF (4 and 3), Zarr, HDF5 in the layouts of PDEBench
+    and of The Well or with plain arrays, MATLAB (any version) and .npz. Dates become seconds since
+    the first time. The file is closed afterwards.
 
     **Arguments:**
 
     - `path`: the file, or the folder of a Zarr store.
     - `variables`: names to read, or {name in the file: name wanted}; by default all that fit. A
-      name wanted that is `time`, `x`, `y`, `z` or `sample` says which coordinate is which, as in
-      {"tt": "time"}.
-    - `samples`: indices of those to read, in the order wanted.
-    - `times`: first and last, both included, in the unit of the result.
-    - `units`: {variable or coordinate: unit wanted}; what the file has in another unit of the same
-      kind is converted, and what states no unit is taken to be in it.
+      wanted name of `time`, `x`, `y`, `z` or `sample` assigns that coordinate, as in {"tt":
+      "time"}.
+    - `samples`: indices to read, in the order wanted.
+    - `times`: first and last time, both included, in the unit of the result.
+    - `units`: {variable or coordinate: unit wanted}; values in another unit of the same kind are
+      converted, values without a unit are assumed to be in it.
 
     **Returns:** dimensions `sample` (if the file has it), `time` and `x` (`y`, `z`) with
     coordinates; float64, NaN where nothing was measured.
 
-    **Raises:** `InputError`, one line that names the file, for one that is missing, broken or of
-    another layout, for times that do not increase, and for more than fits into memory.
+    **Raises:** `InputError`, one line that names the file, if it is missing, broken or of another
+    layout, if times do not increase, and if the selection does not fit into memory.
     """
     with opened(path, variables) as source:
         if is_points(source.dataset):
@@ -77,21 +77,21 @@ def read_fields(
 
 
 def read_points(path: str | Path, variables: Names = None) -> xr.Dataset:
-    """Scattered observations from a table or from a NetCDF or Zarr file.
+    """Read scattered observations from a table or from a NetCDF or Zarr file.
 
     A table (.csv; commas, semicolons or tabs) has a header with `time`, `x` (`y`, `z`), perhaps
-    `sample`, and either `quantity` and `value` (and `standard_deviation`), or a column a quantity.
-    Units stand in the header, `time [s]`. Rows without a value are dropped; the attribute
-    `dropped_rows` counts them. X, Y, Z and T in capitals are quantities where there are axes in
-    small letters.
+    `sample`, and either `quantity` and `value` (and `standard_deviation`), or a column per
+    quantity. Units stand in the header, `time [s]`. Rows without a value are dropped; the attribute
+    `dropped_rows` counts them. Capital X, Y, Z and T are quantities if there are axes in lower
+    case.
 
-    - `variables`: as of `read_fields`; of {name in the file: name wanted}, `value`, `quantity` and
-      `standard_deviation` name columns too.
+    - `variables`: as in `read_fields`; {name in the file: name wanted} also assigns the columns
+      `value`, `quantity` and `standard_deviation`.
 
     **Returns:** dimension `observation`; variables `time`, `x` (`y`, `z`), `value`, `quantity`,
     `standard_deviation` (NaN where not given) and `sample` (0 where not given).
 
-    **Raises:** `InputError`, one line that names the file, and for a table line and column.
+    **Raises:** `InputError`, one line that names the file and, for a table, line and column.
     """
     with opened(path, variables) as source:
         if not is_points(source.dataset):

@@ -1,4 +1,4 @@
-"""A text file of columns: a header, then a row a line."""
+"""Text tables: a header, then one row per line."""
 
 import csv
 import dataclasses
@@ -25,9 +25,9 @@ class Table:
 
     **Arguments:**
 
-    - `columns`: float64, datetime64 or, of `quantity` only, text.
-    - `units`: those that are stated, by column or quantity.
-    - `lines`: the line of the file that each row is on; of arrays, from 1 on.
+    - `columns`: float64, datetime64 or, for `quantity` only, text.
+    - `units`: those stated, by column or quantity.
+    - `lines`: the line of the file for each row; for arrays, counted from 1.
     """
 
     columns: dict[str, np.ndarray]
@@ -36,11 +36,11 @@ class Table:
 
     @property
     def word(self) -> str:
-        """What one of `columns` is in the file."""
+        """The word for one of `columns` in the file's format."""
         return "array" if self.lines is None else "column"
 
     def place(self, row: int) -> str:
-        """Where a row is, in words."""
+        """The position of a row, in words."""
         return f"row {row}" if self.lines is None else f"line {int(self.lines[row])}"
 
 
@@ -48,12 +48,12 @@ def read_table(path: Path, axes: Mapping[str, str] | None = None) -> Table:
     """Read text separated by commas, semicolons or tabs, with or without quotes.
 
     The first line that is no comment (`#`) is the header; `time [s]` in it is the column `time` in
-    seconds, and `# units of dye: mg/l` says the same of a quantity. Empty cells, NaN and NA become
-    NaN. Dates are taken in the column of times, as ISO 8601 writes them.
+    seconds, and `# units of dye: mg/l` states the unit of a quantity. Empty cells, NaN and NA
+    become NaN. The column of times may hold ISO 8601 dates.
 
-    - `axes`: by name in the file, which column is which; others by their names.
+    - `axes`: assigns columns by their name in the file; others by their names.
 
-    **Raises:** `InputError` naming line and column.
+    **Raises:** `InputError` with line and column.
     """
     with reading("text in UTF-8"):
         text = path.read_text(encoding="utf-8-sig")
@@ -148,7 +148,7 @@ def _column(name: str, cells: list[str], lines: list[int]) -> np.ndarray:
 
 def _date(cell: str) -> np.datetime64 | None:
     try:
-        # NumPy knows no zones; Z, for UTC, changes no difference.
+        # NumPy has no time zones; Z, for UTC, changes no difference
         return np.datetime64(cell.removesuffix("Z"), "us")
     except ValueError:
         return None

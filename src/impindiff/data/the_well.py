@@ -1,4 +1,4 @@
-"""The layout of The Well (Ohana et al., 2024) in HDF5.
+"""The HDF5 layout of The Well (Ohana et al., 2024).
 
 Group `dimensions` has `time` and an array for each of its attribute `spatial_dims`; groups
 `t0_fields`, `t1_fields` and `t2_fields` have scalars, vectors and tensors, (sample, time, *space,
@@ -32,13 +32,13 @@ _GROUPS = ("t0_fields", "t1_fields", "t2_fields")
 
 
 def is_the_well(file: h5py.File) -> bool:
-    """Whether an open file has the layout."""
+    """True if an open file has the layout."""
     groups = groups_in(file)
     return "dimensions" in groups and any(group in groups for group in _GROUPS)
 
 
 def open_the_well(path: Path, closing: ExitStack, names: Mapping[str, str]) -> xr.Dataset:
-    """The fields, unread; components become variables of their own, `velocity_x`, `stress_xy`.
+    """Open the fields, unread; components become variables, `velocity_x`, `stress_xy`.
 
     Scalars and boundary conditions become attributes.
 

@@ -1,4 +1,4 @@
-"""Units as files state them: converted where they agree in kind, refused where they do not."""
+"""Unit conversion of file data, refused where kinds differ."""
 
 import re
 from functools import cache
@@ -11,24 +11,24 @@ from jaxtyping import Float
 from impindiff.data.forms import TIME
 from impindiff.errors import InputError
 
-# CF writes "m s-1"; the exponent without a sign for it is what Pint does not read.
+# CF writes "m s-1"; Pint does not read such exponents
 _EXPONENT = re.compile(r"(?<=[A-Za-z])\s*\^?\s*([-+]?\d+)(?=$|[\s*/.])")
 # "1e-3 kg", "10 minutes", "1e-3"
 _FACTOR = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*\*?\s*(?=[A-Za-z]|$)", re.I)
-# UDUNITS takes each of these words.
+# words that UDUNITS accepts
 _SINCE = re.compile(r"(?P<unit>.*?\w)\s*(?:\b(?:since|after|from|ref)\b|@)\s*(?P<start>.+)", re.I)
-# "day as %Y%m%d.%f", "YYYYMMDD": digits of a date, whose differences are no time
+# "day as %Y%m%d.%f", "YYYYMMDD": digits of a date, whose differences are not durations
 _DIGITS_OF_DATES = re.compile(r"%|\bas\b|^y{2,4}[-./ ]?mm", re.I)
 _MONTHS = {"month": 1, "year": 12, "decade": 120, "century": 1200, "millennium": 12000}
-# How many days a month has, in the calendars in which this is a number.
+# days per month, in the calendars where it is constant
 _DAYS_OF_MONTHS = {"360_day": 30}
 _DAYS_OF_YEARS = {"360_day": 360, "noleap": 365, "365_day": 365, "all_leap": 366, "366_day": 366}
 
 
 def convert(variable: xr.Variable, name: str, wanted: str) -> xr.Variable:
-    """The variable in the unit `wanted`; one that states no unit is taken to have it.
+    """Convert a variable to the unit `wanted`; without a stated unit it is assumed to be in it.
 
-    **Raises:** `InputError` for a unit of another kind, or one that is not known.
+    **Raises:** `InputError` for an unknown unit or one of another kind.
     """
     stated = str(variable.attrs.get("units", wanted))
     attrs = {**variable.attrs, "units": wanted}
@@ -42,7 +42,7 @@ def convert(variable: xr.Variable, name: str, wanted: str) -> xr.Variable:
 def _in_unit(values: np.ndarray, name: str, stated: str, wanted: str) -> np.ndarray:
     try:
         (factor, unit), (scale, target) = _parsed(stated), _parsed(wanted)
-        # `to`, not a factor: degrees Celsius and kelvin differ by an offset too.
+        # `to`, not a factor: degrees Celsius and kelvin also differ by an offset
         converted = _registry().Quantity(values * factor, unit).to(target)
         return np.asarray(converted.magnitude) / scale
     except Exception as error:  # Pint raises nearly any type on text that is no unit
@@ -55,7 +55,7 @@ def _in_unit(values: np.ndarray, name: str, stated: str, wanted: str) -> np.ndar
 
 @cache
 def _registry() -> Any:
-    # Only files in other units need it, and it takes a while to load.
+    # needed for other units only, and slow to import
     import pint
 
     return pint.UnitRegistry(
@@ -64,22 +64,22 @@ def _registry() -> Any:
 
 
 def _parsed(text: str) -> tuple[float, Any]:
-    """(the number before the unit, the unit)."""
+    """(factor before the unit, unit)."""
     number = _FACTOR.match(text)
     unit = (text[number.end() :] if number else text).strip()
-    # an empty one is dimensionless
+    # an empty unit is dimensionless
     parsed = _registry().parse_units("" if unit.lower() == "none" else unit)
     return float(number[1]) if number else 1.0, parsed
 
 
 def elapsed(variable: xr.Variable) -> xr.Variable:
-    """Times as numbers: dates become seconds since the first, which the attribute `start` names.
+    """Times as numbers: dates become seconds since the first, stored in the attribute `start`.
 
     Dates are `datetime64`, objects of `cftime` or `datetime`, or numbers in a unit such as `hours
     since 2024-05-01`. A day has 86400 seconds in every calendar of the CF conventions; a month has
-    30 days in `360_day`, a year 365 in `noleap`, 366 in `all_leap`, 360 in `360_day`.
+    30 days in `360_day`; a year 365 in `noleap`, 366 in `all_leap`, 360 in `360_day`.
 
-    **Raises:** `InputError` for a unit of no fixed length, such as months of another calendar, and
+    **Raises:** `InputError` for a unit of variable length, such as months of another calendar, and
     for dates written as digits, such as 20240501 in `day as %Y%m%d.%f`.
     """
     values, attrs = variable.to_numpy(), dict(variable.attrs)
@@ -105,7 +105,7 @@ def elapsed(variable: xr.Variable) -> xr.Variable:
     first = values.min() if values.size else 0
     if np.isnan(first):
         first = 0
-    # first the difference: whole nanoseconds since 1970 are too many for a float
+    # difference first: nanoseconds since 1970 exceed a float's precision
     seconds = _in_unit((values - first).astype(np.float64), TIME, unit, "s")
     before = float(_in_unit(np.asarray(float(first)), TIME, unit, "s"))
     attrs["start"] = f"{before:.12g} s after {since['start']}" if before else since["start"]
@@ -113,10 +113,10 @@ def elapsed(variable: xr.Variable) -> xr.Variable:
 
 
 def _of_fixed_length(unit: str, stated: str, calendar: Any) -> str:
-    """The unit, months and years as days of the calendar."""
+    """The unit, with months and years as days of the calendar."""
     try:
         number, parsed = _parsed(unit)
-    except Exception:  # no unit: told where it is converted
+    except Exception:  # no unit: the conversion reports it
         return unit
     if str(parsed) not in _MONTHS:
         return unit
@@ -135,7 +135,7 @@ def _of_fixed_length(unit: str, stated: str, calendar: Any) -> str:
 
 
 def _of_objects(dims: tuple[Any, ...], dates: np.ndarray, attrs: dict[str, Any]) -> xr.Variable:
-    """Of `cftime` or `datetime`, which know their own calendar."""
+    """Seconds from the first of `cftime` or `datetime` objects, in their calendar."""
     try:
         first = min(dates.ravel())
         seconds = [(date - first).total_seconds() for date in dates.ravel()]
@@ -160,5 +160,5 @@ def _since_first(dims: tuple[Any, ...], dates: np.ndarray, attrs: dict[str, Any]
 
 
 def seconds_between(first: np.datetime64, dates: np.ndarray) -> Float[np.ndarray, " _"]:
-    """Seconds from `first` to each of the dates."""
+    """Seconds from `first` to each date."""
     return np.asarray((dates - first) / np.timedelta64(1, "s"), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: written beside under another name, then renamed."""
+"""Atomic writes: a file is written under a temporary name, then renamed."""
 
 import hashlib
 import os
@@ -17,8 +17,8 @@ def written_whole(path: Path) -> Iterator[Path]:
     """Give a temporary path to write to; rename it to `path` if the block succeeds, else delete it.
 
     The temporary file is in the same folder (a rename is atomic only inside one file system) and
-    keeps the suffix, from which writers infer the format. It may be made a folder, as a Zarr store
-    is; an older store of that name is then put aside and deleted once the new one stands.
+    keeps the suffix, from which writers infer the format. It may be a folder, such as a Zarr store;
+    an older store of that name is set aside and deleted once the new one is in place.
 
     **Raises:** `InputError` as `require_writable`; `ImpindiffError` if the disk becomes full.
     """
@@ -49,7 +49,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
     """Write a dataset as NetCDF-4, whole or not at all.
 
-    By way of memory: HDF5 ends the process when it closes a file that a full disk cut short.
+    Written by way of memory: HDF5 crashes when it closes a file truncated by a full disk.
 
     **Raises:** as `written_whole`.
     """
@@ -79,19 +79,19 @@ def content_of(path: Path) -> dict[str, int | str]:
 
 
 def is_zarr_store(folder: Path) -> bool:
-    """Whether a folder is the top of a Zarr store, of either version."""
+    """True if a folder is the top of a Zarr store, of either version."""
     return any((folder / name).is_file() for name in ("zarr.json", ".zgroup", ".zmetadata"))
 
 
 def require_writable(path: Path) -> None:
-    """Refuse what cannot be written, before work is spent on it.
+    """Refuse a path that cannot be written, before work is spent on it.
 
     **Raises:** `InputError` if `path` is a folder or its own folder is missing or not writable.
     """
     folder = path.parent
     if not folder.is_dir():
         raise InputError(f"{path}: cannot be written, there is no folder {folder}; make it first")
-    # A Zarr store is a folder and may be written anew; any other would be lost.
+    # a Zarr store is a folder and may be overwritten; other folders would be lost
     if path.is_dir() and not (path.suffix == ".zarr" and is_zarr_store(path)):
         raise InputError(f"{path}: is a folder; give the name of a file to write")
     if not os.access(folder, os.W_OK):

@@ -1,4 +1,4 @@
-"""Write a dataset whole or not at all, in the format that the suffix names."""
+"""Write a dataset atomically, in the format of the suffix."""
 
 import csv
 from pathlib import Path
@@ -18,9 +18,9 @@ _UNITS_OF = "units_"
 def write(dataset: xr.Dataset, path: str | Path) -> None:
     """Write fields or points as `.nc` (NetCDF-4) or `.zarr`, points also as `.csv`.
 
-    `read` gives an equal dataset back. The file appears under its name only when it is whole.
+    `read` returns an equal dataset. The file appears under its name only when complete.
 
-    **Raises:** `InputError` for another suffix, fields as CSV, and what cannot be written there.
+    **Raises:** `InputError` for another suffix, fields as CSV, and a path that cannot be written.
     """
     path = Path(path)
     require_format(path)
@@ -38,11 +38,11 @@ def write(dataset: xr.Dataset, path: str | Path) -> None:
 
 
 def _write_zarr(dataset: xr.Dataset, folder: Path) -> None:
-    # By way of memory: Zarr's writers go on after one of them has failed on a full disk.
+    # by way of memory: Zarr's writers continue after one has failed on a full disk
     from zarr.storage import MemoryStore
 
     stored: dict[str, Any] = {}
-    # Version 2: the current one has no specification of text.
+    # version 2: the current one has no specification of text
     dataset.to_zarr(MemoryStore(stored), zarr_format=2, consolidated=False)
     for key, content in stored.items():
         file = folder / key
@@ -53,7 +53,7 @@ def _write_zarr(dataset: xr.Dataset, folder: Path) -> None:
 def require_format(path: Path) -> None:
     """Refuse a path that `write` cannot write to, before work is spent on it.
 
-    **Raises:** `InputError` for a suffix that is not known, a folder that is none or read-only.
+    **Raises:** `InputError` for an unknown suffix, and a folder that is missing or read-only.
     """
     if path.suffix.lower() not in _SUFFIXES:
         raise InputError(
