@@ -1,4 +1,4 @@
-"""What was measured: sensors, averages, scattered points, noise."""
+"""Observation operators: sensors, probes, averages, scattered points; noise."""
 
 from impindiff.observations.averages import BlockAverages, PartAverage
 from impindiff.observations.measurements import (

@@ -1,4 +1,4 @@
-"""Measurements of averages: over blocks of cells, as in a scan, and over the whole part."""
+"""Observation operators for averages: over blocks of cells (voxels), and over the whole part."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from impindiff.observations.checks import leading_axes
 
 
 class BlockAverages(eqx.Module):
-    r"""The measuring operator of means over blocks of cells: voxels coarser than the grid.
+    r"""Observation operator of means over blocks of cells: voxels coarser than the grid.
 
     $(H u)_j = |B_j|^{-1} \sum_{i \in B_j} u_i$, with the blocks $B_j$ in row-major order. Called on
     an array whose trailing axes are the grid's, it keeps the axes before them:
@@ -21,9 +21,9 @@ class BlockAverages(eqx.Module):
     **Arguments:**
 
     - `cells`: the number of cells along each axis of the grid.
-    - `block`: how many cells a block spans along each axis.
+    - `block`: number of cells that a block spans along each axis.
 
-    **Raises:** `InputError` if blocks do not fill the grid, and for an array of another grid.
+    **Raises:** `InputError` if blocks do not tile the grid, and for an array of another grid.
     """
 
     cells: tuple[int, ...] = eqx.field(static=True)
@@ -65,10 +65,10 @@ class BlockAverages(eqx.Module):
 
 
 class PartAverage(eqx.Module):
-    r"""The measuring operator $H u = V^{-1} \int u \, dV$, the mean over the part.
+    r"""Observation operator $H u = V^{-1} \int u \, dV$, the mean over the part.
 
-    Called on an array whose trailing axes are the grid's, it keeps the axes before them:
-    `(..., *cells) -> (..., 1)`. What a balance weighs is such a mean, of the density.
+    Called on an array whose trailing axes are the grid's, it keeps the axes before them: `(...,
+    *cells) -> (..., 1)`. A balance measures such a mean of the density.
 
     **Arguments:**
 
@@ -81,7 +81,7 @@ class PartAverage(eqx.Module):
 
     @property
     def count(self) -> int:
-        """One number a field."""
+        """Number of values read per field, 1."""
         return 1
 
     def __call__(self, u: Float[Array | np.ndarray, "..."]) -> Float[Array | np.ndarray, "..."]:

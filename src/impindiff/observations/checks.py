@@ -1,4 +1,4 @@
-"""What measured arrays, and those a measurement reads, must satisfy; each refusal is one line."""
+"""Requirements on measured arrays and on arrays read by operators; one-line errors."""
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -6,8 +6,8 @@ from numpy.typing import ArrayLike
 
 from impindiff.errors import InputError
 
-# Of the spacing. Coordinates stored in single precision are even to about 1e-4 of a cell on 1000
-# cells.
+# relative to the spacing: single-precision coordinates are even to about 1e-4 of a cell on 1000
+# cells
 NEARLY = 1e-3
 _ULPS = 4
 
@@ -15,9 +15,9 @@ _ULPS = 4
 def same_places(
     found: Float[np.ndarray, "..."], wanted: ArrayLike, spacing: ArrayLike
 ) -> Bool[np.ndarray, "..."]:
-    """Whether coordinates or times are the same, entry by entry: to a thousandth of the spacing.
+    """Compare coordinates or times entry by entry, to a thousandth of the spacing.
 
-    A tolerance relative to the coordinate itself is the width of many cells far from zero.
+    A tolerance relative to the coordinate itself would span many cells far from zero.
 
     - `spacing`: the width of a cell, or the shortest time between two states.
     """
@@ -29,7 +29,7 @@ def same_places(
 def up_to(
     times: Float[np.ndarray, "..."], last: float, interval: float | None = None
 ) -> Bool[np.ndarray, "..."]:
-    """Which times are not after `last`; the same time, written in another precision, is not.
+    """Mask of times not after `last`, up to round-off.
 
     - `interval`: the shortest between states; None: between these times.
     """
@@ -39,7 +39,7 @@ def up_to(
 
 
 def shortest(times: Float[np.ndarray, "..."]) -> float:
-    """The shortest time between two that differ; 0 where there is one only."""
+    """The shortest interval between different times; 0 if there is only one."""
     gaps = np.diff(np.unique(times))
     return float(gaps.min()) if gaps.size else 0.0
 
@@ -47,9 +47,9 @@ def shortest(times: Float[np.ndarray, "..."]) -> float:
 def require_finite(
     name: str, values: Float[np.ndarray, "..."], dimensions: tuple[str, ...]
 ) -> None:
-    """Refuse NaN and infinity, naming the index of the first.
+    """Refuse NaN and infinity.
 
-    **Raises:** `InputError`.
+    **Raises:** `InputError` with the index of the first.
     """
     bad = ~np.isfinite(values)
     if not bad.any():
@@ -91,7 +91,7 @@ def require_times(times: Float[np.ndarray, " time"]) -> None:
 def require_even_spacing(name: str, centres: Float[np.ndarray, " cell"]) -> None:
     """Refuse cell centres that are not evenly spaced and increasing.
 
-    **Raises:** `InputError`, naming the first gap that differs from the usual one.
+    **Raises:** `InputError` with the first gap that differs from the median.
     """
     if len(centres) < 2:
         raise InputError(
@@ -105,7 +105,7 @@ def require_even_spacing(name: str, centres: Float[np.ndarray, " cell"]) -> None
             f"a finite number"
         )
     gaps = np.diff(centres)
-    # The median, not the mean: one missing cell must not make every other gap look wrong.
+    # the median, not the mean: one missing cell must not make every other gap look wrong
     usual = float(np.median(gaps))
     if usual <= 0:
         raise InputError(

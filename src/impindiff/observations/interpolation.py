@@ -1,11 +1,11 @@
-"""Weights of interpolation: in space on cell centres, in time between states."""
+"""Interpolation weights: in space on cell centres, in time between states."""
 
 import itertools
 
 import numpy as np
 from jaxtyping import Float, Int
 
-_NODES = 4  # of cubic interpolation
+_NODES = 4  # cubic interpolation
 
 
 def between_centres(
@@ -13,21 +13,21 @@ def between_centres(
     cells: tuple[int, ...],
     periodic: tuple[bool, ...] | None = None,
 ) -> tuple[Int[np.ndarray, "point dimension"], Float[np.ndarray, "point dimension"]]:
-    """The lower of the two centres beside each point, and how far beyond it, in cells.
+    """The lower of the two cell centres around each point, and the distance beyond it in cells.
 
-    Of a point beyond the outermost centre, half a cell from a wall, the two next to it: the second
-    number is then below 0 or above 1. Along a periodic axis the last cell and the first are
-    neighbours.
+    For a point beyond the outermost centre, half a cell from a wall, these are the two nearest
+    centres and the distance is below 0 or above 1. Along a periodic axis the last cell and the
+    first are neighbours.
 
     - `scaled`: positions, 0 on the lower and 1 on the upper end of each axis.
-    - `periodic`: which axes are; none by default.
+    - `periodic`: marks periodic axes; none by default.
     """
     last = np.asarray(cells) - 1
     closes = np.asarray(periodic or (False,) * len(cells))
     where = scaled * np.asarray(cells) - 0.5  # in cells from the first centre
     left = np.floor(where)
     left = np.where(closes, left, np.clip(left, 0, np.maximum(last - 1, 0))).astype(int)
-    # an axis of one cell has no right neighbour: what it holds is the same everywhere
+    # an axis of one cell has no right neighbour; the field is constant along it
     return left, np.where(last == 0, 0.0, where - left)
 
 
@@ -36,12 +36,12 @@ def linear_in_space(
     part: Float[np.ndarray, "point dimension"],
     cells: tuple[int, ...],
 ) -> tuple[Int[np.ndarray, "point corner"], Float[np.ndarray, "point corner"]]:
-    """The cells around each point, as indices into the flat grid, and their multilinear weights.
+    """Flat indices of the cells around each point, and their multilinear weights.
 
-    Beyond the outermost centres a field is continued in a straight line, of second order whatever
-    holds on the wall.
+    Beyond the outermost centres the field is extrapolated linearly, to second order for any
+    boundary condition.
 
-    - `left`, `part`: of `between_centres`.
+    - `left`, `part`: from `between_centres`.
     """
     neighbours, weights = [], []
     for corner in itertools.product((0, 1), repeat=len(cells)):
@@ -54,13 +54,13 @@ def linear_in_space(
 def cubic_in_time(
     times: Float[np.ndarray, " node"], at: Float[np.ndarray, " point"]
 ) -> tuple[Int[np.ndarray, "point near"], Float[np.ndarray, "point near"]]:
-    """The times around each point, as indices, and their weights (Lagrange's polynomials).
+    """Indices of the times around each point, and their weights (Lagrange polynomials).
 
-    Of degree 3, through the two times on either side, or the nearest four at an end; of a lower
-    degree where there are fewer times. Exact at the times themselves.
+    Degree 3, through the two times on either side, or the nearest four at an end; lower if there
+    are fewer times. Exact at the times themselves.
 
     - `times`: increasing.
-    - `at`: between the first and the last of them.
+    - `at`: between the first and the last of `times`.
     """
     count = min(_NODES, len(times))
     first = np.searchsorted(times, at, side="right") - 1 - (count - 1) // 2

@@ -1,4 +1,4 @@
-"""Measurements of several kinds, of several fields and times, combined into one vector."""
+"""Measurements by several instruments, of several fields and times, as one vector."""
 
 import zlib
 from collections.abc import Callable, Sequence
@@ -16,26 +16,26 @@ from impindiff.observations.walls import of_model
 
 @runtime_checkable
 class MeasuringOperator(Protocol):
-    """`(..., *cells) -> (..., count)`: `Sensors`, `Probes`, `BlockAverages`, `PartAverage`."""
+    """Map `(..., *cells) -> (..., count)`: `Sensors`, `Probes`, `BlockAverages`, `PartAverage`."""
 
     @property
     def count(self) -> int:
-        """How many values it reads of a field."""
+        """Number of values read per field."""
         ...
 
     def __call__(self, u: Any, /) -> Any:
-        """The values read."""
+        """Read the values."""
         ...
 
 
 class AtTimes(eqx.Module):
-    r"""The measuring operator $H u = (h(u(t_{k_1})), h(u(t_{k_2})), \dots)$: $h$ at chosen times.
+    r"""Observation operator $H u = (h(u(t_{k_1})), h(u(t_{k_2})), \dots)$: $h$ at chosen times.
 
     **Arguments:**
 
-    - `operator`: $h$, such as `Sensors`; it is called once, on the states of all these times, which
-      have the times as their first axis.
-    - `times`: $k$, indices along the time axis of the states, of which 0 is the initial time.
+    - `operator`: $h$, such as `Sensors`; called once, on the states of all these times, with time
+      as their first axis.
+    - `times`: $k$, indices along the time axis of the states; 0 is the initial time.
 
     **Raises:** `InputError` for no time or one below 0; when called, for too few times.
     """
@@ -48,30 +48,30 @@ class AtTimes(eqx.Module):
         self.times = _indices(times, "observations")
 
     def __call__(self, u: PyTree[Float[Array | np.ndarray, "..."]]) -> Any:
-        """What $h$ reads of the states at the chosen times."""
+        """Apply $h$ to the states at the chosen times."""
         return self.operator(_states_at(u, self.times, "observations"))
 
     def of_model(self, model: Any) -> "AtTimes":
-        """With the operator of this model, see `observations.walls.of_model`."""
+        """A copy with the operator for this model, see `observations.walls.of_model`."""
         return AtTimes(of_model(self.operator, model), self.times)
 
 
 class Measurement(eqx.Module):
-    r"""What one instrument reads: $H q(u(t_k))$ at chosen times, with independent Gaussian errors.
+    r"""Readings of one instrument: $H q(u(t_k))$ at chosen times, with independent Gaussian errors.
 
     Called on states with leading axes (times, samples), it returns the values in their own unit,
     (chosen times, samples, N).
 
     **Arguments:**
 
-    - `name`: to tell it from others, and by which messages name it.
+    - `name`: unique name, used in messages.
     - `quantity`: $q$, from the states, a pytree with leading axes (times, samples), to the field
       measured, (times, samples, *cells). It must treat each time by itself.
     - `operator`: $H$, with its number of values as `count`: `Sensors`, `Probes`, `BlockAverages`,
-      `PartAverage`, or one of your own.
-    - `times`: $k$, indices along the time axis of the states, of which 0 is the initial time.
+      `PartAverage`, or a user-defined one.
+    - `times`: $k$, indices along the time axis of the states; 0 is the initial time.
     - `standard_deviation`: of the instrument's errors, in the unit of the quantity: a number, or
-      one for each time.
+      one per time.
 
     **Raises:** `InputError` for a standard deviation that is not positive and finite, and for no
     time or one below 0; when called, for too few times and a quantity of another shape.
@@ -124,7 +124,7 @@ class Measurement(eqx.Module):
         except InputError as error:
             raise InputError(f"measurement '{self.name}': {error}") from error
         if values.shape != (*expected, self.operator.count):
-            # The grid fitted the last axes, so there was one too many before it.
+            # the grid fitted the last axes, so one axis too many precedes them
             raise InputError(
                 f"measurement '{self.name}': of a quantity of shape {field.shape} the operator "
                 f"made {values.shape}; expected {(*expected, self.operator.count)}, from (times, "
@@ -133,35 +133,35 @@ class Measurement(eqx.Module):
         return values
 
     def of_model(self, model: Any) -> "Measurement":
-        """With the operator of this model, see `observations.walls.of_model`."""
+        """A copy with the operator for this model, see `observations.walls.of_model`."""
         operator = of_model(self.operator, model)
         return eqx.tree_at(lambda part: part.operator, self, operator)
 
     @property
     def errors(self) -> Float[np.ndarray, "times 1 1"]:
-        """The standard deviations, to go with what a call returns."""
+        """The standard deviations, to broadcast against the values."""
         return np.asarray(self.standard_deviation)[:, None, None]
 
     def size(self, samples: int) -> int:
-        """How many numbers are read of `samples` trajectories."""
+        """Number of values read from `samples` trajectories."""
         return len(self.times) * samples * self.operator.count
 
 
 class Measurements(eqx.Module):
     r"""All measurements as one vector, each divided by its standard deviation.
 
-    $z = (H_1 q_1(u) / \sigma_1, H_2 q_2(u) / \sigma_2, \dots)$, each in the order (time, sample,
-    value), one after the other. The squared distance of two such vectors is $\chi^2$: errors of
-    different instruments, in different units, weigh by what each can tell.
+    $z = (H_1 q_1(u) / \sigma_1, H_2 q_2(u) / \sigma_2, \dots)$, concatenated, each in the order
+    (time, sample, value). The squared distance of two such vectors is $\chi^2$, so instruments with
+    different units are weighted by their accuracy.
 
-    As `observe` of a `TrajectoryLoss`, with the vector of what was measured as its values:
-    $\|z(u) - z_\mathrm{measured}\|^2$ is the negative log-likelihood up to factor and constant.
+    Used as `observe` of a `TrajectoryLoss`, with the measured vector as its values: $\|z(u) -
+    z_\mathrm{measured}\|^2$ is the negative log-likelihood up to factor and constant.
 
     **Arguments:**
 
-    - `parts`: the measurements, of distinct names.
+    - `parts`: the measurements, with distinct names.
 
-    **Raises:** `InputError` for none, and for two of one name.
+    **Raises:** `InputError` for no parts, and for duplicate names.
     """
 
     parts: tuple[Measurement, ...]
@@ -181,13 +181,13 @@ class Measurements(eqx.Module):
         return jnp.concatenate([jnp.ravel(_weighed(p, p(u))) for p in self.parts])
 
     def of_model(self, model: Any) -> "Measurements":
-        """With the operators of this model, see `observations.walls.of_model`."""
+        """A copy with the operators for this model, see `observations.walls.of_model`."""
         return Measurements([part.of_model(model) for part in self.parts])
 
     def split(
         self, vector: Float[Array | np.ndarray, " measured"], samples: int
     ) -> dict[str, Float[np.ndarray, "times samples values"]]:
-        """By name, what a vector $z$ of `samples` trajectories says in each quantity's own unit.
+        """Split a vector $z$ of `samples` trajectories by measurement, in each quantity's unit.
 
         **Raises:** `InputError` for a vector of another length.
         """
@@ -206,12 +206,12 @@ class Measurements(eqx.Module):
     def noisy(
         self, vector: Float[Array | np.ndarray, " measured"], seed: int
     ) -> Float[np.ndarray, " measured"]:
-        r"""$z + \xi$ with $\xi \sim N(0, 1)$ independent: as the instruments would have read it.
+        r"""Add synthetic errors: $z + \xi$ with independent $\xi \sim N(0, 1)$.
 
-        Each measurement has a stream of its own, given by the seed and its name: another beside it
-        leaves its noise as it is.
+        Each measurement has its own random stream, given by the seed and its name, so adding
+        another one does not change its noise.
 
-        **Raises:** `InputError` for a vector whose length is of no whole number of samples.
+        **Raises:** `InputError` if the length of `z` does not fit a whole number of samples.
         """
         samples, left = divmod(len(vector), sum(part.size(1) for part in self.parts))
         if left or not samples:
@@ -220,7 +220,7 @@ class Measurements(eqx.Module):
                 f"which have {sum(part.size(1) for part in self.parts)} each"
             )
         noise = [
-            # A name's checksum is the same in every process, unlike its hash.
+            # a checksum is the same in every process, unlike a hash
             np.random.default_rng([seed, zlib.crc32(part.name.encode())]).standard_normal(
                 part.size(samples)
             )
@@ -246,11 +246,11 @@ def _states_at(u: PyTree[Any], times: tuple[int, ...], name: str) -> PyTree[Any]
             f"below {count}"
         )
     first, stop = times[0], times[0] + len(times)
-    # a slice is no copy in a compiled program, where a choice of indices is one
+    # a slice is not copied in a compiled program, an index selection is
     chosen = slice(first, stop) if times == tuple(range(first, stop)) else np.asarray(times)
     return jax.tree.map(lambda x: x[chosen], u)
 
 
 def _weighed(part: Measurement, values: Any) -> Any:
-    """The values over their errors, in the values' precision."""
+    """Values divided by their errors, in the values' precision."""
     return values / part.errors.astype(values.dtype)

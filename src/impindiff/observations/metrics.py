@@ -1,4 +1,4 @@
-"""How far a field is from the truth."""
+"""Error metrics of fields."""
 
 import numpy as np
 from jaxtyping import Float
@@ -7,14 +7,12 @@ from jaxtyping import Float
 def relative_l1_percent(
     found: Float[np.ndarray, "..."], truth: Float[np.ndarray, "..."], *, space_axes: int
 ) -> Float[np.ndarray, "..."]:
-    r"""$100 \sum |u - u_\mathrm{true}| / \sum |u_\mathrm{true}|$, summed over space.
+    r"""Relative L1 error: $100 \sum |u - u_\mathrm{true}| / \sum |u_\mathrm{true}|$ over space.
 
     **Arguments:**
 
-    - `found`, `truth`: one field, or many along leading axes.
-    - `space_axes`: how many trailing axes are space.
-
-    - `truth`: NaN where it is not known, which is left out.
+    - `found`, `truth`: one field, or many along leading axes; NaN in `truth` (unknown) is left out.
+    - `space_axes`: number of trailing axes that are spatial.
 
     **Returns:** one percentage per field (the leading axes), not finite where the truth is zero.
     """

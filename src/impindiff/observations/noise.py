@@ -9,17 +9,17 @@ from impindiff.errors import InputError
 def add_noise(
     values: Float[np.ndarray, "..."], level: float, seed: int, *, space_axes: int | None = None
 ) -> Float[np.ndarray, "..."]:
-    r"""Gaussian noise in proportion to the field: $u + s\,\sigma(u)\,\xi$, $\xi \sim N(0, 1)$.
+    r"""Add Gaussian noise proportional to the field: $u + s\,\sigma(u)\,\xi$, $\xi \sim N(0, 1)$.
 
-    $\sigma(u)$ is the standard deviation of a noise-free field over its space. It is taken of the
-    whole field, so add the noise before sensors choose cells of it.
+    $\sigma(u)$ is the standard deviation of a noise-free field over space. Add the noise before
+    sensors choose cells, since the whole field determines it.
 
     **Arguments:**
 
     - `values`: one field, or many along leading axes.
     - `level`: $s \ge 0$; 0 returns the values unchanged.
     - `seed`: the same seed gives the same noise.
-    - `space_axes`: how many trailing axes are space, each field before them having its own
+    - `space_axes`: number of trailing axes that are spatial, each field before them having its own
       $\sigma$; `None` takes all axes as one field.
 
     **Raises:** `InputError` for a level that is negative or not finite.

@@ -1,4 +1,4 @@
-"""Scattered measurements of a field of one space dimension: values at single times and places."""
+"""Scattered measurements of a field in one space dimension."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,32 +11,32 @@ from jaxtyping import Array, Float, Int
 
 from impindiff.errors import InputError
 
-# Positions computed from bounds may leave the domain by rounding alone.
+# positions computed from bounds may leave the domain by round-off
 _OUTSIDE = 1e-9
 
 
 class SpaceTimePoints(eqx.Module):
-    r"""The measuring operator $H u = (u(t_{k_1}, x_1), \dots, u(t_{k_N}, x_N))$ of $N$ points.
+    r"""Observation operator $H u = (u(t_{k_1}, x_1), \dots, u(t_{k_N}, x_N))$ of $N$ points.
 
-    Between the centres of a uniform grid the field is interpolated by the polynomial of degree
-    `order` through the `order + 1` nearest of: the cell centres, and the two walls with the values
-    that hold there. So it is exact, up to the walls, for polynomials of that degree that have the
-    walls' values. $H$ is linear in $u$ but for a constant from those values. Towards a wall whose
-    value is not known, as where a flux is given, the nearest centres alone are taken.
+    On a uniform grid the field is interpolated by the polynomial of degree `order` through the
+    `order + 1` nearest nodes, which are the cell centres and the two walls with their boundary
+    values. It is exact, up to the walls, for polynomials of that degree with the walls' values. $H$
+    is affine in $u$. Next to a wall of unknown value, as where a flux is given, only cell centres
+    are used.
 
     Called on an array (times, 1, cells), it returns (N,), in the array's precision, by one gather.
 
     **Arguments:**
 
-    - `time_indices`: $k$, which time of the array each value is of; whole numbers (N,).
-    - `positions`: $x$, where; (N,), between `lower` and `upper`, in their unit.
+    - `time_indices`: $k$, time index of each value; whole numbers (N,).
+    - `positions`: $x$, (N,), between `lower` and `upper`, in their unit.
     - `lower`, `upper`: the walls, half a cell beyond the first and the last cell centre.
     - `cells`: their number, at least `order`.
     - `wall_values`: $u$ on the lower and on the upper wall (Dirichlet): a number, an array with one
-      for each time of the array that is read, or None where it is not known. A function takes a
-      model to this pair, so that they are learned with it: a loss hands the model to `of_model`.
+      entry per time of the array that is read, or None if unknown. A function from a model to this
+      pair makes them learnable: a loss passes the model to `of_model`.
     - `order`: 1, between the two neighbours, or 3, through four points.
-    - `standard_deviation`: of the values' errors, by which they are divided; 1.
+    - `standard_deviation`: of the values' errors, by which they are divided; default 1.
 
     **Raises:** `InputError` for a position outside the domain, an index below 0, or past the last
     time when called, and for shapes, bounds or an order that do not fit.
@@ -51,7 +51,7 @@ class SpaceTimePoints(eqx.Module):
     wall_values_of: Callable[[Any], tuple[ArrayLike, ArrayLike]] | None = eqx.field(static=True)
     order: int = eqx.field(static=True)
     standard_deviation: float = eqx.field(static=True)
-    # Under jit the indices are tracers, whose largest is not known.
+    # under jit the indices are tracers, so their maximum is unknown
     _latest: int = eqx.field(static=True)
     _neighbours: Int[np.ndarray, "point neighbour"]
     _weights: Float[np.ndarray, "point neighbour"]
@@ -128,7 +128,7 @@ class SpaceTimePoints(eqx.Module):
         return found if self.standard_deviation == 1.0 else found / self.standard_deviation
 
     def of_model(self, model: Any) -> "SpaceTimePoints":
-        """With the wall values of this model, if they are asked of one."""
+        """A copy with the wall values of this model, if they depend on one."""
         if self.wall_values_of is None:
             return self
         return eqx.tree_at(
@@ -156,7 +156,7 @@ class SpaceTimePoints(eqx.Module):
     def interpolate(
         self, u: Float[Array | np.ndarray, "..."], positions: Float[np.ndarray, " place"]
     ) -> Float[Array, "time 1 place"]:
-        """A whole trajectory at M other places, (times, 1, cells) -> (times, 1, M), in like manner.
+        """Interpolate a whole trajectory to M other places, (times, 1, cells) -> (times, 1, M).
 
         **Raises:** `InputError` for another shape and for a position outside the domain.
         """
@@ -177,11 +177,11 @@ class SpaceTimePoints(eqx.Module):
     def _stencils(
         self, positions: Float[np.ndarray, " place"]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Cells and weights (N, order + 1) by Lagrange's formula, and those of the walls (N, 2).
+        """Cells and weights (N, order + 1) by Lagrange's formula, and weights of the walls (N, 2).
 
-        A wall in the place of a neighbour has weight 0 here and stands in the last array.
+        A wall in place of a neighbour has weight 0 here and its own in the last array.
         """
-        # In cells from the lower wall: walls at 0 and n, centres halfway between whole numbers.
+        # in cells from the lower wall: walls at 0 and n, centres halfway between whole numbers
         n = self.cells
         nodes = np.concatenate([[0.0], np.arange(n) + 0.5, [float(n)]])
         where = (positions - self.lower) / (self.upper - self.lower) * n
@@ -195,7 +195,7 @@ class SpaceTimePoints(eqx.Module):
         where = np.clip(where, 0.0, n)
         width = self.order + 1
         left = np.searchsorted(nodes, where, side="right") - 1 - (width // 2 - 1)
-        # a wall without a value is no node
+        # a wall of unknown value is no node
         first, last = (int(value is None) for value in self.wall_values or (0.0, 0.0))
         chosen = np.clip(left, first, n + 2 - width - last)[:, None] + np.arange(width)
         at = nodes[chosen]
@@ -214,16 +214,16 @@ class SpaceTimePoints(eqx.Module):
 def random_points(
     shape: tuple[int, int], count: int, seed: int, *, with_initial: bool = True
 ) -> tuple[Int[np.ndarray, " point"], Int[np.ndarray, " point"]]:
-    """Distinct random entries of a data array (time, x): their time and their x indices.
+    """Distinct random entries of a data array (time, x): time indices and x indices.
 
     Both are (count,), in order of time and then of x.
 
     **Arguments:**
 
     - `shape`: the numbers of times and of places.
-    - `count`: how many entries.
+    - `count`: number of entries.
     - `seed`: the same seed, shape and choice always give the same points.
-    - `with_initial`: whether time index 0, the initial state, may be among them.
+    - `with_initial`: allow time index 0, the initial state.
 
     **Raises:** `InputError` if `count` is below 1 or above the number of entries.
     """

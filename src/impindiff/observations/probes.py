@@ -16,27 +16,26 @@ from impindiff.observations.checks import leading_axes
 from impindiff.observations.interpolation import between_centres, linear_in_space
 from impindiff.observations.walls import NearWalls, conditions, near_walls
 
-# Positions computed from bounds may leave the part by rounding alone.
+# positions computed from bounds may leave the part by round-off
 _OUTSIDE = 1e-9
 
 
 class Probes(eqx.Module):
-    r"""The measuring operator $H u = (u(x_1), \dots, u(x_N))$ of $N$ probes at fixed places.
+    r"""Observation operator $H u = (u(x_1), \dots, u(x_N))$ of $N$ probes at fixed places.
 
-    Between cell centres the field is interpolated linearly along each axis, so exactly where it is
-    multilinear. On the surface, and in the half cell next to it, the boundary condition is read
-    (see `NearWalls`), or, without `boundary`, the field is continued in a straight line; both are
-    of second order. Called on an array whose trailing axes are the grid's, it keeps the axes before
-    them: `(..., *cells) -> (..., N)`.
+    The field is interpolated linearly along each axis between cell centres. On the surface, and in
+    the half cell next to it, the boundary condition is used (see `NearWalls`), or, without
+    `boundary`, linear extrapolation; both are of second order. Called on an array whose trailing
+    axes are the grid's, it keeps the axes before them: `(..., *cells) -> (..., N)`.
 
     **Arguments:**
 
     - `lower`, `upper`: the corners of the part.
     - `cells`: the number of cells along each axis, all of one size.
     - `positions`: $x$, a row per probe, (N, dimensions), in the unit of the corners.
-    - `boundary`: the conditions of the field, in the form that `Grid` takes, or a function that
-      takes a model to them, such as `lambda model: model.grid.boundary`: then they are learned with
-      the model, which a loss hands to `of_model`; before that they are not known.
+    - `boundary`: boundary conditions of the field, in the form that `Grid` takes, or a function
+      from a model to them, such as `lambda model: model.grid.boundary`, which makes them learnable:
+      a loss passes the model to `of_model`.
 
     **Raises:** `InputError` for a probe outside the part, for bounds or positions of another
     number of dimensions than the grid's, and for an array of another grid.
@@ -101,7 +100,7 @@ class Probes(eqx.Module):
         return len(self.positions)
 
     def of_model(self, model: Any) -> "Probes":
-        """With the boundary conditions of this model, if they are asked of one."""
+        """A copy with the boundary conditions of this model, if they depend on one."""
         if self.boundary_of is None:
             return self
         boundary = conditions(self.boundary_of(model), len(self.cells))
@@ -119,7 +118,7 @@ class Probes(eqx.Module):
     ) -> Float[Array | np.ndarray, "..."]:
         """The values at the probes, `(..., *cells) -> (..., N)`.
 
-        - `t`: the time of all of them, for boundary values that are functions of it.
+        - `t`: the time of the values, for time-dependent boundary values.
         """
         if self.boundary is None and self.boundary_of is not None:
             raise InputError(

@@ -20,21 +20,21 @@ from impindiff.observations.interpolation import (
 )
 from impindiff.observations.walls import NearWalls, conditions, near_walls
 
-# Positions and times computed from bounds may leave them by rounding alone.
+# positions and times computed from bounds may leave them by round-off
 _OUTSIDE = 1e-9
-# Weights of round-off are those of a place or a time that is met.
+# weights below this are round-off: the point lies on a node
 _NEGLIGIBLE = 1e-9
 
 
 @dataclasses.dataclass(frozen=True)
 class PointTable:
-    """What was measured: one value a row, N in all.
+    """Measured values at points, one per row, N in all.
 
-    - `quantity`: the name of what was measured, (N,) text.
-    - `sample`: which trajectory it is of, whole numbers from 0.
-    - `time`, `position`: when, and where as (N, dimensions), in the units of the model.
-    - `value`: what was read.
-    - `standard_deviation`: of its error, in its unit; NaN where it is not known.
+    - `quantity`: name of the measured quantity, (N,) text.
+    - `sample`: index of the trajectory, from 0.
+    - `time`, `position`: time, and place as (N, dimensions), in the units of the model.
+    - `value`: the measured value.
+    - `standard_deviation`: of its error, in its unit; NaN where unknown.
     """
 
     quantity: Shaped[np.ndarray, " point"]
@@ -49,16 +49,16 @@ class PointTable:
 
     @property
     def quantities(self) -> tuple[str, ...]:
-        """The names of what was measured, in order of first appearance."""
+        """Names of the measured quantities, in order of first appearance."""
         return tuple(dict.fromkeys(map(str, self.quantity)))
 
     def rows(self, chosen: Bool[np.ndarray, " point"]) -> "PointTable":
-        """Those rows alone."""
+        """Select rows."""
         columns = {f.name: getattr(self, f.name)[chosen] for f in dataclasses.fields(self)}
         return PointTable(**columns)
 
     def with_rows(self, other: "PointTable") -> "PointTable":
-        """These rows, then those of another table."""
+        """Append the rows of another table."""
         columns = {
             f.name: np.concatenate([getattr(self, f.name), getattr(other, f.name)])
             for f in dataclasses.fields(self)
@@ -66,10 +66,10 @@ class PointTable:
         return PointTable(**columns)
 
     def with_errors(self, standard_deviations: Mapping[str, float]) -> "PointTable":
-        """With an error for the rows that have none: that of their quantity.
+        """Fill missing errors with those of the quantity.
 
-        Where that is not given either, the spread of the quantity's values: then each quantity
-        weighs alike, and what is left of the misfit is a fraction of that spread.
+        Without one, the spread of the quantity's values is used: then all quantities weigh alike,
+        and the remaining misfit is a fraction of that spread.
         """
         errors = self.standard_deviation.copy()
         for name, own in rows_by_name(self.quantity).items():
@@ -81,7 +81,7 @@ class PointTable:
 
 
 def rows_by_name(names: Shaped[np.ndarray, " point"]) -> dict[str, Int[np.ndarray, " own"]]:
-    """Which rows are of each name, names in order of first appearance; in one pass over them."""
+    """Row indices by name, names in order of first appearance, in one pass."""
     if not len(names):
         return {}
     unique, first, inverse = np.unique(names.astype(str), return_index=True, return_inverse=True)
@@ -91,32 +91,31 @@ def rows_by_name(names: Shaped[np.ndarray, " point"]) -> dict[str, Int[np.ndarra
 
 
 class ScatteredPoints(eqx.Module):
-    r"""The measuring operator $H u = (q_1(t_1, x_1) / \sigma_1, \dots, q_N(t_N, x_N) / \sigma_N)$.
+    r"""Observation operator $H u = (q_1(t_1, x_1) / \sigma_1, \dots, q_N(t_N, x_N) / \sigma_N)$.
 
-    Between cell centres a quantity is interpolated linearly along each axis (see
-    `linear_in_space`), between the times of the states by cubic polynomials, so that $N$ different
-    times do not ask for $N$ time steps. $H$ is linear in the quantities, but for what boundary
-    values add.
+    Quantities are interpolated linearly in space between cell centres (see `linear_in_space`), and
+    by cubic polynomials in time between states, so that $N$ different times do not need $N$ time
+    steps. $H$ is affine in the quantities; the constant comes from boundary values.
 
-    On a wall, and in the half cell next to it, the boundary condition is read (see `NearWalls`), at
-    the time of the measurement: that of `conditions`; of an array of the state itself, that of the
-    grid. Any other quantity is continued in a straight line, also of second order.
+    On a wall, and in the half cell next to it, the boundary condition at the time of the
+    measurement is used (see `NearWalls`): that of `conditions`, or the grid's for components of the
+    state. Other quantities are extrapolated linearly, also to second order.
 
     Called on states with leading axes (times, samples), it returns (N,).
 
     **Arguments:**
 
-    - `table`: what was measured, with errors (see `PointTable.with_errors`).
-    - `grid`: of the states.
-    - `times`: of the states.
+    - `table`: the measured values, with errors (see `PointTable.with_errors`).
+    - `grid`: grid of the states.
+    - `times`: times of the states.
     - `quantities`: from the states to the fields measured, by name, (times, samples, *cells).
     - `conditions`: from a model to the boundary conditions of quantities, by name, in the form that
-      `Grid` takes. They are learned with the model: a loss hands it to `of_model`.
-    - `model`: the first to ask; without one, conditions are those of `grid` until `of_model`.
+      `Grid` takes. They are learned with the model: a loss passes it to `of_model`.
+    - `model`: the initial model; without one, conditions are those of `grid` until `of_model`.
 
     **Raises:** `InputError` for a point outside the domain or the times, and rows without an error
-    or of a sample below 0; when called, for a quantity that the states do not have, or of another
-    shape, and for a sample that they do not have.
+    or with a negative sample; when called, for a quantity missing from the states or of another
+    shape, and for a sample that the states do not have.
     """
 
     quantities: Callable[[Any], Mapping[str, Any]] = eqx.field(static=True)
@@ -174,13 +173,13 @@ class ScatteredPoints(eqx.Module):
 
     @property
     def count(self) -> int:
-        """$N$."""
+        """$N$, the number of values."""
         return len(self.errors)
 
     def of_model(self, model: Any) -> "ScatteredPoints":
-        """With the boundary conditions of this model and its grid, which may be learned.
+        """A copy with this model's grid and boundary conditions, which may be learned.
 
-        **Raises:** `InputError` where other axes are periodic than at first.
+        **Raises:** `InputError` if the periodic axes change.
         """
         grid = getattr(model, "grid", None)
         given = {} if self.conditions is None else self.conditions(model)
@@ -198,7 +197,7 @@ class ScatteredPoints(eqx.Module):
         )  # fmt: skip
 
     def __call__(self, u: PyTree[Float[Array, "..."]]) -> Float[Array, " point"]:
-        """The values over their errors, in the order of the table's rows."""
+        """Values divided by their errors, in the order of the table's rows."""
         fields = self.quantities(u)
         states = jax.tree.leaves(u)
         read = []
@@ -233,7 +232,7 @@ class ScatteredPoints(eqx.Module):
 
 
 class _Nodes(eqx.Module):
-    """Which entries of a field (times, samples, *cells) surround each point."""
+    """Entries of a field (times, samples, *cells) that surround each point."""
 
     sample: Int[np.ndarray, " point"]
     near: Int[np.ndarray, "point node"]
@@ -241,14 +240,14 @@ class _Nodes(eqx.Module):
     cells: Int[np.ndarray, "point corner"]
 
     def __call__(self, field: Float[Array, "time sample *cells"]) -> Float[Array, "point corner"]:
-        """The values at the corners, at the point's time."""
+        """Values at the corners, at the point's time."""
         flat = field.reshape(*field.shape[:2], math.prod(field.shape[2:]))
         values = flat[self.near[:, :, None], self.sample[:, None, None], self.cells[:, None, :]]
         return jnp.sum(values * self.time_weights[:, :, None].astype(field.dtype), axis=1)
 
 
 class _Places(eqx.Module):
-    """From which nodes, and which walls, the values of one quantity are read."""
+    """Nodes and walls from which one quantity is read."""
 
     nodes: _Nodes
     cell_weights: Float[np.ndarray, "point corner"]
@@ -276,7 +275,7 @@ def _periodic(boundary: Boundaries) -> tuple[bool, ...]:
 def _needed(
     indices: Int[np.ndarray, "point node"], weights: Float[np.ndarray, "point node"]
 ) -> tuple[Int[np.ndarray, "point needed"], Float[np.ndarray, "point needed"]]:
-    """One node a point where every point lies on a node, as measurements at cell centres do."""
+    """Reduce to one node per point where every point lies on a node, as for cell centres."""
     heaviest = np.argmax(weights, axis=1)[:, None]
     if not (np.abs(np.take_along_axis(weights, heaviest, 1) - 1) < _NEGLIGIBLE).all():
         return indices, weights

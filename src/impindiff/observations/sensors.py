@@ -1,4 +1,4 @@
-"""Fixed sensors: which cells of a field were measured."""
+"""Fixed sensors at randomly chosen cells."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from impindiff.observations.checks import leading_axes
 
 
 class Sensors(eqx.Module):
-    r"""The measuring operator $H u = (u_{i_1}, \dots, u_{i_N})$ of $N$ distinct random cells.
+    r"""Observation operator $H u = (u_{i_1}, \dots, u_{i_N})$ of $N$ distinct random cells.
 
     Called on an array whose trailing axes are the grid's, it returns the same leading axes and one
     last axis of $N$ values: `(..., *cells) -> (..., N)`. With `count=None` every cell is measured,
@@ -21,7 +21,7 @@ class Sensors(eqx.Module):
     **Arguments:**
 
     - `cells`: the number of cells along each axis of the grid.
-    - `count`: how many cells are measured; `None` for all of them.
+    - `count`: number of cells measured; `None` for all of them.
     - `seed`: the same seed and cells always give the same sensors.
 
     **Raises:** `InputError` if `count` is below 1 or above the number of cells.
@@ -59,7 +59,7 @@ class Sensors(eqx.Module):
     def positions(
         self, coordinates: Sequence[Float[np.ndarray, " _"]]
     ) -> Float[np.ndarray, "sensor dimension"]:
-        """Where the sensors stand, given the cell centres along each axis: a row per sensor."""
+        """Positions of the sensors, given the cell centres along each axis: a row per sensor."""
         indices = np.arange(self.count) if self.indices is None else np.asarray(self.indices)
         per_axis = np.unravel_index(indices, self.cells)
         return np.stack([c[i] for c, i in zip(coordinates, per_axis, strict=True)], axis=-1)

@@ -1,4 +1,4 @@
-"""Fields between the outermost cell centres and the walls, as their boundary conditions say."""
+"""Interpolation between the outermost cell centres and the walls, by boundary conditions."""
 
 from typing import Any
 
@@ -14,28 +14,28 @@ from impindiff.grid import Boundaries, BoundaryLike, Dirichlet, Neumann, Periodi
 from impindiff.grid.boundary import normalise_boundary
 from impindiff.grid.given import real_array
 
-# Of a cell: a place at the outermost centre is read there, whatever its round-off.
+# in cells: a place at the outermost centre is read there, despite round-off
 _AT_THE_CENTRE = 1e-9
 
 
 class NearWalls(eqx.Module):
     r"""Values at places less than half a cell from a wall, from the cells next to it and the wall.
 
-    Where a u + b du/dn = g holds on the wall and U is the value of the cell next to it, the value
-    at a distance s h beyond that cell's centre, 0 <= s <= 1/2, is on the straight line to the ghost
+    For a wall condition a u + b du/dn = g and the value U of the adjacent cell, the value at a
+    distance s h beyond that cell's centre, 0 <= s <= 1/2, is on the straight line to the ghost
     cell:
 
     $$u = U + 2 s h \frac{g - a U}{2 b + a h},$$
 
-    which is g at a Dirichlet wall and U + s h g next to a Neumann wall, to second order. In corners
-    axis after axis; what the conditions say along an earlier axis is continued in a straight line.
+    which is g at a Dirichlet wall and U + s h g next to a Neumann wall, to second order. Corners
+    are treated axis by axis; the condition of an earlier axis is extrapolated linearly.
 
-    - `rows`: which of the places these are.
-    - `left`, `part`: the lower neighbour along each axis, and how far beyond it, in cells.
-    - `sides`: of each axis, which of `rows` are beyond the first centre and beyond the last.
+    - `rows`: indices of these places.
+    - `left`, `part`: the lower neighbour along each axis, and the distance beyond it in cells.
+    - `sides`: for each axis, which of `rows` are beyond the first centre and beyond the last.
     - `cells`, `spacing`: of the grid.
-    - `samples`: of which trajectory each place is; None: every place of all.
-    - `times`, `when`: the different times, and which of them each place has; None: all one.
+    - `samples`: trajectory of each place; None: every place of all.
+    - `times`, `when`: distinct times, and the index of each place's time; None: one time for all.
     """
 
     rows: Int[np.ndarray, " row"]
@@ -54,11 +54,11 @@ class NearWalls(eqx.Module):
         boundary: Boundaries,
         t: ArrayLike | None = None,
     ) -> Float[Array, "..."]:
-        """The values of `rows`, (..., row), of the 2 x 2 ... cells around each, (..., row, 2, ...).
+        """Values at `rows`, (..., row), from the 2 x 2 ... cells around each, (..., row, 2, ...).
 
-        - `t`: for boundary values that are functions of time, where no `times` are known.
+        - `t`: for time-dependent boundary values, where no `times` are known.
 
-        **Raises:** `InputError` for boundary values that do not fit the face, or without a time.
+        **Raises:** `InputError` for boundary values that do not fit the face, or lack a time.
         """
         ndim = len(self.cells)
         for axis in range(ndim):
@@ -92,9 +92,9 @@ class NearWalls(eqx.Module):
     def _on_face(
         self, x: Any, axis: int, rows: Any, dtype: DTypeLike, t: ArrayLike | None, name: str
     ) -> Any:
-        """What is stated on a face, at the cells beside the places, (..., row, 2, ...) or a number.
+        """Boundary data at the cells next to the places, (..., row, 2, ...) or a number.
 
-        Along axes before `axis`, which are done with, at the place itself.
+        Along axes before `axis`, already treated, at the place itself.
         """
         timed = callable(x)
         if timed and self.times is not None:
@@ -123,7 +123,7 @@ class NearWalls(eqx.Module):
             index.append(sample.reshape(spread))
         for i, (other, n) in enumerate(zip(others, own, strict=True)):
             beside = jnp.asarray(self.left)[rows, other][:, None] + np.arange(2)
-            beside = beside % n  # along a periodic axis, and where there is one value for all
+            beside = beside % n  # along a periodic axis, and where one value holds for all
             index.append(beside.reshape(-1, *[1] * i, 2, *[1] * (len(face) - i - 1)))
         if not face and not batch and not timed:
             return x
@@ -149,7 +149,7 @@ def near_walls(
     samples: Int[np.ndarray, " point"] | None = None,
     times: Float[np.ndarray, " point"] | None = None,
 ) -> NearWalls | None:
-    """Those of the points that are less than half a cell from a wall; None if there are none."""
+    """The points less than half a cell from a wall; None if there are none."""
     walled = ~np.asarray(periodic)
     low, high = (part < -_AT_THE_CENTRE) & walled, (part > 1 + _AT_THE_CENTRE) & walled
     rows = np.flatnonzero((low | high).any(axis=1)).astype(np.int32)
@@ -180,9 +180,9 @@ def near_walls(
 
 
 def conditions(boundary: BoundaryLike, ndim: int) -> Boundaries:
-    """A pair of conditions for each axis, all of known kinds.
+    """A pair of conditions for each axis, all of known types.
 
-    **Raises:** `InputError` for others.
+    **Raises:** `InputError` for other types.
     """
     pairs = normalise_boundary(boundary, ndim)
     for pair in pairs:
@@ -196,9 +196,6 @@ def conditions(boundary: BoundaryLike, ndim: int) -> Boundaries:
 
 
 def of_model(operator: Any, model: Any) -> Any:
-    """A measuring operator that reads the walls of this model, if it asks for the model at all.
-
-    What asks has a method `of_model`.
-    """
+    """Specialise an observation operator to a model's walls, if it has a method `of_model`."""
     take = getattr(operator, "of_model", None)
     return operator if take is None else take(model)
