@@ -1,4 +1,4 @@
-"""What is solved: a model, its initial state, and measurements of it."""
+"""Problem definition: a model, its initial state, and measurements of it."""
 
 from impindiff.problem.from_file import (
     configure_problem,

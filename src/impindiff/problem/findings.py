@@ -1,4 +1,4 @@
-"""Problem-specific results of a trained model: numbers, and data for figures."""
+"""Problem-specific results reported after training: scalar metrics and data for figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +16,11 @@ from impindiff.training import Identifiability
 class ClosureCurve:
     """A closure as a function of its argument.
 
-    - `name`: the label of the value axis, with a unit if it has one.
-    - `argument_label`: that of the argument.
-    - `x`: the argument, rising; `learned`, `truth`, `prior`, `standard_error`: values there, (N,).
-    - `visited`: the least and the largest argument in the data of training.
+    - `name`: label of the value axis, with a unit if it has one.
+    - `argument_label`: label of the argument's axis.
+    - `x`: the argument, increasing; `learned`, `truth`, `prior`, `standard_error`: values there,
+      (N,).
+    - `visited`: the smallest and largest argument in the training data.
     - `relative_l2_percent`: the error, stated in the title.
     """
 
@@ -34,7 +35,7 @@ class ClosureCurve:
     standard_error: Float[np.ndarray, "..."] | None = None
 
     def __post_init__(self):
-        """Refuse curves of different lengths and a range that is empty."""
+        """Refuse curves of different lengths and an empty range."""
         for curve in ("learned", "truth", "prior", "standard_error"):
             values = getattr(self, curve)
             if values is not None and values.shape != self.x.shape:
@@ -51,9 +52,9 @@ class ClosureCurve:
 
 @dataclass(frozen=True)
 class Series:
-    """What one instrument reads over time.
+    """Readings of one instrument over time.
 
-    - `label`: of this instrument among those of its panel.
+    - `label`: legend entry of this instrument in its panel.
     - `times`, `predicted`, and `truth` if known: (T,) each.
     - `measured_times`, `measured`: (M,) each, both or none.
     - `standard_deviation`: of the instrument, half the length of the error bars; a number, or (M,).
@@ -68,7 +69,7 @@ class Series:
     standard_deviation: float | Float[np.ndarray, "..."] | None = None
 
     def __post_init__(self):
-        """Refuse values without times of their own."""
+        """Refuse values without times."""
         none = np.empty(0)
         measured = none if self.measured is None else self.measured
         pairs = {
@@ -86,12 +87,12 @@ class Series:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A number of each sample against the condition that differs between them.
+    """A scalar of each sample against the condition that differs between samples.
 
-    - `name`: the figure's.
-    - `x`, `predicted`, `truth`: one value a sample, in any order.
+    - `name`: name of the figure.
+    - `x`, `predicted`, `truth`: one value per sample, in any order.
     - `x_label`, `y_label`: with units or scaling.
-    - `trained_x`: conditions of the samples that training saw.
+    - `trained_x`: conditions of the training samples.
     - `log_x`: a logarithmic axis for x.
     """
 
@@ -107,16 +108,16 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Findings:
-    """What there is to tell and to show of a trained model.
+    """Results of a trained model to report and to plot.
 
     - `metrics`: merged into those of the run, section by section.
     - `closures`: learned laws.
-    - `series`: panels of what instruments read over time, by the label of the value.
-    - `trained_until`, `time_label`: the last time that training saw, and the label of their axis.
-    - `sweeps`: numbers against conditions.
-    - `snapshots`: by figure name, fields over time and the truth beside (see
-      `report.snapshots_figure`), with contours at the given `levels` of fields.
-    - `identifiability`: which parameters data, and a prior if there is one, can tell apart.
+    - `series`: panels of instrument readings over time, by the label of the value.
+    - `trained_until`, `time_label`: the last training time, and the label of the time axis.
+    - `sweeps`: scalars against conditions.
+    - `snapshots`: by figure name, fields over time and the truth (see `report.snapshots_figure`),
+      with contours at the given `levels` of fields.
+    - `identifiability`: parameters that the data, and a prior if there is one, can determine.
     - `lines`: sentences for the user.
     """
 

@@ -30,14 +30,14 @@ _number = itertools.count()
 
 
 def load_problem(path: Path, modules: Path | None = None) -> Problem:
-    """The one `Problem` that the file defines, named after the file.
+    """Load the one `Problem` that a file defines; it takes the file's name.
 
-    The file imports modules from its folder by their names, as where a script is run. These are the
-    problem's own: another problem may have others of the same names in the same process.
+    The file imports modules from its folder by name, as a script does. They are private to the
+    problem: another problem in the same process may have others of the same names.
 
-    - `modules`: the folder to import them from; None: that of the file.
+    - `modules`: folder to import them from; None: the file's folder.
 
-    Raises `InputError` for a file that is not there, does not run, or defines none or several.
+    Raises `InputError` for a file that does not exist, fails, or defines no or several problems.
     """
     if not path.is_file():
         raise InputError(
@@ -78,9 +78,9 @@ def load_problem(path: Path, modules: Path | None = None) -> Problem:
 def configure_problem(
     problem: Problem, files: Sequence[Path], overrides: Sequence[str]
 ) -> ProblemSettings:
-    """The settings of a problem; of one from a file, they then name it.
+    """Load the settings of a problem, with the file's name in them where it has one.
 
-    Raises `InputError` as `load_configuration`, and where they name another file.
+    Raises `InputError` as `load_configuration`, and if the settings name another file.
     """
     settings: ProblemSettings = load_configuration(problem.settings, files, overrides)
     file = file_of(problem)
@@ -95,16 +95,16 @@ def configure_problem(
 
 
 def run_script(path: Path) -> None:
-    """Run a Python file as a script, which imports modules from its folder as a problem does."""
+    """Run a Python file as a script, with imports from its folder as for a problem."""
     imports = sys.modules[_own_package(path.parent, path.stem)].__dict__["_imports"]
     runpy.run_path(str(path), {"__builtins__": imports}, run_name="__main__")
 
 
 def own_modules(problem: Problem) -> dict[Path, Path]:
-    """The Python files that the problem needs of its folder, by their path in it.
+    """The Python files of its folder that the problem needs, by their path in it.
 
-    They are those that were imported until now, and those that import statements anywhere in the
-    problem and in these files name. Empty for a problem that is not of a file.
+    They are the files imported so far, and those named by import statements anywhere in the problem
+    or in these files. Empty for a problem that was not loaded from a file.
     """
     package = type(problem).__module__.rpartition(".")[0]
     if not package.startswith(PROBLEM_MODULES):
@@ -116,7 +116,7 @@ def own_modules(problem: Problem) -> dict[Path, Path]:
         for name, module in list(sys.modules.items())
         if name.startswith(f"{package}.") and (file := getattr(module, "__file__", None))
     ]
-    for file in needed:  # grows on the way
+    for file in needed:  # grows during the loop
         for name in _imported(file):
             whole = folder / name
             beside = [whole.with_name(f"{name}.py"), *whole.rglob("*.py")]
@@ -129,13 +129,13 @@ def own_modules(problem: Problem) -> dict[Path, Path]:
 
 
 def file_of(problem: Problem) -> Path | None:
-    """The file that a problem was loaded from; None for one that was not."""
+    """The file that a problem was loaded from, or None."""
     name = type(problem).__module__
     return Path(str(sys.modules[name].__file__)) if name.startswith(PROBLEM_MODULES) else None
 
 
 def _imported(file: Path) -> set[str]:
-    """The first parts of the names that a file imports."""
+    """The top-level names that a file imports."""
     try:
         tree = ast.parse(file.read_bytes())
     except (OSError, ValueError, SyntaxError):
@@ -147,10 +147,10 @@ def _imported(file: Path) -> set[str]:
 
 @contextmanager
 def located(default: Path | None = None) -> Iterator[None]:
-    """Give an error that code of a problem's file raises as one line that names file and line.
+    """Turn an error raised by a problem's file into one line with file and line number.
 
-    - `default`: the file to name for an error that is not of a line of such a file; None: it
-      passes, and so do this package's own errors.
+    - `default`: the file to name for an error outside such files; None: that error passes
+      unchanged, and so do this package's own errors.
 
     Raises `InputError`.
     """
@@ -174,7 +174,7 @@ def located(default: Path | None = None) -> Iterator[None]:
 
 
 def _own_package(folder: Path, problem: str) -> str:
-    """A package whose modules are those of the folder, of a name that no other has."""
+    """A package of unique name whose modules are those of the folder."""
     name = f"{PROBLEM_MODULES}{next(_number)}"
     package = ModuleType(name)
     package.__path__ = [str(folder.absolute())]
@@ -186,11 +186,11 @@ def _own_package(folder: Path, problem: str) -> str:
 
 
 def _imports(package: str, problem: str) -> dict[str, Any]:
-    """The builtins of a problem's modules: their `import NAME` finds what the package has first."""
+    """The builtins of a problem's modules: `import NAME` looks in the package first."""
     plain = builtins.__import__
 
     def is_own(name: str) -> bool:
-        # a file that is called like what it needs does not mean itself
+        # a file with the name of a library that it needs must not import itself
         if name == problem or name in sys.builtin_module_names:
             return False
         if f"{package}.{name}" in sys.modules:
@@ -198,7 +198,7 @@ def _imports(package: str, problem: str) -> dict[str, Any]:
         found = importlib.util.find_spec(f"{package}.{name}")
         if found is None:
             return False
-        # a mere folder comes after all packages, as it does in Python
+        # a plain folder comes after all packages, as in Python
         return found.origin is not None or importlib.util.find_spec(name) is None
 
     def find(
@@ -218,10 +218,10 @@ def _imports(package: str, problem: str) -> dict[str, Any]:
 
 
 class _Loader(SourceFileLoader):
-    """Runs a module with the imports of its problem."""
+    """Run a module with the imports of its problem."""
 
     def get_code(self, fullname: str) -> CodeType:
-        # without the bytecode on disk: it would lie in the folder of the run
+        # no bytecode on disk: it would clutter the run's folder
         return self.source_to_code(self.get_data(self.path), self.path)
 
     def exec_module(self, module: ModuleType) -> None:
@@ -231,13 +231,13 @@ class _Loader(SourceFileLoader):
 
 
 class _Finder:
-    """Finds the modules of problems, which are no others'."""
+    """Finder for the modules of problems, and for no others."""
 
     @staticmethod
     def find_spec(
         name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """See `importlib.abc.MetaPathFinder`."""
+        """Find a problem's module; see `importlib.abc.MetaPathFinder`."""
         if not name.startswith(PROBLEM_MODULES) or path is None:
             return None
         spec = PathFinder.find_spec(name, path, target)

@@ -1,4 +1,4 @@
-"""The hooks of a user-defined problem, each refused what nothing can be made of."""
+"""Checks of the hooks of user-defined problems."""
 
 import copy
 import inspect
@@ -29,9 +29,9 @@ _CHECKED = "_checked_hook"
 
 
 def checked(problem: P) -> P:
-    """The same problem; what a hook returns is looked at before it is used.
+    """Wrap a problem so that the results of its hooks are checked before use.
 
-    A hook then raises `InputError`, a line that names it, what it returned and what was expected.
+    On a fault a hook raises `InputError`, one line with its name, its result and the expected form.
     """
     found = copy.copy(problem)
     for name, check in _CHECKS.items():
@@ -44,11 +44,11 @@ def checked(problem: P) -> P:
 def require_consistent(
     problem: Problem, settings: Any, model: HybridModel, data: Data, found: Observations
 ) -> None:
-    """Refuse a tendency that is not like the state, and quantities that were measured but are none.
+    """Refuse a tendency unlike the state, and measured quantities that the model does not have.
 
-    Nothing is computed but shapes; `problem` is one that is `checked`.
+    Only shapes are evaluated; `problem` must be `checked`.
 
-    **Raises:** `InputError`, and what the problem's own code raises.
+    **Raises:** `InputError`, and any exception of the problem's code.
     """
     training = data.of(data.training)
 
@@ -116,7 +116,7 @@ def _guarded(
 
 
 class _UnexpectedError(Exception):
-    """What was expected of a hook."""
+    """The form expected of a hook's result."""
 
 
 def _model(value: Any, *arguments: Any) -> Any:
@@ -181,7 +181,7 @@ def _latent_fields(value: Any, model: Any, t: Any) -> Any:
         _is_real(field) and np.shape(field) == cells for field in value.values()
     ):
         raise _UnexpectedError(f"a dictionary of arrays of shape {cells} by name")
-    # files take neither slashes nor control characters in the names of variables
+    # file formats allow neither slashes nor control characters in names of variables
     named = {re.sub(r"[^\w .+-]+", "_", name) or "latent": field for name, field in value.items()}
     if len(named) < len(value):
         raise _UnexpectedError("names that differ in letters and digits")
@@ -243,7 +243,7 @@ def _is_named(value: Any) -> bool:
 
 
 def _is_real(value: Any) -> bool:
-    if value is None:  # JAX takes it for a number of the usual type
+    if value is None:  # JAX takes None for a number of the default type
         return False
     try:
         kind = jnp.result_type(value)
@@ -253,7 +253,7 @@ def _is_real(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """What it is, in short: its type, or its shapes."""
+    """A short description: the type, or the shapes."""
     leaves = jax.tree.leaves(value)
     if leaves and all(hasattr(leaf, "shape") for leaf in leaves):
         shapes = jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", value)

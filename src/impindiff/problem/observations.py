@@ -1,4 +1,4 @@
-"""From a dataset of measurements to what training sees, and what the forecast is judged by."""
+"""Conversion of a dataset of measurements to training and test values."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -18,12 +18,12 @@ from impindiff.problem.samples import AXES, with_numbers, with_samples
 
 
 class Observations(NamedTuple):
-    """What a model is fitted to.
+    """The values that a model is fitted to.
 
-    - `times`: of the states that the operator takes, the initial one first.
+    - `times`: of the states passed to the operator, the initial one first.
     - `operator`: from states, (times, samples, *cells) or a pytree of such, to the values.
-    - `values`: what was measured, as the operator returns it.
-    - `table`: the same a row a value, where they are values of quantities at points.
+    - `values`: the measured values, in the operator's form.
+    - `table`: the same as one row per value, for values of quantities at points.
     """
 
     times: tuple[float, ...]
@@ -33,9 +33,9 @@ class Observations(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """The values of some samples, and which of them training may see.
+    """The values of some samples, split into training and test set.
 
-    - `training`, `test`: rows of both have their errors; the second may have none.
+    - `training`, `test`: rows with errors; the test set may be empty.
     - `start`: the time of the initial state.
     """
 
@@ -45,7 +45,7 @@ class Measured(NamedTuple):
 
 
 def start_of(dataset: xr.Dataset, settings: Any) -> float:
-    """The time of the initial state: `observations.start`, or what the data begin with."""
+    """The time of the initial state: `observations.start`, or the first time of the data."""
     chosen = getattr(settings.observations, "start", None)
     if chosen is not None:
         return float(chosen)
@@ -64,13 +64,13 @@ def measured(
 ) -> Measured:
     """The values of a dataset of fields or of points, NaN left out.
 
-    Fields are values at every place of the file. The settings choose times, places and noise of
-    what is trained on; values after `observations.until` are the test set.
+    Fields count as values at every place of the file. The settings choose times, places and noise
+    of the training set; values after `observations.until` are the test set.
 
-    - `first_is_state`: the fields at the start are the initial state, and tell nothing more of it;
-      else they are values as the later ones are.
+    - `first_is_state`: the fields at the start are the initial state, so they are no observations;
+      else they are values like the later ones.
     - `to_train_on`: False for test samples: all their values are in the test set.
-    - `deviations`: by quantity, the errors of values whose file gives none; None: the settings'.
+    - `deviations`: by quantity, errors where the file gives none; None: those of the settings.
 
     Raises `InputError` for a dataset without values, or with none for training.
     """
@@ -128,20 +128,20 @@ def initial_fields(
     names: Sequence[str] | None = None,
     start: float | None = None,
 ) -> dict[str, Float[np.ndarray, "sample *cells"]]:
-    """The fields at the start on a grid, by linear interpolation; (samples, *cells) each.
+    """The initial fields on a grid by linear interpolation; (samples, *cells) each.
 
-    Data are the values of their places as far as half a gap beyond the outermost ones, where the
-    two next to them are continued in a straight line; along a periodic axis they go round.
+    Data are extrapolated linearly up to half a gap beyond the outermost places; along a periodic
+    axis they wrap around.
 
     - `names`: of the fields; by default all that vary in time.
     - `start`: one of the data's times; None: the first.
 
-    Raises `InputError` for scattered points, a time that the data do not have, a grid that reaches
-    further than the data, and for gaps in the fields.
+    Raises `InputError` for scattered points, a time that the data do not have, a grid larger than
+    the data's domain, and gaps in the fields.
     """
     if is_points(dataset):
         raise InputError(
-            "initial_state: the measurements are scattered points, which do not tell it; write "
+            "initial_state: the measurements are scattered points, which cannot give it; write "
             "initial_state(settings, model, data) in the problem"
         )
     before = with_samples(with_numbers(dataset))
@@ -189,7 +189,7 @@ def _onto(
     grid: Grid,
     axis: int,
 ) -> Float[np.ndarray, "sample *cells"]:
-    """The values at the cell centres of one axis, from those at the places of the data."""
+    """Interpolate along one axis from the data's places to cell centres."""
     centres = grid.axis_centers(axis)
     # interpolating to the same places would spread gaps to their neighbours
     if len(places) == len(centres) and same_places(places, centres, grid.spacing[axis]).all():
@@ -228,7 +228,7 @@ def _onto(
     part = (centres - places[left]) / (places[left + 1] - places[left])
     part = part.reshape(-1, *[1] * (field.ndim - axis - 2))
     one, other = np.take(field, left, axis + 1), np.take(field, left + 1, axis + 1)
-    # what weighs nothing may be a gap
+    # gaps with zero weight are harmless
     return np.where(part == 1, other, np.where(part == 0, one, (1 - part) * one + part * other))
 
 
@@ -254,7 +254,7 @@ def _of_points(dataset: xr.Dataset, axes: Sequence[str], chosen: Any) -> PointTa
 
 
 def _some_points(table: PointTable, chosen: Any) -> PointTable:
-    """The rows at the chosen times and places, with noise on their values."""
+    """The rows at the chosen times and places, with noise added."""
     if chosen.times is not None:
         there = np.unique(table.time)
         wanted = there[index_of_times(there, chosen.times)]
@@ -273,7 +273,7 @@ def _some_points(table: PointTable, chosen: Any) -> PointTable:
 
 
 def _of_fields(dataset: xr.Dataset, axes: Sequence[str], chosen: Any) -> PointTable:
-    """A row a value, in the order (time, sample, place)."""
+    """One row per value, in the order (time, sample, place)."""
     dataset = with_samples(dataset)
     dimensions = ("sample", "time", *axes)
     times = dataset["time"].to_numpy().astype(float)
@@ -293,7 +293,7 @@ def _of_fields(dataset: xr.Dataset, axes: Sequence[str], chosen: Any) -> PointTa
     at: Int[np.ndarray, " place"] = np.arange(len(places)) if sensors is None else sensors
     parts = []
     for name, field in dataset.data_vars.items():
-        if "time" not in field.dims or "sample" not in field.dims:  # latent, or a condition
+        if "time" not in field.dims or "sample" not in field.dims:  # latent field or condition
             continue
         if set(field.dims) != set(dimensions):
             raise InputError(
@@ -329,9 +329,9 @@ def _of_fields(dataset: xr.Dataset, axes: Sequence[str], chosen: Any) -> PointTa
 
 
 def index_of_times(there: Float[np.ndarray, " time"], wanted: Sequence[float]) -> list[int]:
-    """Where the given times stand among the data's.
+    """Indices of the given times among the data's.
 
-    Raises `InputError` for a time at which there are no data, naming the nearest.
+    Raises `InputError` with the nearest time for a time without data.
     """
     indices, interval = [], shortest(there)
     for time in wanted:

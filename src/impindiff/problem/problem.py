@@ -1,4 +1,4 @@
-"""What a user writes to have a model trained, and what is worked out from it."""
+"""The `Problem` class: hooks that a user writes, and results derived from them."""
 
 import abc
 from collections.abc import Callable, Mapping
@@ -23,17 +23,17 @@ from impindiff.steppers import AbstractStepper, HybridModel
 from impindiff.training import Fitted, TrajectoryLoss
 
 S = TypeVar("S", bound=ProblemSettings)
-# Outputs that a rollout with steps of its own choice has, for times between them.
+# output times of a rollout with adaptive steps, for interpolation between them
 _OUTPUTS = 50
 
 
 class Scale(NamedTuple):
-    """How large the computations of a configuration are; numbers that may be beyond any machine.
+    """Sizes of a configuration's computations; values may exceed any machine.
 
-    - `cells`: of the model's grid; `refine`: into how many the reference divides each, an axis.
-    - `fields`: numbers that a cell has in a state and in what is hidden.
-    - `training`, `samples`: trajectories that are trained on, and all of the reference.
-    - `times`, `steps`: of the reference. `observed`, `last`: times that training sees, and the end.
+    - `cells`: of the model's grid; `refine`: factor of the reference's refinement along each axis.
+    - `fields`: numbers per cell in a state and in the hidden state.
+    - `training`, `samples`: training trajectories, and all trajectories of the reference.
+    - `times`, `steps`: of the reference. `observed`, `last`: times used in training, and the end.
     - `modes`: waves of the random initial fields.
     - `advice`: by the names above, how to change the keys that make the reference large.
     """
@@ -63,38 +63,37 @@ class Problem(abc.ABC, Generic[S]):
             return {"c": jnp.exp(-jnp.sum(model.grid.centers**2, axis=0))}
     ```
 
-    in `decay.py` is run by `impindiff run decay.py --set data.path=measurements.csv`. The model
-    must have a `grid`. Everything but `model` has a default:
+    saved as `decay.py`, is run by `impindiff run decay.py --set data.path=measurements.csv`. The
+    model must have a `grid`. All other hooks have defaults, given after the semicolon:
 
-    - `settings`: the configuration's class, a `ProblemSettings` with keys of your own.
-    - `data`: the file that `data.path` names, else `reference`; asked for once a run.
-    - `reference`: synthetic data, where the problem can make them; none.
-    - `configured`: settings that follow from the data; as they are.
-    - `initial_state`: the fields of the first time of the data.
-    - `for_samples`: the model with what is each sample's own in it; the model.
-    - `observations`: the values that are trained on; points and fields as the settings choose them.
-    - `quantities`: what can be measured of a state; its components, by name.
-    - `boundaries`: what holds on the walls for what is measured; what the grid says.
-    - `latent_fields`: what is drawn of the unknown; the parts of `latent`.
-    - `identified`: the unknown numbers; every `Parameter`.
-    - `stepper`, `step`: as the settings say.
-    - `prior`, `penalty`: what is believed of the unknown before anything is measured; nothing.
-    - `true_model`: the model with the true unknowns; not known.
-    - `findings`: further numbers and figures of a trained model; none.
+    - `settings`: class of the configuration, derived from `ProblemSettings`; that class itself.
+    - `data`: the dataset, read once per run; the file `data.path`, else `reference`.
+    - `reference`: synthetic data; none.
+    - `configured`: settings that follow from the data; unchanged.
+    - `initial_state`: the initial state; the fields at the first time of the data.
+    - `for_samples`: the model with sample-specific values; the model.
+    - `observations`: the training values; points and fields as chosen in the settings.
+    - `quantities`: measurable quantities of a state; its components, by name.
+    - `boundaries`: boundary conditions of the measured quantities; the grid's.
+    - `latent_fields`: unknown fields to plot; the parts of `latent`.
+    - `identified`: unknown scalars; every `Parameter`.
+    - `stepper`, `step`: time integration; by the settings.
+    - `prior`, `penalty`: prior beliefs about the unknowns; none.
+    - `true_model`: the model with the true unknowns; unknown.
+    - `findings`: further metrics and figures of a trained model; none.
 
-    What a data file holds beside measurements is used as well: a variable without a dimension
-    `sample` that is called as a latent field is its truth, and one named `test` along `sample`
-    marks the samples that are not trained on.
+    Other variables of a data file are used too: a variable without dimension `sample` that has the
+    name of a latent field is its truth, and one named `test` along `sample` marks the test samples.
 
-    - `name`: on the command line; of a problem from a file, the file's.
-    - `infers`: what is unknown, and from what it is found, in a few words.
+    - `name`: on the command line; for a problem from a file, the file's name.
+    - `infers`: the unknowns, and the data that determine them, in a few words.
     - `latent_figure`: name of the figure of the latent fields.
-    - `labels`: words for reports, by name of a quantity or a result; by `NAME.png`, the caption of
-      a figure, without the final full stop.
-    - `tuned`: by method of `impindiff compare`, keys of the configuration that this problem needs
-      for it, or a text, why the method cannot be run.
-    - `quick`: keys of the configuration for a first look at a comparison.
-    - `goes_on`: whether the process goes on after its horizon: comparisons then forecast, and
+    - `labels`: names in reports, by quantity or result; by `NAME.png`, the caption of a figure,
+      without the final full stop.
+    - `tuned`: by method of `impindiff compare`, configuration keys that it needs for this problem,
+      or a text, the reason why the method cannot be run.
+    - `quick`: keys of the configuration for a quick comparison.
+    - `goes_on`: True if the process continues after its horizon: comparisons then forecast, and
       compute the reference, twice as far; `compared_every` is the time between its states.
     """
 
@@ -119,10 +118,10 @@ class Problem(abc.ABC, Generic[S]):
 
     @abc.abstractmethod
     def model(self, settings: S, key: PRNGKeyArray) -> HybridModel:
-        """The model with fresh unknown parts, those that are networks drawn from `key`."""
+        """Build the model with initial values of its unknowns; networks are drawn from `key`."""
 
     def data(self, settings: S) -> xr.Dataset:
-        """What was measured, in one of the two forms of `impindiff.data`, fields or points."""
+        """The measurements in one of the two forms of `impindiff.data`, fields or points."""
         chosen = settings.data
         if chosen.path is None:
             return self.reference(settings)
@@ -135,12 +134,11 @@ class Problem(abc.ABC, Generic[S]):
         )
 
     def reference(self, settings: S, until: float | None = None) -> xr.Dataset:
-        """Synthetic data, in one of the two forms of `impindiff.data`.
+        """Compute synthetic data, in one of the two forms of `impindiff.data`.
 
-        Its true latent fields, and a variable `test` along `sample`, are used where it has
-        them.
+        True latent fields, and a variable `test` along `sample`, are used if present.
 
-        - `until`: where the data end, in place of the settings.
+        - `until`: end of the data, overriding the settings.
         """
         del settings, until
         raise InputError(
@@ -149,7 +147,7 @@ class Problem(abc.ABC, Generic[S]):
         )
 
     def configured(self, settings: S, data: xr.Dataset) -> S:
-        """The settings with what the data determine filled in; by default as they are."""
+        """The settings completed from the data; by default unchanged."""
         del data
         return settings
 
@@ -158,10 +156,10 @@ class Problem(abc.ABC, Generic[S]):
     ) -> PyTree[Any]:
         """The state at `observations.start`: an array or a pytree, (*cells) or (samples, *cells).
 
-        It may use parts of the model that are trained. The default takes it from the data.
+        It may depend on trained parts of the model. The default takes it from the data.
 
-        - `data`: what the method `data` returned, of the samples at hand, dates as seconds since
-          the first; None: asked for here. A run always gives it.
+        - `data`: the result of `data` for the current samples, dates as seconds since the first;
+          None: read here. A run always passes it.
         """
         data = self.data(settings) if data is None else data
         grid: Any = getattr(model, "grid", None)
@@ -169,20 +167,21 @@ class Problem(abc.ABC, Generic[S]):
         return {name: jnp.asarray(values) for name, values in fields.items()}
 
     def for_samples(self, settings: S, model: Any, data: xr.Dataset) -> HybridModel:
-        """The model of the samples at hand: `PerSample` values where they differ.
+        """The model for the current samples, with `PerSample` values where they differ.
 
-        - `data`: as of `initial_state`; `conditions_of(data)` has its numbers a sample, by name.
+        - `data`: as in `initial_state`; `conditions_of(data)` gives sample-specific numbers by
+          name.
         """
         del settings, data
         return model
 
     def observations(self, settings: S, model: HybridModel, data: xr.Dataset) -> Observations:
-        """The values that are trained on: by default those of points, or fields at all places.
+        """The training values: by default those of points, or fields at all places.
 
-        Each is divided by its error. Steps land on the times of the values where there are no more
-        of them than steps; else the states of all steps are interpolated.
+        Each is divided by its error. Steps land on the times of the values unless there are more of
+        them than steps; then the states of all steps are interpolated.
 
-        - `data`: as of `initial_state`, of the samples that are trained on.
+        - `data`: as in `initial_state`, for the training samples.
         """
         found = measured(data, _grid_of(model), settings, first_is_state=self.starts_from_data)
         table = found.training
@@ -195,27 +194,27 @@ class Problem(abc.ABC, Generic[S]):
         )
 
     def quantities(self, u: PyTree[Any]) -> Mapping[str, Any]:
-        """The fields that can be measured, by name, of states with leading axes (times, samples).
+        """Measurable fields by name, from states with leading axes (times, samples).
 
-        By default the components of a state that is a dictionary; of one array, `u`.
+        By default the components of a dictionary state; of a single array, `u`.
         """
         return u if isinstance(u, Mapping) else {"u": u}
 
     def boundaries(self, model: HybridModel) -> Mapping[str, BoundaryLike]:
-        """The boundary conditions of quantities, by name, as `Grid` takes them.
+        """Boundary conditions of quantities, by name, as `Grid` takes them.
 
-        Measurements on a wall, or less than half a cell from it, read them. By default none: a
-        component of the state has those of the grid, other quantities are continued in a straight
-        line. Write it where operators are given `boundary=`.
+        Measurements on a wall, or less than half a cell from it, use them. By default none:
+        components of the state have those of the grid, other quantities are extrapolated linearly.
+        Override it where operators are given `boundary=`.
         """
         del model
         return {}
 
     def at_data(self, settings: S, data: xr.Dataset, u: PyTree[Any]) -> Mapping[str, Any]:
-        """The quantities at the places of the data, of fields with a truth to be compared with.
+        """The quantities at the places of the data, to compare fields with a truth.
 
-        Each is (time, sample, *space). By default `quantities`: then they are compared where the
-        model's grid is that of the data.
+        Each is (time, sample, *space). By default `quantities`, compared where the model's grid is
+        that of the data.
         """
         del settings, data
         return self.quantities(u)
@@ -236,7 +235,7 @@ class Problem(abc.ABC, Generic[S]):
         return found
 
     def identified(self, model: HybridModel) -> dict[str, Float[Array, ""]]:
-        """The unknown numbers, by name; by default every `Parameter`, by where it is."""
+        """The unknown scalars, by name; by default every `Parameter`, by its path."""
         leaves = jax.tree_util.tree_flatten_with_path(
             model, is_leaf=lambda part: isinstance(part, Parameter)
         )[0]
@@ -247,7 +246,7 @@ class Problem(abc.ABC, Generic[S]):
         }
 
     def truths(self, settings: S) -> dict[str, float]:
-        """Those of `identified` whose true value is known; by default `truth` of the settings."""
+        """Known true values among `identified`; by default `truth` of the settings."""
         return dict(settings.truth)
 
     def stepper(self, settings: S) -> AbstractStepper:
@@ -255,29 +254,29 @@ class Problem(abc.ABC, Generic[S]):
         return settings.stepper.build(settings.solver, settings.adjoint)
 
     def step(self, settings: S) -> float | AdaptiveStep:
-        """What `rollout` takes as its `dt`."""
+        """The `dt` argument of `rollout`."""
         return settings.stepper.build_step()
 
     def prior(self, settings: S) -> Callable[[Any], Float[Array, " residuals"]] | None:
-        """What is believed of the model, as residuals (see `TrajectoryLoss`); None."""
+        """Residuals of a prior on the model (see `TrajectoryLoss`), or None."""
         del settings
         return None
 
     def penalty(self, settings: S) -> Callable[[Any], Float[Array, ""]] | None:
-        """What is believed of the model, as a number to be small (see `TrajectoryLoss`); None."""
+        """A scalar penalty on the model (see `TrajectoryLoss`), or None."""
         del settings
         return None
 
     def true_model(self, settings: S) -> HybridModel | None:
-        """The model with the true unknowns, where they are known.
+        """The model with the true unknowns, where known.
 
-        It tells how long a step may be, without a model being trained.
+        Comparisons find the largest stable step with it, without training.
         """
         del settings
         return None
 
     def findings(self, settings: S, data: Any, fitted: Fitted, loss: TrajectoryLoss) -> Findings:
-        """Further numbers and figures of the trained model; called once.
+        """Further metrics and figures of the trained model; called once.
 
         - `data`: a `Data`, all samples.
         """
@@ -285,23 +284,23 @@ class Problem(abc.ABC, Generic[S]):
         return Findings()
 
     def scale(self, settings: S, until: float | None = None) -> Scale | None:
-        """The sizes that the settings ask for, known before anything is made; None if unknown.
+        """Sizes implied by the settings, before anything is computed; None if unknown.
 
-        - `until`: the end of the reference data, in place of the settings'.
+        - `until`: end of the reference data, overriding the settings.
         """
         del settings, until
         return None
 
     def horizon(self, settings: S) -> float | None:
-        """How far the problem forecasts; None: as far as the data go."""
+        """Final time of the forecast; None: the end of the data."""
         return settings.forecast.until
 
     def described(self, settings: S) -> xr.Dataset:
-        """What `impindiff data` writes: by default the data themselves."""
+        """The dataset that `impindiff data` writes; by default the data themselves."""
         return self.data(settings)
 
     def description(self, settings: S, dataset: xr.Dataset) -> str:
-        """One line about it."""
+        """A one-line description of the dataset."""
         del settings
         if "observation" in dataset.sizes:
             return f"{dataset.sizes['observation']} values at points"
@@ -312,7 +311,7 @@ class Problem(abc.ABC, Generic[S]):
             f"{' x '.join(map(str, cells))} cells; test samples: {test}"
         )
 
-    # What is worked out, and not to be written
+    # derived results, not to be overridden
 
     @property
     def summary(self) -> str:
@@ -322,26 +321,26 @@ class Problem(abc.ABC, Generic[S]):
 
     @property
     def starts_from_data(self) -> bool:
-        """Whether the initial state is that of the data, which then tell nothing more at it."""
+        """True if the initial state is the data's, which then hold no observation at that time."""
         return type(self).initial_state is Problem.initial_state
 
     def reading(
         self, settings: S, model: HybridModel, start: float, table: PointTable
     ) -> tuple[Float[np.ndarray, " output"], ScatteredPoints]:
-        """(when states are needed for these values, what reads the values from them)."""
+        """(times of the states needed for these values, operator that reads the values)."""
         times = output_times(start, table.time, self.step(settings))
         return times, self.points(model, table, times)
 
     def points(
         self, model: HybridModel, table: PointTable, times: Float[np.ndarray, " output"]
     ) -> ScatteredPoints:
-        """What reads these values from states at these times."""
+        """The operator that reads these values from states at these times."""
         return ScatteredPoints(
             table, _grid_of(model), times, self.quantities, self.boundaries, model
         )
 
     def start(self, settings: S, model: HybridModel, data: xr.Dataset, samples: int) -> PyTree[Any]:
-        """The initial state with the axis of samples, of which there are so many."""
+        """The initial state with an axis of `samples` entries."""
         grid = _grid_of(model)
 
         def with_samples(leaf: Any) -> Any:
@@ -361,7 +360,7 @@ class Problem(abc.ABC, Generic[S]):
 def output_times(
     start: float, measured_at: Float[np.ndarray, " point"], dt: float | AdaptiveStep
 ) -> Float[np.ndarray, " output"]:
-    """When states are needed: at the times measured, or at every step if these are fewer."""
+    """Times of the states: the measured ones, or every step if these are fewer."""
     last = float(measured_at.max())
     if not last > start:
         raise InputError(
@@ -385,5 +384,5 @@ def _grid_of(model: Any) -> Any:
 
 
 def _key(part: Any) -> str:
-    """An entry of a path of JAX as text."""
+    """An entry of a JAX path as text."""
     return str(getattr(part, "name", getattr(part, "key", getattr(part, "idx", part))))

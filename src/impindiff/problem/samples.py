@@ -1,6 +1,6 @@
-"""The data of a run: all trajectories, and which of them are trained on.
+"""The data of a run: all trajectories, split into training and test samples.
 
-In either form of data, a variable `test` marks the samples which training must not see.
+In either form of data, a variable `test` marks the test samples.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,16 +16,16 @@ from impindiff.errors import InputError
 from impindiff.observations.checks import require_even_spacing
 
 AXES = ("x", "y", "z")
-# Along it, conditions of points have one value a sample; of fields, `sample` is a dimension.
+# dimension of conditions of points, one value per sample; fields use `sample`
 TRAJECTORY = "trajectory"
 
 
 class Data(NamedTuple):
-    """Trajectories, and which of them are trained on.
+    """Trajectories, split into training and test samples.
 
     - `dataset`: one of the two forms of `impindiff.data`, times as numbers; fields have the
       dimension `sample`.
-    - `training`, `test`: indices of the samples, of which the second may be none.
+    - `training`, `test`: indices of the samples; the test set may be empty.
     """
 
     dataset: xr.Dataset
@@ -34,26 +34,26 @@ class Data(NamedTuple):
 
     @property
     def samples(self) -> int:
-        """How many trajectories there are."""
+        """Number of trajectories."""
         return len(self.training) + len(self.test)
 
     @property
     def scattered(self) -> bool:
-        """Whether the values are scattered points, not fields."""
+        """True if the values are scattered points, not fields."""
         return is_points(self.dataset)
 
     def of(self, samples: Sequence[int]) -> xr.Dataset:
-        """The dataset of these samples alone, which are numbered from 0 in it."""
+        """The dataset of these samples alone, renumbered from 0."""
         return of_samples(self.dataset, samples)
 
 
 def as_data(dataset: xr.Dataset, test: Sequence[int] | None) -> Data:
-    """The samples of a dataset, those of the test set apart.
+    """Split the samples of a dataset into training and test set.
 
-    - `test`: indices; None: those that the variable `test` of the dataset marks.
+    - `test`: indices; None: those marked by the variable `test` of the dataset.
 
-    Raises `InputError` for an index out of range or given twice, if no sample is left, and for a
-    dataset of neither form.
+    Raises `InputError` for an index out of range or given twice, if no training sample is left, and
+    for a dataset of neither form.
     """
     dataset = with_numbers(dataset)
     scattered = is_points(dataset)
@@ -88,7 +88,7 @@ def as_data(dataset: xr.Dataset, test: Sequence[int] | None) -> Data:
 
 
 def of_samples(dataset: xr.Dataset, samples: Sequence[int]) -> xr.Dataset:
-    """The part of a dataset of these samples, which are numbered from 0 in it."""
+    """The part of a dataset with these samples, renumbered from 0."""
     chosen = list(samples)
     if not is_points(dataset):
         return dataset.isel(sample=chosen)
@@ -106,9 +106,9 @@ def of_samples(dataset: xr.Dataset, samples: Sequence[int]) -> xr.Dataset:
 def conditions_of(
     dataset: xr.Dataset, *, marks: bool = False
 ) -> dict[str, Float[np.ndarray, " sample"]]:
-    """What is each sample's own: the variables with one number a sample, by name.
+    """Sample-specific conditions: the variables with one number per sample, by name.
 
-    - `marks`: the variable `test` among them.
+    - `marks`: include the variable `test`.
     """
     along = TRAJECTORY if is_points(dataset) else "sample"
     return {
@@ -123,7 +123,7 @@ def box_of(
 ) -> tuple[tuple[float, ...], tuple[float, ...], tuple[int, ...]]:
     """(lower, upper, cells) of the domain whose cell centres are the places of fields.
 
-    **Raises:** `InputError` for scattered points, and for places that are not evenly spaced.
+    **Raises:** `InputError` for scattered points and unevenly spaced places.
     """
     if is_points(dataset):
         raise InputError(
@@ -141,7 +141,7 @@ def box_of(
 
 
 def with_samples(dataset: xr.Dataset) -> xr.Dataset:
-    """Fields with the dimension `sample`, which a file of one trajectory may leave out."""
+    """Add the dimension `sample`, which a file of one trajectory may leave out."""
     if "sample" in dataset.dims:
         return dataset
     changing = [name for name, variable in dataset.data_vars.items() if "time" in variable.dims]
@@ -149,7 +149,7 @@ def with_samples(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def with_numbers(dataset: xr.Dataset) -> xr.Dataset:
-    """The dataset with dates as seconds since the first, as files are read."""
+    """Convert dates to seconds since the first, as in files that are read."""
     if "time" not in dataset.variables:
         return dataset
     times = elapsed(dataset["time"].variable)
@@ -161,7 +161,7 @@ def with_numbers(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def truths_of(dataset: xr.Dataset, names: Mapping[str, Any]) -> dict[str, Float[np.ndarray, "..."]]:
-    """The true latent fields that a dataset of fields holds, of those with these names.
+    """The true latent fields in a dataset, among the given names.
 
     (*space), or (time, *space) for one that changes.
     """
