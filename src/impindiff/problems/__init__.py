@@ -1,4 +1,4 @@
-"""Built-in problems: physical systems, each a model with something unknown and reference data."""
+"""Built-in problems: models with unknown parts, and reference data."""
 
 from impindiff.errors import InputError
 from impindiff.problem import Problem
@@ -27,7 +27,7 @@ PROBLEMS: dict[str, Problem] = {
 
 
 def get_problem(name: str) -> Problem:
-    """The built-in problem of that name. Raises `InputError` naming those there are."""
+    """The built-in problem of that name. Raises `InputError` with the known names."""
     if name not in PROBLEMS:
         raise InputError(
             f"there is no problem '{name:.60}'; built-in ones: {', '.join(PROBLEMS)}; for one of "

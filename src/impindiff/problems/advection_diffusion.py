@@ -42,8 +42,8 @@ _VARIABLE_ATTRIBUTES = {
 class AdvectionDiffusion(HybridModel):
     """d(phi)/dt = -div(v phi) + div(D grad phi) with unknown v and known D.
 
-    - `velocity`: a field of a component an axis (length / time), called with the grid and the time,
-      or the values themselves.
+    - `velocity`: a field with one component per axis (length / time), called with the grid and the
+      time, or an array of values.
     - `diffusivity`: D (length^2 / time).
     - `scheme`: of the advection operator.
     """
@@ -66,14 +66,14 @@ class AdvectionDiffusion(HybridModel):
 
 
 class PhysicsSettings(StrictModel):
-    """What is known."""
+    """Known physical parameters."""
 
     diffusivity: NonNegative = Field(default=1e-3, description="D, in length^2 / time")
     advection_scheme: Literal["upwind", "central", "van_leer"] = "upwind"
 
 
 class AdvectionDiffusionSettings(BoxSettings):
-    """What the configuration of both problems holds."""
+    """Configuration shared by the steady and the dynamic problem."""
 
     physics: PhysicsSettings = PhysicsSettings()
     field: Annotated[FieldSettings, OF_A_FIELD] = FieldSettings()
@@ -83,7 +83,7 @@ S = TypeVar("S", bound=AdvectionDiffusionSettings)
 
 
 class AdvectionDiffusionProblem(BoxProblem[S]):
-    """What the steady and the dynamic problem share."""
+    """Common part of the steady and the dynamic problem."""
 
     variable = "phi"
     latent_names = _COMPONENTS
@@ -92,7 +92,7 @@ class AdvectionDiffusionProblem(BoxProblem[S]):
         "velocity.png": "The velocity, inferred and true, and the difference",
         **{f"velocity_{axis}": f"velocity, {axis}" for axis in "xyz"},
     }
-    # the equation is linear: as few iterations as converge to the solver's tolerance
+    # the equation is linear: the fewest iterations that converge to the tolerance
     tuned: ClassVar[Mapping[str, Mapping[str, Any] | str]] = {
         "unrolled": {"solver": {"max_iterations": 1, "max_krylov_iterations": 16}}
     }
@@ -110,11 +110,11 @@ class AdvectionDiffusionProblem(BoxProblem[S]):
         """The true velocity, as `AdvectionDiffusion` takes it, on the domain divided into cells."""
 
     def true_model(self, settings: S) -> AdvectionDiffusion:
-        """See `Problem.true_model`."""
+        """The model with the true velocity."""
         return self.true_model_on(settings, settings.grid.build(), settings.grid.cells)
 
     def true_model_on(self, settings: S, grid: Grid, cells: tuple[int, ...]) -> AdvectionDiffusion:
-        """The same on a grid of so many cells."""
+        """The model with the true velocity on a grid of the given number of cells."""
         physics = settings.physics
         return AdvectionDiffusion(
             grid, self.true_velocity(settings, cells), physics.diffusivity, physics.advection_scheme
@@ -126,7 +126,7 @@ class AdvectionDiffusionProblem(BoxProblem[S]):
         latent_at: Callable[[Float[np.ndarray, " times"]], list[Float[np.ndarray, "..."]]],
         until: float | None,
     ) -> xr.Dataset:
-        """Reference data (see `solve_reference`).
+        """Compute reference data (see `solve_reference`).
 
         `latent_at(times)` is the true velocity's components on the training grid.
         """
@@ -142,7 +142,7 @@ class AdvectionDiffusionProblem(BoxProblem[S]):
         )
 
     def model(self, settings: S, key: PRNGKeyArray) -> AdvectionDiffusion:
-        """Velocity: a SIREN, periodic where the domain is."""
+        """The model with a SIREN for its velocity, periodic where the domain is."""
         physics = settings.physics
         return AdvectionDiffusion(
             settings.grid.build(),
@@ -154,7 +154,7 @@ class AdvectionDiffusionProblem(BoxProblem[S]):
     def latent_fields(
         self, model: HybridModel, t: Float[Array, ""]
     ) -> dict[str, Float[Array, "*cells"]]:
-        """See `Problem.latent_fields`: the velocity's components."""
+        """The velocity's components."""
         return dict(zip(_COMPONENTS, model.latent(t), strict=False))
 
 
@@ -173,17 +173,17 @@ class AdvectionDiffusionSteady(AdvectionDiffusionProblem[SteadySettings]):
     infers: ClassVar[str] = "the velocity field, from snapshots of the concentration"
     settings = SteadySettings
     reference_until = 0.2
-    # a multiple of it is each time at which errors are compared
+    # errors are compared at multiples of this time
     compared_every = 0.025
 
     def reference(self, settings: SteadySettings, until: float | None = None) -> xr.Dataset:
-        """RK4 on the training grid, or on a refined one averaged down (see `Problem.reference`)."""
+        """Solve by RK4 on the training grid, or on a refined one averaged down."""
         velocity = np.asarray(self.true_velocity(settings, settings.grid.cells))
         return self.solve(settings, lambda times: list(velocity), until)
 
     def true_velocity(
         self, settings: SteadySettings, cells: tuple[int, ...]
     ) -> Float[Array, "ndim *cells"]:
-        """See `AdvectionDiffusionProblem.true_velocity`."""
+        """The true velocity on the domain divided into cells."""
         waves = self.draw_waves(settings, random_streams(settings)[0])
         return jnp.asarray(np.stack([wave.on_cells(cells) for wave in waves]))

@@ -39,18 +39,18 @@ from impindiff.training import SlowChange
 
 
 class MovingVelocity(eqx.Module):
-    """The true velocity: components of travelling waves, one an axis."""
+    """The true velocity: one component of travelling waves per axis."""
 
     components: tuple[MovingWaves, ...]
 
     def __call__(self, grid: Grid, t: Float[Array, ""]) -> Float[Array, "ndim *cells"]:
-        """At the cells that the waves were made for, which are those of `grid`."""
+        """Evaluate at the cells of `grid`, for which the waves were made."""
         del grid
         return jnp.stack([component(t) for component in self.components])
 
 
 class DynamicFieldSettings(FieldSettings):
-    """The neural field and how it depends on time (see `ConditionalField`, `TimeBasis`)."""
+    """The neural field and its dependence on time (see `ConditionalField`, `TimeBasis`)."""
 
     conditioning: Literal["last_layer", "modulation", "hypernetwork"] = Field(
         default="last_layer", description="how time enters the network"
@@ -93,11 +93,11 @@ class AdvectionDiffusionDynamic(AdvectionDiffusionProblem[DynamicSettings]):
     infers: ClassVar[str] = "the velocity field over time, from snapshots of the concentration"
     settings = DynamicSettings
     reference_until = 0.4
-    # a multiple of it is each time at which errors are compared
+    # errors are compared at multiples of this time
     compared_every = 0.05
 
     def reference(self, settings: DynamicSettings, until: float | None = None) -> xr.Dataset:
-        """RK4 on the training grid, or on a refined one averaged down (see `Problem.reference`)."""
+        """Solve by RK4 on the training grid, or on a refined one averaged down."""
 
         def latent_at(times: Float[np.ndarray, " times"]) -> list[Float[np.ndarray, "time *cells"]]:
             with jax.enable_x64(True):
@@ -107,7 +107,7 @@ class AdvectionDiffusionDynamic(AdvectionDiffusionProblem[DynamicSettings]):
         return self.solve(settings, latent_at, until)
 
     def true_velocity(self, settings: DynamicSettings, cells: tuple[int, ...]) -> MovingVelocity:
-        """On the domain divided into `cells`."""
+        """The true velocity on the domain divided into `cells`."""
         rng = random_streams(settings)[0]
         waves = self.draw_waves(settings, rng)
         rates = [rng.uniform(-1.0, 1.0, len(wave.amplitudes)) for wave in waves]
@@ -119,12 +119,12 @@ class AdvectionDiffusionDynamic(AdvectionDiffusionProblem[DynamicSettings]):
         )
 
     def penalty(self, settings: DynamicSettings) -> SlowChange | None:
-        """See `Problem.penalty`: a prior for slow change if it has a weight."""
+        """A prior for slow change, if it has a weight."""
         field = settings.field
         return SlowChange(field.smoothness, field.time_end) if field.smoothness else None
 
     def conditioning(self, settings: DynamicSettings) -> dict[str, Any]:
-        """See `BoxProblem.conditioning`."""
+        """Arguments of `ConditionalField` for the dependence on time."""
         field = settings.field
         return {
             "conditioning": field.conditioning,

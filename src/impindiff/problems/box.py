@@ -1,4 +1,4 @@
-"""What problems on a box share: settings in two and three dimensions, and reference data."""
+"""Common parts of problems on a box: settings in two and three dimensions, reference data."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -37,7 +37,7 @@ _TRAINING_CORRELATION = (0.30, 0.38)
 _TEST_CORRELATION = (0.1, 0.9)
 
 AXES = ("x", "y", "z")
-# Of the third axis, where `cells` has one and the key keeps its default.
+# defaults of the third axis
 _THIRD: dict[str, Any] = {"lower": 0.0, "upper": 1.0, "boundary": "periodic"}
 
 BoundaryKind = Literal["periodic", "zero_gradient"]
@@ -60,10 +60,10 @@ class GridSettings(StrictModel):
     @model_validator(mode="before")
     @classmethod
     def _third_axis(cls, given: Any) -> Any:
-        """What keeps its default goes along with three cell counts."""
+        """Extend defaults to three axes if there are three cell counts."""
         if not isinstance(given, Mapping):
             return given
-        # what a validator of this mode returns is read as Python, where a list is no tuple
+        # a validator's result in this mode is read as Python, where a list is no tuple
         whole = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
         cells = whole.get("cells")
         if isinstance(cells, tuple) and len(cells) == len(AXES):
@@ -104,17 +104,17 @@ class GridSettings(StrictModel):
 class TruthSettings(StrictModel):
     """The reference data."""
 
-    seed: Seed = Field(default=0, description="of the velocity and the initial fields")
+    seed: Seed = Field(default=0, description="seed of the velocity and the initial fields")
     dt: Positive = Field(default=1e-3, description="step of RK4")
     refine: Literal[1, 2, 4] = Field(
-        default=1, description="solve on a grid refined so many times and average down to cells"
+        default=1, description="solve on a grid refined by this factor and average down"
     )
     training_samples: PositiveInt = 5
     test_samples: PositiveInt = 5
 
 
 class BoxSettings(ProblemSettings):
-    """What the configuration of each of these problems holds."""
+    """Configuration shared by problems on a box."""
 
     # frozen, so narrower types are sound
     data: ComputedDataSettings = ComputedDataSettings()  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -123,12 +123,12 @@ class BoxSettings(ProblemSettings):
     forecast: ReferenceForecastSettings = ReferenceForecastSettings()  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def test_indices(self) -> list[int]:
-        """The samples of the reference after the training samples."""
+        """Indices of the test samples, which follow the training samples."""
         first = self.truth.training_samples
         return list(range(first, first + self.truth.test_samples))
 
     def periodic(self) -> tuple[bool, ...]:
-        """Along which axes the domain is."""
+        """Marks of the axes along which the domain is periodic."""
         return tuple(name == "periodic" for name in self.grid.boundary)
 
     def grid_of(self, dataset: xr.Dataset) -> GridSettings:
@@ -139,7 +139,7 @@ class BoxSettings(ProblemSettings):
             lower, upper, cells = box_of(dataset)
         sizes: dict[str, Any] = {"lower": lower, "upper": upper, "cells": cells}
         boundary, axes = self.grid.boundary, len(cells)
-        if boundary == ("periodic", "periodic"):  # the default, of as many axes as there are
+        if boundary == ("periodic", "periodic"):  # the default, with one entry per axis
             boundary = ("periodic",) * axes
         usual = type(self).model_fields["grid"].default.cells
         if self.grid.cells not in (usual, cells):
@@ -162,8 +162,8 @@ class BoxProblem(Problem[B]):
     """A problem on a box with one quantity, observed as whole fields or by sensors in them.
 
     - `variable`: the quantity, which is the state.
-    - `latent_names`: of the true latent fields, in data.
-    - `reference_until`: where the reference ends, unless told otherwise.
+    - `latent_names`: names of the true latent fields in the data.
+    - `reference_until`: default end of the reference.
     """
 
     variable: ClassVar[str]
@@ -173,9 +173,9 @@ class BoxProblem(Problem[B]):
     goes_on = True
 
     def data(self, settings: B) -> xr.Dataset:
-        """See `Problem.data`; of a file the variables that this problem knows."""
+        """The dataset; from a file, only the variables of this problem."""
         dataset = super().data(settings)
-        if is_points(dataset):  # which `configured` refuses, for they have no grid
+        if is_points(dataset):  # `configured` refuses these, since they have no grid
             return dataset
         if self.variable not in dataset:
             names = ", ".join(map(str, dataset.data_vars))
@@ -187,7 +187,7 @@ class BoxProblem(Problem[B]):
         return dataset[known]
 
     def configured(self, settings: B, data: xr.Dataset) -> B:
-        """See `Problem.configured`: the grid of a file."""
+        """The settings with the grid of a data file."""
         if settings.data.path is None:
             return settings
         return settings.model_copy(update={"grid": settings.grid_of(data)})
@@ -195,7 +195,7 @@ class BoxProblem(Problem[B]):
     def initial_state(
         self, settings: B, model: HybridModel, data: xr.Dataset | None = None
     ) -> Float[Array, "sample *cells"]:
-        """See `Problem.initial_state`: the first field of the data."""
+        """The first field of the data."""
         data = self.data(settings) if data is None else data
         grid: Any = getattr(model, "grid", None)
         fields = initial_fields(data, grid, [self.variable], settings.observations.start)
@@ -203,29 +203,29 @@ class BoxProblem(Problem[B]):
 
     @property
     def starts_from_data(self) -> bool:
-        """Yes."""
+        """Always true."""
         return True
 
     def quantities(self, u: PyTree[Any]) -> Mapping[str, Any]:
-        """See `Problem.quantities`."""
+        """The state under the name `variable`."""
         return {self.variable: u}
 
     def truths(self, settings: B) -> dict[str, float]:
-        """None: what is unknown is a field."""
+        """Empty: the unknown is a field."""
         del settings
         return {}
 
     def conditioning(self, settings: B) -> dict[str, Any]:
-        """How the field depends on time, as `ConditionalField` takes it; by default not at all."""
+        """Arguments of `ConditionalField` for the dependence on time; by default none."""
         del settings
         return {}
 
     def horizon(self, settings: B) -> float:
-        """See `Problem.horizon`."""
+        """End of the reference data."""
         return settings.forecast.until or self.reference_until
 
     def scale(self, settings: B, until: float | None = None) -> Scale:
-        """See `Problem.scale`."""
+        """Sizes of the reference data."""
         box, truth = settings.grid, settings.truth
         until = self.horizon(settings) if until is None else until
         outputs = until / settings.forecast.every
@@ -254,7 +254,7 @@ class BoxProblem(Problem[B]):
         )
 
     def network(self, settings: Any, components: int, key: PRNGKeyArray) -> ConditionalField:
-        """The fresh network of `settings.field`: a SIREN, periodic where the domain is."""
+        """A fresh network by `settings.field`: a SIREN, periodic where the domain is."""
         box, field = settings.grid, settings.field
         return ConditionalField(
             components,
@@ -271,9 +271,9 @@ class BoxProblem(Problem[B]):
 
 
 def random_streams(settings: BoxSettings) -> list[np.random.Generator]:
-    """For latent fields, training samples, test samples.
+    """Random generators for latent fields, training samples and test samples.
 
-    One each: adding a sample changes no other field, and none is shared.
+    They are separate, so adding a sample changes no other field.
     """
     return list(map(np.random.default_rng, np.random.SeedSequence(settings.truth.seed).spawn(3)))
 
@@ -289,17 +289,17 @@ def solve_reference(
     default_until: float,
     until: float | None,
 ) -> xr.Dataset:
-    """RK4 from random initial fields, on the training grid or a refined one averaged down.
+    """Solve by RK4 from random initial fields, on the training grid or a refined one averaged down.
 
-    `model_on(grid, cells)` is the true model on the (refined) grid; `latent_at(times)` its fields
-    on the training grid, (*cells) or, if they change, (time, *cells). `until` ends the time range
-    in place of the settings, or of `default_until`.
+    `model_on(grid, cells)` is the true model on the (refined) grid; `latent_at(times)` gives its
+    fields on the training grid, (*cells) or, if they change, (time, *cells). `until` overrides the
+    end set by the settings or `default_until`.
     """
     truth, grid = settings.truth, settings.grid
     if not all(settings.periodic()):
         raise InputError(
             f"grid.boundary: the reference data are periodic, got {list(grid.boundary)}; "
-            "another boundary needs data of your own (data.path)"
+            "another boundary needs a data file (data.path)"
         )
     _, training_rng, test_rng = random_streams(settings)
     fine = tuple(n * truth.refine for n in grid.cells)
@@ -317,7 +317,7 @@ def solve_reference(
     observed = settings.observations.times or ()
     if until is None:
         until = settings.forecast.until or default_until
-    else:  # a forecast's own end: it has no need of the observations beyond
+    else:  # a forecast beyond the settings' end does not need the observations
         observed = tuple(t for t in observed if t <= until)
     times = output_times(until, settings.forecast.every, observed)
     with jax.enable_x64(True):
@@ -364,7 +364,7 @@ def output_times(
         )
     count = int(np.floor(until / every * (1 + 1e-9)))
     merged = np.sort(np.concatenate([np.arange(count + 1) * every, [until], observed]))
-    # the same time reached by two roads differs by rounding
+    # merge times that differ by round-off only
     return merged[np.append(True, np.diff(merged) > 1e-9 * until)]
 
 

@@ -50,9 +50,9 @@ def half_square(u: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 class Burgers(HybridModel):
-    """du/dt = -div((u^2/2, u^2/2)) + div(k grad u) with unknown k; in 3-D with u^2/2 thrice.
+    """du/dt = -div((u^2/2, u^2/2)) + div(k grad u) with unknown k; in 3-D with three equal fluxes.
 
-    - `diffusivity`: a positive field of one component (length^2 / time), or the values themselves.
+    - `diffusivity`: a positive field of one component (length^2 / time), or an array of values.
     - `scheme`: of the convection operator.
     """
 
@@ -73,11 +73,11 @@ class Burgers(HybridModel):
 
 
 class PhysicsSettings(StrictModel):
-    """What is known."""
+    """Known physical parameters."""
 
     convection_scheme: Literal["rusanov", "central", "van_leer"] = "rusanov"
     diffusivity_bounds: tuple[Positive, Positive] = Field(
-        default=(5e-4, 1.5e-2), description="between which the diffusivity lies, length^2 / time"
+        default=(5e-4, 1.5e-2), description="bounds of the diffusivity, length^2 / time"
     )
 
     @model_validator(mode="after")
@@ -116,16 +116,16 @@ class BurgersProblem(BoxProblem[BurgersSettings]):
     variable = "u"
     latent_names = ("diffusivity",)
     reference_until = 1.0
-    # a multiple of it is each time at which errors are compared
+    # errors are compared at multiples of this time
     compared_every = 0.1
-    # linear in a step, or nearly so: as few iterations as converge to the solver's tolerance
+    # nearly linear within a step: the fewest iterations that converge to the solver's tolerance
     tuned: ClassVar[Mapping[str, Mapping[str, Any] | str]] = {
         "unrolled": {"solver": {"max_iterations": 3, "max_krylov_iterations": 12}},
         "local_law": {"method": {"degree": 2}},
     }
 
     def reference(self, settings: BurgersSettings, until: float | None = None) -> xr.Dataset:
-        """RK4 on the training grid, or on a refined one averaged down (see `Problem.reference`)."""
+        """Solve by RK4 on the training grid, or on a refined one averaged down."""
         return solve_reference(
             settings,
             self.name,
@@ -138,7 +138,7 @@ class BurgersProblem(BoxProblem[BurgersSettings]):
         )
 
     def true_model(self, settings: BurgersSettings) -> Burgers:
-        """See `Problem.true_model`."""
+        """The model with the true diffusivity."""
         return self._true_model_on(settings, settings.grid.build(), settings.grid.cells)
 
     def _true_model_on(
@@ -157,7 +157,7 @@ class BurgersProblem(BoxProblem[BurgersSettings]):
         return np.maximum(_DIFFUSIVITY_SCALE * waves.on_cells(cells), _DIFFUSIVITY_FLOOR)
 
     def model(self, settings: BurgersSettings, key: PRNGKeyArray) -> Burgers:
-        """Diffusivity: a bounded SIREN, periodic where the domain is."""
+        """The model with a bounded SIREN for its diffusivity, periodic where the domain is."""
         physics = settings.physics
         diffusivity = BoundedField(self.network(settings, 1, key), *physics.diffusivity_bounds)
         return Burgers(settings.grid.build(), diffusivity, physics.convection_scheme)
@@ -165,5 +165,5 @@ class BurgersProblem(BoxProblem[BurgersSettings]):
     def latent_fields(
         self, model: HybridModel, t: Float[Array, ""]
     ) -> dict[str, Float[Array, "*cells"]]:
-        """See `Problem.latent_fields`: the diffusivity."""
+        """The diffusivity."""
         return {"diffusivity": model.latent(t)}

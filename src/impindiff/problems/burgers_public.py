@@ -1,8 +1,8 @@
-"""Burgers' equation in one dimension: its two coefficients from scattered measurements.
+"""Burgers' equation in one dimension: two coefficients from scattered measurements.
 
 The benchmark data (`burgers_shock.mat`) are those of Raissi, Perdikaris and Karniadakis,
-"Physics-informed neural networks", J. Comput. Phys. 378 (2019). Any file of u(x, t) is taken;
-without one, the data are made by the exact solution.
+"Physics-informed neural networks", J. Comput. Phys. 378 (2019). Any file of u(x, t) is accepted;
+without one, the exact solution is used.
 """
 
 import hashlib
@@ -56,7 +56,7 @@ from impindiff.settings.training import (
 from impindiff.steppers import HybridModel
 
 _VISCOSITY = 0.01 / math.pi
-# The benchmark's values rounded to six digits, and the coefficients they were made with.
+# the benchmark's rounded values, and the coefficients they were computed with
 _BENCHMARK = "20a68fa53dd80683642d9095326748e723257204070f026d879b5d671cc30982"
 _BENCHMARK_TRUTH = {"lambda": 1.0, "nu": _VISCOSITY}
 _POINTS, _LAST = 256, 0.99
@@ -70,7 +70,7 @@ _VARIABLE_ATTRIBUTES = {
 class ViscousBurgers(HybridModel):
     """du/dt = -lambda u du/dx + nu d2u/dx2 with unknown lambda and nu.
 
-    - `speed`: lambda; `viscosity`: nu (length^2 / time), positive whatever an optimiser does.
+    - `speed`: lambda; `viscosity`: nu (length^2 / time), constrained to be positive.
     """
 
     grid: Grid
@@ -98,7 +98,7 @@ class CoefficientSettings(StrictModel):
 
 
 class TruthSettings(StrictModel):
-    """The true coefficients where they are known: of computed data always, of a file if it says."""
+    """True coefficients: always known for computed data, for a file only if stated."""
 
     speed: float | None = Field(default=1.0, description="lambda")
     viscosity: Positive | None = Field(default=_VISCOSITY, description="nu, in length^2 / time")
@@ -113,7 +113,7 @@ class LineSettings(StrictModel):
     wall_values: tuple[float, float] = Field(default=(0.0, 0.0), description="u on the walls")
 
     def build(self) -> Grid:
-        """The grid; walls at -1 and 1 where nothing else is said."""
+        """Build the grid; its walls are at -1 and 1 unless given."""
         low, high = self.wall_values
         return Grid(
             (-1.0 if self.lower is None else self.lower,),
@@ -124,7 +124,7 @@ class LineSettings(StrictModel):
 
 
 class PointSettings(NoiseSettings):
-    """What training sees of the data."""
+    """The part of the data that training sees."""
 
     points: PositiveInt = Field(default=2000, description="number of random values observed")
 
@@ -154,7 +154,7 @@ class BurgersPublic(Problem[PublicSettings]):
     settings = PublicSettings
 
     def data(self, settings: PublicSettings) -> xr.Dataset:
-        """u(x, t) of one trajectory from any file of fields, or of points that form a grid."""
+        """u(x, t) of one trajectory from a file of fields, or of points that form a grid."""
         path = settings.data.path
         if path is None:
             return self.reference(settings)
@@ -186,7 +186,7 @@ class BurgersPublic(Problem[PublicSettings]):
         )
 
     def configured(self, settings: PublicSettings, data: xr.Dataset) -> PublicSettings:
-        """See `Problem.configured`: walls where the data end, true coefficients if known."""
+        """The settings with walls at the ends of the data, and true coefficients if known."""
         path = settings.data.path
         if path is None:
             return settings
@@ -201,12 +201,12 @@ class BurgersPublic(Problem[PublicSettings]):
             "upper": float(x[-1]) if line.upper is None else line.upper,
         }
         truth = settings.truth
-        if truth == TruthSettings():  # of the data that are computed
+        if truth == TruthSettings():  # those of computed data
             truth = TruthSettings(speed=known.get("lambda"), viscosity=known.get("nu"))
         return settings.model_copy(update={"grid": line.model_copy(update=bounds), "truth": truth})
 
     def scale(self, settings: PublicSettings, until: float | None = None) -> Scale:
-        """See `Problem.scale`; the reference is a formula, and has places of its own."""
+        """Sizes of the reference data, an explicit formula at given places."""
         until = _end(settings, until)
         times = until / settings.forecast.every + 1
         return Scale(
@@ -225,7 +225,7 @@ class BurgersPublic(Problem[PublicSettings]):
     def observations(
         self, settings: PublicSettings, model: HybridModel, data: xr.Dataset
     ) -> Observations:
-        """See `Problem.observations`: values at random places and times, read by cubics."""
+        """Values at random places and times, read by cubic interpolation."""
         del model
         observed = settings.observations
         field, x, times = (data[name].to_numpy() for name in ("u", "x", "time"))
@@ -248,7 +248,7 @@ class BurgersPublic(Problem[PublicSettings]):
         )
 
     def model(self, settings: PublicSettings, key: PRNGKeyArray) -> ViscousBurgers:
-        """The coefficients at their starting values; nothing is random."""
+        """The model with its coefficients at their initial values; nothing is random."""
         del key
         start = settings.start
         return ViscousBurgers(
@@ -258,12 +258,12 @@ class BurgersPublic(Problem[PublicSettings]):
         )
 
     def identified(self, model: HybridModel) -> dict[str, Float[Array, ""]]:
-        """See `Problem.identified`: lambda and nu."""
+        """The coefficients lambda and nu."""
         assert isinstance(model, ViscousBurgers)
         return {"lambda": model.speed(), "nu": model.viscosity()}
 
     def truths(self, settings: PublicSettings) -> dict[str, float]:
-        """See `Problem.truths`."""
+        """The true coefficients, where known."""
         known = {"lambda": settings.truth.speed, "nu": settings.truth.viscosity}
         return {name: value for name, value in known.items() if value is not None}
 
@@ -285,7 +285,7 @@ class BurgersPublic(Problem[PublicSettings]):
     def at_data(
         self, settings: PublicSettings, data: xr.Dataset, u: PyTree
     ) -> dict[str, Float[np.ndarray, "time sample *space"]]:
-        """See `Problem.at_data`: interpolated to the places of the data."""
+        """The solution interpolated to the places of the data."""
         x = data["x"].to_numpy()
         points = self._points(settings, np.zeros(len(x), int), x)
         return {"u": np.asarray(points.interpolate(np.asarray(u), x))}
@@ -311,9 +311,9 @@ class BurgersPublic(Problem[PublicSettings]):
 
 
 def _stated(data: xr.Dataset) -> dict[str, float]:
-    """The coefficients that data say they were made with.
+    """The coefficients stated in the data.
 
-    Raises `InputError` for what is no such number.
+    Raises `InputError` for a value that is not a suitable number.
     """
     found = {}
     for name in _BENCHMARK_TRUTH:
@@ -362,5 +362,5 @@ def _fingerprint(data: xr.Dataset) -> str:
 
 
 def _end(settings: PublicSettings, until: float | None) -> float:
-    """Where reference data end: at `until`, else as the settings say, else as the benchmark's."""
+    """End of the reference data: `until`, else by the settings, else the benchmark's."""
     return until or settings.forecast.until or _LAST

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from impindiff.errors import InputError
 from impindiff.support.memory import require_memory
 
-# exp(-40) is below float64's round-off: integrands are cut off there.
+# exp(-40) is below float64's round-off: integrands are cut off there
 _NEGLIGIBLE_EXPONENT = 40.0
-# Of (points, nodes), at one time.
+# (points, nodes) at one time
 _ARRAYS = 5
 
 
@@ -38,22 +38,22 @@ def cole_hopf_sine(
     (from t = 1 / (pi s) on, a few viscosity / speed wide) as elsewhere. The points need not lie on
     [-1, 1]: the solution is odd and has the period 2.
 
-    **Arguments**
+    **Arguments:**
 
     - `x`: points; `t`: times, from 0.
     - `viscosity`: nu > 0; `speed`: s > 0, which only rescales: u(t, x; nu, s) is
       u(s t, x; nu / s, 1).
-    - `refinement`: multiplies the number of nodes; results that do not change with it are right.
+    - `refinement`: multiplies the number of nodes; accurate results do not depend on it.
 
-    **Returns** (times, points), float64.
+    **Returns:** (times, points), float64.
 
-    Raises `InputError` unless viscosity and speed are positive and finite, x and t one-dimensional
-    and times finite and from 0.
+    **Raises:** `InputError` unless viscosity and speed are positive and finite, x and t are
+    one-dimensional, and times are finite and non-negative.
 
     Source: Cole, On a quasi-linear parabolic equation occurring in aerodynamics, Quart. Appl. Math.
     9 (1951); Hopf, The partial differential equation u_t + u u_x = mu u_xx, Comm. Pure Appl. Math.
-    3 (1950); Basdevant et al., Spectral and finite difference solutions of the Burgers equation,
-    Computers & Fluids 14 (1986), whose problem and formula these are.
+    3 (1950); problem and formula of Basdevant et al., Spectral and finite difference solutions of
+    the Burgers equation, Computers & Fluids 14 (1986).
     """
     points = np.asarray(x, np.float64)
     times = np.asarray(t, np.float64)
@@ -79,7 +79,7 @@ def _sine_at(
     spread = 4 * viscosity * t
     if spread < np.finfo(np.float64).tiny:
         return -np.sin(np.pi * x)
-    # The cosine's exponent ranges over 1 / (pi nu), which can lift the Gaussian's tail to the top.
+    # the cosine's exponent ranges over 1 / (pi nu), which can lift the Gaussian's tail to the top
     reach = math.sqrt(spread * (1 / (math.pi * viscosity) + _NEGLIGIBLE_EXPONENT))
     # A bound on the curvature of the exponent, hence on the integrand's narrowest width; the sum's
     # error is some exp(-2 (pi width / step)^2). Wide Gaussians leave the sine and the cosine's

@@ -22,12 +22,12 @@ def fields_data(
     attrs: Mapping[str, Any] | None = None,
     variable_attrs: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> xr.Dataset:
-    """Fields of several samples, with what is true of them, in the form of `impindiff.data`.
+    """Pack fields of several samples, with known truths, in the form of `impindiff.data`.
 
-    - `test`: the samples that training must not see.
+    - `test`: indices of the test samples.
     - `latent`: true latent fields, (*space) or (time, *space).
-    - `conditions`: what differs from sample to sample beside the initial state.
-    - `attrs`, `variable_attrs`: of the whole, and by the name of a variable or coordinate.
+    - `conditions`: differences between samples other than the initial state.
+    - `attrs`, `variable_attrs`: of the dataset, and by the name of a variable or coordinate.
     """
     given = variable_attrs or {}
     space = tuple(coordinates)
@@ -46,5 +46,5 @@ def fields_data(
         attrs=dict(attrs or {}),
     )
     if len(test):
-        dataset[TEST] = ("sample", marks, {"long_name": "not to be trained on"})
+        dataset[TEST] = ("sample", marks, {"long_name": "not used in training"})
     return dataset

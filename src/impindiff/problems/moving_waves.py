@@ -1,4 +1,4 @@
-r"""Random fields that move: sums of plane waves whose phases turn, each at its own rate."""
+r"""Moving random fields: sums of plane waves whose phases rotate, each at its own rate."""
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -49,7 +49,7 @@ class MovingWaves(eqx.Module):
         cells: tuple[int, ...],
         base: tuple[int, ...],
     ) -> "MovingWaves":
-        """The waves, set in motion, on their box divided into `cells`; `base` is the base grid."""
+        """Set waves in motion on their box divided into `cells`; `base` is the base grid."""
         fine, coarse = (waves.factors(*waves.centers(n)) for n in (cells, base))
         return cls(
             amplitudes=jnp.asarray(waves.amplitudes * np.exp(1j * waves.phases)),

@@ -1,4 +1,4 @@
-r"""Seeded random fields that are periodic functions, so that every grid samples the same one.
+r"""Seeded periodic random fields, defined as functions so that every grid samples the same one.
 
 Both families here are sums of plane waves on the box $[x_0, x_0 + L]$ in any number of dimensions,
 
@@ -8,7 +8,7 @@ with integer wavenumbers $k$. They differ only in how the waves are drawn.
 
 Drawing uses no grid. Rescaling to [0, 1] uses the extrema over the cell centres of one *base* grid:
 there the values span [0, 1] exactly, and a grid refined by 2 or 4 samples the same function, which
-may pass the ends by a little between the base grid's centres.
+may slightly exceed these bounds between the base grid's centres.
 """
 
 import math
@@ -21,7 +21,7 @@ from jaxtyping import Complex, Float, Int
 
 from impindiff.errors import InputError
 
-# A mode of less than this part of the largest variance is below round-off in the amplitude.
+# relative to the largest variance; smaller modes are below round-off in the amplitude
 _NEGLIGIBLE_VARIANCE = 1e-32
 
 
@@ -55,10 +55,10 @@ class RandomWaves:
         return self.scale * (total.reshape([len(x) for x in axes]) - self.offset)
 
     def _by_axis(self, axes: Sequence[Float[np.ndarray, " _"]]) -> Float[np.ndarray, "..."]:
-        """The sum, from one coefficient per wavenumber vector: axis by axis.
+        """Evaluate the sum axis by axis, from one coefficient per wavenumber vector.
 
-        A row per wave and pair of axes would not fit into memory: tens of thousands of waves share
-        some tens of wavenumbers along each axis.
+        A row per wave and pair of axes would not fit into memory, while tens of thousands of waves
+        share some tens of wavenumbers along each axis.
         """
         unique, inverse = zip(
             *(np.unique(k, return_inverse=True) for k in self.wavenumbers.T), strict=True
@@ -66,15 +66,15 @@ class RandomWaves:
         total = np.zeros([len(k) for k in unique], complex)
         np.add.at(total, inverse, self.amplitudes * np.exp(1j * self.phases))
         for k, x, x0, x1 in zip(unique, axes, self.lower, self.upper, strict=True):
-            # the axis in front goes to the end, so that after all of them the order is as before
+            # moving the first axis to the end restores the order after all of them
             total = np.tensordot(total, _turns(k, x, x0, x1), axes=(0, 0))
         return np.imag(total)
 
     def factors(self, *axes: Float[np.ndarray, " _"]) -> list[Complex[np.ndarray, "wave _"]]:
         r"""$\exp(2\pi i k_d (x_d - x_{0d}) / L_d)$ on each axis, a row per wave.
 
-        A wave is the imaginary part of their product, so that the sine is taken on axes rather than
-        on cells and the sum over waves is one matrix product.
+        A wave is the imaginary part of their product, so that the sine is evaluated on axes rather
+        than cells and the sum over waves is one matrix product.
         """
         return [
             _turns(k, x, x0, x1)
@@ -97,7 +97,7 @@ class RandomWaves:
         """
         values = self.on_cells(cells)
         low, high = float(values.min()), float(values.max())
-        # Cancellation leaves round-off in a field whose waves are all constant.
+        # cancellation leaves round-off in a field whose waves are all constant
         if high - low <= 1e-12 * max(abs(low), abs(high)):
             raise InputError(
                 "a random field came out constant and cannot be rescaled to [0, 1]; use another "
@@ -130,7 +130,7 @@ def random_waves(
 
 
 def periodic_modes(correlation_length: float, length: float) -> float:
-    """The largest wavenumber, in periods of `length`, whose variance counts in `gaussian_waves`."""
+    """The largest wavenumber, in periods of `length`, kept by `gaussian_waves`."""
     return math.sqrt(-math.log(_NEGLIGIBLE_VARIANCE) / 2) * length / (math.pi * correlation_length)
 
 
@@ -146,8 +146,8 @@ def gaussian_waves(
            = \sum_{k \in \mathbb{Z}^d} w_k \cos(2\pi k \cdot r/L), \qquad
     w_k = \prod_d \frac{\sqrt{2\pi}\, l}{L_d} e^{-2 (\pi l k_d / L_d)^2},$$
 
-    the squared exponential made periodic by summing its images (Poisson summation gives the second
-    form, which is what is drawn). The modes kept depend on $l / L$ only, never on a grid.
+    the squared exponential made periodic by summing its images; the second form, by Poisson
+    summation, is the one drawn. The modes kept depend on $l / L$ only, never on a grid.
 
     **Raises:** `InputError` unless the correlation length is positive and finite.
     """
@@ -188,8 +188,8 @@ def gaussian_random_field(
 ) -> RandomWaves:
     """`gaussian_waves` rescaled to [0, 1] on the base grid `cells`.
 
-    **Raises:** `InputError` for a correlation length not above 0, or so long that the field
-    is constant.
+    **Raises:** `InputError` for a correlation length that is not positive, or so long that the
+    field is constant.
     """
     return gaussian_waves(correlation_length, lower, upper, rng).rescaled(cells)
 

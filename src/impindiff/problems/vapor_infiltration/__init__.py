@@ -1,4 +1,4 @@
-"""Chemical vapor infiltration: gas, heat and solid in a fibrous part that fills from within."""
+"""Chemical vapor infiltration: gas, heat and solid in a densifying fibrous part."""
 
 from impindiff.problems.vapor_infiltration.forward import densify, explicit_steps, forward_run
 from impindiff.problems.vapor_infiltration.model import (

@@ -1,4 +1,4 @@
-"""The three inverse experiments: a hidden closure, a hidden field, and both with heat."""
+"""Three inverse problems: a hidden closure, a hidden field, and both with heat."""
 
 from typing import Any, ClassVar
 
@@ -42,11 +42,11 @@ class VaporInfiltrationClosure(InfiltrationProblem[VaporInfiltrationClosureSetti
         return _known(settings, transport=_learned_transport(settings, settings.closure))
 
     def prior(self, settings: VaporInfiltrationClosureSettings) -> GaussianPrior:
-        """See `InfiltrationProblem.prior`."""
+        """Gaussian prior of the closure."""
         return GaussianPrior(_slopes_of_diffusivity, settings.closure.deviation)
 
     def laws(self, settings: VaporInfiltrationClosureSettings) -> list[Law]:
-        """See `InfiltrationProblem.laws`."""
+        """The diffusivity law."""
         return [_diffusivity(settings)]
 
     def identified(self, model: HybridModel) -> dict[str, Float[Array, ""]]:
@@ -54,7 +54,7 @@ class VaporInfiltrationClosure(InfiltrationProblem[VaporInfiltrationClosureSetti
         return _threshold(model)
 
     def truths(self, settings: VaporInfiltrationClosureSettings) -> dict[str, float]:
-        """See `Problem.truths`."""
+        """The true percolation threshold."""
         return {"percolation_threshold": settings.physics.percolation[0]} | settings.truth
 
 
@@ -72,7 +72,7 @@ class VaporInfiltrationField(InfiltrationProblem[VaporInfiltrationFieldSettings]
     def initial_porosity(
         self, settings: VaporInfiltrationFieldSettings, grid: Grid
     ) -> Float[np.ndarray, "*cells"]:
-        """eps0 less a Gaussian inclusion."""
+        """The true porosity: eps0 less a Gaussian inclusion."""
         inclusion = settings.inclusion
         scaled = [
             (axis / length - centre) / inclusion.radius
@@ -102,7 +102,7 @@ class VaporInfiltrationField(InfiltrationProblem[VaporInfiltrationFieldSettings]
     def latent_fields(
         self, model: HybridModel, t: Float[Array, ""]
     ) -> dict[str, Float[Array, "*cells"]]:
-        """See `Problem.latent_fields`: the initial porosity."""
+        """The initial porosity."""
         assert isinstance(model, VaporInfiltration)
         return {"initial_porosity": model.latent(t).initial}
 
@@ -120,7 +120,7 @@ class VaporInfiltrationThermal(InfiltrationProblem[VaporInfiltrationThermalSetti
     def model(
         self, settings: VaporInfiltrationThermalSettings, key: PRNGKeyArray
     ) -> VaporInfiltration:
-        """The part with gamma and both laws at their starting values."""
+        """The part with gamma and both laws at their initial values."""
         del key
         start, heat, eps0 = settings.start, settings.physics.heat, settings.physics.eps0
         assert heat is not None
@@ -142,11 +142,11 @@ class VaporInfiltrationThermal(InfiltrationProblem[VaporInfiltrationThermalSetti
         )
 
     def prior(self, settings: VaporInfiltrationThermalSettings) -> GaussianPrior:
-        """See `InfiltrationProblem.prior`."""
+        """Gaussian prior of both closures."""
         return GaussianPrior(_slopes_of_both, settings.closure.deviation)
 
     def laws(self, settings: VaporInfiltrationThermalSettings) -> list[Law]:
-        """See `InfiltrationProblem.laws`."""
+        """The diffusivity and conductivity laws."""
         eps0 = settings.physics.eps0
 
         def conductivity(model: VaporInfiltration, eps: Array) -> Array:
@@ -164,7 +164,7 @@ class VaporInfiltrationThermal(InfiltrationProblem[VaporInfiltrationThermalSetti
         return {"gamma": jnp.asarray(model.gamma)} | _threshold(model)
 
     def truths(self, settings: VaporInfiltrationThermalSettings) -> dict[str, float]:
-        """See `Problem.truths`."""
+        """The true activation gamma and percolation threshold."""
         heat = settings.physics.heat
         assert heat is not None
         own = {"gamma": heat.gamma, "percolation_threshold": settings.physics.percolation[0]}
@@ -185,7 +185,7 @@ class _Mixed(eqx.Module):
 
 
 def _known(settings: InfiltrationSettings, **learned: Any) -> VaporInfiltration:
-    """The model as its user knows the part, `learned` in place of what is hidden."""
+    """The model with the known properties, and `learned` in place of the hidden ones."""
     pores: PoreModel = HardCore() if settings.physics.pores == "hard_core" else OverlappingFibres()
     model = true_model(settings)
     return eqx.tree_at(

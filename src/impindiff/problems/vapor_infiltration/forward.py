@@ -28,13 +28,13 @@ from impindiff.rollout import Rollout, rollout
 from impindiff.steppers import AbstractStepper, ImplicitStepper
 
 AXES = ("x", "y", "z")
-# Pores close at about 0.1 of porosity per unit of time.
+# pores close at about 0.1 of porosity per unit of time
 _STOP_PER_TIME, _NARROWEST_STOP = 0.05, 2e-4
-# Of the terms of a difference of fluxes, in units of the precision.
+# relative to the terms of a difference of fluxes, in units of the precision
 _ROUND_OFF = 4.0
 ATTRIBUTES = {
     "porosity": {"long_name": "porosity", "scaling": "dimensionless"},
-    "gas": {"long_name": "gas concentration", "scaling": "over that at the inlet"},
+    "gas": {"long_name": "gas concentration", "scaling": "over the inlet concentration"},
     "growth": {"long_name": "radius of the coated fibre", "scaling": "over the bare fibre's"},
     "temperature": {"long_name": "temperature", "scaling": "over T0"},
     "initial_porosity": {"long_name": "initial porosity", "scaling": "dimensionless"},
@@ -55,7 +55,7 @@ def build_grid(part: PartSettings, refine: int = 1) -> Grid:
 
 
 def build_heat(settings: InfiltrationSettings) -> Heat | None:
-    """Heat as it truly is; None if the part is isothermal."""
+    """The true heat model; None if the part is isothermal."""
     heat = settings.physics.heat
     if heat is None:
         return None
@@ -75,11 +75,11 @@ def true_model(
     initial_porosity: Any = None,
     step: float | None = None,
 ) -> VaporInfiltration:
-    """The part as it truly is, of thickness 1.
+    """The true part, of thickness 1.
 
-    - `initial_porosity`: in place of the settings' eps0.
-    - `step`: that it will be advanced by, in place of `time.step`: the width over which a closing
-      pore stops the reaction is what it closes by in about half a step, which the step resolves.
+    - `initial_porosity`: overrides the settings' eps0.
+    - `step`: time step, overriding `time.step`. The reaction fades over the porosity that a closing
+      pore loses in about half a step, which the step resolves.
     """
     physics = settings.physics
     percolation = Percolation(*physics.percolation, physics.floor)
@@ -103,7 +103,7 @@ def build_stepper(settings: InfiltrationSettings, grid: Grid | None = None) -> A
 
     The absolute tolerance is no smaller than the round-off in div(d grad c), which grows as h^-2.
 
-    - `grid`: in place of the settings' own.
+    - `grid`: overrides the settings' grid.
     """
     stepper = settings.stepper.build(settings.solver, settings.adjoint)
     if not isinstance(stepper, ImplicitStepper) or not isinstance(stepper.solver, NewtonKrylov):
@@ -122,7 +122,7 @@ def build_stepper(settings: InfiltrationSettings, grid: Grid | None = None) -> A
 
 
 def output_times(end: float, step: float) -> Float[np.ndarray, " times"]:
-    """0, step, 2 step, ... and `end`, the last step being shorter if need be."""
+    """Times 0, step, 2 step, ... and `end`, with a shorter last step if needed."""
     count = steps_to(end, step)
     return np.append(np.arange(count) * step, end)
 
@@ -135,7 +135,7 @@ def densify(
     samples: int | None = None,
     step: float | None = None,
 ) -> Rollout:
-    """The part's history at the given times, in the settings' stepper."""
+    """The part's history at the given times, by the settings' stepper."""
     return rollout(
         model,
         model.initial_state(samples),
@@ -147,7 +147,7 @@ def densify(
 
 
 def forward_run(settings: InfiltrationSettings, initial_porosity: Any = None) -> xr.Dataset:
-    """One specimen of thickness 1 as it truly is, at every step to `time.end`.
+    """Simulate one true specimen of thickness 1, at every step to `time.end`.
 
     Variables `porosity`, `gas` (the concentration c), `growth` (the radius of coated fibres) and,
     where it varies, `temperature`, over (`time`, `x`[, `y`[, `z`]]).
@@ -185,12 +185,12 @@ def forward_run(settings: InfiltrationSettings, initial_porosity: Any = None) ->
 
 
 def explicit_steps(model: VaporInfiltration, end: float, storage: float = 1e-6) -> float:
-    r"""How many steps forward Euler would need to `end`.
+    r"""Number of forward Euler steps needed to reach `end`.
 
-    It is stable for steps up to delta eps / (2 d sum_i h_i^{-2}), the time in which the gas
-    diffuses through a cell; shortest in the preform.
+    Forward Euler is stable for steps up to delta eps / (2 d sum_i h_i^{-2}), the diffusion time of
+    the gas through a cell, which is shortest in the preform.
 
-    - `storage`: delta, of a quasi-steady model, where the gas has none.
+    - `storage`: delta, for a quasi-steady model, whose gas has no storage.
     """
     initial = jnp.asarray(model.initial_porosity)
     surface = model.pores.surface(initial, initial)

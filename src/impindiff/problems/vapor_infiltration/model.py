@@ -1,4 +1,4 @@
-"""Gas, heat and solid in a fibrous part that a gas densifies from within."""
+"""Gas, heat and solid in a fibrous part that densifies from within."""
 
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from impindiff.problems.vapor_infiltration.pores import PoreModel
 from impindiff.problems.vapor_infiltration.transport import ConductivityModel, TransportModel
 from impindiff.steppers import HybridModel, PerSample
 
-# Below this a porosity that a solver tries is taken for this.
+# smaller porosities tried by a solver are replaced by this
 _SMALLEST = 1e-6
 
 Number = float | Array | PerSample
@@ -28,10 +28,10 @@ class Heat(eqx.Module):
     are insulated; open sides are cooled.
 
     - `conductivity`: lambda(eps, eps0), over a reference conductivity.
-    - `heater`, `surroundings`: theta of the heater, and of what cools the open sides.
-    - `biot`: Bi of these, -lambda dtheta/dn = Bi (theta - surroundings); None: they are held at
-      the temperature of the surroundings.
-    - `capacity`: beta; 0, the default, for heat that conducts at once on the scale of deposition.
+    - `heater`, `surroundings`: theta of the heater, and of the medium that cools the open sides.
+    - `biot`: Bi of these, -lambda dtheta/dn = Bi (theta - surroundings); None: they are held at the
+      temperature of the surroundings.
+    - `capacity`: beta; 0, the default, for heat conduction much faster than deposition.
     - `source`: q, heat of the reaction.
     """
 
@@ -44,7 +44,7 @@ class Heat(eqx.Module):
 
 
 class Coefficients(NamedTuple):
-    """What of a part does not depend on its state; the latent of `VaporInfiltration`."""
+    """State-independent properties of a part; the latent of `VaporInfiltration`."""
 
     phi2: Any
     initial: Any
@@ -54,7 +54,7 @@ class Coefficients(NamedTuple):
 
 
 class VaporInfiltration(HybridModel):
-    """Chemical vapor infiltration: gas diffuses into a fibrous part and leaves solid on its fibres.
+    """Chemical vapor infiltration: gas diffuses into a fibrous part and deposits solid there.
 
     In lengths of L, concentrations of the inlet's and times of r_f rho_s / (nu M_s k0 C0):
 
@@ -66,28 +66,28 @@ class VaporInfiltration(HybridModel):
     -d dc/dn = Bi (c - 1); no gas passes the others, planes of symmetry.
 
     The state is a dictionary of fields: `porosity` (eps), `gas` (the content eps c of the pores per
-    volume of the part; `concentration` gives c) and, with `heat`, `temperature` (theta). Porosity
-    is the state, not the fibres' radius: the equations of gas and solid then share the term R, and
-    what the gas loses is what the solid gains, to the solver's tolerance, in every stage of every
-    implicit stepper; a radius would need a stepper made for its own discrete surface. Gas content
-    is, for the same reason: a conserved quantity is balanced exactly whatever delta is. With
-    delta = 0 (the default) gas is quasi-steady, a component of mass 0.
+    volume of the part; `concentration` gives c) and, with `heat`, `temperature` (theta). Both
+    conserved quantities are state variables: the equations of gas and solid share the term R, so
+    the gas lost equals the solid gained, to the solver's tolerance, in every stage of every
+    implicit stepper and for any delta. The fibres' radius as state would need a special stepper for
+    its discrete surface. With delta = 0 (the default) gas is quasi-steady, an algebraic variable
+    (mass 0).
 
-    Where pores come to the percolation threshold eps_p of the transport model, the gas does not
-    reach them any more: R carries a factor tanh((eps - eps_p) / `stop_width`).
+    Where pores reach the percolation threshold eps_p of the transport model, they are cut off from
+    the gas: R carries a factor tanh((eps - eps_p) / `stop_width`).
 
     - `pores`, `transport`: s(eps, eps0) and d(eps, s).
     - `phi2`: k0 L^2 / (r_f D0), the square of the Thiele modulus of the bare fibres.
-    - `initial_porosity`: eps0, a number, a field of values or a neural field.
+    - `initial_porosity`: eps0, a number, an array of values or a neural field.
     - `gamma`: E / (R T0), of the reaction; without `heat` theta is 1 and kappa too.
     - `biot`: Bi of the gas at open sides; None: c = 1 there.
     - `storage`: delta.
-    - `open_sides`: for each axis whether its (lower, upper) sides are open; default the upper ones.
+    - `open_sides`: per axis, flags of the (lower, upper) open sides; default the upper ones.
     - `track_inflow`: add a component `inflow`, the gas that has entered through each cell's open
-      sides, per volume: what the balance is measured with (see `imbalance`).
+      sides, per volume, from which `imbalance` measures conservation.
 
-    Source: of the equations, Tomadakis and Sotirchos (1993) and the literature on chemical vapor
-    infiltration since; scaled as in its page of the documentation.
+    Source: equations of Tomadakis and Sotirchos (1993) and later literature on chemical vapor
+    infiltration; scaled as on its page of the documentation.
     """
 
     grid: Grid
@@ -104,7 +104,7 @@ class VaporInfiltration(HybridModel):
     track_inflow: bool = eqx.field(static=True, default=False)
 
     def latent(self, t: Float[Array, ""]) -> Coefficients:
-        """The coefficients; see the class."""
+        """Evaluate the coefficients."""
         del t
         initial, heat = self.initial_porosity, self.heat
         numbers = Coefficients(
@@ -117,17 +117,16 @@ class VaporInfiltration(HybridModel):
         return Coefficients(*(x if isinstance(x, PerSample) else jnp.asarray(x) for x in numbers))
 
     def mass(self) -> dict[str, float]:
-        """1 for the porosity, delta and beta."""
+        """Mass matrix: 1 for the porosity, delta and beta."""
         masses = {"porosity": 1.0, "gas": self.storage}
         if self.heat is not None:
             masses["temperature"] = self.heat.capacity
         return masses | ({"inflow": 1.0} if self.track_inflow else {})
 
     def initial_state(self, samples: int | None = None) -> Fields:
-        """eps0, pores full of gas, theta between heater and surroundings.
+        """Initial state: porosity eps0, pores full of gas, theta between heater and surroundings.
 
-        - `samples`: of a batch; the first axis. Coefficients that are `PerSample` must have as
-          many.
+        - `samples`: batch size, as the first axis. `PerSample` coefficients must have as many.
         """
         batch = () if samples is None else (samples,)
         coefficients = self.latent(jnp.zeros(()))
@@ -148,7 +147,7 @@ class VaporInfiltration(HybridModel):
         return state | ({"inflow": jnp.zeros_like(eps)} if self.track_inflow else {})
 
     def tendency(self, t: Float[Array, ""], u: PyTree, latent: Coefficients) -> PyTree:
-        """The right-hand sides of the class's equations."""
+        """Right-hand sides of the equations above."""
         del t
         eps = u["porosity"]
         c = concentration(u)
@@ -177,13 +176,13 @@ class VaporInfiltration(HybridModel):
         theta: Float[Array, "*cells"] | None,
         latent: Coefficients,
     ) -> Float[Array, "*cells"]:
-        """R = s kappa c, fading where the pores close."""
+        """Reaction rate R = s kappa c, fading where the pores close."""
         kappa = 1.0 if theta is None else jnp.exp(latent.gamma * (1 - 1 / theta))
         threshold = self.transport.closing_porosity
         excess = (eps - threshold) / self.stop_width
-        # Beyond the threshold, where no solution is, a straight line of the porosity alone: from
-        # there Newton's method comes back in one step. From tanh's flat side it would not come back
-        # at all, and often not if the gas, which may be anything there, were a factor.
+        # Beyond the threshold, where no solution lies, use a straight line in the porosity alone,
+        # from which Newton's method returns in one step. On tanh's flat side it would never return,
+        # and often not with the gas, which is arbitrary there, as a factor.
         open_part = jnp.where(excess > 0, jnp.tanh(excess) * c, excess)
         return self.pores.surface(jnp.maximum(eps, threshold), latent.initial) * kappa * open_part
 
@@ -196,20 +195,20 @@ class VaporInfiltration(HybridModel):
     def spread_of_gas(
         self, c: Float[Array, "*cells"], d: Float[Array, "*cells"]
     ) -> Float[Array, "*cells"]:
-        """div(d grad c)."""
+        """Diffusive transport div(d grad c)."""
         return diffusion(c, d, self.grid, averaging="harmonic", boundary=self.gas_boundary(d))
 
     def inflow(
         self, eps: Float[Array, "*cells"], c: Float[Array, "*cells"], latent: Coefficients
     ) -> Float[Array, "*cells"]:
-        """The gas that enters each cell through open sides, per volume."""
+        """Gas entering each cell through open sides, per volume."""
         d = self.diffusivity(eps, latent)
         closed = self._sides(Neumann(), Neumann())
         inside = diffusion(c, d, self.grid, averaging="harmonic", boundary=closed)
         return self.spread_of_gas(c, d) - inside
 
     def gas_boundary(self, d: Float[Array, "*cells"]) -> Boundaries:
-        """c = 1, or Robin's condition, at open sides; no flux at the others."""
+        """Gas boundary conditions: c = 1 or Robin at open sides, no flux at the others."""
         biot = self.biot
         if biot is None:
             return self._sides(Neumann(), Dirichlet(1.0))
@@ -218,7 +217,7 @@ class VaporInfiltration(HybridModel):
     def heat_boundary(
         self, conductivity: Float[Array, "*cells"], latent: Coefficients
     ) -> Boundaries:
-        """The heater, insulated planes of symmetry, and the conditions at open sides."""
+        """Heat boundary conditions: heater, insulated symmetry planes, open sides."""
         assert self.heat is not None
         biot, surroundings = self.heat.biot, latent.surroundings
         if biot is None:
@@ -230,7 +229,7 @@ class VaporInfiltration(HybridModel):
         return ((Dirichlet(latent.heater), sides[0][1]), *sides[1:])
 
     def _sides(self, closed: Any, opened: Any, field: Array | None = None) -> Boundaries:
-        """The conditions on all sides; `opened` may be a function of the cells beside the side."""
+        """Conditions on all sides; `opened` may be a function of the cells next to the side."""
         given = self.open_sides or ((False, True),) * self.grid.ndim
 
         def of_side(axis: int, end: int, is_open: bool) -> Any:
@@ -247,20 +246,20 @@ class VaporInfiltration(HybridModel):
 
 
 def concentration(u: Fields) -> Float[Array, "*cells"]:
-    """c, the gas in the pores over that at the inlet."""
+    """The gas concentration c in the pores, over the inlet's."""
     return u["gas"] / jnp.maximum(u["porosity"], _SMALLEST)
 
 
 def imbalance(
     model: VaporInfiltration, u: PyTree[Float[Array, "times *rest"]]
 ) -> Float[Array, " steps *samples"]:
-    """How far gas in and solid deposited differ in each interval, relative to the gas in.
+    """Relative imbalance of gas and deposited solid in each interval.
 
     |gas in - phi2 solid deposited - change of the gas stored| / (gas in), all summed over the part.
-    Where next to no gas enters, the pores having closed, it is relative to a millionth of the most
-    that entered in an interval: what remains then is round-off in the porosity.
+    Where hardly any gas enters, after pore closure, it is relative to a millionth of the largest
+    inflow in an interval, since the remainder is round-off in the porosity.
 
-    - `u`: the states of a rollout of a model with `track_inflow`, at two times or more.
+    - `u`: states of a rollout of a model with `track_inflow`, at two or more times.
     """
     axes = tuple(range(-model.grid.ndim, 0))
     changes = jax.tree.map(lambda x: jnp.sum(jnp.diff(x, axis=0), axes), u)

@@ -1,4 +1,4 @@
-"""From a furnace to the scaled equations."""
+"""Conversion of furnace conditions to the scaled equations."""
 
 import math
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from impindiff.problems.vapor_infiltration.settings import GAS_CONSTANT
 
 
 class PhysicalScales(NamedTuple):
-    """What the scaled equations need, and what a scaled time means.
+    """Parameters of the scaled equations, and the unit of time.
 
     - `phi2`: k0 L^2 / (r_f D0), with k0 the rate constant at the reference temperature.
     - `gamma`: E / (R T0).
@@ -40,7 +40,7 @@ def from_physical(
     solid_per_gas: float = 1.0,
     mole_fraction: float = 1.0,
 ) -> PhysicalScales:
-    """The scaled parameters of a part in a furnace.
+    """Compute the scaled parameters of a part in a furnace.
 
     - `pre_exponential_m_s`, `activation_energy_j_mol`: of the surface reaction, first order in the
       gas: k = A exp(-E / (R T)) (13.5 m/s and 126 kJ/mol for carbon from acetylene).
@@ -53,8 +53,8 @@ def from_physical(
       solid for a mole of gas (2 for carbon from acetylene).
 
     Raises `InputError` for a value that is not positive and finite, a mole fraction above 1, and a
-    value of the wrong magnitude for its unit where that is plain (a temperature below 300 K, a
-    fibre thicker than the part).
+    value of implausible magnitude for its unit (a temperature below 300 K, a fibre thicker than the
+    part).
     """
     given = dict(locals())
     for name, value in given.items():

@@ -1,4 +1,4 @@
-"""Pore models: how much surface the pores of a fibrous preform have at a given porosity."""
+"""Pore models: surface area of a fibrous preform's pores as a function of porosity."""
 
 import abc
 
@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-# Where a porosity outside (0, 1), which a solver may try, is put back to.
+# bounds for porosities outside (0, 1), which a solver may try
 _SMALLEST, _LARGEST = 1e-6, 1 - 1e-9
-# Of the quadrature that finds a fibre's radius from the surface it had on the way.
+# nodes of the quadrature for a fibre's radius
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(24)
 
 
@@ -17,22 +17,22 @@ class PoreModel(eqx.Module):
     """s(eps; eps0) > 0, the surface per volume of the part times the fibre radius r_f.
 
     A fibre of radius r (over r_f) that grows by dr fills s dr of the volume: d eps = -s dr. So any
-    positive s belongs to exactly one porosity eps(r) that falls monotonically from eps(1) = eps0,
-    and a monotone eps(r) has s = -d eps/dr.
+    positive s corresponds to exactly one monotone eps(r) from eps(1) = eps0, and a monotone eps(r)
+    has s = -d eps/dr.
     """
 
     @abc.abstractmethod
     def surface(
         self, porosity: Float[Array, "*cells"], initial: Float[Array, "..."]
     ) -> Float[Array, "*cells"]:
-        """The surface s at porosity eps, of a part that began with eps0."""
+        """Surface s at porosity eps, for a part of initial porosity eps0."""
 
     def radius(
         self, porosity: Float[Array, "*cells"], initial: Float[Array, "..."]
     ) -> Float[Array, "*cells"]:
         """The coated fibre's radius over r_f: 1 + the integral of 1/s from eps to eps0.
 
-        By Gauss-Legendre quadrature in ln eps.
+        Uses Gauss-Legendre quadrature in ln eps.
         """
         nodes = jnp.asarray(_NODES, porosity.dtype).reshape(-1, *[1] * porosity.ndim)
         high, low = jnp.log(initial), jnp.log(jnp.clip(porosity, _SMALLEST))
@@ -44,7 +44,7 @@ class PoreModel(eqx.Module):
 
 
 class OverlappingFibres(PoreModel):
-    """Fibres placed at random, free to overlap: eps = eps0^(r^2).
+    """Randomly placed, overlapping fibres: eps = eps0^(r^2).
 
     s = -d eps/dr = -2 r ln(eps0) eps = 2 eps sqrt(ln eps ln eps0).
 
@@ -55,7 +55,7 @@ class OverlappingFibres(PoreModel):
     def surface(
         self, porosity: Float[Array, "*cells"], initial: Float[Array, "..."]
     ) -> Float[Array, "*cells"]:
-        """See the class."""
+        """Surface s at porosity eps, for a part of initial porosity eps0."""
         eps = jnp.clip(porosity, _SMALLEST, _LARGEST)
         return 2 * eps * jnp.sqrt(jnp.log(eps) * jnp.log(initial))
 
@@ -73,7 +73,7 @@ class HardCore(PoreModel):
     def surface(
         self, porosity: Float[Array, "*cells"], initial: Float[Array, "..."]
     ) -> Float[Array, "*cells"]:
-        """See the class."""
+        """Surface s at porosity eps, for a part of initial porosity eps0."""
         eps = jnp.clip(porosity, _SMALLEST, _LARGEST)
         x = eps / initial
         return 2 * x * (1 - eps) * (1 - jnp.log(x) / initial)

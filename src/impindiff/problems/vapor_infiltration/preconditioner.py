@@ -1,4 +1,4 @@
-"""The preconditioner of the coupled system: a multigrid cycle for gas and one for heat."""
+"""Preconditioner of the coupled system: one multigrid cycle for gas and one for heat."""
 
 import equinox as eqx
 import jax
@@ -12,7 +12,7 @@ from impindiff.steppers import StageEquation
 
 
 class InfiltrationPreconditioner(eqx.Module):
-    """Block elimination of a stage of `VaporInfiltration`, to be used with `NewtonKrylov`.
+    """Block elimination of a stage of `VaporInfiltration`, for use with `NewtonKrylov`.
 
     In (eps, c, theta), with R_x = dR/dx, w the stage's weight and W = w, or 1 in an equation
     without mass:
@@ -23,12 +23,12 @@ class InfiltrationPreconditioner(eqx.Module):
        = r_gas - (W phi2 - e w / g) R_theta dtheta - e r_eps / g;
     3. solid, cell by cell: deps = (r_eps - w (R_c dc + R_theta dtheta)) / g.
 
-    What is left out is how the coefficients d and lambda change with eps. The elliptic operators
-    are symmetric M-matrices; one cycle of `multigrid_cycle` stands for the inverse of each.
+    The dependence of the coefficients d and lambda on eps is neglected. The elliptic operators are
+    symmetric M-matrices; one cycle of `multigrid_cycle` approximates the inverse of each.
     """
 
     def __call__(self, z: PyTree, stage: StageEquation) -> LinearMap:
-        """The map on residuals, at the state z."""
+        """Build the map on residuals, linearised at the state z."""
         model = stage.model
         assert isinstance(model, VaporInfiltration)
         latent, w, grid = stage.latent, stage.weight, model.grid

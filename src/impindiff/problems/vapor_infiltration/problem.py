@@ -1,4 +1,4 @@
-"""What the three inverse experiments of chemical vapor infiltration share."""
+"""Common part of the three inverse problems of chemical vapor infiltration."""
 
 import abc
 from collections.abc import Mapping
@@ -51,12 +51,11 @@ V = TypeVar("V", bound=InfiltrationSettings)
 
 
 class InfiltrationProblem(Problem[V]):
-    """A hidden property of a part, from what a plant measures while the part densifies.
+    """A hidden property of a part, from measurements in a plant during densification.
 
-    What these experiments cannot identify, whatever they measure: growth depends on the rate
-    constant and the inlet concentration only by their product, which sets the unit of time; and
-    the rate constant and the pores' surface s only by theirs, unless eps0 and r_f are known, which
-    is assumed here.
+    No measurement identifies some parameters: growth depends on the rate constant and the inlet
+    concentration only by their product, which sets the unit of time; and on the rate constant and
+    the pores' surface s only by theirs, unless eps0 and r_f are known, as assumed here.
     """
 
     labels: ClassVar[Mapping[str, str]] = {
@@ -85,15 +84,15 @@ class InfiltrationProblem(Problem[V]):
 
     @abc.abstractmethod
     def model(self, settings: V, key: PRNGKeyArray) -> VaporInfiltration:
-        """See `Problem.model`."""
+        """The part with initial values of its unknowns."""
 
     def laws(self, settings: V) -> list[results.Law]:
-        """The learned laws to be compared with the true ones; none by default."""
+        """The learned laws to compare with the true ones; by default none."""
         del settings
         return []
 
     def data(self, settings: V) -> xr.Dataset:
-        """See `Problem.data`; a file has the layout that a run stores as data.nc."""
+        """The dataset; a file has the layout of a run's data.nc."""
         dataset = super().data(settings)
         path = settings.data.path
         if path is not None:
@@ -101,7 +100,7 @@ class InfiltrationProblem(Problem[V]):
         return dataset
 
     def configured(self, settings: V, data: xr.Dataset) -> V:
-        """See `Problem.configured`: the part of a file."""
+        """The settings with the part of a data file."""
         if settings.data.path is None:
             return settings
         _, upper, cells = box_of(data)
@@ -113,7 +112,7 @@ class InfiltrationProblem(Problem[V]):
         observed = observation_times(settings)
         if until is None:
             until = settings.forecast.until or settings.time.end
-        else:  # a forecast's own end: it has no need of the observations beyond
+        else:  # a forecast beyond the settings' end does not need the observations
             observed = [t for t in observed if t <= until]
         times = output_times(until, settings.forecast.every, tuple(observed))
         own = specimen_conditions(settings)
@@ -159,7 +158,7 @@ class InfiltrationProblem(Problem[V]):
         )
 
     def scale(self, settings: V, until: float | None = None) -> Scale:
-        """See `Problem.scale`."""
+        """Sizes of the reference data."""
         specimens, observed, time = settings.specimens, settings.observations, settings.time
         until = self.horizon(settings) if until is None else until
         measured = len(observed.ct_times) + observed.mass_times
@@ -183,61 +182,61 @@ class InfiltrationProblem(Problem[V]):
         )
 
     def observations(self, settings: V, model: HybridModel, data: xr.Dataset) -> Observations:
-        """See `Problem.observations`: what the instruments read, each value by its error."""
+        """Readings of the instruments, each divided by its error."""
         del model
         times = observation_times(settings)
         there = data["time"].to_numpy()
         plant = measurements(settings, data)
         exact = np.asarray(plant(states_at(data, [0, *index_of_times(there, times)])))
-        # measured data have their own noise
+        # measured data already contain noise
         computed = settings.data.path is None and settings.observations.noise > 0
         values = plant.noisy(exact, settings.observations.seed) if computed else exact
         return Observations((float(there[0]), *times), plant, jnp.asarray(values))
 
     def for_samples(self, settings: V, model: Any, data: xr.Dataset) -> VaporInfiltration:
-        """See `Problem.for_samples`: phi2, and the heater's temperature."""
+        """The model with phi2 and the heater's temperature of each sample."""
         del settings
         return of_specimens(model, conditions_of(data))
 
     def initial_state(
         self, settings: V, model: HybridModel, data: xr.Dataset | None = None
     ) -> PyTree:
-        """See `Problem.initial_state`: pores full of gas."""
+        """The initial state: pores full of gas."""
         data = self.data(settings) if data is None else data
         return self.for_samples(settings, model, data).initial_state(data.sizes["sample"])
 
     def quantities(self, u: PyTree) -> dict[str, Any]:
-        """See `Problem.quantities`: the porosity, which is seen."""
+        """The observed quantity: porosity."""
         return {"porosity": u["porosity"]}
 
     def horizon(self, settings: V) -> float:
-        """The end of the run."""
+        """End of the run."""
         return settings.forecast.until or settings.time.end
 
     def latent_fields(
         self, model: HybridModel, t: Float[Array, ""]
     ) -> dict[str, Float[Array, "*cells"]]:
-        """None: what is unknown depends on the state."""
+        """Empty: the unknowns depend on the state."""
         del model, t
         return {}
 
     def step(self, settings: V) -> Any:
-        """`time.step`, or steps by their error."""
+        """Fixed steps of `time.step`, or adaptive ones."""
         adaptive = settings.stepper.adaptive
         return settings.time.step if adaptive is None else adaptive.build()
 
     def stepper(self, settings: V) -> AbstractStepper:
-        """See `Problem.stepper`; with `InfiltrationPreconditioner`."""
+        """The settings' stepper with `InfiltrationPreconditioner`."""
         return build_stepper(settings)
 
     def described(self, settings: V) -> xr.Dataset:
-        """One specimen as it truly is; see `forward_run`."""
+        """One true specimen; see `forward_run`."""
         grid = build_grid(settings.grid)
         eps0 = self.initial_porosity(settings, grid)
         return forward_run(settings, None if np.all(eps0 == eps0.flat[0]) else eps0)
 
     def description(self, settings: V, dataset: xr.Dataset) -> str:
-        """See `Problem.description`."""
+        """Grid, times and final porosity in one line."""
         cells = [size for name, size in dataset.sizes.items() if name != "time"]
         steps = dataset.sizes["time"] - 1
         end = dataset.isel(time=-1)
@@ -250,7 +249,7 @@ class InfiltrationProblem(Problem[V]):
         )
 
     def findings(self, settings: V, data: Data, fitted: Fitted, loss: TrajectoryLoss) -> Findings:
-        """See `Problem.findings`."""
+        """Errors against the truth, laws, figures."""
         return results.gather(
             self.laws(settings),
             true_model(settings),
@@ -263,7 +262,7 @@ class InfiltrationProblem(Problem[V]):
 
 
 def _averaged(field: np.ndarray, refine: int, fine: Grid) -> np.ndarray:
-    """(sample, time, *fine cells) -> means over blocks of `refine` cells a side."""
+    """Average over blocks of `refine` cells a side: (sample, time, *fine cells)."""
     shape = [n for cells in fine.cells for n in (cells // refine, refine)]
     axes = tuple(range(3, 2 + 2 * fine.ndim, 2))
     return field.reshape(*field.shape[:2], *shape).mean(axis=axes)

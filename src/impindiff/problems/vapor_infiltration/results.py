@@ -1,4 +1,4 @@
-"""What a trained model of vapor infiltration tells: against the truth, over all specimens."""
+"""Diagnostics of a trained model of vapor infiltration, against the truth."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +38,7 @@ from impindiff.training import (
 )
 
 _POINTS = 200
-# Of where a parameter is in the model, what a figure calls it.
+# parameter path -> label in figures
 _WORDS = {
     "transport.closure.": "diffusivity ",
     "heat.conductivity.closure.": "conductivity ",
@@ -47,15 +47,15 @@ _WORDS = {
     "log_slopes": "slope ",
     "shift": "level",
 }
-# A part counts as closed when it gains mass this much more slowly than at first.
+# a part counts as closed once its mass gain has slowed to this fraction of the initial rate
 _CLOSED = 0.1
 
 
 class Law(NamedTuple):
-    """A law that was learned, as a function of porosity.
+    """A learned law, as a function of porosity.
 
-    - `name`: as metrics call it; `label`: as figures do.
-    - `of`: the law of a model.
+    - `name`: in metrics; `label`: in figures.
+    - `of`: extracts the law from a model.
     """
 
     name: str
@@ -79,7 +79,7 @@ def gather(
     fitted: Fitted,
     loss: TrajectoryLoss,
 ) -> Findings:
-    """All findings; `truth` and `prior` are the models that the laws are compared with."""
+    """Collect all findings; `truth` and `prior` are models to compare the laws with."""
     every, times = list(range(data.samples)), data.dataset["time"].to_numpy()
     conditions = conditions_of(data.dataset)
     model = dataclasses.replace(fitted.model, track_inflow=True)
@@ -168,7 +168,7 @@ def _relative_l2(found: np.ndarray, truth: np.ndarray, samples: Sequence[int]) -
 
 
 def _field_errors(model: VaporInfiltration, data: xr.Dataset) -> dict[str, float]:
-    """Of the initial porosity, where it is a field that was learned and the truth is known."""
+    """Errors of the initial porosity, where it is a learned field and the truth is known."""
     if not isinstance(model.initial_porosity, BoundedField):
         return {}
     if "initial_porosity" not in data:
@@ -180,19 +180,19 @@ def _field_errors(model: VaporInfiltration, data: xr.Dataset) -> dict[str, float
 
 
 def _closure_time(times: Float[np.ndarray, " t"], gain: Float[np.ndarray, " t"]) -> float:
-    """When the mass gain has slowed down to a tenth of its first rate; NaN if not yet."""
+    """Time when the mass gain has slowed to a tenth of its initial rate; NaN if not reached."""
     rates = np.diff(gain) / np.diff(times)
     relative, middle = rates / rates[0], 0.5 * (times[1:] + times[:-1])
     slow = np.flatnonzero(relative < _CLOSED)
     if len(slow) == 0 or slow[0] == 0:
         return float("nan")
     around = slice(slow[0] - 1, slow[0] + 1)
-    # between the last interval that was faster and the first that is slower
+    # between the last faster interval and the first slower one
     return float(np.interp(-_CLOSED, -relative[around], middle[around]))
 
 
 def _visited(data: Data, settings: Any) -> tuple[float, float]:
-    """The least and the largest porosity of the training specimens while they were observed."""
+    """Range of porosity in the training specimens while observed."""
     training = data.of(data.training)
     observed = up_to(training["time"].to_numpy(), observation_times(settings)[-1])
     seen = training["porosity"].to_numpy()[:, observed]
@@ -228,7 +228,7 @@ def _curve(
 def _standard_error(
     law: Law, fitted: Fitted, x: Float[Array, " n"]
 ) -> Float[np.ndarray, " n"] | None:
-    """Of the law at x, by the covariance of all parameters; None where it is not known."""
+    """Standard error of the law at x, by the covariance of all parameters; None if unknown."""
     if fitted.linearization is None:
         return None
     misfit, jacobian = fitted.linearization
@@ -294,13 +294,13 @@ def _series(
 
 
 def _differs(data: xr.Dataset) -> str:
-    """The condition that tells the specimens apart: the heater's temperature if that varies."""
+    """The condition that distinguishes specimens: the heater's temperature if that varies."""
     heater = conditions_of(data).get("heater")
     return "phi2" if heater is None or np.ptp(heater) == 0 else "heater"
 
 
 def _condition(settings: Any, data: xr.Dataset) -> tuple[Float[np.ndarray, " n"], str]:
-    """Its values, the heater's in K, and their label."""
+    """Values of that condition, the heater's in K, and their label."""
     name = _differs(data)
     values = conditions_of(data)[name]
     if name == "heater":
@@ -344,7 +344,7 @@ def _fields(data: xr.Dataset, fields: Mapping[str, np.ndarray], sample: int) -> 
 
 
 def _readable(name: str) -> str:
-    """The name of a parameter as a person would say it."""
+    """A parameter's name in words."""
     for place, word in _WORDS.items():
         name = name.replace(place, word)
     return name

@@ -49,10 +49,10 @@ class HeatSettings(StrictModel):
         default=1473.0, description="temperature in K of the side at the lower end of x"
     )
     surroundings: Positive = Field(
-        default=1273.0, description="temperature in K of what cools the open sides"
+        default=1273.0, description="temperature in K of the medium that cools the open sides"
     )
     biot: Positive | None = Field(
-        default=None, description="Bi at the open sides; null: they have the surroundings' own"
+        default=None, description="Bi at the open sides; null: fixed temperature"
     )
     conductivity: tuple[Positive, Positive, Positive] = Field(
         default=(0.02, 1.0, 2.0), description="of gas, fibre and matrix, over a reference value"
@@ -67,7 +67,7 @@ class HeatSettings(StrictModel):
 
 
 class PhysicsSettings(StrictModel):
-    """The part and what happens in it, as it truly is; what is hidden only makes the data."""
+    """Properties of the true part; hidden ones are used to make the data only."""
 
     phi2: NonNegative = Field(default=1.0, description="k0 L^2 / (r_f D0) at thickness 1")
     eps0: Fraction = Field(default=0.6, description="initial porosity")
@@ -75,7 +75,7 @@ class PhysicsSettings(StrictModel):
         default=(0.037, 0.661), description="eps_p and alpha of the effective diffusivity"
     )
     floor: Fraction = Field(
-        default=1e-3, description="smallest effective diffusivity: what still leaks through"
+        default=1e-3, description="smallest effective diffusivity, a residual leakage"
     )
     knudsen: NonNegative = Field(
         default=0.0, description="bulk over Knudsen diffusivity in a pore as wide as a fibre"
@@ -118,7 +118,7 @@ class PartSettings(StrictModel):
 
     @property
     def upper(self) -> tuple[float, ...]:
-        """Where the surface is, along each axis."""
+        """Position of the surface along each axis."""
         return (1.0,) * len(self.cells) if self.size is None else self.size
 
 
@@ -139,14 +139,14 @@ class SpecimenSettings(StrictModel):
     """The specimens: several thicknesses, or temperatures, of the same material."""
 
     thickness: Annotated[tuple[Positive, ...], Field(min_length=1)] = Field(
-        description="over L, of those measured: phi2 goes with its square"
+        description="over L, of the training specimens: phi2 scales with its square"
     )
-    test_thickness: tuple[Positive, ...] = Field(description="of those the forecast is judged by")
+    test_thickness: tuple[Positive, ...] = Field(description="over L, of the test specimens")
     heater: tuple[Positive, ...] | None = Field(
-        default=None, description="temperature in K of each one's heater; null: physics.heat's"
+        default=None, description="temperature in K of each specimen's heater; null: physics.heat's"
     )
     test_heater: tuple[Positive, ...] | None = Field(
-        default=None, description="the same of those kept back"
+        default=None, description="the same for the test specimens"
     )
 
     @model_validator(mode="after")
@@ -162,15 +162,15 @@ class SpecimenSettings(StrictModel):
 
 
 class InclusionSettings(StrictModel):
-    """A dense region in the preform: eps0 falls by `depth` at its centre, as a Gaussian does."""
+    """A dense region in the preform: a Gaussian dip in eps0 of `depth` at its centre."""
 
-    depth: NonNegative = Field(default=0.15, description="by how much the porosity is lower")
+    depth: NonNegative = Field(default=0.15, description="decrease of the porosity at the centre")
     centre: Point = Field(default=(0.55, 0.6), description="in units of the part's size")
     radius: Positive = Field(default=0.18, description="standard deviation, units of the size")
 
 
 class PlantSettings(NoiseSettings):
-    """What a plant measures, of every specimen."""
+    """Measurements in a plant, for every specimen."""
 
     noise: NonNegative = Field(
         default=0.02,
@@ -190,17 +190,17 @@ class PlantSettings(NoiseSettings):
     )
     mass_until: Positive = Field(default=1.6, description="time of the last weighing")
     thermocouples: tuple[Point, ...] = Field(
-        default=(), description="their positions, in units of L"
+        default=(), description="positions of the thermocouples, in units of L"
     )
     thermocouple_noise: Positive = Field(default=2.0, description="standard deviation in K")
 
 
 class ClosureSettings(StrictModel):
-    """The learned effective diffusivity, which starts from a law of other fibres."""
+    """The learned effective diffusivity, which starts as a law of other fibres."""
 
-    prior: Law = Field(default=(0.11, 0.785), description="eps_p and alpha of the law it starts as")
-    largest_threshold: Fraction = Field(default=0.25, description="above every possible eps_p")
-    knots: Annotated[int, Field(ge=2, le=1000)] = Field(default=4, description="of its slope")
+    prior: Law = Field(default=(0.11, 0.785), description="eps_p and alpha of the initial law")
+    largest_threshold: Fraction = Field(default=0.25, description="upper bound of eps_p")
+    knots: Annotated[int, Field(ge=2, le=1000)] = Field(default=4, description="knots of the slope")
     deviation: Positive = Field(
         default=0.5,
         description="prior belief: standard deviation of the logarithm of its slopes, and of other "
@@ -208,7 +208,7 @@ class ClosureSettings(StrictModel):
     )
 
 
-# whatever the method, for data are computed with them
+# for every method, since they are used to compute the data
 InfiltrationSolver = Annotated[
     LinearlySolvedSettings | PicardSettings | AndersonSettings,
     Field(discriminator="name", description="the problem has its own preconditioner"),
@@ -217,13 +217,13 @@ InfiltrationStepper = Annotated[
     StepSetElsewhere | AdaptiveOrSetElsewhere,
     Field(
         discriminator="name",
-        description="its step is time.step; it is implicit, for the gas has no inertia",
+        description="its step is time.step; implicit, since the gas has no inertia",
     ),
 ]
 
 
 class InfiltrationSettings(ProblemSettings):
-    """What the configuration of all three problems holds."""
+    """Configuration shared by all three problems."""
 
     # frozen, so narrower types are sound
     data: ComputedDataSettings = ComputedDataSettings()  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -233,17 +233,17 @@ class InfiltrationSettings(ProblemSettings):
     specimens: SpecimenSettings
     mismatch: bool = Field(
         default=False,
-        description="make the data with hard-core fibres, which the model takes for overlapping",
+        description="make the data with hard-core fibres, while the model assumes overlapping ones",
     )
     refine: Annotated[int, Field(ge=1), OF_COMPUTED_DATA] = Field(
-        default=2, description="the data's grid is so many times finer along each axis"
+        default=2, description="refinement of the data's grid along each axis"
     )
     substeps: Annotated[PositiveInt, OF_COMPUTED_DATA] = Field(
-        default=10, description="the data's steps are so much shorter"
+        default=10, description="refinement of the data's time step"
     )
     # frozen, so a narrower type is sound
     observations: PlantSettings = PlantSettings()  # pyright: ignore[reportIncompatibleVariableOverride]
-    # with its preconditioner a linear solve takes two or three iterations, or will not succeed
+    # with its preconditioner a linear solve takes two or three iterations, or fails
     solver: InfiltrationSolver = LinearlySolvedSettings(  # pyright: ignore[reportIncompatibleVariableOverride]
         rtol=1e-9, atol=1e-13, line_search=False, max_iterations=15, max_krylov_iterations=30
     )
@@ -284,7 +284,7 @@ class InfiltrationSettings(ProblemSettings):
 
     @property
     def hidden_pores(self) -> str:
-        """The pore model that makes the data."""
+        """The pore model used to make the data."""
         return "hard_core" if self.mismatch else self.physics.pores
 
 
@@ -313,7 +313,7 @@ class VaporInfiltrationFieldSettings(InfiltrationSettings):
     inclusion: InclusionSettings = InclusionSettings()
     field: Annotated[FieldSettings, OF_A_FIELD] = FieldSettings(omega_first=3.0, omega=3.0)
     bounds: tuple[Fraction, Fraction] = Field(
-        default=(0.2, 0.8), description="between which the initial porosity lies"
+        default=(0.2, 0.8), description="bounds of the initial porosity"
     )
     training: TrainingSettings = MuonSettings(steps=150, learning_rate=3e-3, log_every=5)
 
@@ -340,14 +340,14 @@ class VaporInfiltrationFieldSettings(InfiltrationSettings):
 
 
 class ThermalStartSettings(StrictModel):
-    """Where training starts, beside the diffusivity's prior law."""
+    """Initial values for training, besides the diffusivity's prior law."""
 
     activation_energy: Positive = Field(default=120e3, description="E in J/mol")
     conductivity: tuple[Positive, Positive, Positive] = Field(
-        default=(0.02, 1.3, 1.3), description="of gas, fibre and matrix in the law it starts as"
+        default=(0.02, 1.3, 1.3), description="of gas, fibre and matrix in the initial law"
     )
     knots: Annotated[int, Field(ge=2, le=1000)] = Field(
-        default=4, description="of the conductivity's slope"
+        default=4, description="knots of the conductivity's slope"
     )
 
 
@@ -404,5 +404,5 @@ def as_theta(kelvin: Any, heat: HeatSettings) -> Any:
 
 
 def steps_to(end: float, step: float) -> int:
-    """How many steps of at most `step` lead to `end`."""
+    """Number of steps of at most `step` up to `end`."""
     return number_of_steps([0.0, end], step)

@@ -1,4 +1,4 @@
-"""The specimens of an experiment: their conditions, and what a plant measures of them."""
+"""The specimens of an experiment: their conditions and measurements."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ from impindiff.steppers import PerSample
 
 STATE = ("porosity", "gas", "temperature")
 CT, MASS, THERMOCOUPLES = "CT", "mass gain", "thermocouples"
-# Of instruments that are told to be exact: what they weigh by.
+# standard deviation assumed where noise is 0, for weighting only
 _NOMINAL_NOISE = 0.02
 
 
@@ -39,7 +39,7 @@ def of_specimens(
 def specimen_conditions(
     settings: InfiltrationSettings,
 ) -> dict[str, Float[np.ndarray, " specimens"]]:
-    """phi2 and, with heat, theta of the heater: those of training first, then the test set."""
+    """phi2 and, with heat, theta of the heater: training specimens first, then the test set."""
     physics, specimens = settings.physics, settings.specimens
     thickness = np.array([*specimens.thickness, *specimens.test_thickness])
     found = {"phi2": physics.phi2 * thickness**2}
@@ -55,16 +55,15 @@ def specimen_conditions(
 
 
 def weighing_times(settings: InfiltrationSettings) -> Float[np.ndarray, " weighings"]:
-    """Evenly spaced, the last at `mass_until`."""
+    """Evenly spaced times, the last at `mass_until`."""
     observed = settings.observations
     return np.linspace(0.0, observed.mass_until, observed.mass_times + 1)[1:]
 
 
 def observation_times(settings: InfiltrationSettings) -> list[float]:
-    """All times at which something is measured, in order, each once.
+    """All times with a measurement, in order, each once.
 
-    Raises `InputError` for one after the end of the run. (Only here, where measurements are asked
-    for: a forward run may end earlier.)
+    Raises `InputError` for one after the end of the run. (A forward run may end earlier.)
     """
     observed, end = settings.observations, settings.time.end
     for key, last in (("ct_times", max(observed.ct_times)), ("mass_until", observed.mass_until)):
@@ -78,12 +77,12 @@ def observation_times(settings: InfiltrationSettings) -> list[float]:
 
 
 def measurements(settings: InfiltrationSettings, data: xr.Dataset) -> Measurements:
-    """What the plant measures, of states at the start and at `observation_times`.
+    """The plant's measurements, from states at the start and at `observation_times`.
 
-    CT: averages over blocks of cells, at the interruptions, with an error that is a part of eps0.
-    Mass gain: the mean porosity lost since the preform, nominally of porosity eps0, at each
-    weighing, with an error that is a part of what the specimens gain on average until then.
-    Thermocouples, in K, at each weighing.
+    CT: averages over blocks of cells, at the interruptions, with an error relative to eps0. Mass
+    gain: the decrease of the mean porosity since the preform (nominally eps0) at each weighing,
+    with an error relative to the specimens' mean gain until then. Thermocouples, in K, at each
+    weighing.
 
     - `data`: of the specimens measured.
     """
@@ -134,18 +133,18 @@ def measurements(settings: InfiltrationSettings, data: xr.Dataset) -> Measuremen
 
 
 class _InWindow(eqx.Module):
-    """The values of `BlockAverages` whose blocks lie in the region that CT sees."""
+    """The values of `BlockAverages` whose blocks lie in the region seen by CT."""
 
     blocks: BlockAverages
     indices: np.ndarray
 
     @property
     def count(self) -> int:
-        """How many blocks are seen."""
+        """Number of visible blocks."""
         return len(self.indices)
 
     def __call__(self, u: Any) -> Any:
-        """(..., *cells) -> (..., count)."""
+        """Read the visible blocks, (..., *cells) -> (..., count)."""
         return self.blocks(u)[..., self.indices]
 
 
@@ -165,7 +164,7 @@ def _seen(settings: InfiltrationSettings, data: xr.Dataset, blocks: BlockAverage
 
 
 def states_at(data: xr.Dataset, indices: Sequence[int]) -> dict[str, np.ndarray]:
-    """The data's fields as a rollout would give them, (times, samples, *cells)."""
+    """The data's fields in a rollout's form, (times, samples, *cells)."""
     return {
         name: np.moveaxis(data[name].to_numpy(), 1, 0)[list(indices)]
         for name in STATE
@@ -179,9 +178,9 @@ def axes_of(data: xr.Dataset) -> list[str]:
 
 
 def require_specimens(data: xr.Dataset, heated: bool, path: Path) -> None:
-    """Refuse data that are not of the layout which a run stores as data.nc.
+    """Refuse data without the layout of a run's data.nc.
 
-    Raises `InputError` for what is missing, for values that are not finite, and for a part whose
+    Raises `InputError` for missing variables, for values that are not finite, and for a part whose
     planes of symmetry are not at 0.
     """
     more = ("temperature", "heater") if heated else ()

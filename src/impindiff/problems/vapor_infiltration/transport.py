@@ -1,4 +1,4 @@
-"""Transport models: the effective diffusivity and conductivity of a part as its pores close."""
+"""Transport models: effective diffusivity and conductivity of a part as its pores close."""
 
 import abc
 from typing import Any
@@ -21,13 +21,13 @@ class TransportModel(eqx.Module):
     @property
     @abc.abstractmethod
     def closing_porosity(self) -> Any:
-        """The porosity below which no pore is connected to the surface: a number."""
+        """The porosity below which no pore is connected to the surface, a scalar."""
 
     @abc.abstractmethod
     def __call__(
         self, porosity: Float[Array, "*cells"], surface: Float[Array, "*cells"]
     ) -> Float[Array, "*cells"]:
-        """The diffusivity d at porosity eps and scaled surface s."""
+        """Diffusivity d at porosity eps and scaled surface s."""
 
 
 class Percolation(TransportModel):
@@ -50,7 +50,7 @@ class Percolation(TransportModel):
     def __call__(
         self, porosity: Float[Array, "*cells"], surface: Float[Array, "*cells"]
     ) -> Float[Array, "*cells"]:
-        """See the class."""
+        """Diffusivity d at porosity eps and scaled surface s."""
         del surface
         return percolation_law(porosity, self.threshold, self.exponent, self.floor)
 
@@ -58,9 +58,9 @@ class Percolation(TransportModel):
 class Bosanquet(TransportModel):
     """Bulk and Knudsen diffusion in series: d = percolation / (1 + Kn s / (2 eps)).
 
-    Pores of radius 2 eps / S_v, S_v = s / r_f, are narrower the less is left of them.
+    Pores of radius 2 eps / S_v, S_v = s / r_f, narrow as they fill.
 
-    - `percolation`: the structure's own law.
+    - `percolation`: law of the structure alone.
     - `knudsen`: Kn, bulk over Knudsen diffusivity in a pore as wide as a fibre.
 
     Source: Pollard and Present, Phys. Rev. 73 (1948) (the series), with the pore radius of
@@ -72,13 +72,13 @@ class Bosanquet(TransportModel):
 
     @property
     def closing_porosity(self) -> float:
-        """That of the structure."""
+        """The threshold of the structure."""
         return self.percolation.threshold
 
     def __call__(
         self, porosity: Float[Array, "*cells"], surface: Float[Array, "*cells"]
     ) -> Float[Array, "*cells"]:
-        """See the class."""
+        """Diffusivity d at porosity eps and scaled surface s."""
         narrow = 1 + self.knudsen * surface / (2 * jnp.maximum(porosity, self.closing_porosity))
         return self.percolation(porosity, surface) / narrow
 
@@ -90,13 +90,13 @@ class LearnedTransport(TransportModel):
 
     @property
     def closing_porosity(self) -> Float[Array, ""]:
-        """That of the closure."""
+        """The learned threshold."""
         return self.closure.threshold
 
     def __call__(
         self, porosity: Float[Array, "*cells"], surface: Float[Array, "*cells"]
     ) -> Float[Array, "*cells"]:
-        """See the class."""
+        """Diffusivity d at porosity eps and scaled surface s."""
         del surface
         return self.closure(porosity)
 
@@ -108,7 +108,7 @@ class ConductivityModel(eqx.Module):
     def __call__(
         self, porosity: Float[Array, "*cells"], initial: Float[Array, "..."]
     ) -> Float[Array, "*cells"]:
-        """The conductivity at porosity eps, of a part that began with eps0."""
+        """Conductivity at porosity eps, for a part of initial porosity eps0."""
 
 
 class Mixture(ConductivityModel):
@@ -121,7 +121,7 @@ class Mixture(ConductivityModel):
     def __call__(
         self, porosity: Float[Array, "*cells"], initial: Float[Array, "..."]
     ) -> Float[Array, "*cells"]:
-        """See the class."""
+        """Conductivity at porosity eps, for a part of initial porosity eps0."""
         deposited = initial - porosity
         return porosity * self.gas + (1 - initial) * self.fibre + deposited * self.matrix
 
@@ -134,6 +134,6 @@ class LearnedConductivity(ConductivityModel):
     def __call__(
         self, porosity: Float[Array, "*cells"], initial: Float[Array, "..."]
     ) -> Float[Array, "*cells"]:
-        """See the class."""
+        """Conductivity at porosity eps, for a part of initial porosity eps0."""
         del initial
         return self.closure(porosity)
