@@ -1,4 +1,4 @@
-"""The hybrid method and what it is compared with, on the same problem, data and training loop."""
+"""The hybrid method and baselines, on the same problem, data and training loop."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ _EXTRA_HINT = "pip install 'impindiff[baselines]'"
 
 
 def method_of(problem: Problem, settings: Any, data: Data) -> Method:
-    """The method that `settings.method` names, for a problem and its data.
+    """The method chosen by `settings.method`, for a problem and its data.
 
     Raises `InputError` for a method that needs a package which is not installed.
     """

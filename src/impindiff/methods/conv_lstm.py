@@ -1,4 +1,4 @@
-"""The convolutional LSTM, which remembers what it has seen of each place."""
+"""The convolutional LSTM, a network with a memory at each place."""
 
 import itertools
 import math
@@ -25,11 +25,11 @@ class ConvLSTMCell(eqx.Module):
         o = sigmoid(W_xo * X + W_ho * H + w_co C' + b_o)
         H' = o tanh(C')
 
-    Convolutions wrap around periodic axes and see zeros past the ends of others. The weights that
-    let gates see the cell, w_c., are one number a channel, the same everywhere, and start at zero;
-    b_f starts at 1 (Jozefowicz et al. 2015), and other weights as U(-c, c), c = 1/sqrt(fan in).
+    Convolutions wrap around periodic axes and use zero padding on others. The weights from the cell
+    to the gates, w_c., are one number per channel and start at zero; b_f starts at 1 (Jozefowicz et
+    al. 2015), and other weights as U(-c, c), c = 1/sqrt(fan in).
 
-    - `weight`: that of i, f, c and o one after the other, (4 hidden, inputs + hidden, *kernel).
+    - `weight`: weights of i, f, c and o concatenated, (4 hidden, inputs + hidden, *kernel).
     - `peephole`: w_ci, w_cf and w_co.
 
     Source: Shi et al., "Convolutional LSTM network", NeurIPS 2015, eq. 3.
@@ -56,12 +56,12 @@ class ConvLSTMCell(eqx.Module):
         self.periodic = periodic
 
     def start(self, cells: tuple[int, ...]) -> State:
-        """Zeros."""
+        """Zero initial state."""
         zeros = jnp.zeros((self.peephole.shape[1], *cells), self.weight.dtype)
         return zeros, zeros
 
     def __call__(self, x: Float[Array, "inputs *cells"], state: State) -> State:
-        """(H', C')."""
+        """One step: (H', C')."""
         h, c = state
         axes = x.ndim - 1
         both = jnp.concatenate([x.astype(h.dtype), h])
@@ -73,16 +73,16 @@ class ConvLSTMCell(eqx.Module):
 
 
 class ConvLSTM(SequenceNetwork):
-    """Layers of `ConvLSTMCell`, each reading the hidden state of the one before.
+    """Stacked `ConvLSTMCell`s, each reading the hidden state of the one before.
 
-    A 1x1 convolution, which starts small, makes the increments of the last one's hidden state. The
+    A 1x1 convolution with small initial weights maps the last hidden state to the increments. The
     memory, (H, C) of each layer, starts at zero.
 
     **Arguments:**
 
     - `channels`: features, see `number_of_channels`.
-    - `periodic`: one entry per axis of space.
-    - `fields`: of how many fields it gives the increments.
+    - `periodic`: one entry per spatial axis.
+    - `fields`: number of fields predicted.
     - `hidden`: channels of H and of C.
     - `kernel`: cells that a convolution spans along each axis, an odd number.
     - `layers`: number of cells stacked.
@@ -90,8 +90,8 @@ class ConvLSTM(SequenceNetwork):
     **Raises:** `InputError` for numbers below 1 or an even kernel; when called, for a kernel that
     reaches further than a periodic axis is long.
 
-    Source: Shi et al. (2015). Written out here: Flax's cell, in a framework that nothing else here
-    uses, has no w_c. and pads all axes alike.
+    Source: Shi et al. (2015). Written out here, since Flax's cell, in a framework not used
+    otherwise, has no w_c. and pads all axes alike.
     """
 
     layers: tuple[ConvLSTMCell, ...]
@@ -131,13 +131,13 @@ class ConvLSTM(SequenceNetwork):
         self.channels, self.fields = channels, fields
 
     def start(self, u: Float[Array, "fields *cells"]) -> tuple[State, ...]:
-        """Zeros."""
+        """Zero memory."""
         return tuple(layer.start(u.shape[1:]) for layer in self.layers)
 
     def __call__(
         self, features: Float[Array, "channels *cells"], memory: tuple[State, ...]
     ) -> tuple[Float[Array, "fields *cells"], tuple[State, ...]]:
-        """See `SequenceNetwork`."""
+        """One step (see `SequenceNetwork`)."""
         after, h = [], features
         for layer, state in zip(self.layers, memory, strict=True):
             h, c = layer(h, state)
@@ -152,8 +152,8 @@ def convolve(
 ) -> Float[Array, "out *cells"]:
     """y_o(x) = sum_{i, k} W_oik x_i(x + k - middle), odd kernels; zeros past ends of the domain.
 
-    One product of a matrix with the neighbours of all cells: XLA's own convolution takes more than
-    twice as long on a CPU in double precision.
+    Written as one matrix product over the neighbours of all cells: XLA's convolution takes more
+    than twice as long on a CPU in double precision.
     """
     kernel, cells = weight.shape[2:], x.shape[1:]
     for axis, (k, n, wraps) in enumerate(zip(kernel, cells, periodic, strict=True)):

@@ -1,4 +1,4 @@
-"""The same hybrid model in Diffrax's solvers, as a user of Diffrax would have it."""
+"""The hybrid model solved by Diffrax."""
 
 from contextlib import nullcontext
 
@@ -24,7 +24,7 @@ _SOLVERS = {"tsit5": diffrax.Tsit5, "kvaerno5": diffrax.Kvaerno5}
 
 
 class Integrator(eqx.Module):
-    """What Diffrax makes of a model: its solver, tolerances and adjoint."""
+    """Integrate a model by Diffrax with a given solver, tolerances and adjoint."""
 
     solver: str = eqx.field(static=True)
     rtol: float
@@ -34,16 +34,16 @@ class Integrator(eqx.Module):
 
     @classmethod
     def of(cls, settings: DiffraxSettings, *, forward_mode: bool = False) -> "Integrator":
-        """That of a configuration."""
+        """The integrator of a configuration."""
         chosen = settings
         return cls(chosen.solver, chosen.rtol, chosen.atol, chosen.max_steps, forward_mode)
 
     def __call__(self, model: HybridModel, u0: PyTree[Array], times: tuple[float, ...]) -> Rollout:
-        """As `rollout` gives it, with one entry of the statistics for each interval of `times`.
+        """Integrate to the form of `rollout`, with one entry of statistics per interval of `times`.
 
         Every sample has its own steps. A steady latent field is evaluated once, outside the solver;
-        one that changes at each evaluation of the tendency, since where these will be is not known.
-        Raises `InputError` for a model with algebraic components, which are no ODE.
+        a varying one at each evaluation of the tendency, whose times are not known in advance.
+        Raises `InputError` for a model with algebraic components, which is no ODE.
         """
         first = jax.tree.map(lambda x: x[0], u0)
         if has_algebraic(model, first):
@@ -63,7 +63,7 @@ class Integrator(eqx.Module):
 
             def field(t, u, args):
                 del args
-                # of the two, Kvaerno5 has dense solves
+                # Kvaerno5 is the one with dense solves
                 with products_by_fluxes() if self.solver == "kvaerno5" else nullcontext():
                     return rate(model, t, u, here if steady else model.latent(t))
 
@@ -84,7 +84,7 @@ class Integrator(eqx.Module):
         found = jax.vmap(solve, (0, sample_axes(latent) if steady else None))(u0, latent)
         u = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), found.ys)
         steps = found.stats["num_steps"]
-        # at times that were not reached Diffrax leaves infinity
+        # Diffrax leaves infinity at times that were not reached
         reached = _finite(u)[1:]
         solved = reached.at[-1].set(reached[-1] & (found.result == diffrax.RESULTS.successful))
         intervals = len(times) - 1
@@ -98,16 +98,16 @@ class Integrator(eqx.Module):
 
 
 def _finite(u: PyTree[Array]) -> Array:
-    """Of (time, sample, ...): which states are finite throughout."""
+    """Flags of the states, (time, sample, ...), that are finite throughout."""
     return jnp.stack(
         [jnp.all(jnp.isfinite(x), axis=tuple(range(2, x.ndim))) for x in jax.tree.leaves(u)]
     ).all(axis=0)
 
 
 class DiffraxHybrid(Hybrid):
-    """The problem's own model, advanced by Diffrax."""
+    """The problem's hybrid model, advanced by Diffrax."""
 
     def simulate(self) -> Simulate:
-        """See `Method.simulate`."""
+        """The Diffrax integrator."""
         algorithm = algorithm_of(self.settings.training.build())
         return Integrator.of(self.settings.method, forward_mode=algorithm.is_forward)

@@ -1,4 +1,4 @@
-"""Black boxes from one observation to the next, as a method."""
+"""Neural emulators from one observation to the next, as a method."""
 
 import math
 from typing import Any
@@ -24,16 +24,16 @@ from impindiff.settings.methods import ConvLSTMSettings, FnoSettings
 
 
 class Emulation(eqx.Module):
-    """What a `SequenceModel` makes of initial fields, as a `Rollout`.
+    """Advance initial fields by a `SequenceModel`, as a `Rollout`.
 
-    - `observed`: whole fields, a pytree of (times, samples, *cells), of which each is predicted
+    - `observed`: whole fields, a pytree of (times, samples, *cells), each of which is predicted
       from the one before it; None: all are predicted from the initial one.
     """
 
     observed: PyTree[Float[Array, "times samples ..."]] | None = None
 
     def __call__(self, model: Any, u0: PyTree[Array], times: tuple[float, ...]) -> Rollout:
-        """See `TrajectoryLoss.simulate`."""
+        """Predict all times (see `TrajectoryLoss.simulate`)."""
         if self.observed is None:
             fields = model(u0, times)
         else:
@@ -51,12 +51,12 @@ class Emulation(eqx.Module):
 class Emulator(BlackBox):
     """A network that steps from observation to observation, trained on the same observations.
 
-    Position is among its inputs, for what is hidden depends on it; so is time where the problem's
-    own model depends on time, and what differs from sample to sample.
+    Position is among its inputs, since the unknowns depend on it; so are sample-specific conditions
+    and, where the problem's own model depends on time, time.
     """
 
     def model(self, key: PRNGKeyArray) -> SequenceModel:
-        """See `Method.model`."""
+        """A fresh sequence model."""
         grid = self.example.grid
         periodic = grid.periodic
         knots = self.observations.times
@@ -80,20 +80,20 @@ class Emulator(BlackBox):
     def prepared(
         self, model: SequenceModel, data: xr.Dataset, samples: int
     ) -> tuple[SequenceModel, PyTree[Array]]:
-        """See `Method.prepared`."""
+        """(the model with the samples' conditions, their initial states)."""
         given = list(conditions_of(data).values())
         if given:
             model = model.with_conditions(jnp.asarray(np.stack(given, axis=-1)))
         return model, self.observed_start(data, samples)
 
     def simulate(self) -> Simulate:
-        """See `Method.simulate`."""
+        """Free-running prediction from the initial state."""
         return Emulation()
 
     def simulate_to_train(self) -> Simulate:
-        """See `Method.simulate_to_train`: by `method.fit_to`.
+        """Training by `method.fit_to`, one step ahead or along trajectories.
 
-        Raises `InputError` where whole fields are asked for and not all of them are observed.
+        Raises `InputError` where whole fields are required and not all of them are observed.
         """
         fit_to = self.settings.method.fit_to
         whole = None if fit_to == "trajectory" else self._whole_fields()
@@ -105,7 +105,7 @@ class Emulator(BlackBox):
         return Emulation(whole)
 
     def _whole_fields(self) -> PyTree[Float[Array, "times samples ..."]] | None:
-        """The state at all times of the observations; None where not all of it is observed."""
+        """The state at all observation times; None where it is only partly observed."""
         samples = len(self.data.training)
         first = self.observed_start(self._training, samples)
         leaves, structure = jax.tree.flatten(first)
@@ -113,7 +113,7 @@ class Emulator(BlackBox):
         found = [self._fields_of(name, samples) for name in sorted(names)]
         if len(found) != len(leaves) or any(fields is None for fields in found):
             return None
-        # leaves of a dictionary are in the order of their names
+        # leaves of a dictionary are sorted by name
         whole = [
             jnp.concatenate([start[None], fields])
             for start, fields in zip(leaves, found, strict=True)
@@ -122,7 +122,7 @@ class Emulator(BlackBox):
         return jax.tree.unflatten(structure, whole)
 
     def _fields_of(self, name: str, samples: int) -> Float[Array, "times samples ..."] | None:
-        """The observed fields of a quantity at all times after the initial one, if whole."""
+        """The observed fields of a quantity at all times after the initial one, if complete."""
         found, grid = self.observations, self.example.grid
         times = len(found.times) - 1
         shape = (times, samples, *grid.cells)

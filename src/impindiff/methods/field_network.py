@@ -11,11 +11,11 @@ from impindiff.methods.method import BlackBox
 
 
 class FieldNetwork(BlackBox):
-    """A `LocalLaw` of what is observed, with the problem's own field network."""
+    """A `LocalLaw` of the observed fields, with the problem's field network."""
 
     def model(self, key: PRNGKeyArray) -> Any:
-        """See `Method.model`; coefficients depend on time where the problem's field does."""
-        # with the key, for the law has the weights that the problem's own field would have
+        """A fresh law; coefficients depend on time where the problem's field does."""
+        # the same key gives the law the weights of the problem's own field
         hybrid = self.problem.model(self.settings, key)
         state = self.observed_start(self._training, len(self.data.training))
         return local_law_like(
@@ -27,5 +27,5 @@ class FieldNetwork(BlackBox):
         )
 
     def prepared(self, model: Any, data: xr.Dataset, samples: int) -> tuple[Any, PyTree[Array]]:
-        """See `Method.prepared`."""
+        """(the model, the observed initial states)."""
         return model, self.observed_start(data, samples)

@@ -1,4 +1,4 @@
-"""The Fourier neural operator, which acts on the lowest modes of a field."""
+"""The Fourier neural operator, acting on the lowest modes of a field."""
 
 import itertools
 import math
@@ -13,17 +13,17 @@ from impindiff.errors import InputError
 from impindiff.methods.layers import SMALL, Pointwise, require_positive
 from impindiff.methods.sequence import SequenceNetwork
 
-# Part of an axis that zeros are appended to, where it is not periodic.
+# relative length of zero padding along axes that are not periodic
 _PADDING = 0.25
 
 
 class SpectralConvolution(eqx.Module):
     """(K h)_k = R_k h_k for the Fourier coefficients h_k with |k_i| < modes_i along each axis.
 
-    The others are dropped. R_k is a complex (width, width) matrix for each k, free but for k and
-    -k, whose matrices are conjugate for the result to be real; it is kept as two real arrays, which
-    any optimiser understands. Entries of R start normal with E |R|^2 = 1 / width, so that K
-    keeps the mean square of a field that has only these modes.
+    Other coefficients are dropped. R_k is a complex (width, width) matrix for each k; matrices of k
+    and -k are conjugate, so the result is real. It is stored as two real arrays, for any optimiser.
+    Entries of R start normal with E |R|^2 = 1 / width, so K preserves the mean square of a field of
+    these modes.
     """
 
     weight: Float[Array, "2 width width *modes"]
@@ -64,16 +64,16 @@ class FourierNeuralOperator(SequenceNetwork):
     """h_0 = P v, h_{l+1} = gelu(K_l h_l + W_l h_l), output Q(h_L); the last layer has no gelu.
 
     P is a 1x1 convolution, W_l too (with its bias), K_l a `SpectralConvolution` and Q = Q_2 gelu
-    Q_1 two 1x1 convolutions through 2 width channels. Q_2 starts small. The operator belongs to no
-    grid: on a finer one it gives the same function, as far as its nonlinearities are resolved.
-    Along axes that are not periodic, zeros are appended to h_0 for a quarter of the axis, and cut
-    off again before Q. There is no memory.
+    Q_1 two 1x1 convolutions through 2 width channels. Q_2 starts small. The operator is independent
+    of the grid: on a finer one it gives the same function, as far as its nonlinearities are
+    resolved. Along axes that are not periodic, zeros are appended to h_0 for a quarter of the axis,
+    and removed before Q. There is no memory.
 
     **Arguments:**
 
     - `channels`: features, see `number_of_channels`.
-    - `periodic`: one entry per axis of space.
-    - `fields`: outputs of Q, the increments of so many fields.
+    - `periodic`: one entry per spatial axis.
+    - `fields`: number of outputs of Q, the increments of the fields.
     - `width`: channels of h.
     - `modes`: wavenumbers kept along each axis, 0 to modes - 1 and their negatives; a number or one
       per axis.
@@ -83,8 +83,8 @@ class FourierNeuralOperator(SequenceNetwork):
     a grid with less than two cells for each mode.
 
     Source: Li et al., "Fourier neural operator for parametric partial differential equations", ICLR
-    2021. Written out here, for pdequinox, the package for Equinox, pads no axes, starts its last
-    layer as large as any, and has not been released since 2024.
+    2021. Written out here, since the Equinox package pdequinox pads no axes, has a large initial
+    last layer, and has not been released since 2024.
     """
 
     lift: Pointwise
@@ -133,14 +133,14 @@ class FourierNeuralOperator(SequenceNetwork):
         self.channels, self.fields, self.periodic = channels, fields, periodic
 
     def start(self, u: Float[Array, "fields *cells"]) -> tuple[()]:
-        """No memory."""
+        """Empty memory."""
         del u
         return ()
 
     def __call__(
         self, features: Float[Array, "channels *cells"], memory: tuple[()] = ()
     ) -> tuple[Float[Array, "fields *cells"], tuple[()]]:
-        """See `SequenceNetwork`."""
+        """One step (see `SequenceNetwork`)."""
         cells = features.shape[1:]
         widths = [
             0 if periodic else math.ceil(_PADDING * n)

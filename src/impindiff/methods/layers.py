@@ -1,4 +1,4 @@
-"""What the black-box networks are made of."""
+"""Layers of the black-box networks."""
 
 import equinox as eqx
 import jax
@@ -27,18 +27,18 @@ class Pointwise(eqx.Module):
         self.bias = uniform(bias_key, (out_size,), bound)
 
     def __call__(self, h: Float[Array, "in *cells"]) -> Float[Array, "out *cells"]:
-        """In h's cells, in the weights' precision."""
+        """Apply to h's cells, in the weights' precision."""
         product = jnp.tensordot(self.weight, h.astype(self.weight.dtype), 1)
         return product + per_channel(self.bias, h.ndim - 1)
 
 
 def uniform(key: PRNGKeyArray, shape: tuple[int, ...], bound: float) -> Float[Array, "..."]:
-    """U(-bound, bound) in JAX's default float."""
+    """Draw from U(-bound, bound) in JAX's default float."""
     return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
 
 
 def per_channel(values: Float[Array, " channels"], axes: int) -> Float[Array, "..."]:
-    """(channels, 1, ..., 1): one value for all cells, on so many axes of space."""
+    """Reshape to (channels, 1, ..., 1), constant over the given number of spatial axes."""
     return values.reshape(-1, *[1] * axes)
 
 

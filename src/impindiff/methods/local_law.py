@@ -1,4 +1,4 @@
-"""The physics taken out, the field network kept: an unknown local law in place of a known PDE."""
+"""An unknown local law in place of a known PDE, with the same field network."""
 
 import itertools
 from typing import Any
@@ -16,21 +16,21 @@ from impindiff.methods.layers import SMALL
 from impindiff.rollout import depends_on_time
 from impindiff.steppers import HybridModel
 
-# Of the default field, smooth enough to begin with; see `ConditionalField`.
+# frequency factors of the default field, smooth at first; see `ConditionalField`
 _OMEGA_FIRST = 10.0
 
 
 class LocalLaw(HybridModel):
     r"""du/dt = c_00(x) u + sum_p sum_k c_pk(x, t) (u_k^p - u^p) / (p h), over the neighbours k.
 
-    A cell and its 3^d - 1 neighbours, p = 1 to `degree`, coefficients from a field network. Every
-    linear (p = 1) or quadratic law of nearest neighbours is among them: upwind advection with
+    A cell and its 3^d - 1 neighbours, p = 1 to `degree`, coefficients from a field network. It
+    includes every linear (p = 1) or quadratic law of nearest neighbours: upwind advection with
     diffusion for p = 1, Burgers' equation in flux form for p <= 2. Nothing is conserved, no sign is
-    known, and no two coefficients have to do with each other. Each field of a state of several has
-    a law of its own, which sees no other field; the grid's boundary is that of all.
+    prescribed, and coefficients are independent of each other. Each field of a state has a separate
+    law, independent of the other fields; all share the grid's boundary.
 
     - `coefficients`: a field of `components(grid.ndim, degree, fields)` outputs (length / time),
-      those of one field after the other, in the order of `jax.tree.leaves`.
+      field by field in the order of `jax.tree.leaves`.
 
     Its tendency raises `InputError` for another number of fields, and for fields not on the grid.
     """
@@ -41,7 +41,7 @@ class LocalLaw(HybridModel):
 
     @staticmethod
     def components(ndim: int, degree: int, fields: int = 1) -> int:
-        """How many outputs the field of coefficients has."""
+        """Number of outputs of the coefficient field."""
         return fields * (1 + degree * (3**ndim - 1))
 
     def latent(self, t: Float[Array, ""]) -> Float[Array, "components *cells"]:
@@ -54,7 +54,7 @@ class LocalLaw(HybridModel):
         u: PyTree[Float[Array, "*cells"]],
         latent: Float[Array, "components *cells"],
     ) -> PyTree[Float[Array, "*cells"]]:
-        """The law of each field."""
+        """The law applied to each field."""
         fields, structure = jax.tree.flatten(u)
         expected = self.components(self.grid.ndim, self.degree, len(fields))
         if len(latent) != expected or any(x.shape != self.grid.cells for x in fields):
@@ -76,7 +76,7 @@ class LocalLaw(HybridModel):
         grid = self.grid
         padded = u
         for axis in range(grid.ndim):
-            # the ghosts of an axis that is padded already are those of a longer field
+            # pad axis by axis; earlier axes already have ghost cells
             padded = _pad(padded, grid, axis, t)
         h = min(grid.spacing)
         total = coefficients[0] * u
@@ -100,19 +100,19 @@ def local_law_like(
     start: float = 0.0,
     key: PRNGKeyArray,
 ) -> LocalLaw:
-    """A fresh `LocalLaw` in place of a hybrid model: on its grid, with a field like its own.
+    """A fresh `LocalLaw` in place of a hybrid model: on its grid, with a similar field.
 
-    The network has the box, size, frequencies and dependence on time of the first
-    `ConditionalField` in the model that has as many axes as the grid. Where there is none, it is
-    one of width 64 and depth 3 on the grid's box, which depends on time if the model's `latent`
-    does. The law starts as nearly persistence.
+    The network has the box, size, frequencies and time dependence of the first `ConditionalField`
+    in the model that has as many axes as the grid. Without one, it has width 64 and depth 3 on the
+    grid's box, and depends on time if the model's `latent` does. The initial law is close to
+    persistence.
 
     **Arguments:**
 
     - `model`: with a field `grid`.
-    - `state`: any pytree of the structure of its state, whose leaves are the fields.
-    - `degree`: of the law.
-    - `start`, `until`: between which times a network that is not like the model's may change.
+    - `state`: any pytree with the structure of its state, whose leaves are the fields.
+    - `degree`: polynomial degree of the law.
+    - `start`, `until`: time range of a default network's time dependence.
 
     **Raises:** `InputError` for a model without a grid.
     """
@@ -143,7 +143,7 @@ def local_law_like(
             time=TimeBasis(start, until) if timed else None,
             key=key,
         )
-    # nearly persistence, as the other black boxes start: most laws at random are unstable
+    # close to persistence, like the other black boxes: most random laws are unstable
     last = coefficients.network.weights[-1], coefficients.network.biases[-1]
     coefficients = eqx.tree_at(
         lambda field: (field.network.weights[-1], field.network.biases[-1]),
@@ -156,10 +156,10 @@ def local_law_like(
 def _pad(
     u: Float[Array, "*padded"], grid: Grid, axis: int, t: Float[Array, ""]
 ) -> Float[Array, "*longer"]:
-    """One ghost cell on both sides of `axis`, the axes before it being padded already."""
+    """Add one ghost cell on both sides of `axis`; earlier axes are padded already."""
 
     def beside_ghosts(x: Any) -> Any:
-        """A number of a wall's, or values on its face, continued beside the ghosts there are."""
+        """A wall's scalar, or values on its face extended along the existing ghost cells."""
         x = x(t) if callable(x) else x
         for before in range(axis):
             along = jnp.ndim(x) - (grid.ndim - 1) + before

@@ -1,4 +1,4 @@
-"""A method: what is trained on a problem's data, and what advances its state."""
+"""Methods: the model trained on a problem's data, and the integrator of its state."""
 
 import abc
 from collections.abc import Callable, Mapping
@@ -23,8 +23,8 @@ Simulate = Callable[[Any, PyTree[Array], tuple[float, ...]], Rollout]
 class Method(abc.ABC):
     """A way to model a problem.
 
-    - `is_hybrid`: whether its models are the problem's own, whose unknowns can be told.
-    - `problem`, `settings`, `data`: what it is applied to.
+    - `is_hybrid`: True if it trains the problem's own model, whose unknowns can be reported.
+    - `problem`, `settings`, `data`: the problem that it is applied to.
     """
 
     is_hybrid: ClassVar[bool] = False
@@ -34,18 +34,18 @@ class Method(abc.ABC):
 
     @abc.abstractmethod
     def model(self, key: PRNGKeyArray) -> Any:
-        """What is trained, fresh."""
+        """A fresh model to train."""
 
     @abc.abstractmethod
     def prepared(self, model: Any, data: xr.Dataset, samples: int) -> tuple[Any, PyTree[Array]]:
-        """(the model with what is each of these samples' own in it, their first states)."""
+        """(the model with values of these samples, their initial states)."""
 
     def simulate(self) -> Simulate | None:
-        """What advances a prepared model; None: `rollout` with the settings' stepper."""
+        """The integrator of a prepared model; None: `rollout` with the settings' stepper."""
         return None
 
     def simulate_to_train(self) -> Simulate | None:
-        """The same for the training loss."""
+        """The integrator used in the training loss."""
         return self.simulate()
 
     def trajectory(
@@ -66,7 +66,7 @@ class Method(abc.ABC):
 
     @cached_property
     def example(self) -> Any:
-        """The problem's own model, fresh: what shapes, grid and dependence on time are seen of."""
+        """A fresh instance of the problem's own model, for shapes, grid and time dependence."""
         return self.problem.model(self.settings, jax.random.key(self.settings.seed))
 
     @cached_property
@@ -75,7 +75,7 @@ class Method(abc.ABC):
 
     @cached_property
     def observations(self) -> Observations:
-        """What training sees."""
+        """The training observations."""
         return self.problem.observations(self.settings, self.example, self._training)
 
 
@@ -85,21 +85,21 @@ class Hybrid(Method):
     is_hybrid = True
 
     def model(self, key: PRNGKeyArray) -> Any:
-        """See `Method.model`."""
+        """A fresh model of the problem."""
         return self.problem.model(self.settings, key)
 
     def prepared(self, model: Any, data: xr.Dataset, samples: int) -> tuple[Any, PyTree[Array]]:
-        """See `Method.prepared`."""
+        """(the model with values of these samples, their initial states)."""
         own = self.problem.for_samples(self.settings, model, data)
         return own, self.problem.start(self.settings, model, data, samples)
 
 
 class BlackBox(Method):
-    """A method that knows no physics: its state is what is observed, and nothing else."""
+    """A method without physics, whose state is the observed quantities."""
 
     @cached_property
     def _names(self) -> list[str]:
-        """The quantities that are observed."""
+        """The observed quantities."""
         table = self.observations.table
         if table is not None:
             return list(table.quantities)
@@ -111,9 +111,9 @@ class BlackBox(Method):
     def observed_start(self, data: xr.Dataset, samples: int) -> PyTree[Array]:
         """The observed components of the initial state, in the structure of the problem's state.
 
-        Of the data, where they are fields; else of the problem's own initial state.
+        Taken from the data, where they are fields; else from the problem's initial state.
 
-        Raises `InputError` for a quantity that is measured and is no component of the state.
+        Raises `InputError` for a measured quantity that is not a component of the state.
         """
         state = self.problem.start(self.settings, self.example, data, samples)
         if isinstance(state, Mapping):

@@ -1,4 +1,4 @@
-"""A black box in time: a network that maps one observation to the next, and goes on from there."""
+"""A black box in time: a network applied recursively from one observation to the next."""
 
 import abc
 import dataclasses
@@ -14,15 +14,15 @@ from jaxtyping import Array, Float, PyTree
 from impindiff.errors import InputError
 from impindiff.methods.layers import per_channel
 
-# Two times are the same if they differ by less than this part of an interval.
+# tolerance for equal times, relative to an interval
 _SAME_TIME = 1e-9
 
 
 class SequenceNetwork(eqx.Module):
-    """What a `SequenceModel` repeats: one sample, one step, with a memory of the steps before.
+    """The network of a `SequenceModel`: one sample, one step, with a memory of earlier steps.
 
-    - `channels`: how many features it takes, see `number_of_channels`.
-    - `fields`: of how many fields it gives the increments.
+    - `channels`: number of input features, see `number_of_channels`.
+    - `fields`: number of fields whose increments it returns.
     """
 
     channels: eqx.AbstractVar[int]
@@ -30,7 +30,7 @@ class SequenceNetwork(eqx.Module):
 
     @abc.abstractmethod
     def start(self, u: Float[Array, "fields *cells"]) -> PyTree:
-        """The memory before the first step, of fields that are u then; () if there is none."""
+        """The initial memory, given fields u; () if there is none."""
 
     @abc.abstractmethod
     def __call__(
@@ -42,44 +42,42 @@ class SequenceNetwork(eqx.Module):
 def number_of_channels(
     periodic: tuple[bool, ...], *, fields: int = 1, with_time: bool = False, conditions: int = 0
 ) -> int:
-    """How many features a `SequenceModel` of these gives its network."""
+    """Number of input features that a `SequenceModel` passes to its network."""
     return fields + 1 + sum(2 if flag else 1 for flag in periodic) + with_time + conditions
 
 
 class SequenceModel(eqx.Module):
     """u_{n+1} = u_n + (dt_n / interval) N(features(u_n, dt_n, t_n, x, conditions), memory).
 
-    u is one field or several: an array of (samples, *cells) or a pytree of such, as a hybrid
-    model's state is, and what the model gives has the same structure. Nothing is known of what
-    happens between observations: a step leads from one to the next, and past the last one steps of
-    the median interval go on. In between, a forecast is interpolated linearly. The features are, as
-    channels on the grid,
+    u is one field or several: an array of (samples, *cells) or a pytree of such, like a hybrid
+    model's state, and results have the same structure. A step leads from one observation to the
+    next; past the last one, steps of the median interval follow. In between, a forecast is
+    interpolated linearly. The features, as channels on the grid, are
 
     - each field over its scale, in the order of `jax.tree.leaves`;
     - dt / interval, the length of the step;
-    - the position, for what is hidden may depend on it: sin and cos of 2 pi xi along each periodic
+    - the position, since the unknowns may depend on it: sin and cos of 2 pi xi along each periodic
       axis, 2 xi - 1 along others, xi in [0, 1] across the domain;
     - with `with_time`, (t - knots[0]) / (knots[-1] - knots[0]), past 1 in a forecast;
     - each condition over its scale.
 
-    Where only one interval is observed, every step starts with a fresh memory: nothing in such data
-    teaches a network what to make of an old one.
+    Where only one interval is observed, every step starts with a fresh memory, since such data do
+    not train the use of an old one.
 
     **Arguments:**
 
     - `network`: N.
-    - `knots`: the initial time, then the times of the observations trained on.
-    - `periodic`, `cells`: one entry per axis of space, 1 to 3 of them.
-    - `with_time`: for what changes in time by itself.
-    - `condition_scales`: typical sizes of the numbers that differ from sample to sample; the number
-      of conditions is theirs.
+    - `knots`: the initial time, then the times of the training observations.
+    - `periodic`, `cells`: one entry per spatial axis, 1 to 3 of them.
+    - `with_time`: include time as a feature.
+    - `condition_scales`: typical sizes of the sample-specific numbers, one for each.
     - `scale`: typical size of u, a number or one for each field. The network's increments are in
       this unit.
-    - `conditions`: those numbers, of the samples at hand. They are set on a copy by
-      `with_conditions`: in a model that is trained they would be trained too.
+    - `conditions`: those numbers, for the current samples. `with_conditions` sets them on a copy;
+      in a trained model they would be trained too.
 
-    Results have u0's precision. It is a function of arrays and differentiable; jitted, times have
-    to be a tuple of numbers, for they decide how many steps there are.
+    Results have u0's precision. The model is a function of arrays and differentiable; under jit,
+    times must be a tuple of numbers, since they determine the number of steps.
 
     **Raises:** `InputError` for knots that do not increase, axes that do not agree, a scale that is
     not positive or not one for each field, or a network of another number of channels; when called,
@@ -138,7 +136,7 @@ class SequenceModel(eqx.Module):
     def with_conditions(
         self, conditions: Float[Array, "samples conditions"] | None
     ) -> "SequenceModel":
-        """A copy for samples of which these are the conditions, one row each."""
+        """A copy with the conditions of other samples, one row each."""
         return dataclasses.replace(self, conditions=conditions)
 
     def __call__(
@@ -162,16 +160,15 @@ class SequenceModel(eqx.Module):
         states = jnp.concatenate([first[None], states])
         weight = jnp.asarray(steps.weight, first.dtype).reshape(-1, *[1] * first.ndim)
         between = (1 - weight) * states[steps.before] + weight * states[steps.before + 1]
-        # zero times a step that is not finite is not finite: the first state would be lost too
+        # zero times a non-finite step is not finite, so the first state would be lost
         return self._apart(jnp.where(weight > 0, between, states[steps.before]), u0)
 
     def next_observations(
         self, observed: PyTree[Float[Array, "knots samples *cells"]]
     ) -> PyTree[Float[Array, "knots-1 samples *cells"]]:
-        """The fields at all knots but the first, each from what was observed at the knot before.
+        """Predict the fields at all knots but the first, each from the observation one knot before.
 
-        The memory is carried along: teacher forcing, whose loss needs no rollout of the model's own
-        errors.
+        The memory is carried along (teacher forcing), so the loss excludes accumulated errors.
         """
         given = self._stacked(observed, "observed", 2)
         if len(given) != len(self.knots):
@@ -191,7 +188,7 @@ class SequenceModel(eqx.Module):
 
     @property
     def _scales(self) -> tuple[float, ...]:
-        """That of each field."""
+        """The scale of each field."""
         scale = self.scale
         return scale if isinstance(scale, tuple) else (scale,) * self.network.fields
 
@@ -201,7 +198,7 @@ class SequenceModel(eqx.Module):
         memory: PyTree,
         step: tuple[Float[Array, ""], Float[Array, ""]],
     ) -> tuple[Float[Array, "samples fields *cells"], PyTree]:
-        """All samples, one step of the relative length and start given."""
+        """Advance all samples by one step of the given relative length and start."""
         length, time = step
         scale = per_channel(jnp.asarray(self._scales, u.dtype), len(self.cells))
 
@@ -264,7 +261,7 @@ class SequenceModel(eqx.Module):
         return _Steps(levels, after - 1, np.clip(weight, 0.0, 1.0))
 
     def _stacked(self, u: PyTree[Array], name: str, before: int) -> Float[Array, "..."]:
-        """The fields along an axis of their own; `before`: how many axes there are before it."""
+        """Stack the fields along a new axis, after `before` leading axes."""
         leaves = jax.tree_util.tree_flatten_with_path(u)[0]
         if len(leaves) != self.network.fields:
             raise InputError(
@@ -281,7 +278,7 @@ class SequenceModel(eqx.Module):
         return jnp.stack([leaf for _, leaf in leaves], before)
 
     def _apart(self, stacked: Float[Array, "..."], like: PyTree[Array]) -> PyTree[Array]:
-        """The fields in the structure and precision of `like`."""
+        """Split into fields with the structure and precision of `like`."""
         leaves, structure = jax.tree.flatten(like)
         fields = jnp.moveaxis(stacked, -1 - len(self.cells), 0)
         parts = [x.astype(leaf.dtype) for x, leaf in zip(fields, leaves, strict=True)]
@@ -290,7 +287,7 @@ class SequenceModel(eqx.Module):
     def _conditions(
         self, u: Float[Array, "samples fields *cells"]
     ) -> Float[Array, "samples conditions"]:
-        """Those of the samples u; with no entries if there are none."""
+        """The conditions of the samples u; empty if there are none."""
         given = jnp.zeros((len(u), 0), u.dtype) if self.conditions is None else self.conditions
         expected = (len(u), len(self.condition_scales))
         if given.shape != expected:
@@ -302,7 +299,7 @@ class SequenceModel(eqx.Module):
 
 
 class _Steps(NamedTuple):
-    """Times between which the network steps, and where the times asked for stand among them."""
+    """Step times of the network, and the positions of the requested times among them."""
 
     levels: Float[np.ndarray, " levels"]
     before: np.ndarray
@@ -310,5 +307,5 @@ class _Steps(NamedTuple):
 
 
 def _increase(times: Sequence[float] | np.ndarray) -> bool:
-    """Whether they are finite and increase."""
+    """True if the times are finite and increasing."""
     return bool(np.all(np.isfinite(times)) and np.all(np.diff(times) > 0))

@@ -1,4 +1,4 @@
-"""What something else than `rollout` makes of initial states, in `rollout`'s form."""
+"""Conversion of a trajectory from another integrator to a `Rollout`."""
 
 from typing import Any
 
@@ -17,10 +17,10 @@ def as_rollout(
     failure: Any,
     iterations: Int[Array, "intervals samples"] | None = None,
 ) -> Rollout:
-    """The trajectory u, (times, samples, ...), each interval of `times` counting as one step.
+    """The trajectory u, (times, samples, ...), with each interval of `times` as one step.
 
-    - `succeeded`: which of these went well; of the others `failure`, an `Outcome`, is the reason.
-    - `iterations`: what an interval took, none by default.
+    - `succeeded`: intervals without failure; for others `failure`, an `Outcome`, is the reason.
+    - `iterations`: taken per interval, none by default.
     """
     none = jnp.zeros(succeeded.shape, jnp.int32)
 
