@@ -1,4 +1,4 @@
-"""The method against its baselines: runs, resumes, tabulates."""
+"""Comparison of the method with its baselines: runs, resumption, tables."""
 
 from impindiff.compare.request import QUICK_BUDGET, Request
 from impindiff.compare.results import RESULTS, write_results

@@ -1,4 +1,4 @@
-"""`impindiff compare`: from its options to a table."""
+"""The command `impindiff compare`, from its options to a table."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,9 +32,9 @@ def compare_problem(
     resume: bool,
     say: Callable[[str], None],
 ) -> tuple[ComparisonResults, Path]:
-    """Do the comparison and write results.json and figures; returns the results and the folder.
+    """Run a comparison, write results.json and figures; returns the results and the folder.
 
-    Raises `InputError` before anything is written if something asked for does not exist.
+    Raises `InputError` before anything is written if a requested name does not exist.
     """
     name = Path(problem).stem if problem.endswith(".py") else get_problem(problem).name
     if study is not None and study not in STUDIES:
@@ -43,7 +43,7 @@ def compare_problem(
     if resume:
         if methods is not None or budget is not None or quick or config or overrides:
             raise InputError(
-                "--resume: a comparison goes on as it was asked for; leave out --methods, "
+                "--resume: a comparison continues with its first options; leave out --methods, "
                 "--budget, --quick, --config and --set"
             )
         request = _stored(folder, name)
@@ -81,7 +81,7 @@ def compare_problem(
 
 
 def comparison_table(results: ComparisonResults) -> Table:
-    """A row a method: errors, mean +- spread, and what it cost."""
+    """One row per method: errors, mean +- spread, and cost."""
     labels = {
         "training_end": "trained to",
         "twice_training": "twice that",
@@ -121,7 +121,7 @@ def _stored(folder: Path, name: str) -> Request:
 
 
 def check_request(request: Request) -> None:
-    """Whether problem and every row that can run have a valid configuration, before any runs."""
+    """Check that the problem and every row have a valid configuration, before any run."""
     problem = problem_of(request)
     load_settings(problem.settings, request.overrides)
     for row in rows_of(request):

@@ -21,7 +21,7 @@ _TIMES = {
 
 
 def draw(results: ComparisonResults, out: Path) -> None:
-    """All figures, into `out`/figures; none if nothing was run."""
+    """Draw all figures into `out`/figures; none if nothing was run."""
     rows = [row for row in results.methods if row.runs]
     if not rows:
         return
@@ -54,7 +54,7 @@ def _along_time(row: MethodResults, out: Path) -> Points | None:
         folder = out / run.folder
         forecast = Run(folder).metrics.forecast if (folder / METRICS).is_file() else None
         if forecast is not None:
-            # a line ends where its forecast is on its way to infinity
+            # a line ends where its forecast diverges
             pairs = forecast.error_vs_time[1:]
             curves.append([[t, np.nan if is_blown_up(p) else p] for t, p in pairs])
     if not curves:
@@ -64,7 +64,7 @@ def _along_time(row: MethodResults, out: Path) -> Points | None:
 
 
 def _at_cost(title: str, rows: Sequence[MethodResults]) -> Points:
-    """Error at the horizon against what training cost, means over seeds, cheapest first."""
+    """Error at the horizon against training cost, means over seeds, cheapest first."""
     pairs = sorted(
         (row.mean.training_seconds, row.error("horizon"))
         for row in rows
@@ -75,7 +75,7 @@ def _at_cost(title: str, rows: Sequence[MethodResults]) -> Points:
 
 
 def _at_x(title: str, rows: Sequence[MethodResults], measure: str | None) -> Points:
-    """What is measured, or the error at the horizon, against x: a row for each seed."""
+    """The measured quantity, or the error at the horizon, against x: a row for each seed."""
     ordered = sorted(rows, key=lambda row: row.x or 0.0)
 
     def value(run: MethodRun) -> float | None:

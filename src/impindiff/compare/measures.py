@@ -1,4 +1,4 @@
-"""What can be told of a method without training it: its memory, and how large its steps may be."""
+"""Measurements of a method that need no training: memory, and the largest possible step."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from impindiff.training import compile_training_step
 
 
 def temporary_memory(problem: Problem, settings: Any) -> Numbers:
-    """Of a training step, as XLA tells it of the compiled program, which is not run."""
+    """Memory of a training step, from XLA's analysis of the compiled program, which is not run."""
     plan = plan_training(prepare(problem, settings))
     step = compile_training_step(plan.models[0], plan.loss, plan.optimizer, **plan.options)
     return Numbers(temporary_mb=step.temporary_mb, compile_seconds=step.compile_seconds)

@@ -1,4 +1,4 @@
-"""The methods that are compared, and how each was tuned."""
+"""The methods compared, and their tuning."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -18,11 +18,11 @@ class Method(NamedTuple):
     """A way to solve a problem.
 
     - `name`: on the command line and in paths.
-    - `title`, `kind`, `description`, `tuning`: for people; `tuning` says what was searched.
-    - `overrides`: what of the problem's configuration it changes.
-    - `step`: how long its steps are: the problem's own (None), as long as stability allows, or as
-      long as gives the temporal error of the problem's own stepper (see `step_search`).
-    - `not_run`: why it cannot solve this problem; None if it can.
+    - `title`, `kind`, `description`, `tuning`: for people; `tuning` describes the search.
+    - `overrides`: changes to the problem's configuration.
+    - `step`: the rule for its step length: the problem's own (None), the largest stable step, or
+      the step with the temporal error of the problem's own stepper (see `step_search`).
+    - `not_run`: the reason why it cannot solve this problem; None if it can.
     """
 
     name: str
@@ -54,7 +54,7 @@ _NO_TRUTH = "the true unknowns are not known, of which the temporal error is a p
 def methods_of(problem: Problem, overrides: dict[str, Any]) -> dict[str, Method]:
     """All methods for the problem, by name.
 
-    - `overrides`: of its configuration, for every method.
+    - `overrides`: changes to its configuration, for every method.
     """
     settings = load_settings(problem.settings, overrides)
     model = problem.model(settings, jax.random.key(0))
@@ -72,14 +72,14 @@ def methods_of(problem: Problem, overrides: dict[str, Any]) -> dict[str, Method]
         own = {} if isinstance(tuned, str) else tuned
         changed = merged(method.overrides, own)
         if method.name == LOCAL_LAW and settings.training.optimizer == "levenberg_marquardt":
-            # that is for few parameters
+            # suited to few parameters only
             changed = merged(changed, {"training": {"optimizer": "adam", "steps": 1000}})
         methods.append(method._replace(overrides=changed, not_run=reason))
     return {method.name: method for method in methods}
 
 
 def choose(available: dict[str, Method], names: list[str] | None) -> list[Method]:
-    """Those named, or all. Raises `InputError` naming those there are."""
+    """The named methods, or all. Raises `InputError` with the existing names."""
     unknown = [name for name in names or [] if name not in available]
     if unknown:
         raise InputError(
@@ -162,7 +162,7 @@ _TOLERANCES = {"rtol": 1e-5, "atol": 1e-8}
 _EXPLICIT = (("forward_euler", "forward Euler"), ("rk4", "RK4"))
 
 
-# Found by benchmarks/baseline_tuning.py, on truths that no comparison uses.
+# found by benchmarks/baseline_tuning.py, on truths that no comparison uses
 _BLACK_BOX_TRAINING: dict[str, Any] = {
     "training": {
         "optimizer": "adam",

@@ -1,4 +1,4 @@
-"""What a comparison is asked for, and the runs that it consists of."""
+"""The request for a comparison, and the runs that make it up."""
 
 import functools
 import math
@@ -29,15 +29,15 @@ _NOT_QUICK = ("diffrax_kvaerno5", "rk4_same_step", "forward_euler_equal_error")
 
 
 class Request(StrictModel):
-    """All that a comparison depends on; stored in its folder as `comparison.yaml`.
+    """All inputs of a comparison; stored in its folder as `comparison.yaml`.
 
     - `problem`: the name of a built-in one, or the file that defines it.
     - `methods`: names, see `methods_of`; null: all.
-    - `seeds`: how many: seed k is that of network, truth and observations.
+    - `seeds`: number of seeds; seed k sets network, truth and observations.
     - `budget`: seconds of training of each run; null: each method's number of steps.
-    - `quick`: a coarser grid, fewer methods, one seed and a small budget, for a first look.
-    - `study`: one of `STUDIES`; null: the methods, side by side.
-    - `overrides`: of the problem's configuration, the same for every method.
+    - `quick`: a coarser grid, fewer methods, one seed and a small budget.
+    - `study`: one of `STUDIES`; null: methods side by side.
+    - `overrides`: changes to the problem's configuration, the same for every method.
     """
 
     problem: str
@@ -49,7 +49,7 @@ class Request(StrictModel):
     overrides: dict[str, Any] = Field(default={})
 
     def command(self) -> str:
-        """What to type in a shell to make the same."""
+        """The shell command that repeats the comparison."""
         words = ["impindiff", "compare", self.problem]
         if self.study is not None:
             words += ["--study", self.study]
@@ -64,7 +64,7 @@ class Request(StrictModel):
 
 
 def problem_of(request: Request) -> Problem:
-    """The problem that is compared. Raises `InputError` as `load_problem` and `get_problem`."""
+    """The problem to compare. Raises `InputError` as `load_problem` and `get_problem`."""
     if request.problem.endswith(".py"):
         return _loaded(request.problem)
     return get_problem(request.problem)
@@ -76,7 +76,7 @@ def _loaded(path: str) -> Problem:
 
 
 class Row(NamedTuple):
-    """A method, at a point of a study if there is one: a line of the table, a run for each seed."""
+    """A method, at a point of a study if there is one: a table row, with a run for each seed."""
 
     name: str
     title: str
@@ -86,13 +86,13 @@ class Row(NamedTuple):
     def overrides(
         self, seed: int, request: Request, more: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Of the problem's configuration, for one of its runs.
+        """Overrides of the problem's configuration for one run.
 
-        What is asked for every method, or along a study, may have no use in this one, such as a
-        linear solver's in explicit steps: it is left out. What has none in the problem itself is
-        refused before (see `compare_problem`).
+        Keys requested for every method, or along a study, that have no effect in this run, such as
+        those of a linear solver with explicit steps, are left out. Keys without effect in the
+        problem itself are refused earlier (see `compare_problem`).
 
-        - `more`: what was measured or made for this run, which wins.
+        - `more`: values measured or made for this run, which take precedence.
         """
         problem = problem_of(request)
         given: dict[str, Any] = {"seed": seed, "observations": {"seed": seed}}
@@ -106,22 +106,22 @@ class Row(NamedTuple):
             given = merged(given, self.point.overrides)
         given = merged(given, {"forecast": {"keep_failed": True}})
         given = merged(given, more or {})
-        # one that cannot be run may have no valid configuration
+        # a method that cannot run may have no valid configuration
         runs = self.method.not_run is None
         return without_useless(problem.settings, given) if runs else given
 
 
 def _has_seed(settings: type[BaseModel], section: str) -> bool:
-    """Whether a section of a configuration has a seed."""
+    """True if a section of a configuration has a seed."""
     info = settings.model_fields.get(section)
     models = () if info is None else models_in(info.annotation)
     return any("seed" in model.model_fields for model in models)
 
 
 def rows_of(request: Request) -> list[Row]:
-    """All rows, those that cannot be run among them.
+    """All rows, including those that cannot be run.
 
-    Raises `InputError` for a problem or method that there is not, or a study that does not fit.
+    Raises `InputError` for an unknown problem or method, or a study that does not fit.
     """
     study = None if request.study is None else STUDIES[request.study]
     available = methods_of(problem_of(request), request.overrides)
@@ -157,10 +157,10 @@ def _scope_of(request: Request) -> Scope:
         columns = [data.dataset[axis].to_numpy() for axis in AXES if axis in data.dataset]
         return len(np.unique(np.stack(columns, axis=1), axis=0))
 
-    # what chooses its steps itself has no points along them
+    # adaptive steps have no points along them
     return Scope(_ADAPTIVE if isinstance(step, AdaptiveStep) else step, places)
 
 
 def folder_of(row: Row, seed: int, out: Path) -> Path:
-    """Where a run is."""
+    """The folder of a run."""
     return out / "runs" / row.name / f"seed-{seed}"

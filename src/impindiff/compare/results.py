@@ -28,13 +28,13 @@ from impindiff.results import (
 from impindiff.rollout import AdaptiveStep
 from impindiff.support.memory import memory_limit
 
-# In percent: a forecast that far off is on its way to infinity.
+# percent; a forecast with a larger error diverges
 _BLOWN_UP = 1000.0
 _NUMBERS = [name for name in Numbers.model_fields if name != "error_percent"]
 
 
 def collect(request: Request, out: Path) -> ComparisonResults:
-    """All rows with their runs, mean and spread."""
+    """Collect all rows with their runs, mean and spread."""
     problem, rows = problem_of(request), rows_of(request)
     times = comparison_times(problem, request, rows, out)
     return ComparisonResults(
@@ -56,14 +56,14 @@ def collect(request: Request, out: Path) -> ComparisonResults:
 
 
 def write_results(request: Request, out: Path) -> ComparisonResults:
-    """Collect and store as results.json; returns them."""
+    """Collect the results and store them as results.json."""
     results = collect(request, out)
     results.write(out / RESULTS)
     return results
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were taken on."""
+    """The machine and software of the measurements."""
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": platform.processor() or platform.machine(),
@@ -78,7 +78,7 @@ def _row(row: Row, request: Request, out: Path, times: Times) -> MethodResults:
     runs = []
     if method.not_run is None:
         folders = [(folder_of(row, seed, out), seed) for seed in range(request.seeds)]
-        # an interrupted comparison has runs that are still to come
+        # an interrupted comparison has unfinished runs
         runs = [_run(folder, seed, out, times) for folder, seed in folders if is_done(folder)]
     overrides = row.overrides(0, request)
     return MethodResults(
@@ -138,14 +138,14 @@ def _run(folder: Path, seed: int, out: Path, times: Times) -> MethodRun:
 
 
 def _mean_misfit(misfit: Mapping[str, Mapping[str, Misfit]]) -> Number:
-    """Of values that training did not see, or of all where it saw all; the mean over quantities."""
+    """Mean misfit over quantities, of test values, or of all values without a test set."""
     found = misfit.get("test") or misfit["train"]
     percents = [of.relative_percent for of in found.values() if of.relative_percent is not None]
     return float(np.mean(percents)) if percents else None
 
 
 def _step(folder: Path) -> float | None:
-    """The length of a run's steps; None if it chose them by their error."""
+    """The length of a run's steps; None if adaptive."""
     run = Run(folder)
     step = run.problem.step(run.settings)
     return None if isinstance(step, AdaptiveStep) else step
@@ -161,7 +161,7 @@ def _errors(stored: Sequence[Pair], times: Times) -> dict[str, Number]:
 
 
 def is_blown_up(percent: float | None) -> bool:
-    """Whether an error is that of a forecast on its way to infinity, or past it."""
+    """True if a forecast with this error diverges, or has diverged."""
     return percent is None or percent > _BLOWN_UP
 
 
@@ -173,7 +173,7 @@ def _over_runs(
 ) -> Numbers:
     """A statistic of each number over the runs that have it, None if fewer than `least` do.
 
-    Errors of what has blown up are left out: such runs are counted instead.
+    Diverged runs are left out here and counted separately.
     """
 
     def over(values: Sequence[float | None]) -> float | None:

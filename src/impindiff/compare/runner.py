@@ -1,4 +1,4 @@
-"""Runs a comparison: each of its runs is an `impindiff run` of its own."""
+"""Execution of a comparison: each run is a separate `impindiff run` process."""
 
 import math
 import os
@@ -29,17 +29,18 @@ from impindiff.training import StorageError, held
 MEASURED, STEPS = "measured.json", "steps.json"
 LOG = "log.txt"
 _COMPILED = ".compiled"
-# Of the largest step that is stable with the true coefficients; training passes through others.
+# relative to the largest step stable with the true coefficients, since training passes through
+# others
 _SAFETY = 0.9
-# A run may take so many budgets and so many seconds more, for data, compilation and figures.
+# timeout of a run: so many budgets plus so many seconds for data, compilation and figures
 _PATIENCE = (4.0, 900.0)
 
-# By row, its step and the error that its length makes with the true coefficients.
+# row name -> its step, and the temporal error of that step with the true coefficients
 Steps = dict[str, dict[str, Any]]
 
 
 class Outcome(NamedTuple):
-    """How a run ended, for who watches."""
+    """End of a run, for progress messages."""
 
     row: Row
     seed: int
@@ -54,11 +55,11 @@ def run_comparison(
     say: Callable[[str], None] = lambda line: None,
     show: Callable[[Outcome], None] = lambda outcome: None,
 ) -> None:
-    """Do every run of the request that is not done yet, in `out`.
+    """Execute every unfinished run of the request, in `out`.
 
-    A run that fails keeps its reason (failure.json) and the others go on. Raises `InputError` if
-    another process is at it, and `StorageError` once the disk is full: the run that met it is taken
-    up again when there is room.
+    A failed run keeps its reason (failure.json) and the others continue. Raises `InputError` if
+    another process works on the comparison, and `StorageError` once the disk is full: the run that
+    met it is repeated on resumption.
     """
     out.mkdir(parents=True, exist_ok=True)
     with held(out):
@@ -88,27 +89,27 @@ def _do(
         planned = next((count for folder in folders if (count := _planned(folder))), None)
         for seed, folder in enumerate(folders):
             if failure is not None and failure.code is FailureCode.out_of_memory:
-                _keep(failure, folder)  # no other seed has more
+                _keep(failure, folder)  # other seeds have no more
             elif not is_done(folder):
                 start = time.perf_counter()
                 settings = _settings(problem, request, row, seed, out, step, planned)
                 failure = _run(request.problem, settings, folder, request, out)
                 show(Outcome(row, seed, failure, time.perf_counter() - start))
-            # every seed takes as many steps as the first done, however busy the machine is
+            # every seed takes the steps of the first one done, however busy the machine is
             planned = planned or _planned(folder)
 
 
 def is_done(folder: Path) -> bool:
-    """Whether a run has ended, well or not."""
+    """True if a run has ended, successfully or not."""
     ends = (METRICS, FAILURE, MEASURED)
     return any((folder / name).is_file() for name in ends)
 
 
 def comparison_times(problem: Problem, request: Request, rows: list[Row], out: Path) -> Times:
-    """When errors are compared: the end of training and twice that, the horizon and twice that.
+    """Times to compare errors at: the end of training and twice that, the horizon and twice that.
 
-    Twice the horizon is None where the process has ended by then. What the settings do not say is
-    read from the first run that has ended.
+    Twice the horizon is None where the process has ended by then. Times not set in the settings are
+    read from the first finished run.
     """
     runnable = next((row for row in rows if row.method.not_run is None), None)
     given = request.overrides if runnable is None else runnable.overrides(0, request)
@@ -143,7 +144,7 @@ def _measure(
     out: Path,
     say: Callable[[str], None],
 ) -> None:
-    """What needs no training, here and now."""
+    """Make the measurements that need no training, in this process."""
     for row in rows:
         folder = folder_of(row, 0, out)
         if row.method.not_run is not None or (folder / MEASURED).is_file():
@@ -181,7 +182,7 @@ def _settings(
     settings = load_settings(problem.settings, row.overrides(seed, request, more))
     if problem.goes_on and settings.data.path is None:
         more["data"] = {"path": str(_shared_data(problem, settings, seed, out))}
-        # the data end at twice the horizon, and so does what is compared
+        # the data, and so the comparison, end at twice the horizon
         more["forecast"] = {"until": None}
         settings = load_settings(problem.settings, row.overrides(seed, request, more))
     return directory.with_absolute_path(settings)
@@ -192,7 +193,7 @@ def _ended(folder: Path) -> bool:
 
 
 def _iterations_of(run: Run) -> dict[str, int]:
-    """Solver iterations that suffice where a run took so many on average: twice as many."""
+    """Iteration limits for the solver: twice the average of a run."""
     found = run.metrics.solver
     newton = max(found.iterations_mean or 1.0, 1.0)
     krylov = (found.linear_iterations_mean or 1.0) / newton
@@ -221,14 +222,14 @@ def _reference(problem: Problem, settings: Any) -> Data:
 
 
 def _experiment(problem: Problem, settings: Any) -> Experiment:
-    """The problem on its data; of one that goes on, to twice the horizon."""
+    """The problem on its data; to twice the horizon if the process continues."""
     if problem.goes_on and settings.data.path is None:
         return Experiment(problem, settings, _reference(problem, settings))
     return prepare(problem, settings)
 
 
 def _true_or_fresh(experiment: Experiment) -> Any:
-    """The model with the true unknowns, or where they are not known one with its first."""
+    """The model with the true unknowns, or if these are unknown a fresh one."""
     true = experiment.problem.true_model(experiment.settings)
     return experiment.method.example if true is None else true
 
@@ -241,9 +242,9 @@ def _step_of(
     out: Path,
     say: Callable[[str], None],
 ) -> float | None:
-    """The step of a row whose method asks for one that is measured; kept in steps.json.
+    """The step of a row whose method uses a measured one; stored in steps.json.
 
-    A point of a study says itself how long its steps are.
+    A point of a study sets the step itself.
     """
     if row.method.step is None or row.point is not None:
         return None
@@ -297,14 +298,14 @@ def _measured_steps(
 
 
 def _planned(folder: Path) -> int | None:
-    """How many steps a run trains, if it got so far as to know."""
+    """Number of training steps planned for a run, if known."""
     if not (folder / directory.CONFIGURATION).is_file():
         return None
     return Run(folder).settings.training.steps
 
 
 def _run(problem: str, settings: Any, folder: Path, request: Request, out: Path) -> Failure | None:
-    """One run in a process of its own; why it failed, if it did."""
+    """Execute one run in a separate process; returns the failure, if any."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     words = [sys.executable, "-m", "impindiff", "run", problem, "--out", str(folder)]
     if (folder / directory.CONFIGURATION).is_file():
@@ -340,7 +341,7 @@ def _run(problem: str, settings: Any, folder: Path, request: Request, out: Path)
 
 
 def _failure(code: int, folder: Path, log: Path) -> Failure:
-    """Why a run failed: what it has stored, or what is known of a process that stored nothing."""
+    """The reason for a failure: the stored one, or the exit of a process that stored none."""
     stored = directory.read_failure(folder)
     if stored is not None:
         return stored
@@ -348,7 +349,7 @@ def _failure(code: int, folder: Path, log: Path) -> Failure:
         more = ", out of memory?" if code == -9 else ""
         message = f"the process was ended by signal {-code}{more}"
         return Failure(code=FailureCode.killed, message=message)
-    # refused before it had a folder: the command's last line says why
+    # refused before it had a folder: the command's last line has the reason
     lines = [line for line in log.read_text().splitlines() if line.startswith("impindiff: ")]
     last = f"the process ended with exit code {code}; see {log.name}"
     message = lines[-1].removeprefix("impindiff: ") if lines else last

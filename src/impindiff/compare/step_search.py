@@ -1,4 +1,4 @@
-"""How long steps may be: by stability, or by accuracy. Measured on a problem's true model."""
+"""Search for the largest step, by stability or accuracy, on a problem's true model."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -19,12 +19,12 @@ _MOST_STEPS = 2**12
 
 
 class Truth(NamedTuple):
-    """A model and what becomes of it.
+    """A model and its true solution.
 
     - `u0`: the initial states, a pytree of (samples, *cells).
-    - `times`: from the initial one; `fields`: by quantity, the truth at them, (times, samples,
-      *cells), of a short step.
-    - `quantities`: takes states to these.
+    - `times`: from the initial one; `fields`: by quantity, the truth at these times, (times,
+      samples, *cells), from short steps.
+    - `quantities`: from states to these fields.
     """
 
     model: HybridModel
@@ -37,9 +37,9 @@ class Truth(NamedTuple):
 def largest_stable_step(truth: Truth, stepper: AbstractStepper) -> float:
     """The largest step, to 2 %, in which small perturbations do not grow: at most the whole span.
 
-    The step is linearised about the initial state; stable means that repeating it so often does not
-    multiply the L1 norm of a random perturbation by ten. Transport and diffusion leave that norm
-    where it is, or make it smaller, and an unstable step multiplies some part of it every time.
+    The step is linearised about the initial state; it is stable if repeating it over the span does
+    not multiply the L1 norm of a random perturbation by ten. Transport and diffusion preserve or
+    reduce that norm, while an unstable step amplifies some part of it every time.
     """
     u0 = jax.tree.map(jnp.asarray, truth.u0)
     rng = np.random.default_rng(0)
@@ -97,9 +97,9 @@ def step_for_error(truth: Truth, stepper: AbstractStepper, percent: float, index
 
 
 def fewest(suffices: Callable[[int], bool]) -> int:
-    """The smallest n that does, within 5 %, if more of them always do: doubling, then bisection.
+    """The smallest sufficient n, to 5 %, by doubling then bisection; assumes monotonicity.
 
-    4096 if fewer do not.
+    4096 if no smaller one suffices.
     """
     low, high = 0, 1
     while high < _MOST_STEPS and not suffices(high):
@@ -115,7 +115,7 @@ def _span(truth: Truth, index: int) -> float:
 
 
 def _end(truth: Truth, stepper: AbstractStepper, steps: int, index: int) -> PyTree[Array]:
-    """The state at times[index] after so many steps, (1, samples, *cells)."""
+    """The state at times[index] after the given number of steps, (1, samples, *cells)."""
     ends = truth.times[[0, index]]
     dt = _span(truth, index) / steps
     result = rollout(

@@ -7,7 +7,7 @@ from impindiff.compare.methods import Method
 
 
 class Point(NamedTuple):
-    """Where on a study's axis a run stands, and what that changes in its configuration."""
+    """A point on a study's axis, and its changes to the configuration."""
 
     x: float
     label: str
@@ -15,10 +15,10 @@ class Point(NamedTuple):
 
 
 class Scope(NamedTuple):
-    """The problem at hand, as far as points of a study depend on it.
+    """Properties of the problem that a study's points depend on.
 
     - `step`: its time step.
-    - `places`: tells at how many places it is measured.
+    - `places`: returns the number of measured places.
     """
 
     step: float
@@ -29,11 +29,11 @@ class Study(NamedTuple):
     """A comparison along one quantity.
 
     - `key`: its name in paths; `x_label`: on the figure.
-    - `methods`: compared unless told otherwise.
-    - `points`: where on the axis, for a method.
+    - `methods`: the default methods.
+    - `points`: points on the axis, for a method.
     - `against_cost`: draw the error against seconds of training in place of x.
-    - `measure`: nothing is trained: what is measured in place of an error (see `measures`).
-    - `y_label`: of the figure, for what is measured.
+    - `measure`: a quantity measured in place of an error, without training (see `measures`).
+    - `y_label`: of the figure, for the measured quantity.
     """
 
     summary: str
@@ -47,13 +47,13 @@ class Study(NamedTuple):
 
 
 _LEARNED = ("implicit", "fno", "conv_lstm", "local_law")
-# Times the problem's own step.
+# factors on the problem's own step
 _STEPS = {
     "implicit": (5, 2.5, 1, 0.5),
     "forward_euler": (1, 0.5, 0.25, 0.125),
     "rk4": (1, 0.5, 0.25),
 }
-# Of all places.
+# fractions of all places
 _SENSORS = (1 / 256, 1 / 64, 1 / 16, 1 / 4)
 
 
@@ -65,7 +65,7 @@ def _steps(method: Method, scope: Scope) -> list[Point]:
 
 
 def _sensors(method: Method, scope: Scope) -> list[Point]:
-    # whole fields to start from are what teacher forcing needs
+    # teacher forcing needs whole fields
     fitted = {"method": {"fit_to": "trajectory"}} if method.name in ("fno", "conv_lstm") else {}
     return [
         Point(n, f"{n} sensors", {"observations": {"sensors": n}} | fitted)
