@@ -268,7 +268,7 @@ def test_what_has_changed_since_the_run_began_is_noticed(runs, tmp_path, capfd, 
         assert call(*arguments) == 2
         error = capfd.readouterr().err
         assert str(path) in error
-        assert "is not what it was when the run in" in error
+        assert "has changed since the run in" in error
         assert "--changed-data" in error
         assert error.count("\n") == 1
     assert call("forecast", folder, "--until", "0.3", "--changed-data") == 0

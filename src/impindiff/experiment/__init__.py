@@ -1,4 +1,4 @@
-"""Experiments: run a problem, forecast with it, read it back, check its gradient."""
+"""Experiments: run a problem, forecast with it, read results back, check its gradient."""
 
 from impindiff.experiment.check import check_problem
 from impindiff.experiment.experiment import Experiment

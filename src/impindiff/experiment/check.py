@@ -14,10 +14,10 @@ from impindiff.training import partition
 
 @located()
 def check_problem(problem: Problem, settings: Any) -> GradientCheck:
-    """`check_gradient` of what `impindiff run` minimises, at its first parameters, in float64.
+    """Apply `check_gradient` to the loss of `impindiff run`, at initial parameters, in float64.
 
-    Of an ensemble or several starts the first model is taken; `training.freeze` holds.
-    Raises `InputError` as `run` does before it writes anything.
+    For an ensemble or several starts the first model is used; `training.freeze` applies. Raises
+    `InputError` as `run` does before it writes anything.
     """
     training = settings.training.model_copy(update={"ensemble": 1, "restarts": 1})
     settings = settings.model_copy(update={"precision": "float64", "training": training})

@@ -1,4 +1,4 @@
-"""The folder of a run: which one, and what is written to it."""
+"""The folder of a run: its choice, and the files written to it."""
 
 import contextlib
 import hashlib
@@ -30,9 +30,9 @@ PROBLEM = "problem.py"
 MODULES = "modules"
 INPUTS = "inputs.json"
 _BEGUN = ".begun"
-# what is written before the configuration, with which the run has begun
+# files written before the configuration, which marks the beginning of a run
 _BEFORE = (_BEGUN, DATA, PROBLEM, MODULES, INPUTS)
-END = "..."  # of a YAML document: a configuration that is cut short lacks it
+END = "..."  # end of a YAML document: a truncated configuration lacks it
 _DEFAULT_ROOT = Path("runs")
 
 R = TypeVar("R", bound=ProblemSettings)
@@ -40,13 +40,13 @@ R = TypeVar("R", bound=ProblemSettings)
 
 @contextmanager
 def claimed(name: str, out: Path | None, *, resume: bool = False) -> Iterator[Path]:
-    """The folder to run in, which this process holds until the block ends.
+    """Reserve the run's folder for this process until the block ends.
 
-    Without `out`: runs/NAME, or runs/NAME-2, ... so that no other run is touched; with `resume` the
-    latest of these. A folder in which no run has begun by the end of the block is removed again.
+    Without `out`: runs/NAME, or runs/NAME-2, ..., so that no other run is touched; with `resume`
+    the latest of these. A folder without a run at the end of the block is removed again.
 
-    Raises `InputError` for an `out` that holds something already, for nothing to resume, and for a
-    folder that another process holds, naming it.
+    Raises `InputError` for an `out` that is not empty, for nothing to resume, and for a folder held
+    by another process.
     """
     if resume:
         folder = _latest(name) if out is None else out
@@ -71,14 +71,14 @@ def claimed(name: str, out: Path | None, *, resume: bool = False) -> Iterator[Pa
 
 
 def has_begun(folder: Path) -> bool:
-    """Whether the folder holds a run that can be resumed."""
+    """True if the folder holds a run that can be resumed."""
     return (folder / CONFIGURATION).is_file()
 
 
 def write_failure(folder: Path, code: FailureCode, message: str) -> None:
-    """Keep why the run in the folder failed, in failure.json, until it is resumed.
+    """Store the reason of a run's failure in failure.json, until it is resumed.
 
-    A run that has not begun leaves nothing, and a full disk takes nothing.
+    Nothing is written for a run that has not begun, or on a full disk.
     """
     if has_begun(folder):
         with contextlib.suppress(OSError):
@@ -86,7 +86,7 @@ def write_failure(folder: Path, code: FailureCode, message: str) -> None:
 
 
 def read_failure(folder: Path) -> Failure | None:
-    """Why the run in the folder failed; None if it did not, or has been resumed.
+    """The reason of a run's failure; None if it did not fail, or has been resumed.
 
     Raises `InputError` for a file of other content.
     """
@@ -95,7 +95,7 @@ def read_failure(folder: Path) -> Failure | None:
 
 
 def discard(folder: Path) -> None:
-    """Remove what was written for a run that has not begun; the run of one that has stays."""
+    """Remove the files of a run that has not begun; a run that has begun stays."""
     if has_begun(folder):
         return
     for name in _BEFORE:
@@ -105,7 +105,7 @@ def discard(folder: Path) -> None:
 
 
 def _made(first: Path) -> tuple[Path, list[Path]]:
-    """The first of NAME, NAME-2, ... that could be made, and all folders that were."""
+    """Make the first possible folder of NAME, NAME-2, ...; returns it and all folders made."""
     parents = _make(first.parent)
     for number in itertools.count(1):
         folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
@@ -128,7 +128,7 @@ def _given(out: Path) -> tuple[Path, list[Path]]:
 
 
 def _make(folder: Path) -> list[Path]:
-    """Make a folder and those it is in; those that were not there, the innermost first."""
+    """Make a folder and its parents; returns the new ones, the innermost first."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ def _make(folder: Path) -> list[Path]:
 
 
 def _require_empty(folder: Path) -> None:
-    """Refuse a folder that holds anything but what a run leaves that is killed as it begins."""
+    """Refuse a folder with files other than those of a run killed at its beginning."""
     names = {path.name for path in folder.iterdir() if not is_leftover(path)} - {LOCK}
     if CONFIGURATION in names:
         raise InputError(
@@ -178,9 +178,9 @@ def _no_run_in(folder: Path) -> str:
 
 
 def write_configuration(folder: Path, settings: ProblemSettings) -> None:
-    """Put the resolved configuration into the folder, last: with it, the run has begun.
+    """Write the resolved configuration, last: it marks the run as begun.
 
-    The run remembers what it rests on (see `require_same_files`).
+    Hashes of the run's inputs are stored too (see `require_same_files`).
     """
     folder.mkdir(parents=True, exist_ok=True)
     with written_whole(folder / CONFIGURATION) as partial:
@@ -191,13 +191,12 @@ def write_configuration(folder: Path, settings: ProblemSettings) -> None:
 
 
 def require_same_files(folder: Path, *, changed: bool = False) -> None:
-    """Refuse to go on with files that are not what they were when the run in `folder` began.
+    """Refuse to continue with files that have changed since the run in `folder` began.
 
-    They are its configuration, its reference data, its problem's Python files, and the files
-    outside that its configuration names, such as measurements. What is gone is left to those who
-    read it.
+    They are its configuration, its reference data, its problem's Python files, and external files
+    named in the configuration, such as measurements. Missing files are left to their readers.
 
-    - `changed`: go on all the same.
+    - `changed`: continue nevertheless.
 
     Raises `InputError`.
     """
@@ -212,7 +211,7 @@ def require_same_files(folder: Path, *, changed: bool = False) -> None:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"{folder / INPUTS}: is damaged ({reason}), so it cannot be seen whether the data are "
-            "what they were when the run began; pass --changed-data to go on with them as they are"
+            "the files with which the run began; pass --changed-data to continue with them"
         ) from None
     for key, (path, before) in known.items():
         if not path.is_file() and not is_zarr_store(path):
@@ -223,14 +222,14 @@ def require_same_files(folder: Path, *, changed: bool = False) -> None:
             raise InputError(f"{key}: {path} cannot be read: {error.strerror}") from None
         if now != before:
             raise InputError(
-                f"{key}: {path} is not what it was when the run in {folder} began ({now['size']} "
+                f"{key}: {path} has changed since the run in {folder} began ({now['size']} "
                 f"bytes, {before['size']!r:.30} then); put it back, or pass --changed-data to go "
                 "on with it as it is"
             )
 
 
 def _contents(folder: Path, settings: ProblemSettings) -> dict[str, Any]:
-    """Path, size and SHA-256 of each file that the run rests on, by what names it."""
+    """Path, size and SHA-256 of each input file of the run, by role."""
     own = [folder / DATA, folder / PROBLEM, *sorted((folder / MODULES).rglob("*.py"))]
     names = [path.relative_to(folder).as_posix() for path in own]
     named = {name: (name, path) for name, path in zip(names, own, strict=True)}
@@ -245,7 +244,7 @@ def _contents(folder: Path, settings: ProblemSettings) -> dict[str, Any]:
 
 
 def _paths(settings: Any, prefix: str = "") -> list[tuple[str, Path]]:
-    """The paths anywhere in a configuration, by their keys."""
+    """All paths in a configuration, by key."""
     if isinstance(settings, Path):
         return [(prefix, settings)]
     if isinstance(settings, BaseModel):
@@ -264,7 +263,7 @@ def _paths(settings: Any, prefix: str = "") -> list[tuple[str, Path]]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write the file whole or not at all."""
+    """Write a file atomically."""
     with written_whole(path) as partial:
         partial.write_text(text)
 
@@ -275,7 +274,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """What `write_json` wrote. Raises `InputError` for a file that cannot be read."""
+    """Read a file of `write_json`. Raises `InputError` for a file that cannot be read."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
@@ -284,12 +283,12 @@ def read_json(path: Path) -> Any:
 
 
 def pictures(folder: Path) -> list[Path]:
-    """The PNG files of a folder, by name; none if there is no such folder."""
+    """The PNG files of a folder, by name; none if the folder does not exist."""
     return sorted(path for path in folder.glob("*.png") if path.is_file())
 
 
 def write_model(folder: Path, model: eqx.Module) -> None:
-    """The model's arrays, then their SHA-256; the configuration rebuilds the rest."""
+    """Write the model's arrays, then their SHA-256; the configuration rebuilds the rest."""
     file = io.BytesIO()
     eqx.tree_serialise_leaves(file, model)
     content = file.getvalue()
@@ -298,9 +297,9 @@ def write_model(folder: Path, model: eqx.Module) -> None:
 
 
 def with_absolute_path(settings: R) -> R:
-    """The settings with `data.path` absolute: the run can be resumed and forecast from any folder.
+    """Make `data.path` absolute, so that the run can be resumed and forecast from any folder.
 
-    Other settings stay as they are.
+    Other settings are unchanged.
     """
     data: Any = getattr(settings, "data", None)
     if data is None or data.path is None:
@@ -310,12 +309,12 @@ def with_absolute_path(settings: R) -> R:
 
 
 def set_precision(settings: ProblemSettings) -> None:
-    """Give JAX the run's precision: the command's job, which the library never does on import."""
+    """Set JAX's precision for the run (the command does, the library never on import)."""
     jax.config.update("jax_enable_x64", settings.precision == "float64")
 
 
 def write_problem(folder: Path, problem: Problem) -> None:
-    """Keep the problem's file, and the modules beside it that it needs, with the run."""
+    """Store the problem's file, and the modules in its folder that it needs, with the run."""
     file = file_of(problem)
     if file is None or file.resolve().parent == folder.resolve():
         return

@@ -1,4 +1,4 @@
-"""A problem with its settings, data and method: what is trained, and what is made of it."""
+"""A problem with its settings, data and method: training targets, forecasts and errors."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -31,12 +31,12 @@ from impindiff.problem.samples import AXES
 from impindiff.rollout import depends_on_time, failure_of
 from impindiff.training import Ensemble, Fitted, TrajectoryLoss
 
-# Stored states of a forecast that names no interval.
+# stored states of a forecast without an interval
 _OUTPUTS = 50
 
 
 class TestValues(NamedTuple):
-    """Values of some samples that training does not see."""
+    """Values of some samples that belong to the test set."""
 
     samples: list[int]
     table: PointTable
@@ -45,9 +45,9 @@ class TestValues(NamedTuple):
 class Experiment:
     """A problem with its settings, data and method.
 
-    An ensemble's forecasts, latent fields and numbers are means over its members.
+    Forecasts, latent fields and scalars of an ensemble are means over its members.
 
-    - `problem`: one that is `checked`; `settings`: what the data determine is filled in.
+    - `problem`: must be `checked`; `settings`: completed from the data.
     - `data`: all samples.
     """
 
@@ -55,10 +55,10 @@ class Experiment:
         self.problem, self.settings, self.data = problem, settings, data
         self.method = method_of(problem, settings, data)
 
-    # What is trained
+    # Training
 
     def model(self, key: PRNGKeyArray) -> Any:
-        """What is trained, fresh; with `training.ensemble` an `Ensemble` from successive seeds."""
+        """A fresh model to train; with `training.ensemble` an `Ensemble` from successive seeds."""
         members = self.settings.training.ensemble
         if members == 1:
             return self.method.model(key)
@@ -67,11 +67,11 @@ class Experiment:
 
     @cached_property
     def observations(self) -> Observations:
-        """What training sees."""
+        """The training observations."""
         return self.method.observations
 
     def loss(self) -> TrajectoryLoss:
-        """The misfit to what training sees."""
+        """The misfit to the training observations."""
         problem, settings, method = self.problem, self.settings, self.method
         training, samples = self.data.of(self.data.training), len(self.data.training)
 
@@ -96,23 +96,23 @@ class Experiment:
             simulate=method.simulate_to_train(),
         )
 
-    # What is found
+    # Unknowns
 
     def identified(self, model: Any) -> dict[str, Float[Array, ""]]:
-        """The unknown numbers of a model, by name."""
+        """The unknown scalars of a model, by name."""
         if not self.method.is_hybrid:
             return {}
         each = [self.problem.identified(member) for member in members_of(model)]
         return {name: jnp.mean(jnp.stack([of[name] for of in each])) for name in each[0]}
 
     def truths(self) -> dict[str, float]:
-        """Those of the numbers whose true value is known."""
+        """The known true values of these scalars."""
         return self.problem.truths(self.settings) if self.method.is_hybrid else {}
 
     def latent_fields(
         self, model: Any, times: Float[np.ndarray, " time"]
     ) -> dict[str, Float[np.ndarray, "..."]]:
-        """The latent fields of a model: (*cells), or (time, *cells) for one that changes."""
+        """The latent fields of a model: (*cells), or (time, *cells) if time-dependent."""
         if not self.method.is_hybrid:
             return {}
         each = [self._latent_of(member, times) for member in members_of(model)]
@@ -130,7 +130,7 @@ class Experiment:
         return {name: field[0] if name in steady else field for name, field in fields.items()}
 
     def findings(self, fitted: Fitted, loss: TrajectoryLoss) -> Findings:
-        """See `Problem.findings`; of an ensemble, those of the member with the smallest loss."""
+        """The problem's findings; of an ensemble, those of the member with the smallest loss."""
         if not self.method.is_hybrid:
             return Findings()
         if isinstance(fitted.model, Ensemble):
@@ -138,7 +138,7 @@ class Experiment:
             fitted = dataclasses.replace(fitted, model=fitted.model.members[member])
         return self.problem.findings(self.settings, self.data, fitted, loss)
 
-    # What is forecast
+    # Forecasts
 
     @cached_property
     def start(self) -> float:
@@ -148,7 +148,7 @@ class Experiment:
     def states(
         self, model: Any, samples: Sequence[int], times: Float[np.ndarray, " time"]
     ) -> tuple[list[PyTree[np.ndarray]], SolverError | None]:
-        """(of each member the states of these samples, (time, sample, *cells); what failed)."""
+        """(states of these samples for each member, (time, sample, *cells); failures)."""
         dataset, failure, found = self.data.of(samples), None, []
         members = members_of(model)
         for number, member in enumerate(members):
@@ -161,7 +161,7 @@ class Experiment:
         return found, failure
 
     def forecast_times(self) -> Float[np.ndarray, " time"]:
-        """Those of the data, if they are fields; in any case until `forecast.until`.
+        """Times of the data, if they are fields; up to `forecast.until` in any case.
 
         Raises `InputError` if that is not after the start.
         """
@@ -182,20 +182,20 @@ class Experiment:
             return np.append(own, self.even_times(own[-1], end, every)[1:])
         seen = np.asarray(self.observations.times)
         if every is None and len(seen) > _OUTPUTS and seen[-1] == end:
-            # a state at every step is there already
+            # there is a state at every step already
             return seen[np.round(np.linspace(0, len(seen) - 1, _OUTPUTS + 1)).astype(int)]
         return self.even_times(self.start, end, every)
 
     @staticmethod
     def even_times(start: float, until: float, every: float | None) -> Float[np.ndarray, " time"]:
-        """From start to until, about `every`, or a fiftieth of the whole, apart."""
+        """Even times from start to until, about `every` apart (default: 1/50 of the span)."""
         count = _OUTPUTS if every is None else max(1, round((until - start) / every))
         return np.linspace(start, until, count + 1)
 
     def at_data(
         self, states: Sequence[PyTree[np.ndarray]]
     ) -> dict[str, Float[np.ndarray, "member sample time *space"]]:
-        """The quantities as a forecast shows them: at the places of the data, if compared there."""
+        """The forecast quantities, at the places of the data if these are fields."""
         problem, settings, dataset = self.problem, self.settings, self.data.dataset
         each = [
             problem.at_data(settings, dataset, u) if self.truth else problem.quantities(u)
@@ -208,9 +208,9 @@ class Experiment:
 
     @cached_property
     def truth(self) -> dict[str, Float[np.ndarray, "sample time *space"]]:
-        """The fields of the data that forecasts are compared with, by quantity.
+        """Fields of the data to compare forecasts with, by quantity.
 
-        Those at the places where the forecast is: none for points, or on another grid.
+        Only those at the forecast's places: none for points, or on another grid.
         """
         if self.data.scattered:
             return {}
@@ -239,7 +239,7 @@ class Experiment:
     def truth_at(
         self, times: Float[np.ndarray, " time"]
     ) -> dict[str, Float[np.ndarray, "sample time *space"]]:
-        """The same at these times, NaN at those that the data do not have."""
+        """The truth at these times, NaN at times without data."""
         there = self.data.dataset["time"].to_numpy().astype(float)
         interval = shortest(there)
         nearest = np.abs(there[None, :] - times[:, None]).argmin(axis=1)
@@ -250,14 +250,14 @@ class Experiment:
         }
 
     def true_latent(self, names: Mapping[str, Any]) -> dict[str, Float[np.ndarray, "..."]]:
-        """The true latent fields that the data hold, of those with these names."""
+        """The true latent fields in the data, among the given names."""
         return truths_of(self.data.dataset, names)
 
-    # How it is judged
+    # Evaluation
 
     @cached_property
     def test(self) -> list[TestValues]:
-        """Values that training does not see, which no field of the truth holds too."""
+        """Test values that are not part of the truth's fields."""
         table = self.observations.table
         if table is None:
             return []
@@ -270,7 +270,7 @@ class Experiment:
             if len(late):
                 found.append(TestValues(self.data.training, late))
         if self.data.test and not self.truth:
-            # judged by the errors of the values trained on, not by their own spread
+            # weighted by the errors of the training values, not by their own spread
             errors = {
                 name: float(np.median(table.standard_deviation[table.quantity == name]))
                 for name in table.quantities
@@ -287,7 +287,7 @@ class Experiment:
         return found
 
     def times_of(self, table: PointTable) -> Float[np.ndarray, " time"]:
-        """When states are needed to read these values from."""
+        """Times of the states needed to read these values."""
         return output_times(self.start, table.time, self.problem.step(self.settings))
 
     def predicted(
@@ -297,9 +297,9 @@ class Experiment:
         times: Float[np.ndarray, " time"],
         table: PointTable,
     ) -> Float[np.ndarray, " point"]:
-        """What the model says of these values, in their units.
+        """Model predictions of these values, in their units.
 
-        - `states`: of each member, the samples of the table's numbers, at `times`.
+        - `states`: for each member, the samples of the table's numbers, at `times`.
         """
         example = self.method.example
         found = []
@@ -316,7 +316,7 @@ class Experiment:
         times: Float[np.ndarray, " time"],
         table: PointTable,
     ) -> Float[np.ndarray, " point"]:
-        """The same of the values trained on, by the operator of the loss."""
+        """Predictions of the training values, by the operator of the loss."""
         seen = np.asarray(self.observations.times)
         at = np.abs(times[None, :] - seen[:, None]).argmin(axis=1)
         found = []
@@ -328,11 +328,11 @@ class Experiment:
         return np.ravel(np.mean(found, axis=0)) * table.standard_deviation
 
     def test_error(self) -> Callable[[Any], float | None] | None:
-        """What tells the error of test values of a model in percent; None if there are none.
+        """A function from a model to its test error in percent; None without test values.
 
-        Of samples whose fields are known, the relative L1 error at the end of the forecast; else
-        the relative L1 misfit of all test values, each over its error. None where the forecast
-        fails or is not finite.
+        The relative L1 error at the end of the forecast, for samples of known fields; else the
+        relative L1 misfit of all test values, each over its error. None where the forecast fails or
+        is not finite.
         """
         if self.truth and self.data.test:
             return self._error_at_end()
@@ -380,7 +380,7 @@ class Experiment:
         return error
 
     def dataset_coordinates(self) -> dict[str, Float[np.ndarray, " _"]]:
-        """The places of a forecast along each axis: those of the data, if compared there."""
+        """Places of a forecast along each axis: those of the data, if these are fields."""
         grid = self.method.example.grid
         axes = AXES[: grid.ndim]
         if self.truth:
@@ -396,7 +396,7 @@ def members_of(model: Any) -> list[Any]:
 def merged_times(
     *several: Float[np.ndarray, " time"],
 ) -> Float[np.ndarray, " time"]:
-    """All of the times in order, each once; of two that differ by round-off, the first given."""
+    """Merge sorted times; of two that differ by round-off, the first is kept."""
     every = np.concatenate([np.asarray(times, float) for times in several])
     order = np.argsort(every, kind="stable")
     span = float(np.ptp(every)) or 1.0
@@ -412,7 +412,7 @@ def _any(field: np.ndarray) -> bool:
 
 
 def _depends(start: Callable[[Any], PyTree[Array]], model: Any) -> bool:
-    """Whether what `start` makes of a model depends on its floating-point arrays."""
+    """True if the result of `start` depends on a model's floating-point arrays."""
     arrays, rest = eqx.partition(model, eqx.is_inexact_array)
     jaxpr = jax.make_jaxpr(lambda moving: start(eqx.combine(moving, rest)))(arrays).jaxpr
     moving = set(jaxpr.invars)

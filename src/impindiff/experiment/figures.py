@@ -19,7 +19,7 @@ from impindiff.report.style import label
 from impindiff.results import Estimate
 from impindiff.training.history import read as read_history
 
-# More marks than that along an axis of time are a line.
+# with more marks along an axis of time, draw a line
 _MOST_MARKS = 50
 
 
@@ -33,12 +33,12 @@ def draw_figures(
     findings: Findings,
     folder: Path,
 ) -> None:
-    """All figures of a run, into `folder`/figures.
+    """Draw all figures of a run into `folder`/figures.
 
-    - `forecast`: of `forecast_dataset`, with all quantities.
+    - `forecast`: layout of `forecast_dataset`, with all quantities.
     - `latent`: the latent fields at the times of the forecast.
-    - `sets`, `predicted`: values at points, and what the model says of them.
-    - `findings`: what the problem adds; snapshots among it stand for those of the forecast.
+    - `sets`, `predicted`: values at points, and the model's predictions of them.
+    - `findings`: results of the problem; its snapshots replace those of the forecast.
     """
     figures = folder / "figures"
     figures.mkdir(exist_ok=True)
@@ -63,7 +63,7 @@ def _draw_compared(
     *,
     samples: bool,
 ) -> None:
-    """Forecast and truth of a sample of each set, if asked for, and the error of all over time."""
+    """Forecast and truth of a sample of each set, if requested, and the error of all over time."""
     data, table = experiment.data, experiment.observations.table
     sets = {"train": data.training} | ({"test": data.test} if data.test else {})
     errors, spreads = {}, {}
@@ -135,7 +135,7 @@ def _draw_sample(
 
 
 def _is_everywhere(table: PointTable, centres: Sequence[Float[np.ndarray, " _"]]) -> bool:
-    """Whether all cells are measured, so that there is nothing to mark."""
+    """True if all cells are measured, so that marks would be useless."""
     return len(np.unique(table.position, axis=0)) >= math.prod(len(axis) for axis in centres)
 
 
@@ -172,7 +172,7 @@ def _draw_agreement(
 
 
 def draw_training(folder: Path, identified: Mapping[str, Estimate]) -> None:
-    """The losses, and the unknown numbers if there are any, over training."""
+    """The losses, and the unknown scalars if there are any, over training."""
     figures = folder / "figures"
     history = read_history(folder / "history.jsonl")
     report.save(report.history_figure(history), figures / "history.png")
@@ -191,7 +191,7 @@ def draw_training(folder: Path, identified: Mapping[str, Estimate]) -> None:
 
 
 def draw_findings(findings: Findings, folder: Path) -> None:
-    """Draw what a problem adds to its results, into `folder`/figures."""
+    """Draw problem-specific results into `folder`/figures."""
     figures = folder / "figures"
     if findings.closures:
         report.save(report.closure_figure(findings.closures), figures / "closures.png")
@@ -235,7 +235,7 @@ def _draw_latent(
     latent: Mapping[str, Float[np.ndarray, "..."]],
     figures: Path,
 ) -> None:
-    """Steady fields in planes beside their truth; those that change, at several times too."""
+    """Draw steady fields in planes next to their truth, varying ones at several times too."""
     name = experiment.problem.latent_figure
     grid = experiment.method.example.grid
     truths = experiment.true_latent(latent)

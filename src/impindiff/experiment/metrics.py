@@ -1,4 +1,4 @@
-"""The numbers of a run, from what it trained and forecast."""
+"""The metrics of a run, from its training and forecast."""
 
 import platform
 import resource
@@ -30,14 +30,14 @@ from impindiff.results import (
 from impindiff.settings.sections import ProblemSettings
 from impindiff.training import Ensemble, Fitted, TrajectoryLoss, partition, standard_errors
 
-# Standard errors need a derivative for each parameter: a rollout each.
+# standard errors need one derivative, the cost of a rollout, per parameter
 _MOST_PARAMETERS = 200
 
 
 def forecast_errors(experiment: Experiment, forecast: xr.Dataset) -> ForecastErrors | None:
     """Relative L1 errors of the forecast of training and test samples; None without a truth.
 
-    Of several quantities the mean.
+    The mean over several quantities.
     """
     data, each = experiment.data, []
     for name in experiment.truth:
@@ -47,7 +47,7 @@ def forecast_errors(experiment: Experiment, forecast: xr.Dataset) -> ForecastErr
     if not each:
         return None
     percent = np.mean(each, axis=0)
-    # where the data have nothing, the error is not known; where the forecast blew up, it is none
+    # without data the error is unknown; where the forecast diverged, it is infinite
     known = [
         t
         for t in range(percent.shape[1])
@@ -76,8 +76,8 @@ def training_metrics(
 ) -> dict[str, Any]:
     """The parts of `RunMetrics` that every run has, at its end.
 
-    - `choices`: of `Trained`.
-    - `start`: when the run began, by `time.perf_counter`.
+    - `choices`: from `Trained`.
+    - `start`: start of the run, by `time.perf_counter`.
     """
     totals = fitted.totals
     return {
@@ -114,7 +114,7 @@ def training_metrics(
 
 
 def number_of_parameters(model: eqx.Module, frozen: Sequence[str] = ()) -> int:
-    """How many numbers are trained."""
+    """Number of trained parameters."""
     if isinstance(model, Ensemble):
         return number_of_parameters(model.stacked, frozen)
     return sum(leaf.size for leaf in jax.tree.leaves(partition(model, frozen)[0]))
@@ -128,7 +128,7 @@ def latent_errors(
 ) -> LatentErrors | None:
     """Relative L1 errors of the latent fields whose truth is known; None if there is none.
 
-    Of a field that changes in time, the mean over the times, and the error at each.
+    For a time-dependent field, the mean over the times, and the error at each.
     """
     percent = {
         name: relative_l1_percent(found[name], truth, space_axes=space_axes)
@@ -169,9 +169,9 @@ def misfits(table: PointTable, predicted: Float[np.ndarray, " point"]) -> dict[s
 def identified_numbers(
     experiment: Experiment, fitted: Fitted, loss: TrajectoryLoss
 ) -> dict[str, Estimate]:
-    """The unknown numbers; their standard errors, where the model has few parameters.
+    """The unknown scalars, with standard errors if the model has few parameters.
 
-    Of an ensemble mean and standard deviation over the members.
+    For an ensemble, mean and standard deviation over the members.
     """
     values = as_floats(experiment.identified(fitted.model))
     if not values:
@@ -191,12 +191,12 @@ def identified_numbers(
 
 
 def as_floats(values: Mapping[str, Any]) -> dict[str, float]:
-    """The same as Python numbers, which JSON takes."""
+    """Convert to Python floats, for JSON."""
     return {name: float(value) for name, value in values.items()}
 
 
 def peak_memory_mb() -> float:
-    """The largest resident memory of this process so far, in MB."""
+    """Peak resident memory of this process so far, in MB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # bytes on macOS, kilobytes elsewhere
     return peak / (1e6 if sys.platform == "darwin" else 1e3)

@@ -1,4 +1,4 @@
-"""A run's folder, read back: by the command, and in Python or a notebook."""
+"""A run's folder, read back by the command, in Python or in a notebook."""
 
 import base64
 import hashlib
@@ -37,10 +37,10 @@ from impindiff.training.history import read as read_history
 
 
 class Run:
-    """The run in a folder, each part read when it is first asked for.
+    """The run in a folder, each part read on first access.
 
-    In a notebook it shows its numbers and figures. Every part raises `InputError` for a folder that
-    is not a run, or a file that is damaged.
+    A notebook displays its numbers and figures. Every part raises `InputError` for a folder that is
+    not a run, or a damaged file.
 
     - `path`: the folder.
     """
@@ -50,7 +50,7 @@ class Run:
 
     @cached_property
     def metrics(self) -> RunMetrics:
-        """Errors, costs and numbers found. Raises `InputError` for a run that has not ended."""
+        """Errors, costs and scalars. Raises `InputError` for a run that has not ended."""
         path = self.path / METRICS
         if not path.is_file():
             raise InputError(f"{self.path}: has no {METRICS}, so {self._not_ended()}")
@@ -58,7 +58,7 @@ class Run:
 
     @cached_property
     def history(self) -> list[dict[str, Any]]:
-        """A dictionary for each logged step of training."""
+        """One dictionary per logged training step."""
         return read_history(self.path / "history.jsonl")
 
     @cached_property
@@ -78,7 +78,7 @@ class Run:
 
     @cached_property
     def configuration(self) -> dict[str, Any]:
-        """The configuration as it is written, checked by no model."""
+        """The configuration as written, without validation."""
         path = self.path / CONFIGURATION
         if not path.is_file():
             raise InputError(
@@ -98,7 +98,7 @@ class Run:
 
     @cached_property
     def command(self) -> str:
-        """What was run, as `impindiff run` takes it: a built-in problem, or the name of a file."""
+        """The problem in the form `impindiff run` takes: a built-in name, or a file name."""
         return Path(self._named).name
 
     @cached_property
@@ -113,9 +113,9 @@ class Run:
 
     @cached_property
     def problem(self) -> Problem:
-        """The problem: a built-in one, or from the copy of its file that the run holds.
+        """The problem: a built-in one, or loaded from the copy of its file in the run's folder.
 
-        That file, and no other, is run.
+        Only that copy is executed.
         """
         if not self._named.endswith(".py"):
             return checked(get_problem(self._named))
@@ -131,20 +131,20 @@ class Run:
 
     @cached_property
     def settings(self) -> Any:
-        """The settings; of a user-defined problem, its file is run."""
+        """The settings; for a user-defined problem, its file is executed."""
         return load_configuration(self.problem.settings, [self.path / CONFIGURATION], [])
 
     @cached_property
     def experiment(self) -> Experiment:
-        """The problem with its settings, data and method; JAX is given the run's precision."""
+        """The problem with its settings, data and method; sets JAX to the run's precision."""
         set_precision(self.settings)
         return Experiment(self.problem, self.settings, self.data)
 
     @cached_property
     def model(self) -> Any:
-        """The trained model; JAX is given the run's precision.
+        """The trained model; sets JAX to the run's precision.
 
-        Raises `InputError` for a run that was not trained to the end, or of another model.
+        Raises `InputError` for a run whose training did not finish, or of another model.
         """
         path = self.path / MODEL
         like = self.experiment.model(jax.random.key(0))
@@ -157,7 +157,7 @@ class Run:
             if hashlib.sha256(content).digest() != digest:
                 raise ValueError("it is damaged")
             return eqx.tree_deserialise_leaves(io.BytesIO(content), like)
-        except Exception as error:  # as NumPy and Equinox raise them
+        except Exception as error:  # NumPy and Equinox raise various types
             reason = " ".join(str(error).split())[:200]
             raise InputError(
                 f"{path}: cannot be read as the model of this run ({reason}); make it again with "
@@ -166,7 +166,7 @@ class Run:
 
     @cached_property
     def data(self) -> Data:
-        """What was measured: the file that the configuration names, or what the run has stored."""
+        """The data: from the file in the configuration, or stored in the run."""
         settings = self.settings
         set_precision(settings)
         stored = self.path / DATA
@@ -175,7 +175,7 @@ class Run:
         return as_data(dataset, settings.data.test)
 
     def _not_ended(self) -> str:
-        """Why there is no result, and what to do, after "so"."""
+        """The reason why there is no result, and the remedy, to follow "so"."""
         who = holder(self.path)
         if who is not None:
             return f"its training has not ended; {who} is at it"
@@ -203,9 +203,9 @@ class Run:
 
 
 def open_run(path: str | Path) -> Run:
-    """The finished run in a folder.
+    """Open the finished run in a folder.
 
-    Raises `InputError` for one that holds no finished run, or holds other content.
+    Raises `InputError` for one without a finished run, or with other content.
     """
     run = Run(Path(path))
     _ = run.command, run.metrics, run.history

@@ -50,16 +50,16 @@ from impindiff.settings.steps import describe_steps
 from impindiff.steppers import HybridModel
 from impindiff.training import Progress
 
-_FIGURES = 2_000_000  # bytes, about
+_FIGURES = 2_000_000  # bytes, approximately
 _LABELS = ("long_name", "units", "scaling", "standard_name")
 
 
 def prepare(problem: Problem, settings: ProblemSettings, stored: Path | None = None) -> Experiment:
-    """What training starts from, in the precision of the settings; nothing is written.
+    """Prepare an experiment, in the precision of the settings; nothing is written.
 
-    - `stored`: data of an earlier session, in place of those that the problem makes itself.
+    - `stored`: data of an earlier session, in place of computed ones.
 
-    Raises `InputError` for settings, hooks or data that are wrong, and for too little memory.
+    Raises `InputError` for invalid settings, hooks or data, and for too little memory.
     """
     directory.set_precision(settings)
     settings = directory.with_absolute_path(settings)
@@ -88,15 +88,15 @@ def run(
     say: Callable[[str], None] = lambda line: None,
     show: Callable[[Progress], None] = lambda progress: None,
 ) -> RunMetrics:
-    """Run a problem from data to figures in `folder`; returns the metrics that it also writes.
+    """Run a problem from data to figures in `folder`; returns the metrics, which are also written.
 
-    - `mesh`: the devices to train on; None: one.
-    - `say`: told what happens, a line at a time.
-    - `show`: told about each training step.
+    - `mesh`: devices to train on; None: one.
+    - `say`: receives progress messages, a line at a time.
+    - `show`: receives each training step.
 
     Raises `InputError` before anything is written if settings or data are wrong, with the line of
     the problem's file where that is at fault; `TrainingError` or `SolverError` when training or the
-    forecast cannot go on.
+    forecast cannot continue.
     """
     start = time.perf_counter()
     experiment = prepare(problem, settings, folder / directory.DATA if resume else None)
@@ -170,13 +170,13 @@ def run(
 
 
 class Forecast(NamedTuple):
-    """A longer forecast and where it is.
+    """A longer forecast and its file.
 
     - `dataset`: the layout of `forecast_dataset`, all samples.
     - `path`: its file.
-    - `animation`: the file of its animation, if one was asked for.
-    - `error_percent`: relative L1 error at the last time, the mean over the test samples (over
-      all where none is), if the truth is known.
+    - `animation`: the file of its animation, if one was requested.
+    - `error_percent`: relative L1 error at the last time, the mean over the test samples (over all
+      without a test set), if the truth is known.
     """
 
     dataset: xr.Dataset
@@ -198,18 +198,18 @@ def forecast(
 ) -> Forecast:
     """Forecast every sample of a trained run from its initial state to `until`, and store it.
 
-    Where the problem makes its data itself, the truth is computed as far and stored beside. Of a
-    user-defined problem this runs the file that the run keeps, and no other.
+    Where the problem computes its own data, the truth is extended to `until` and stored too. For a
+    user-defined problem this executes the copy of its file in the run, and no other.
 
     - `out`: the file to write; by default forecast_until_T.nc in `folder`.
-    - `animate`, `sample`: the file of an animation, .mp4 or .gif (see `animate_forecast`), and
-      which sample it shows, by default the middle one of the test set.
-    - `changed_data`: go on with files that are not what they were when the run began.
-    - `warn`: told, before anything is computed, what the forecast rests on that training did not
-      see (see `extrapolation`).
+    - `animate`, `sample`: the file of an animation, .mp4 or .gif (see `animate_forecast`), and the
+      sample that it shows, by default the middle one of the test set.
+    - `changed_data`: continue with files that have changed since the run began.
+    - `warn`: receives, before anything is computed, a warning of extrapolation beyond the training
+      range (see `extrapolation`).
 
     Raises `InputError` for a folder that is not a trained run, a time that is not after the initial
-    one, a sample that there is not, or files that cannot be written.
+    one, a sample that does not exist, or files that cannot be written.
     """
     out = folder / f"forecast_until_{until:g}.nc" if out is None else out
     animation = None if animate is None else report.animation_path(animate)
@@ -261,12 +261,12 @@ def forecast(
 
 
 def extrapolation(model: Any, latent: str, horizon: float, until: float) -> str | None:
-    """What to warn of in a forecast until `until` of a model that saw data until `horizon`.
+    """Warning for a forecast to `until` by a model trained on data up to `horizon`, or None.
 
-    A latent field that is steady, or still within its training, is nothing to warn of: None. One
-    that depends on time is, beyond the horizon, whatever its network happens to be there.
+    There is none for a steady latent field, or within the training range. A time-dependent one is
+    arbitrary beyond the horizon.
 
-    - `latent`: what the latent field is called.
+    - `latent`: name of the latent field.
     """
     if until <= horizon * (1 + 1e-9) or not isinstance(model, HybridModel):
         return None
@@ -333,7 +333,7 @@ def _of(states: Sequence[Any], samples: Sequence[int]) -> list[Any]:
 
 
 def _store(experiment: Experiment, folder: Path) -> None:
-    """Keep what the run rests on: the problem's file, and data that no file holds."""
+    """Store the run's inputs: the problem's file, and computed data."""
     directory.write_problem(folder, experiment.problem)
     path = folder / directory.DATA
     if experiment.settings.data.path is None and not path.is_file():
@@ -368,7 +368,7 @@ def _state_shapes(experiment: Experiment) -> Any:
 
 
 def _require_fits(experiment: Experiment, until: float) -> None:
-    """Refuse a forecast, and a training as long, that need more memory than there is."""
+    """Refuse a forecast, and training of that length, that need more memory than available."""
     problem, settings = experiment.problem, experiment.settings
     every, first = settings.forecast.every, experiment.start
     outputs = 50 if every is None else (until - first) / every
@@ -377,7 +377,7 @@ def _require_fits(experiment: Experiment, until: float) -> None:
 
 
 def _results_size(experiment: Experiment) -> int:
-    """About the bytes of data.nc, forecast.nc (forecast, truth, spread) and figures."""
+    """Approximate bytes of data.nc, forecast.nc (forecast, truth, spread) and figures."""
     data = experiment.data.dataset
     known = sum(field.nbytes for field in experiment.truth.values())
     stored = data.nbytes if experiment.settings.data.path is None else 0

@@ -1,4 +1,4 @@
-"""The memory that a run will need, from its configuration alone: judged before anything is made."""
+"""Memory estimate of a run from its configuration alone, before anything is computed."""
 
 import math
 from typing import Any
@@ -14,11 +14,11 @@ from impindiff.settings import load_configuration
 from impindiff.settings.sections import ProblemSettings
 from impindiff.support.memory import require_memory
 
-# Of the parameters: themselves, their gradient and two moments of an optimiser.
+# multiples of the parameters: themselves, gradient and two moments of an optimiser
 _COPIES = 4
-# Of the state: itself, the residual, and the vectors of a Krylov solver, in one step and back.
+# multiples of the state: itself, residual, and Krylov vectors, in a step and its adjoint
 _WORK = 6
-# Numbers that a rollout holds for each of its steps: start, length and output.
+# numbers per step of a rollout: start, length and output
 _PER_STEP = 3
 _REFERENCE_BYTES = 8
 
@@ -26,13 +26,13 @@ _REFERENCE_BYTES = 8
 def require_problem_fits(
     problem: Problem, settings: ProblemSettings, until: float | None = None
 ) -> None:
-    """Refuse a configuration that needs more memory than there is; nothing is made to find out.
+    """Refuse a configuration that needs more memory than available, before computing anything.
 
-    A lower bound: reference data whose size is known (`Problem.scale`) and the training's states by
-    the checkpoint schedule; the model's parameters and one field of its grid, the shapes of which
-    JAX works out without making them. A model that cannot be traced is not looked at.
+    The estimate is a lower bound: reference data of known size (`Problem.scale`), training states
+    by the checkpoint schedule, the model's parameters and one field of its grid, whose shapes JAX
+    evaluates abstractly. A model that cannot be traced is ignored.
 
-    - `until`: the end of a forecast, in place of that of the settings.
+    - `until`: end of a forecast, overriding the settings.
 
     **Raises:** `InputError`, one line with the sizes and the keys that set them.
     """
@@ -63,10 +63,10 @@ def require_problem_fits(
 
 
 def require_parameters_fit(experiment: Experiment) -> None:
-    """The same for the parameters of what is trained, whatever the method."""
+    """Refuse trained parameters that do not fit into memory, for any method."""
     training = experiment.settings.training
     method = experiment.method
-    _ = method.observations  # known before it is traced
+    _ = method.observations  # evaluate before tracing
     try:
         model = eqx.filter_eval_shape(method.model, jax.random.key(0))
     except (RuntimeError, TypeError, ValueError):
@@ -75,9 +75,9 @@ def require_parameters_fit(experiment: Experiment) -> None:
 
 
 def require_rollout_fits(state: Any, outputs: float, start: float, until: float, step: Any) -> None:
-    """The same for a forecast.
+    """Refuse a forecast that does not fit into memory.
 
-    - `state`: the initial state, or its shapes; `outputs`: how many times are stored.
+    - `state`: the initial state, or its shapes; `outputs`: number of stored times.
     - `start`, `until`, `step`: of the rollout.
     """
     one = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
@@ -105,7 +105,7 @@ def _require_reference_fits(scale: Scale, usual: Scale) -> None:
 
 
 def _advice(scale: Scale, usual: Scale) -> str:
-    """Of the sizes, which to change: the one that is most above what it is by default."""
+    """Advice on the size that most exceeds its default."""
     advice = {"cells": "lower grid.cells"} | dict(scale.advice)
 
     def size(of: Scale, name: str) -> float:
@@ -152,9 +152,9 @@ def _require_parameters_fit(model: Any, models: int) -> None:
 
 
 def _shapes(make: Any, settings: ProblemSettings) -> Any:
-    """What `make` would return, with shapes in place of arrays; None if it cannot be traced.
+    """The result of `make` with shapes in place of arrays; None if it cannot be traced.
 
-    What is wrong with a model is found, and told, when it is made.
+    Faults of a model are reported when it is built.
     """
     try:
         return eqx.filter_eval_shape(make, settings, jax.random.key(0))
@@ -163,7 +163,7 @@ def _shapes(make: Any, settings: ProblemSettings) -> Any:
 
 
 def _times(*factors: float) -> float:
-    """The product, infinite where a number cannot hold it."""
+    """The product, infinite on overflow."""
     product = 1.0
     for factor in factors:
         product *= float(factor)

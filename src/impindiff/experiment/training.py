@@ -1,4 +1,4 @@
-"""Training as a configuration asks for it."""
+"""Training by a configuration."""
 
 import contextlib
 import dataclasses
@@ -33,13 +33,13 @@ from impindiff.training import (
 
 
 class Plan(NamedTuple):
-    """What is to be trained, and how.
+    """Models, loss and options of a training.
 
-    - `models`: what is trained, from successive seeds: one, or several starts.
-    - `rolled_out`: the loss without the observations held back, of one rollout of the model.
-    - `loss`: what is minimised; over segments for multiple shooting, else `rolled_out`.
-    - `options`: of `fit`, those that the training step depends on.
-    - `present`: takes what is trained to the experiment's model.
+    - `models`: models to train, from successive seeds: one, or several starts.
+    - `rolled_out`: the loss without the validation set, of one rollout of the model.
+    - `loss`: the objective; over segments for multiple shooting, else `rolled_out`.
+    - `options`: options of `fit` that the training step depends on.
+    - `present`: converts a trained model to the experiment's model.
     """
 
     models: list[Any]
@@ -51,11 +51,11 @@ class Plan(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What training leaves.
+    """The result of training.
 
-    - `settings`: with the steps that there was time for.
-    - `loss`: without the observations held back, of one rollout.
-    - `choices`: for the metrics, of several starts or of an ensemble.
+    - `settings`: with the number of steps that fitted into the time limit.
+    - `loss`: without the validation set, of one rollout.
+    - `choices`: for the metrics, from several starts or an ensemble.
     """
 
     settings: Any
@@ -65,7 +65,7 @@ class Trained(NamedTuple):
 
 
 def plan_training(experiment: Experiment) -> Plan:
-    """The plan that the settings ask for.
+    """Plan the training by the settings.
 
     Raises `InputError` for settings that do not fit model or observations.
     """
@@ -110,11 +110,11 @@ def train(
     say: Callable[[str], None],
     show: Callable[[Progress], None],
 ) -> Trained:
-    """Train the model on the data, in `folder`, which then holds the configuration.
+    """Train the model on the data, in `folder`, and store the configuration there.
 
-    - `results_size`: bytes that the run will write beside training states.
-    - `store`: writes into the folder what else there is to keep, before training starts.
-    - `mesh`: the devices to train on; None: one.
+    - `results_size`: bytes that the run will write besides training states.
+    - `store`: writes further inputs into the folder, before training starts.
+    - `mesh`: devices to train on; None: one.
 
     Raises `InputError` before anything is written if settings do not fit the model, and for a
     folder that cannot be written to or has too little room.
@@ -128,7 +128,7 @@ def train(
             stack.enter_context(mesh)
         log = stack.enter_context(TensorBoard(folder)) if training.tensorboard else _nothing
         room = room_for_training(plan.models[0], plan.loss, optimizer, **plan.options)
-        # each start has its states
+        # each start has its own states
         room *= 1 if training.restarts == 1 else 1 + training.restarts
         require_room(folder, room + results_size, "training states and results")
         if training.seconds is not None:
@@ -142,7 +142,7 @@ def train(
                 **plan.options,
             )
             settings = settings.with_steps(steps)
-            if steps < training.steps:  # the learning rate's schedule is another
+            if steps < training.steps:  # the learning rate's schedule changes
                 optimizer, compiled = settings.training.build(), None
 
         store(folder)
@@ -190,7 +190,7 @@ def train(
         fitted,
         model=plan.present(fitted.model),
         frozen=training.freeze,
-        # with multiple shooting it has columns for the nodes
+        # multiple shooting adds columns for the nodes
         linearization=fitted.linearization if plan.loss is plan.rolled_out else None,
     )
     return Trained(settings, plan.rolled_out, fitted, choices)
