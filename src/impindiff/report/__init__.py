@@ -1,4 +1,4 @@
-"""What a person looks at: figures of fields, closures, instruments, errors and training."""
+"""Figures of fields, closures, instruments, errors and training."""
 
 from impindiff.report.agreement import agreement_figure
 from impindiff.report.animation import animate_forecast, animation_path

@@ -1,4 +1,4 @@
-"""What a model says against what was measured, value by value."""
+"""Predicted against measured values."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ def agreement_figure(panels: Mapping[str, Mapping[str, Pair]]) -> Figure:
     **Arguments:**
 
     - `panels`: by the quantity's label, by set, such as "train": (measured, predicted), one value
-      a point each.
+      per point.
 
     **Raises:** `InputError` for no panel.
     """

@@ -1,4 +1,4 @@
-"""A forecast as a film: MP4 where ffmpeg is there to write it, GIF otherwise."""
+"""Animation of a forecast: MP4 if ffmpeg is available, GIF otherwise."""
 
 import subprocess
 from collections.abc import Callable
@@ -39,7 +39,7 @@ _Show = Callable[[int], None]
 
 
 def animation_path(path: Path) -> Path:
-    """Where the animation asked for at `path` will be: there, or beside as .gif without ffmpeg.
+    """The path of the animation requested at `path`: there, or with suffix .gif without ffmpeg.
 
     **Raises:** `InputError` for a suffix other than .mp4 and .gif.
     """
@@ -59,27 +59,26 @@ def animate_forecast(
     horizon: float | None = None,
     frames_per_second: int = _FRAMES_PER_SECOND,
 ) -> Path:
-    """Write truth, forecast and their difference, side by side, as they change in time.
+    """Animate truth, forecast and their difference, side by side.
 
-    A field of one dimension is a profile of truth and forecast; of one of three the middle plane
-    across the last is shown. Colours and axes are the same at all times; without a truth only the
-    forecast is shown; values that are not finite are grey, or gaps of a profile. There is a frame a
-    stored time, or an even choice of 200 that ends with the last. The film has no other name until
-    it is whole.
+    A 1-D field is drawn as profiles of truth and forecast; a 3-D one on the middle plane across the
+    last axis. Colours and axes are the same at all times; without a truth only the forecast is
+    shown; values that are not finite are grey, or gaps in a profile. There is one frame per stored
+    time, or an even choice of 200 that ends with the last. The file is written atomically.
 
     **Arguments:**
 
-    - `forecast`: the layout of `forecast_dataset`, with one to three dimensions of space.
-    - `sample`: which trajectory.
+    - `forecast`: the layout of `forecast_dataset`, with one to three spatial dimensions.
+    - `sample`: index of the trajectory.
     - `path`: .mp4, written by ffmpeg, or .gif.
-    - `variable`: the name before `_forecast` and `_truth`.
-    - `horizon`: the last time that training saw; the title says so of times beyond.
-    - `frames_per_second`: from 1 to 100, the most that a .gif can tell.
+    - `variable`: prefix of `_forecast` and `_truth`.
+    - `horizon`: the last training time; the title marks times beyond.
+    - `frames_per_second`: from 1 to 100, the limit of .gif.
 
-    **Returns:** where it was written: `animation_path(path)`.
+    **Returns:** the file's path, `animation_path(path)`.
 
-    **Raises:** `InputError` for another suffix, another speed, a place that cannot be written, or
-    if ffmpeg fails.
+    **Raises:** `InputError` for another suffix or frame rate, a path that cannot be written, or if
+    ffmpeg fails.
     """
     written = animation_path(path)
     if not 1 <= frames_per_second <= 100:
@@ -97,7 +96,7 @@ def animate_forecast(
     clock = unit(times.attrs, before=" ")
     with styled():
         figure, show = (_line if len(space) == 1 else _plane)(chosen, variable)
-        # At the left, where the clock stands still as its digits change.
+        # left-aligned, so that the clock does not move as its digits change
         title = figure.suptitle("", x=0.02, ha="left")
 
         def draw(frame: int) -> None:
@@ -112,7 +111,7 @@ def animate_forecast(
         draw(0)
         figure.set_dpi(_DPI)
         figure.draw_without_rendering()
-        # The layout of the first frame is that of all: panels must not move as the title changes.
+        # all frames share the first one's layout: panels must not move as the title changes
         figure.set_layout_engine("none")
         write = _write_mp4 if written.suffix.lower() == ".mp4" else _write_gif
         with written_whole(written) as partial:
@@ -137,11 +136,11 @@ def _write_mp4(figure: Figure, draw: _Show, frames: int, path: Path, speed: int)
 
 
 def _write_gif(figure: Figure, draw: _Show, frames: int, path: Path, speed: int) -> None:
-    """With one palette for all frames: Matplotlib's writer has one a frame, and colours flicker.
+    """Write a GIF with one palette for all frames; Matplotlib's one palette per frame flickers.
 
-    The palette is that of the last frame, whose colour bars hold every colour that occurs. Its
-    brightest colour becomes white, and white pixels get it: Pillow looks up colours coarsely, and
-    would give the paper a tint that shows on a white page.
+    The palette is that of the last frame, whose colour bars contain every colour. Its brightest
+    colour becomes white and is assigned to white pixels, since Pillow's coarse colour look-up would
+    tint the background.
     """
     canvas = FigureCanvasAgg(figure)
 
@@ -150,7 +149,7 @@ def _write_gif(figure: Figure, draw: _Show, frames: int, path: Path, speed: int)
         canvas.draw()
         return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
-    # Not the usual median cut, which spends the palette on the commonest colours.
+    # the usual median cut spends the palette on the most common colours
     palette = picture(frames - 1).quantize(256, Image.Quantize.MAXCOVERAGE)
     colours = np.array(palette.getpalette()).reshape(-1, 3)
     white = int(colours.sum(axis=1).argmax())
@@ -174,7 +173,7 @@ def _write_gif(figure: Figure, draw: _Show, frames: int, path: Path, speed: int)
 
 
 def _plane(chosen: xr.Dataset, variable: str) -> tuple[Figure, _Show]:
-    """Panels in a row, a colour bar for the fields and one for the difference."""
+    """Panels in a row, with a colour bar for the fields and one for the difference."""
     fields = _fields(chosen, variable)
     found = chosen[variable + FORECAST_SUFFIX]
     x, y = (chosen[name] for name in found.dims[1:])
@@ -192,7 +191,7 @@ def _plane(chosen: xr.Dataset, variable: str) -> tuple[Figure, _Show]:
         images.append(draw_field(ax, field[0], extent, colours, scale))
         ax.set(title=name, xlabel=label(x.attrs, str(x.name)))
         if extent[1] - extent[0] > extent[3] - extent[2]:
-            ax.locator_params(axis="x", nbins=5)  # more would touch where labels are long
+            ax.locator_params(axis="x", nbins=5)  # more would overlap where labels are long
     axes[0, 0].set_ylabel(label(y.attrs, str(y.name)))
     for bar in bars:
         colour_bar(figure, *bar)
@@ -232,6 +231,6 @@ def _line(chosen: xr.Dataset, variable: str) -> tuple[Figure, _Show]:
 
 
 def _fields(chosen: xr.Dataset, variable: str) -> dict[str, Float[np.ndarray, "time *space"]]:
-    """The truth where it is known, and the forecast."""
+    """The forecast, and the truth where known."""
     names = {"truth": variable + TRUTH_SUFFIX, "forecast": variable + FORECAST_SUFFIX}
     return {key: chosen[name].to_numpy() for key, name in names.items() if name in chosen}

@@ -17,9 +17,9 @@ from impindiff.report.style import (
 
 
 def closure_figure(curves: Sequence[ClosureCurve]) -> Figure:
-    """Each closure in a panel: learned, true (black), prior (dashed), the visited range shaded.
+    """One panel per closure: learned, true (black), prior (dashed), the visited range shaded.
 
-    Outside the shaded range the data say nothing: what is learned there is the network's guess.
+    Outside the shaded range there are no data, and the learned curve is an extrapolation.
 
     **Raises:** `InputError` for no curve.
     """

@@ -15,7 +15,7 @@ _LINES = ("-", "--")
 
 
 class Points(NamedTuple):
-    """A method's values along an axis: one row of `y` for each seed; NaN where there is none."""
+    """A method's values along an axis: one row of `y` per seed; NaN where missing."""
 
     title: str
     x: Float[np.ndarray, " n"]
@@ -25,13 +25,12 @@ class Points(NamedTuple):
 def method_errors_figure(
     methods: Sequence[Points], marks: Mapping[str, float], time_label: str = "time"
 ) -> Figure:
-    """Test error of each method against time: the mean over seeds, and from least to largest.
+    """Test error of each method against time: mean over seeds, and range.
 
     **Arguments:**
 
-    - `methods`: errors in percent against time; a line ends where the first of its forecasts has
-      blown up.
-    - `marks`: times to be marked, by what they are.
+    - `methods`: errors in percent against time; a line ends where its first forecast diverges.
+    - `marks`: times to mark, by label.
     """
     with styled():
         figure = Figure(figsize=(8.6, 5.2), layout="constrained")
@@ -41,7 +40,7 @@ def method_errors_figure(
             ax.axvline(time, color="0.6", linestyle=":", linewidth=1, zorder=0)
             ax.text(
                 time,
-                # in turns, for times that are close
+                # alternating heights, for times that are close
                 1.01 + 0.04 * (i % 2),
                 name,
                 transform=ax.get_xaxis_transform(),
@@ -55,11 +54,11 @@ def method_errors_figure(
 
 
 def study_figure(methods: Sequence[Points], x_label: str, y_label: str) -> Figure:
-    """A quantity of each method against another, both axes logarithmic.
+    """One quantity of each method against another, on logarithmic axes.
 
     **Arguments:**
 
-    - `methods`: x increasing; y one row for each seed, drawn as their mean and range.
+    - `methods`: x increasing; y one row per seed, drawn as mean and range.
     - `x_label`, `y_label`: with units.
     """
     with styled():

@@ -1,4 +1,4 @@
-"""Figures of numbers along time or training steps."""
+"""Figures of scalars against time or training steps."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,16 +18,16 @@ def error_vs_time_figure(
     time_label: str = "time",
     spreads: Mapping[str, Float[np.ndarray, " t"]] | None = None,
 ) -> Figure:
-    """Relative L1 errors in percent against time, with the window that training saw shaded.
+    """Relative L1 errors in percent against time, with the training window shaded.
 
     **Arguments:**
 
-    - `series`: by the label to show, times and percentages; a percentage of 0, which the initial
-      state has, cannot stand on a logarithmic axis and is left out.
+    - `series`: times and percentages by label; an error of 0, as of the initial state, is left out
+      of the logarithmic axis.
     - `observation_times`: marked on the axis; the window reaches to the last.
     - `time_label`: with its unit, if it has one.
     - `spreads`: of an ensemble, by the label of its series, the standard deviation over its members
-      in the same percentages, dotted: where it is far below the error, the members are wrong alike.
+      in the same percentages, dotted; far below the error, the members share a bias.
     """
     with styled():
         figure = Figure(figsize=(7.0, 4.2), layout="constrained")
@@ -62,13 +62,13 @@ def error_vs_time_figure(
 def history_figure(
     records: Sequence[Mapping[str, Any]], loss: str = "loss", test: str = "test_percent"
 ) -> Figure:
-    """Training loss and, where they were logged, validation loss and test error, by step.
+    """Training loss and, where logged, validation loss and test error, by step.
 
     **Arguments:**
 
     - `records`: the lines of `history.jsonl`; each has `step`. The smallest `validation_loss` is
       marked.
-    - `loss`, `test`: the keys to show; records without a key, or with null, are passed over.
+    - `loss`, `test`: the keys to show; records without a key, or with null, are skipped.
     """
     with styled():
         figure = Figure(figsize=(7.0, 4.2), layout="constrained")

@@ -1,4 +1,4 @@
-"""Maps of fields: forecasts, and the latent fields that were found."""
+"""Maps of fields: forecasts and latent fields."""
 
 from collections.abc import Mapping
 
@@ -45,11 +45,11 @@ def forecast_figure(
 
     **Arguments:**
 
-    - `forecast`: the layout of `forecast_dataset`, with two dimensions of space.
-    - `sample`: which trajectory.
-    - `sensors`: where the field was measured, drawn as dots on the first row.
-    - `variable`: the name before `_forecast` and `_truth`.
-    - `where`: for the title, which plane of a field of three dimensions this is.
+    - `forecast`: the layout of `forecast_dataset`, with two spatial dimensions.
+    - `sample`: index of the trajectory.
+    - `sensors`: measured positions, drawn as dots on the first row.
+    - `variable`: prefix of `_forecast` and `_truth`.
+    - `where`: for the title, the plane of a 3-D field.
     """
     chosen = forecast.isel(sample=sample, time=_spread(forecast.sizes["time"]))
     found = chosen[variable + FORECAST_SUFFIX]
@@ -95,16 +95,16 @@ def latent_figure(
     axis_labels: tuple[str, str] = ("x", "y"),
     where: str = "",
 ) -> Figure:
-    """Each latent field (a row): the true one, the one found, and found minus true.
+    """One row per latent field: true, found, and found minus true.
 
     True and found share one colour scale. Where the truth is `None` only the found field is drawn.
 
     **Arguments:**
 
-    - `pairs`: by the name to show, the field found and the true one.
+    - `pairs`: (found, true) fields by label.
     - `extent`: of the domain.
     - `axis_labels`: with units, if there are any.
-    - `where`: for the title, which plane of fields of three dimensions this is.
+    - `where`: for the title, the plane of 3-D fields.
     """
     known = any(truth is not None for _, truth in pairs.values())
     with styled():
@@ -126,7 +126,7 @@ def latent_figure(
             elif known:
                 row[0].set_visible(False)
                 row[2].set_visible(False)
-            # the titles name the field; along the bar there is no room for it twice
+            # the titles name the field; repeated along the bar it would not fit
             colour_bar(figure, row[: middle + 1], FIELD_MAP, scale, "")
             first = row[0 if truth is not None else middle]
             first.set_ylabel(axis_labels[1])
@@ -145,7 +145,7 @@ def _spread(times: int) -> Int[np.ndarray, " column"]:
 
 
 def extent_of(x: Float[np.ndarray, " x"], y: Float[np.ndarray, " y"]) -> Extent:
-    """From cell centres to the outer faces."""
+    """Extent from cell centres to the outer faces."""
     half = [0.5 * float(c[-1] - c[0]) / max(len(c) - 1, 1) for c in (x, y)]
     low = [float(c[0]) - h for c, h in zip((x, y), half, strict=True)]
     high = [float(c[-1]) + h for c, h in zip((x, y), half, strict=True)]
@@ -166,7 +166,7 @@ def draw_field(
     ax: Axes, field: Float[np.ndarray, "x y"], extent: Extent, colours: str, scale: Normalize
 ) -> AxesImage:
     """A field in colours, in the domain's shape."""
-    # Grey behind, so that a hole cannot be taken for a small difference.
+    # grey background: a hole must not pass for a small difference
     ax.set_facecolor("0.6")
     return ax.imshow(
         field.T,

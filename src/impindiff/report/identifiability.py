@@ -1,4 +1,4 @@
-"""Figures of what the data can tell: correlations of the parameters, and singular values."""
+"""Figures of identifiability: correlations of the parameters, and singular values."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,21 +10,21 @@ from impindiff.errors import InputError
 from impindiff.report.style import DIFFERENCE_MAP, SERIES_COLOURS, readable_log, styled
 from impindiff.training import Identifiability
 
-# More numbers than this do not fit into the cells.
+# larger matrices have no room for numbers in their cells
 _WITH_VALUES = 10
 _COMPONENTS = 4
-# Part of the bars' height, on the logarithmic axis, kept free above them for what is written there.
+# fraction of the axis (logarithmic) kept free above the bars for annotations
 _ROOM = 0.5
 
 
 def identifiability_figure(found: Identifiability) -> Figure:
-    """The correlations of the parameters' errors, and the singular values of the scaled Jacobian.
+    """Correlations of the parameters' errors, and singular values of the scaled Jacobian.
 
-    Correlations of a parameter that the data do not see are grey. Beside the singular values, which
-    end with the weakest direction, stands of what that direction is made. The title is
+    Correlations of a parameter without influence on the data are grey. Next to the singular values,
+    which end with the weakest direction, are the components of that direction. The title is
     `Identifiability.weakest`.
 
-    **Raises:** `InputError` where the data see no parameter at all.
+    **Raises:** `InputError` if no parameter influences the data.
     """
     if not len(found.singular_values):
         raise InputError(f"identifiability: nothing to draw, {found.weakest()}")
@@ -49,7 +49,7 @@ def _correlations(figure: Figure, ax: Axes, found: Identifiability) -> None:
     ax.set_yticks(range(n), found.names)
     if n <= _WITH_VALUES:
         for (i, j), value in np.ndenumerate(found.correlation):
-            # Adding 0 turns a -0 that rounding leaves into 0.
+            # adding 0 turns the -0 of round-off into 0
             text = f"{round(value, 2) + 0:.2f}" if np.isfinite(value) else "-"
             colour = "white" if abs(value) > 0.6 else "black"
             ax.text(j, i, text, ha="center", va="center", color=colour, fontsize=9)
@@ -60,7 +60,7 @@ def _correlations(figure: Figure, ax: Axes, found: Identifiability) -> None:
 def _singular_values(ax: Axes, found: Identifiability) -> None:
     values = found.singular_values
     floor = 0.3 * float(values[values > 0].min())
-    # A value of 0 has no place on a logarithmic axis: its bar is missing and said to be 0.
+    # a value of 0 cannot stand on a logarithmic axis: its bar is missing, with a note
     ax.bar(range(1, len(values) + 1), values, color=SERIES_COLOURS[0], log=True)
     ax.set_ylim(floor, values[0] * (values[0] / floor) ** _ROOM)
     readable_log(ax.yaxis)

@@ -1,4 +1,4 @@
-"""Figures of fields of one space dimension, and of the parameters that training identified."""
+"""Figures of 1-D fields, and of identified parameters."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,9 +31,9 @@ from impindiff.report.style import (
 )
 
 _COLUMNS = 4
-# A parameter that moves over more than this ratio is shown on a logarithmic axis.
+# parameters that vary by more than this ratio get a logarithmic axis
 _WIDE = 30.0
-# Part of a panel's height kept free of curves, below them.
+# fraction of a panel's height kept free below the curves
 _ROOM_FOR_TICKS = 0.06
 
 
@@ -51,14 +51,14 @@ def profiles_figure(
 
     **Arguments:**
 
-    - `forecast`: the layout of `forecast_dataset`, with one dimension of space.
-    - `sample`: which trajectory.
-    - `variable`: the name before `_forecast` and `_truth`.
-    - `points`: where the field was measured, a row (t, x) each; those at a panel's time are ticks
-      along its lower edge.
+    - `forecast`: the layout of `forecast_dataset`, with one spatial dimension.
+    - `sample`: index of the trajectory.
+    - `variable`: prefix of `_forecast` and `_truth`.
+    - `points`: measured points, a row (t, x) each; those at a panel's time are ticks along its
+      lower edge.
     """
     last = forecast.sizes["time"] - 1
-    # The first state is known; it is shown only where there are few others.
+    # the initial state is known; it is shown only among few times
     shown = np.unique(np.round(np.linspace(last / _COLUMNS, last, _COLUMNS)).astype(int))
     found, truth, x, times = _read(forecast.isel(time=shown), sample, variable)
     titles = [f"t = {t:g}{unit(times.attrs, before=' ')}" for t in times.to_numpy()]
@@ -130,7 +130,7 @@ def space_time_figure(
     a truth only the forecast is drawn. Values that are not finite are grey. Times need not be
     evenly spaced.
 
-    **Arguments:** as of `profiles_figure`; the `points` are dots on the first row.
+    **Arguments:** as for `profiles_figure`; the `points` are dots on the first row.
     """
     found, truth, x, times = _read(forecast, sample, variable)
     rows = {"forecast": found.to_numpy()}
@@ -157,7 +157,7 @@ def space_time_figure(
             _map(axes[-1], edges, rows["error"], DIFFERENCE_MAP, errors)
             colour_bar(figure, axes[-1:], DIFFERENCE_MAP, errors, "forecast - truth")
         if points is not None:
-            # Tiny, so that thousands leave the map legible; whole, where they stand on an edge.
+            # tiny, so that thousands leave the map legible; not clipped at an edge
             axes[0].scatter(
                 *points.T, s=2.5, c="white", edgecolors="black", linewidths=0.3, clip_on=False
             )
@@ -173,15 +173,15 @@ def identified_figure(
     truths: Mapping[str, float],
     standard_errors: Mapping[str, float] | None = None,
 ) -> Figure:
-    """The path of each identified parameter over the training steps, in a panel of its own.
+    """The path of each identified parameter over the training steps, one panel each.
 
     The last value is stated in the title and marked, with a bar of one standard error to each side
-    where it is known. A path of positive values over a ratio above 30 has a logarithmic axis.
+    if known. A path of positive values with a ratio above 30 has a logarithmic axis.
 
     **Arguments:**
 
     - `records`: the lines of `history.jsonl`; those with `identified`, values by name, are shown.
-    - `names`: which parameters, in order.
+    - `names`: the parameters, in order.
     - `truths`: true values by name, dashed lines; a parameter without one has none.
     - `standard_errors`: of the last values, by name.
 
@@ -222,7 +222,7 @@ def identified_figure(
                 ax.set_yscale("log")
                 ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
                 ax.yaxis.set_minor_formatter(NullFormatter())
-            # The full value at each tick: a common offset or factor is easily missed.
+            # full values at the ticks: a common offset or factor is easily missed
             ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.10g}"))
             ax.grid(axis="y", color="0.92")
         shared_legend(figure, axes)
@@ -232,7 +232,7 @@ def identified_figure(
 def _read(
     forecast: xr.Dataset, sample: int, variable: str
 ) -> tuple[xr.DataArray, Float[np.ndarray, "time x"] | None, xr.DataArray, xr.DataArray]:
-    """Forecast (time, x), truth or `None`, the coordinate of space, the times."""
+    """Forecast (time, x), truth or `None`, spatial coordinate, times."""
     chosen = forecast.isel(sample=sample)
     found = chosen[variable + FORECAST_SUFFIX]
     name = variable + TRUTH_SUFFIX
@@ -243,7 +243,7 @@ def _read(
 def _ticks(
     ax: Axes, points: Float[np.ndarray, "point 2"], time: float, times: Float[np.ndarray, " time"]
 ) -> None:
-    """Mark where the field was measured at this time; equal up to rounding."""
+    """Mark the points measured at this time, up to round-off."""
     there = same_places(points[:, 0], time, shortest(times))
     ax.plot(
         points[there, 1],
@@ -263,7 +263,7 @@ def _faces(centres: Float[np.ndarray, " x"]) -> Float[np.ndarray, " face"]:
 
 
 def _time_edges(times: Float[np.ndarray, " time"]) -> Float[np.ndarray, " edge"]:
-    """Halfway between times; the first and the last are edges themselves: nothing is beyond."""
+    """Midpoints between times; the first and last times are edges themselves."""
     if len(times) == 1:
         return times[0] + np.array([-0.5, 0.5])
     return np.concatenate([times[:1], 0.5 * (times[1:] + times[:-1]), times[-1:]])
@@ -276,7 +276,7 @@ def _map(
     colours: str,
     scale: Normalize,
 ) -> None:
-    # Grey behind, so that a hole cannot be taken for a small difference.
+    # grey background: a hole must not pass for a small difference
     ax.set_facecolor("0.6")
     ax.pcolormesh(*edges, np.ma.masked_invalid(field.T), cmap=colours, norm=scale, rasterized=True)
 

@@ -1,4 +1,4 @@
-"""Figures of what instruments read over time: predicted, measured, and true."""
+"""Figures of instrument readings over time: predicted, measured, and true."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,7 +26,7 @@ def series_figure(
 
     - `panels`: by the label of the value axis, with its unit, the series of a panel.
     - `time_label`: with its unit, if it has one.
-    - `trained_until`: the last time that training saw; up to there the panels are shaded.
+    - `trained_until`: the last training time; panels are shaded up to it.
 
     **Raises:** `InputError` for no panel, or one without series.
     """
@@ -43,7 +43,7 @@ def series_figure(
                 _draw(ax, series, i)
             ax.set(xlabel=time_label, ylabel=quantity)
             if len(group) > 1:
-                # Beside the panel: inside, several curves leave no room.
+                # next to the panel, since several curves leave no room inside
                 ax.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         every = [series for group in panels.values() for series in group]
         handles = _kinds(every, trained_until is not None)
@@ -72,13 +72,13 @@ def _draw(ax: Axes, series: Series, index: int) -> None:
             capsize=3,
             zorder=3,
         )
-    # One entry of the legend for colour and marker, whether or not there are points.
+    # one legend entry for colour and marker, whether or not there are points
     shown = "" if series.measured is None else marker
     ax.plot([], [], color=colour, marker=shown, markersize=5, label=series.label)
 
 
 def _kinds(every: Sequence[Series], trained: bool) -> list[Line2D | Patch]:
-    """What lines, points and shade mean, whatever their colour."""
+    """Legend of lines, points and shading, independent of colour."""
     kinds: list[Line2D | Patch] = [Line2D([], [], color="0.35", linewidth=1.8, label="predicted")]
     if any(series.truth is not None for series in every):
         kinds.append(Line2D([], [], color=TRUTH_COLOUR, linestyle="--", linewidth=1, label="truth"))

@@ -1,4 +1,4 @@
-"""Planes through fields of three dimensions of space, which figures of two can show."""
+"""Planes through 3-D fields, for 2-D figures."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -11,12 +11,12 @@ from impindiff.report.style import label, unit
 
 
 class Plane(NamedTuple):
-    """The middle plane across one axis of space; of a field on two axes, the field itself.
+    """The middle plane across one spatial axis; for a 2-D field, the field itself.
 
-    - `axes`: all axes of space, in order.
-    - `across`: which of them is cut, None for a field on two.
-    - `cell`: its number along it.
-    - `where`: for a title, such as "slice at z = 0.531"; empty for a field on two.
+    - `axes`: all spatial axes, in order.
+    - `across`: the axis that is cut, None for a 2-D field.
+    - `cell`: index of the cell along it.
+    - `where`: for a title, such as "slice at z = 0.531"; empty for a 2-D field.
     """
 
     axes: tuple[str, ...]
@@ -26,7 +26,7 @@ class Plane(NamedTuple):
 
     @property
     def suffix(self) -> str:
-        """What a file of this plane has after its name."""
+        """Suffix of a file name for this plane."""
         return "" if self.across is None else f"_across_{self.across}"
 
     @property
@@ -35,17 +35,17 @@ class Plane(NamedTuple):
         return [i for i, name in enumerate(self.axes) if name != self.across]
 
     def of(self, field: Float[np.ndarray, "*space"]) -> Float[np.ndarray, "a b"]:
-        """The field in the plane."""
+        """Restrict a field to the plane."""
         return field if self.across is None else field.take(self.cell, self._number)
 
     def cut(self, dataset: xr.Dataset) -> xr.Dataset:
-        """The same of all variables that have the axis."""
+        """Restrict all variables that have the axis to the plane."""
         return dataset if self.across is None else dataset.isel({self.across: self.cell})
 
     def nearby(
         self, points: Float[np.ndarray, "point axis"], centres: Sequence[Float[np.ndarray, " _"]]
     ) -> Float[np.ndarray, "some 2"]:
-        """Those of the points that lie in the plane's cells, in its two coordinates."""
+        """The points in the plane's cells, in its two coordinates."""
         if self.across is not None:
             along = centres[self._number]
             half = 0.5 * abs(float(along[1] - along[0]))
@@ -66,18 +66,18 @@ def middle_plane(coordinates: Mapping[str, xr.DataArray], across: str) -> Plane:
 
 
 def planes_of(coordinates: Mapping[str, xr.DataArray]) -> list[Plane]:
-    """What shows a field on these axes: of three the middle plane across each, of two the field."""
+    """Planes that show a field: for three axes the middle plane across each, for two the field."""
     if len(coordinates) == 3:
         return [middle_plane(coordinates, name) for name in coordinates]
     return [Plane(tuple(coordinates))]
 
 
 def space_of(field: xr.DataArray) -> dict[str, xr.DataArray]:
-    """The coordinates of a field along its dimensions of space, in order."""
+    """The coordinates of a field along its spatial dimensions, in order."""
     return {str(name): field[name] for name in field.dims if name not in ("sample", "time")}
 
 
 def axis_labels(plane: Plane, coordinates: Mapping[str, xr.DataArray]) -> tuple[str, str]:
-    """Of the two axes that span the plane, with units."""
+    """Labels of the two axes that span the plane, with units."""
     first, second = (plane.axes[i] for i in plane.shown)
     return label(coordinates[first].attrs, first), label(coordinates[second].attrs, second)

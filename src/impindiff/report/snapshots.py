@@ -29,7 +29,7 @@ from impindiff.report.style import (
 
 _COLUMNS = 5
 _PANEL = 2.4  # inches
-# The yellow end of the colours is hard to see as a line on white.
+# the yellow end of the colour map is hard to see as a line on white
 _LAST_COLOUR = 0.85
 
 
@@ -46,13 +46,13 @@ def snapshots_figure(
 
     **Arguments:**
 
-    - `fields`: a variable per field, all on (`time`, space), of one to three dimensions of space
-      with cell centres as coordinates; `long_name` and `units` or `scaling` label the axes.
+    - `fields`: one variable per field, all on (`time`, space), with one to three spatial dimensions
+      and cell centres as coordinates; `long_name` and `units` or `scaling` label the axes.
     - `truth`: the same variables of the true fields, at the same times and places.
-    - `levels`: by variable, a value to draw as a line, such as the porosity of a front.
+    - `levels`: by variable, a value to draw as a contour, such as the porosity of a front.
 
     **Raises:** `InputError` for variables on other dimensions, a truth of another shape, and a
-    level of a variable that is not there.
+    level of an unknown variable.
     """
     _check(fields, truth, levels or {})
     last = fields.sizes["time"] - 1
@@ -77,7 +77,7 @@ def snapshots_figure(
 
 
 def _curves(fields: xr.Dataset, truth: xr.Dataset | None, levels: Mapping[str, float]) -> Figure:
-    """One space dimension: a panel per field, the times in colours; differences below."""
+    """1-D fields: a panel per field, with coloured times; differences below."""
     rows = 1 if truth is None else 2
     figure = Figure(
         figsize=(max(4.2 * len(fields), 6.0), 3.4 * (1.0 if truth is None else 1.5) + 0.4),
@@ -115,7 +115,7 @@ def _curves(fields: xr.Dataset, truth: xr.Dataset | None, levels: Mapping[str, f
 
 
 def _maps(fields: xr.Dataset, truth: xr.Dataset | None, levels: Mapping[str, float]) -> Figure:
-    """Two space dimensions: rows of maps, with one colour bar for a field and its truth."""
+    """2-D fields: rows of maps, with one colour bar for a field and its truth."""
     x, y = (fields[name] for name in next(iter(fields.values())).dims[1:])
     times = fields["time"]
     extent = extent_of(x.to_numpy(), y.to_numpy())
@@ -134,7 +134,7 @@ def _maps(fields: xr.Dataset, truth: xr.Dataset | None, levels: Mapping[str, flo
         own = axes[each * i : each * (i + 1)]
         scale = shared_scale(*rows.values())
         for line, (text, maps) in zip(own, rows.items(), strict=False):
-            # Above the row: along a colour bar long names would meet those of the next row.
+            # above the row: along a colour bar long names would meet those of the next row
             line[0].set_title(text, loc="left")
             for ax, values in zip(line, maps, strict=True):
                 draw_field(ax, values, extent, FIELD_MAP, scale)
@@ -162,7 +162,7 @@ def _level(
     field: Float[np.ndarray, "x y"],
     level: float,
 ) -> None:
-    """A white line with a black rim: seen on every colour."""
+    """White contour with a black rim, visible on every colour."""
     finite = field[np.isfinite(field)]
     if min(field.shape) > 1 and finite.size and finite.min() < level < finite.max():
         lines = ax.contour(x, y, np.ma.masked_invalid(field.T), [level], colors="white")

@@ -1,4 +1,4 @@
-"""How every figure looks, and how it is saved. No global Matplotlib state is left changed."""
+"""Common style and saving of figures, without changes to Matplotlib's global state."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,9 +18,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from impindiff.data import FORECAST_SUFFIX, TEST, written_whole
 
 FIELD_MAP = "viridis"
-DIFFERENCE_MAP = "RdBu_r"  # white where there is no difference
+DIFFERENCE_MAP = "RdBu_r"  # white at zero difference
 TRUTH_COLOUR, MODEL_COLOUR = "black", "#c55a11"
-# Okabe and Ito's, told apart by every kind of colour vision.
+# palette of Okabe and Ito, for all kinds of colour vision
 SERIES_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 _FEW_DECADES = 1e3
@@ -44,25 +44,25 @@ def styled() -> Any:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG; the file appears under its name only when whole.
+    """Write a PNG atomically.
 
     **Raises:** `InputError` if it cannot be written there.
     """
     with written_whole(path) as partial:
-        # Layouts of panels with a fixed shape leave margins, or cut labels; tight does neither.
+        # layouts of panels with a fixed shape leave margins, or cut labels; tight does neither
         figure.savefig(partial, dpi=130, bbox_inches="tight")
 
 
 def shared_scale(*fields: Float[np.ndarray, "..."]) -> Normalize:
-    """From the least to the largest finite value of all the fields."""
+    """A colour scale from the least to the largest finite value of all the fields."""
     finite = np.concatenate([f[np.isfinite(f)].ravel() for f in fields])
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    # A constant field still needs an interval to be coloured in.
+    # a constant field still needs an interval
     return Normalize(low, high if high > low else low + 1.0)
 
 
 def symmetric_scale(*fields: Float[np.ndarray, "..."]) -> Normalize:
-    """From minus to plus the largest finite magnitude, so that white is zero."""
+    """A colour scale from minus to plus the largest finite magnitude, so that zero is white."""
     finite = np.concatenate([np.abs(f[np.isfinite(f)]).ravel() for f in fields])
     limit = float(finite.max()) if finite.size else 0.0
     return Normalize(-(limit or 1.0), limit or 1.0)
@@ -82,7 +82,7 @@ def label(attrs: Mapping[str, Any], name: str) -> str:
 
 
 def heading(forecast: xr.Dataset, sample: int, variable: str, where: str = "") -> str:
-    """The quantity, the sample, whether training saw it, and where in space, if told."""
+    """Title: the quantity, the sample, its set, and the plane, if any."""
     kept_back = ""
     if TEST in forecast.coords:
         kept_back = " (test)" if bool(forecast[TEST][sample]) else " (training)"
@@ -116,12 +116,12 @@ def readable_log(axis: Axis) -> None:
 
 
 def colour_bar(figure: Figure, axes: np.ndarray, colours: str, scale: Normalize, text: str) -> None:
-    """One bar for all of `axes`."""
+    """One colour bar for all of `axes`."""
     figure.colorbar(
         ScalarMappable(scale, colours),
         ax=list(axes.ravel()),
         label=text,
         pad=0.015,
-        # The full value at each tick: a common factor above the bar is easily missed.
+        # full values at the ticks: a common factor above the bar is easily missed
         format=FuncFormatter(lambda value, _: f"{value:g}"),
     )

@@ -1,4 +1,4 @@
-"""Figures of one number along a sweep of a parameter."""
+"""Figures of a scalar along a parameter sweep."""
 
 from collections.abc import Sequence
 
@@ -25,16 +25,16 @@ def sweep_figure(
     log_x: bool = True,
     trained_x: Sequence[float] = (),
 ) -> Figure:
-    """Predicted and true values against the parameter, and where training had specimens.
+    """Predicted and true values against the parameter, with the training specimens marked.
 
-    The largest error, and at which parameter it is, is the title.
+    The title states the largest error and its parameter.
 
     **Arguments:**
 
     - `x`: the parameter, in any order; `predicted`, and `truth` if known: values there.
     - `x_label`, `y_label`: with units.
     - `log_x`: a logarithmic axis for the parameter.
-    - `trained_x`: the parameters of the specimens that training saw, vertical lines.
+    - `trained_x`: the parameters of the training specimens, vertical lines.
 
     **Raises:** `InputError` for values without a parameter, and for a parameter that is not
     positive on a logarithmic axis.

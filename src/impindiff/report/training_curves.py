@@ -1,4 +1,4 @@
-"""Figures of several methods' training, against the seconds it took."""
+"""Figures of the training of several methods, against time."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
@@ -33,7 +33,7 @@ def training_curves_figure(
     key: str = "loss",
     value_label: str = "training loss",
 ) -> Figure:
-    """A number of the training history against training seconds, a thin line for each seed.
+    """One quantity of the training history against training seconds, a thin line per seed.
 
     All seeds of a method have its colour; from the seventh method on, lines are dashed.
 
@@ -41,8 +41,8 @@ def training_curves_figure(
 
     - `histories`: by the label of the method, the histories of its seeds, each the records of a
       `history.jsonl`.
-    - `key`: which number; records without it or without `seconds`, with null, or with a value
-      that a logarithmic axis cannot have, are passed over.
+    - `key`: the quantity; records without it or without `seconds`, with null, or with a value that
+      is not positive, are skipped.
     - `value_label`: of its axis, with a unit if it has one.
     """
     dashes = [dash for dash in _DASHES for _ in SERIES_COLOURS]
@@ -61,7 +61,7 @@ def training_curves_figure(
                     linestyle=dash,
                     linewidth=1.1,
                     alpha=0.9,
-                    # one point is no line
+                    # a single point is no line
                     marker="o" if len(curve) == 1 else None,
                     markersize=3.5,
                     label=name if i == 0 else "_",
