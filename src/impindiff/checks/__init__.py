@@ -1,4 +1,4 @@
-"""Checks that users run on models of their own."""
+"""Checks of user-defined models."""
 
 from impindiff.checks.gradient_check import GradientCheck, check_gradient
 

@@ -1,4 +1,4 @@
-"""The Taylor test: whether the gradient of a loss is that of the loss."""
+"""The Taylor test of a gradient."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,26 +23,25 @@ _MEANING: dict[Outcome, str] = {
     "solver a smaller rtol",
     "not finite": "the loss or its gradient is NaN or infinite at these parameters",
 }
-# How far a gradient may be off, relative to its size: well above what default solver tolerances
-# leave, and below any mistake.
+# relative error allowed: well above the effect of default solver tolerances, and below any mistake
 _ALLOWED = {"float64": 1e-5, "float32": 3e-4}
-# A slope that is known no better than this decides nothing.
+# a slope with a larger uncertainty decides nothing
 _ROUGH = 1e-2
 
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """What `check_gradient` finds; printed, a table with the verdict.
+    """The result of `check_gradient`, printed as a table with the verdict.
 
-    - `outcome`: "right"; "zero", the gradient and the loss's changes both; "wrong"; "undecided",
-      for a loss that is too noisy to tell; "not finite".
+    - `outcome`: "right"; "zero" if the gradient and the loss's changes both vanish; "wrong";
+      "undecided" for a loss that is too noisy; "not finite".
     - `loss`, `gradient_norm`: at the parameters.
-    - `steps`: h, falling.
+    - `steps`: h, decreasing.
     - `remainders`: |L(p + h d) - L(p) - h <dL, d>| for each direction d and h.
     - `orders`: of the remainder in h, for each direction, from those above round-off: 2 for a right
       gradient, 1 for a wrong one. NaN where all is round-off, as in a linear loss.
-    - `errors`: for each direction, the distance of <dL, d> from the slope measured by central
-      differences, relative to its size; `uncertainties`: how well these know it.
+    - `errors`: for each direction, the distance of <dL, d> from the slope by central differences,
+      relative to its size; `uncertainties`: of that slope.
     - `allowed`: the largest error of a right gradient.
     """
 
@@ -58,7 +57,7 @@ class GradientCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether the gradient is right; also if it is zero where the loss does not change."""
+        """True if the gradient is right, or zero like the loss's changes."""
         return self.outcome in ("right", "zero")
 
     def __str__(self) -> str:
@@ -99,25 +98,29 @@ def check_gradient(
     key: PRNGKeyArray | None = None,
     directions: int = 3,
 ) -> GradientCheck:
-    """Whether `jax.grad(loss)` at `params` is right, by a Taylor test in random directions.
+    """Check `jax.grad(loss)` at `params` by a Taylor test in random directions.
 
     L(p + h d) - L(p) - h <dL, d> is O(h^2) for the right gradient and O(h) for any other. Here h
-    goes through decades; in a direction d each array moves by normal numbers of its own size. The
-    verdict is from central differences, extrapolated (Richardson) at the h where they agree best
-    among themselves: round-off, which hides the order of the remainder, is known from that too.
+    covers several decades; a direction d has normal entries scaled to each array. The verdict uses
+    central differences with Richardson extrapolation, at the h where they agree best, which also
+    bounds the round-off that hides the order of the remainder.
 
     ```python
     print(ipd.check_gradient(lambda m: loss(m, loss.probe(m))[0], model))
     ```
 
-    - `loss`: of one argument, a number; in the example, that of a `TrajectoryLoss`.
-    - `params`: a pytree; its floating-point JAX arrays are the parameters, all else stays.
-    - `key`: of the directions; default `jax.random.key(0)`.
-    - `directions`: how many. A mistake in one parameter of many shows in most of them.
+    **Arguments:**
+
+    - `loss`: of one argument, a scalar; in the example, that of a `TrajectoryLoss`.
+    - `params`: a pytree; its floating-point JAX arrays are the parameters, all else is constant.
+    - `key`: for the directions; default `jax.random.key(0)`.
+    - `directions`: their number. A mistake in one parameter of many shows in most of them.
+
+    **Raises:** `InputError` where there is nothing to differentiate.
 
     In float64 an error of 1e-5 of the gradient's size is allowed, in float32 of 3e-4. A gradient
-    that is biased on purpose (`JacobianFree`) is wrong. Cost: the gradient, and the loss at a dozen
-    points a direction. Raises `InputError` where there is nothing to differentiate.
+    that is biased on purpose (`JacobianFree`) counts as wrong. Cost: the gradient, and the loss at
+    a dozen points per direction.
 
     Source: Farrell, Ham, Funke and Rognes, "Automated derivation of the adjoint of high-level
     transient finite element programs", SIAM J. Sci. Comput. 35 (2013), section 5.
@@ -180,7 +183,7 @@ def check_gradient(
 
 
 def _direction(key: PRNGKeyArray, leaves: list[Array]) -> list[Array]:
-    """Normal numbers, of each array's root mean square, or of size 1 for one that is zero."""
+    """Normal entries scaled to each array's root mean square, or to 1 for a zero array."""
 
     def of_leaf(key, leaf):
         size = np.sqrt(np.mean(np.asarray(leaf, np.float64) ** 2)) if leaf.size else 0.0
@@ -212,10 +215,10 @@ def _measured(
         apart = np.abs(np.diff(better))
         best = int(np.argmin(np.where(np.isfinite(apart), apart, np.inf)))
         measured, uncertain = better[best + 1], apart[best]
-        # where the slope vanishes (at a minimum) its size is told by how the loss curves
+        # where the slope vanishes (at a minimum) the loss's curvature sets the scale
         changes = np.abs(np.concatenate([up - value, down - value])) / np.tile(steps, 2)
         size = max(size, 0.1 * float(np.max(changes[np.isfinite(changes)], initial=0.0)))
-        # what round-off of the loss alone puts into a difference at that step
+        # effect of the loss's round-off on a difference at that step
         round_off = np.finfo(precision).eps * abs(value) / steps[best + 2]
         uncertain = (uncertain + round_off) / size
         error = abs(measured - slope) / size
