@@ -1,4 +1,4 @@
-"""What a step's equation is like, and which preconditioner to take for it."""
+"""Diagnostics of a step's equation, and a recommended preconditioner."""
 
 from impindiff.advice.explain import Candidate, Explanation, explain
 

@@ -1,4 +1,4 @@
-"""The matrix of a component in a step's equation, in a few numbers."""
+"""Summary of a state component's matrix in a step's equation."""
 
 import dataclasses
 
@@ -17,15 +17,15 @@ _WORTH_SAYING = 1e-3
 
 @dataclasses.dataclass(frozen=True)
 class Component:
-    """Of one component of the state, in a step.
+    """Size of the terms that couple one component of the state in a step.
 
-    - `name`: its place in the state; `cells`, `dtype`: of its field.
-    - `exchange`: the largest part of a cell's content that a neighbour takes in a step, were it not
-      for what comes back: D dt / dx^2 of diffusion, upwind differences' own included.
-    - `drift`: the largest part that is carried one way, |v| dt / (2 dx).
+    - `name`: its path in the state; `cells`, `dtype`: of its field.
+    - `exchange`: the largest fraction of a cell's content that a neighbour takes in a step, without
+      what flows back: D dt / dx^2 for diffusion, numerical diffusion included.
+    - `drift`: the largest fraction carried one way, |v| dt / (2 dx).
     - `variation`: the largest exchange between two cells over the mean.
-    - `beyond`: what couples cells further apart than neighbours, in the whole matrix, relative.
-    - `others`: what couples it with other components, relative.
+    - `beyond`: coupling to cells beyond the nearest neighbours, relative to the whole matrix.
+    - `others`: coupling to other components, relative.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Component:
     others: float
 
     def lines(self) -> list[str]:
-        """For a page."""
+        """Lines of the printed page."""
         size = " x ".join(map(str, self.cells))
         kind = "symmetric" if self.drift < _NOTHING * max(self.exchange, 1.0) else "drifting"
         lines = [
@@ -57,7 +57,7 @@ class Component:
 
 
 def largest_explicit_step(u: PyTree, stage: StageEquation) -> float:
-    """1 / max |A_ii|, A the matrix of du/dt at u: what forward Euler could take, about."""
+    """1 / max |A_ii|, A the matrix of du/dt at u: an estimate of forward Euler's limit."""
     grid = grid_of(stage, "explain")
 
     def rates(z: PyTree) -> PyTree:
@@ -72,7 +72,7 @@ def largest_explicit_step(u: PyTree, stage: StageEquation) -> float:
 
 
 def describe(u: PyTree, stage: StageEquation) -> tuple[Component, ...]:
-    """Each component that is a field on the model's grid."""
+    """Summarise each component that is a field on the model's grid."""
     grid = grid_of(stage, "explain")
     paths = jax.tree_util.tree_flatten_with_path(u)[0]
     leaves = [leaf for _, leaf in paths]

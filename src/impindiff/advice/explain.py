@@ -1,4 +1,4 @@
-"""`explain`: the equation of a step in numbers, the preconditioners tried on it, and a choice."""
+"""Choice of a preconditioner by trial on the equation of a step."""
 
 import dataclasses
 import html
@@ -28,18 +28,18 @@ from impindiff.steppers import (
 )
 
 _REPEATS = 3
-# A choice has to be this much faster than a simpler one.
+# a choice must be this much faster than a simpler one
 _WORTH_IT = 0.9
-# Where no step is given: so many times the largest of an explicit method.
+# default step, as a multiple of an explicit method's largest
 _EXPLICIT_STEPS = 100.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A preconditioner, and what the step's linear solve costs with it.
+    """A preconditioner, and the cost of the step's linear solve with it.
 
-    `iterations` (and `adjoint`, of the transposed solve) are None where the solve failed;
-    `seconds`, of the forward solve with all that the preconditioner needs, is a median.
+    `iterations` (and `adjoint`, of the transposed solve) are None where the solve failed; `seconds`
+    is the median time of the forward solve, with the construction of the preconditioner.
     """
 
     name: str
@@ -51,10 +51,10 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """What `explain` found; printed, it is a page.
+    """The result of `explain`, printed as a page.
 
-    - `components`: the matrix of each component of the state, in numbers.
-    - `candidates`: what was tried.
+    - `components`: summaries of the matrix of each component of the state.
+    - `candidates`: the preconditioners tried.
     - `choice`: the candidate taken.
     - `stepper`: the given one with that preconditioner.
     """
@@ -67,7 +67,7 @@ class Explanation:
     stepper: ImplicitStepper
 
     def __str__(self) -> str:
-        """The page."""
+        """Format the page."""
         lines = [self.title]
         for component in self.components:
             lines += component.lines()
@@ -90,29 +90,28 @@ def explain(
     *,
     t: float = 0.0,
 ) -> Explanation:
-    """Look at the linear system of a step, try the preconditioners on it, and choose one.
+    """Try preconditioners on the linear system of a step, and choose one.
 
         found = ipd.explain(ipd.CrankNicolson(), model, u0, dt=0.01)
         print(found)
         result = ipd.rollout(model, u0, times, stepper=found.stepper)
 
     The system is that of the first Newton iteration of the first stage of the step from (t, u0).
-    Each candidate solves it, forward and transposed, to the solver's tolerance, and is timed, here
-    and now: on another machine, or with another dt, the choice may be another. The fastest is
-    taken, a simpler one if it is nearly as fast.
+    Each candidate solves it, forward and transposed, to the solver's tolerance, and is timed on
+    this machine; the choice depends on the machine and on dt. The fastest is taken, or a simpler
+    one if it is nearly as fast.
 
-    **Arguments**
+    **Arguments:**
 
-    - `stepper`: an implicit one, with `NewtonKrylov` as its solver, whose Krylov method is used. A
-      preconditioner that it has is tried beside the others.
+    - `stepper`: an implicit one, with `NewtonKrylov` as its solver, whose Krylov method is used.
+      Its own preconditioner, if any, is tried too.
     - `model`: with a `grid`.
-    - `u0`: the state; of a batch the first sample is looked at. Default: one field of zeros.
-    - `dt`: the step, in the model's unit of time. Default: 100 times the largest that forward Euler
-      could take.
+    - `u0`: the state; the first sample of a batch is used. Default: one field of zeros.
+    - `dt`: the step, in the model's unit of time. Default: 100 times the largest of forward Euler.
     - `t`: its time.
 
-    Raises `InputError` for an explicit stepper, a solver that takes no preconditioner, and a model
-    without grid.
+    **Raises:** `InputError` for an explicit stepper, a solver that takes no preconditioner, and a
+    model without grid.
     """
     u = one_sample(model, u0)
     now = jnp.asarray(t, jnp.result_type(float))
@@ -174,7 +173,7 @@ def _tried(
 ) -> Candidate:
     rtol = solver.rtol
     if rtol is None:
-        rtol = float(jnp.finfo(result_dtype(u)).eps) ** 0.5  # `NewtonKrylov`'s own default
+        rtol = float(jnp.finfo(result_dtype(u)).eps) ** 0.5  # `NewtonKrylov`'s default
     b = stage_residual(u, stage)
     if not float(rms_norm(b)) > 0:
         rng = np.random.default_rng(0)

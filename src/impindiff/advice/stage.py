@@ -1,4 +1,4 @@
-"""The first equation that a stepper would solve, taken out of it."""
+"""Extraction of the first equation that a stepper solves."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from impindiff.steppers import (
 
 
 class _FoundError(Exception):
-    """Carries the equation out of the stepper."""
+    """An exception that carries the equation out of the stepper."""
 
     def __init__(self, stage: StageEquation):
         super().__init__()
@@ -29,7 +29,7 @@ class _FoundError(Exception):
 
 
 class _Capture(AbstractRootSolver):
-    """Solves nothing: hands back what it was asked to solve."""
+    """A solver that solves nothing and returns its equation."""
 
     rtol: float | None = None
     atol: float | None = None
@@ -44,7 +44,7 @@ class _Capture(AbstractRootSolver):
         guess: PyTree | None = None,
         unrolled: bool = False,
     ) -> tuple[PyTree, Status]:
-        """See `AbstractRootSolver.solve`."""
+        """Raise the equation instead of solving it."""
         del residual, z0, guess, unrolled
         raise _FoundError(args)
 
@@ -52,9 +52,9 @@ class _Capture(AbstractRootSolver):
 def first_stage(
     stepper: AbstractStepper, model: HybridModel, u: PyTree, t: jax.Array, dt: jax.Array
 ) -> StageEquation:
-    """The equation of the first stage of a step of one sample, with numbers in it.
+    """The equation of the first stage of a step of one sample, with concrete numbers.
 
-    Raises `InputError` for a stepper that solves none.
+    Raises `InputError` for a stepper without one.
     """
     if not isinstance(stepper, ImplicitStepper):
         raise InputError(
@@ -63,7 +63,7 @@ def first_stage(
         )
     bare = eqx.tree_at(lambda s: (s.solver, s.adjoint), stepper, (_Capture(), ImplicitAdjoint()))
     latents = tuple(_of_first_sample(model.latent(t + c * dt)) for c in bare.nodes)
-    # Without it a scan over stages would hand tracers to the solver.
+    # otherwise a scan over stages would pass tracers to the solver
     with jax.disable_jit():
         memory = bare.start(model, t, u, _of_first_sample(model.latent(t)))
         try:
