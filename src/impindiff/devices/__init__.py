@@ -1,4 +1,4 @@
-"""Many devices and several processes: where arrays are, and what travels between them."""
+"""Multiple devices and processes: placement of arrays and communication."""
 
 from impindiff.devices.collectives import Collective, collectives
 from impindiff.devices.mesh import Mesh, active_mesh, on_one_device

@@ -1,4 +1,4 @@
-"""What a compiled program sends between devices."""
+"""Communication between devices in a compiled program."""
 
 import math
 import re
@@ -10,9 +10,9 @@ _DIMENSIONS = re.compile(r"\b[a-z]+\d*\[([\d,]*)\]")
 
 
 class Collective(NamedTuple):
-    """An exchange: its kind, the entries of the largest array in it, and where it stands so often.
+    """A collective operation: kind, entries of its largest array, and number of occurrences.
 
-    How often it is run is another matter: most stand in loops.
+    The number of executions differs, since most are in loops.
     """
 
     kind: str
@@ -21,11 +21,11 @@ class Collective(NamedTuple):
 
 
 def collectives(compiled: Any) -> list[Collective]:
-    """The exchanges of `jax.jit(f).lower(...).compile()`, largest first.
+    """The collectives of `jax.jit(f).lower(...).compile()`, largest first.
 
     Halo exchanges are `collective-permute` of layers; sums over devices `all-reduce`. An
-    `all-gather` or `all-to-all` of as many entries as a device's part of a field would mean that
-    the field travels.
+    `all-gather` or `all-to-all` with as many entries as a device's part of a field would mean that
+    the whole field is communicated.
     """
     found: dict[tuple[str, int], int] = {}
     for result, kind in _CALL.findall(compiled.as_text()):

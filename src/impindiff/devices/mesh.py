@@ -1,4 +1,4 @@
-"""Placement of a batch, and of the cells of a grid, on devices: JAX's own sharding, with names."""
+"""Placement of a batch, and of the cells of a grid, on devices by JAX's sharding."""
 
 import math
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ _ACTIVE: list["Mesh"] = []
 
 
 def active_mesh() -> "Mesh | None":
-    """That of the innermost `with` block, if there is one."""
+    """The mesh of the innermost `with` block, or None."""
     return _ACTIVE[-1] if _ACTIVE else None
 
 
 def on_one_device(tree: PyTree[Any]) -> PyTree[Any]:
-    """Arrays that every device has, on the first of them alone."""
+    """Move replicated arrays to the first device alone."""
     first = jax.devices()[0]
     return jax.tree.map(lambda x: jax.device_put(x, first) if eqx.is_array(x) else x, tree)
 
 
 class Mesh:
-    """Devices in a grid: some share out a batch, some the cells along an axis of space.
+    """A grid of devices: some share a batch, some the cells along a spatial axis.
 
         mesh = ipd.Mesh(batch=2, x=4)  # eight devices
         with mesh:
@@ -38,18 +38,17 @@ class Mesh:
             model = mesh.replicate(model)
             value, gradient = jax.jit(jax.value_and_grad(loss))(model, u0)
 
-    `fit` places what it trains, and the data, by itself inside the block. Nothing else changes: the
-    compiler splits every program by where its inputs are. Samples do not talk to each other; along
-    an axis of space neighbouring devices exchange the layer of cells at their common face in each
-    product with an operator or its transpose, and dot products and norms are summed over all. The
-    `with` block is needed while programs are traced: operators then take the form that moves layers
-    only. Loss and gradient are those of one device to the tolerance of the solves, the order of
-    summation being another.
+    Inside the block, `fit` places the model and the data by itself. The compiler partitions every
+    program by the placement of its inputs. Samples do not communicate; along a spatial axis
+    neighbouring devices exchange the layer of cells at their common face in each product with an
+    operator or its transpose, and dot products and norms are summed over all. The `with` block is
+    needed while programs are traced, so that operators communicate layers only. Loss and gradient
+    equal those of one device to the tolerance of the solves, up to the order of summation.
 
-    - `batch`, `x`, `y`, `z`: numbers of devices; what is left out is 1.
-    - `devices`: which; by default the first of all, those of other processes included.
+    - `batch`, `x`, `y`, `z`: numbers of devices; default 1 each.
+    - `devices`: by default the first of all, including those of other processes.
 
-    Raises `InputError` for more devices than there are.
+    Raises `InputError` for more devices than available.
     """
 
     def __init__(
@@ -89,12 +88,12 @@ class Mesh:
         self._entered.pop().__exit__(*error)
 
     def sharding(self, shape: tuple[int, ...], grid: Grid) -> NamedSharding:
-        """How an array is placed: by cells if its trailing axes are the grid's, else whole.
+        """The sharding of an array: by cells if its trailing axes are the grid's, else replicated.
 
-        The axis before the cells is the batch's, if there is one and it can be shared out evenly;
-        further leading axes are not.
+        The axis before the cells is the batch's, if there is one and it divides evenly; further
+        leading axes are not distributed.
 
-        Raises `InputError` for a number of cells that cannot be shared out evenly.
+        Raises `InputError` for a number of cells that does not divide evenly.
         """
         leading = len(shape) - grid.ndim
         if leading < 0 or shape[leading:] != grid.cells:
@@ -112,10 +111,10 @@ class Mesh:
         return NamedSharding(self.jax_mesh, PartitionSpec(*names))
 
     def place(self, tree: PyTree[Any], grid: Grid) -> PyTree[Any]:
-        """Fields, (*batch, *cells), on the devices; other arrays of the tree on each of them.
+        """Distribute fields, (*batch, *cells); replicate other arrays of the tree.
 
-        Of every array the part that belongs on a process's own devices is asked for by slices, and
-        no more: what reads a file when it is indexed is read in part by each.
+        Each process slices only its own devices' part of every array, so an array that reads a file
+        on indexing is read in part by each.
         """
 
         def put(leaf: Any) -> Any:
@@ -131,15 +130,15 @@ class Mesh:
         return jax.tree.map(put, tree)
 
     def replicate(self, tree: PyTree[Any]) -> PyTree[Any]:
-        """All arrays of the tree on every device, such as a model's parameters.
+        """Replicate all arrays of the tree on every device, such as a model's parameters.
 
-        Of several processes each has to have the same values; JAX refuses others.
+        All processes must pass the same values; JAX refuses others.
         """
         whole = NamedSharding(self.jax_mesh, PartitionSpec())
         return jax.tree.map(lambda x: jax.device_put(x, whole) if eqx.is_array(x) else x, tree)
 
     def each(self, values: np.ndarray) -> jax.Array:
-        """An array on every device, of which each process may have other values, such as a time."""
+        """An array on every device, possibly with different values per process, such as a time."""
         whole = NamedSharding(self.jax_mesh, PartitionSpec())
         return jax.make_array_from_callback(values.shape, whole, lambda index: values[index])
 

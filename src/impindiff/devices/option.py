@@ -1,4 +1,4 @@
-"""The command's `--devices`."""
+"""The command-line option `--devices`."""
 
 import math
 import os
@@ -9,17 +9,17 @@ import jax
 from impindiff.devices.mesh import Mesh
 from impindiff.errors import InputError
 
-# A CPU's devices share its cores; each takes threads and memory of its own.
+# the devices of a CPU share its cores; each takes its own threads and memory
 _MOST_ON_A_CORE, _MOST_ANYWHERE = 8, 64
 
 
 def mesh_of(text: str) -> Mesh | None:
-    """The mesh that `--devices` asks for: a number, along x, or numbers by axis; none for 1.
+    """Parse `--devices`: a number, along x, or numbers by axis; None for 1.
 
-    On a CPU there are then as many devices as it takes, which share its cores. It has to be asked
-    for before JAX computes anything.
+    On a CPU this creates as many devices, which share its cores. It must be called before JAX
+    computes anything.
 
-    Raises `InputError` for a text that is neither, and for more devices than this machine can have.
+    Raises `InputError` for any other text, and for more devices than this machine can have.
     """
     try:
         axes: dict[str, Any] = {"x": int(text)} if text.isdecimal() else _axes(text)
@@ -35,7 +35,7 @@ def mesh_of(text: str) -> Mesh | None:
     most = max(_MOST_ANYWHERE, _MOST_ON_A_CORE * (os.cpu_count() or 1))
     if count > most:
         raise InputError(f"--devices: {text} makes {count} devices; at most {most} fit here")
-    # without effect where there are accelerators
+    # without effect on accelerators
     jax.config.update("jax_num_cpu_devices", count)
     return Mesh(**axes)
 

@@ -1,4 +1,4 @@
-"""Several processes that work on one problem, on one machine or many."""
+"""Several processes on one problem, on one or many machines."""
 
 import os
 import sys
@@ -9,23 +9,23 @@ import jax
 
 from impindiff.errors import InputError
 
-# Set by Open MPI's mpirun, and by those of MPICH and Intel MPI.
+# set by Open MPI's mpirun, and by those of MPICH and Intel MPI
 _BY_MPI = {"OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS"}
-# Seconds without a sign of life after which a process counts as dead; the others then end.
+# seconds without a sign of life after which a process counts as dead, and the others end
 HEARTBEAT = 20
 
 
 def distributed(heartbeat: int = HEARTBEAT) -> tuple[int, int]:
-    """Join the other processes; returns (which this is, how many there are).
+    """Join the other processes; returns (index of this process, number of processes).
 
-    To be called first in a script that Slurm's `srun` or `mpirun` starts, of which JAX finds out
-    who the others are; `mpirun` needs the package `mpi4py` for it. Started in any other way, the
-    script is alone: (0, 1). From then on `jax.devices()` are those of all.
+    Call it first in a script started by Slurm's `srun` or by `mpirun`, from which JAX finds the
+    others; `mpirun` needs the package `mpi4py`. Started in any other way, the script is alone: (0,
+    1). Afterwards `jax.devices()` includes the devices of all processes.
 
-    A process that dies, or is not heard of for `heartbeat` seconds, ends the others: they stop with
-    a message, and are started again to resume from the last state saved. One that ends with an
-    exception does not wait for the others at its exit, as JAX would for five minutes: they may be
-    waiting for it.
+    A process that dies, or is silent for `heartbeat` seconds, ends the others: they stop with a
+    message, and can be restarted to resume from the last saved state. One that ends with an
+    exception does not wait for the others at its exit, as JAX would for five minutes, since they
+    may be waiting for it.
 
     **Raises:** `InputError` under `mpirun` without `mpi4py`.
     """
