@@ -1,4 +1,4 @@
-"""What runs and comparisons leave as JSON: one schema, for who writes and who reads."""
+"""JSON results of runs and comparisons: one schema for writers and readers."""
 
 from impindiff.results.comparison import (
     ComparisonResults,

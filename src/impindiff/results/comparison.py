@@ -1,4 +1,4 @@
-"""The numbers of a comparison of methods: results.json."""
+"""Numbers of a comparison of methods: results.json."""
 
 from typing import Any, ClassVar, Literal
 
@@ -8,7 +8,7 @@ from impindiff.results.content import Content, Number
 
 
 class Times(Content):
-    """When errors are compared, by the keys that errors have; None where the process has ended."""
+    """Times to compare errors at, by key; None where the process has ended."""
 
     training_end: float
     twice_training: float | None = None
@@ -16,17 +16,17 @@ class Times(Content):
     twice_horizon: float | None = None
 
     def known(self) -> dict[str, float]:
-        """Those that are not None, in order of the keys."""
+        """The times that are not None, in order of the keys."""
         return {name: time for name, time in self.model_dump().items() if time is not None}
 
 
 class Numbers(Content):
-    """What is measured of a run, and of a method as mean and spread over its runs.
+    """Measurements of a run, or their mean or spread over a method's runs.
 
     - `error_percent`: relative L1 error of the forecast, by the keys of `Times`; at the horizon,
-      the relative misfit of what was measured, where no field is known to compare with.
-    - `step`: the time step; None where steps are chosen by their error.
-    - `largest_step`: the largest stable time step, where that is what was asked.
+      the relative misfit to measurements, where no true field is known.
+    - `step`: the time step; None if adaptive.
+    - `largest_step`: the largest stable time step, where requested.
     - `seconds_per_step`, `compile_seconds`, `training_seconds`: seconds.
     - `temporary_mb`, `peak_rss_mb`: memory of a training step, and of the process, in MB.
     - `steps`, `parameters`, `observations`, `final_loss`: of training.
@@ -59,9 +59,9 @@ class MethodResults(Content):
     """A method, at a point of a study if it is one, with its runs.
 
     - `name`: of the row; `method`: of the method; `x`: the point of the study.
-    - `not_run`: why there are no runs.
-    - `temporal_error_percent`: the error that its time step makes with the true coefficients.
-    - `failures`: how many runs did not end "ok".
+    - `not_run`: the reason why there are no runs.
+    - `temporal_error_percent`: the error of its time step with the true coefficients.
+    - `failures`: number of runs that did not end "ok".
     - `mean`, `spread`: over runs; the standard deviation is None for fewer than two.
     """
 
@@ -85,12 +85,12 @@ class MethodResults(Content):
         return self.mean.error_percent.get(time)
 
     def count(self, status: str) -> int:
-        """How many runs ended so."""
+        """Number of runs with this status."""
         return sum(run.status == status for run in self.runs)
 
 
 class ComparisonResults(Content):
-    """The whole file; `study_summary` is what the study of a quantity shows, if it is one."""
+    """The whole file; `study_summary` describes the quantity studied, if any."""
 
     again: ClassVar[str] = "make the comparison again"
 
@@ -109,7 +109,7 @@ class ComparisonResults(Content):
 
     @property
     def has_errors(self) -> bool:
-        """Whether forecasts were made, or tried: a study may measure something else."""
+        """True if forecasts were attempted; a study may measure something else."""
         return any(
             run.status != "ok" or any(e is not None for e in run.error_percent.values())
             for method in self.methods

@@ -1,4 +1,4 @@
-"""What the files of results have in common: how they are written, read and refused."""
+"""Common base of result files: writing, reading and validation."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from impindiff.settings.refusals import first_problem
 
 
 def finite(content: Any) -> Any:
-    """The same with None for every number that is not finite, for which JSON has no word."""
+    """Replace numbers that are not finite, which JSON cannot represent, by None."""
     if isinstance(content, Mapping):
         return {key: finite(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
@@ -32,7 +32,7 @@ Pair = tuple[float, Number]
 
 
 class Content(BaseModel):
-    """Base of what is stored as JSON: values never change once made, and read back as written."""
+    """Base of content stored as JSON: frozen, and equal when read back."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -44,16 +44,16 @@ class Content(BaseModel):
         return finite(content)
 
     def write(self, path: Path) -> None:
-        """Write the file whole or not at all."""
+        """Write the file atomically."""
         with written_whole(path) as partial:
             partial.write_text(self.model_dump_json(indent=2) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """What `write` wrote.
+        """Read a file of `write`.
 
-        **Raises:** `InputError` for a file that cannot be read, or is not of this form; it names
-        the first key that is wrong.
+        **Raises:** `InputError` for a file that cannot be read, or is of another form, with the
+        first wrong key.
         """
         try:
             text = path.read_bytes()

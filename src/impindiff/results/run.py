@@ -1,4 +1,4 @@
-"""The numbers of a run, metrics.json, or why it failed, failure.json."""
+"""Numbers of a run, metrics.json, and the reason of its failure, failure.json."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
@@ -11,7 +11,7 @@ from impindiff.settings.configuration import merged
 
 
 class Failure(Content):
-    """Why a run failed: for programs, and for people."""
+    """The reason of a run's failure, for programs and for people."""
 
     code: FailureCode
     message: str
@@ -34,8 +34,8 @@ class EnsembleLosses(Content):
 class Training(Content):
     """Costs and outcome of training, as in `training.Fitted`.
 
-    - `parameters`, `observations`: how many numbers are trained, and how many values are fitted.
-    - `restarts`, `ensemble`: None for one start, and for one model.
+    - `parameters`, `observations`: numbers of trained parameters and of fitted values.
+    - `restarts`, `ensemble`: None for a single start, and for a single model.
     """
 
     seconds: Number
@@ -69,16 +69,16 @@ class Gradient(Content):
 
 
 class Memory(Content):
-    """The largest resident memory of the process, in MB."""
+    """Peak resident memory of the process, in MB."""
 
     peak_rss_mb: Number
 
 
 class ForecastErrors(Content):
-    """Errors against the truth, relative, in percent; further numbers by names of their own.
+    """Relative errors against the truth in percent, and problem-specific numbers.
 
     - `relative_l1_percent`: at the last time, by `train` and `test`.
-    - `error_vs_time`: L1, means over the test samples, or over all where there are none.
+    - `error_vs_time`: L1, means over the test samples, or over all without a test set.
     - `relative_l2_percent`: over all times, by quantity.
     """
 
@@ -90,7 +90,7 @@ class ForecastErrors(Content):
 
     @property
     def others(self) -> dict[str, float]:
-        """The further numbers."""
+        """The problem-specific numbers."""
         return {k: v for k, v in (self.model_extra or {}).items() if isinstance(v, float | int)}
 
     @property
@@ -102,7 +102,7 @@ class ForecastErrors(Content):
 class LatentErrors(Content):
     """Errors of the unknown fields and laws, relative, in percent, by name.
 
-    - `error_vs_time`: L1, of fields that change in time.
+    - `error_vs_time`: L1, of time-dependent fields.
     """
 
     relative_l1_percent: dict[str, Number] = Field(default_factory=dict)
@@ -115,7 +115,7 @@ class Misfit(Content):
 
     - `rms`: root mean square of the difference; `relative_percent`: over that of the values;
       `in_standard_deviations`: of the differences over their standard deviations.
-    - `values`: how many.
+    - `values`: their number.
     """
 
     rms: Number
@@ -125,7 +125,7 @@ class Misfit(Content):
 
 
 class Estimate(Content):
-    """An unknown number: its value, and its standard error and true value where they are known."""
+    """An identified scalar: value, standard error and true value if known."""
 
     value: Number
     standard_error: Number = None
@@ -133,24 +133,24 @@ class Estimate(Content):
 
     @property
     def off_percent(self) -> Number:
-        """The relative error of the value in percent; None where that is not known."""
+        """The relative error of the value in percent; None if unknown."""
         if self.value is None or not self.truth:
             return None
         return 100 * (self.value / self.truth - 1)
 
 
 class RunMetrics(Content):
-    """The whole file; what does not apply to a run is None or empty.
+    """The whole file; parts that do not apply to a run are None or empty.
 
-    - `problem`: its name; of a user-defined one, that of its file.
-    - `summary`, `infers`: what is solved and what is unknown, in words.
-    - `labels`: the problem's words for names in here and for its figures (see `Problem`).
-    - `trained_until`: the last time of the observations, if it is one.
+    - `problem`: its name; for a user-defined one, that of its file.
+    - `summary`, `infers`: the problem and its unknowns, in words.
+    - `labels`: the problem's names for results and figures (see `Problem`).
+    - `trained_until`: the last observation time, if there is one.
     - `forecast`, `latent`: where the truth is known.
     - `misfit`: to measurements, by set (`train`, `test`) and quantity.
-    - `identified`: the unknown numbers.
+    - `identified`: the unknown scalars.
 
-    Further sections, by names of their own, are what a problem adds (see `Findings`).
+    Further sections are problem-specific (see `Findings`).
     """
 
     model_config = ConfigDict(extra="allow")
@@ -177,9 +177,9 @@ class RunMetrics(Content):
 
     @property
     def others(self) -> dict[str, Any]:
-        """The further sections."""
+        """The problem-specific sections."""
         return self.model_extra or {}
 
     def with_sections(self, more: Mapping[str, Any]) -> Self:
-        """The same with what a problem adds, section by section."""
+        """A copy with problem-specific content, section by section."""
         return self.model_validate(merged(self.model_dump(), more))
