@@ -1,4 +1,4 @@
-"""Reports to pass on: a run or a comparison as one HTML file that needs nothing else."""
+"""Reports: a run or a comparison as one self-contained HTML file."""
 
 from impindiff.pages.write import write_report
 

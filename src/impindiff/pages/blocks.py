@@ -1,4 +1,4 @@
-"""What a page is made of. Each block names the macro of `templates/blocks.html` that shows it."""
+"""Building blocks of a page, each with the macro in `templates/blocks.html` that renders it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ _HALF_A_PAGE = 1050  # pixels that stay readable in half of the page's width
 class Row:
     """A row of a table.
 
-    - `head`: what the row is about, and `detail`, small below it.
-    - `cells`: one text a column after the first.
-    - `best`: which of the cells are set off as the best of their column.
+    - `head`: title of the row; `detail`, small below it.
+    - `cells`: one text per further column.
+    - `best`: indices of cells marked as the best of their column.
     - `instead`: a text in place of all cells.
     """
 
@@ -26,7 +26,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; `columns` are the heads, the one above the rows' own heads first."""
+    """A table; `columns` are the headings, including that of the row titles."""
 
     macro: ClassVar[str] = "table"
     caption: str
@@ -48,8 +48,8 @@ class Picture:
     """An image inside the page.
 
     - `source`: a data URI; `width`, `height`: in pixels.
-    - `alt`: what it shows, for who does not see it; `caption`: below it.
-    - `still`: for a film, one image that stands for it where motion is not wanted.
+    - `alt`: alternative text; `caption`: below it.
+    - `still`: for a film, a still image shown under reduced motion.
     """
 
     source: str
@@ -61,7 +61,7 @@ class Picture:
 
     @property
     def wide(self) -> bool:
-        """Whether it needs the page's whole width to be read."""
+        """True if it needs the page's full width."""
         return self.width > min(1.9 * self.height, _HALF_A_PAGE)
 
 
@@ -75,7 +75,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Film:
-    """A picture that moves; closing it stops it."""
+    """A film; closing it stops it."""
 
     macro: ClassVar[str] = "film"
     picture: Picture
@@ -91,7 +91,7 @@ class Prose:
 
 @dataclass(frozen=True)
 class Code:
-    """Text as it is written in a terminal or a file; `label` says which."""
+    """Text of a terminal or a file; `label` says which."""
 
     macro: ClassVar[str] = "code"
     text: str
@@ -100,7 +100,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Entry:
-    """A thing described: its name, what kind it is, paragraphs, and settings of its own."""
+    """A description: name, kind, paragraphs, and settings."""
 
     name: str
     kind: str
@@ -110,7 +110,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Entries:
-    """Things described, side by side where there is room."""
+    """Descriptions, side by side where there is room."""
 
     macro: ClassVar[str] = "entries"
     entries: Sequence[Entry]
@@ -118,7 +118,7 @@ class Entries:
 
 @dataclass(frozen=True)
 class Folded:
-    """Blocks that are there for who opens them."""
+    """Blocks that are folded until opened."""
 
     macro: ClassVar[str] = "folded"
     summary: str
@@ -130,7 +130,7 @@ Block = Table | Tables | Gallery | Film | Prose | Code | Entries | Folded
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, the name that links use, and what is below it."""
+    """A heading, its anchor, and the content below."""
 
     name: str
     heading: str
@@ -141,10 +141,10 @@ class Section:
 class Page:
     """A whole page.
 
-    - `title`, `kind`: what it reports on, and the small line above.
+    - `title`, `kind`: the subject, and the small line above.
     - `summary`: one sentence.
-    - `tiles`: the numbers that matter most, (label, text) each.
-    - `footer`: who made it.
+    - `tiles`: the key numbers, (label, text) each.
+    - `footer`: software that wrote the page.
     """
 
     title: str

@@ -38,10 +38,10 @@ _CURVES = {
 
 
 def comparison_page(folder: Path) -> Page:
-    """Which method forecasts best, what each costs and how it was tuned.
+    """Build the page: ranking of forecasts, cost and tuning of each method.
 
-    Figures that `folder`/figures has are shown as they are; training curves are drawn from the
-    histories that the runs' folders hold.
+    Figures in `folder`/figures are included; training curves are drawn from the histories in the
+    runs' folders.
 
     **Raises:** `InputError` for results that cannot be read.
     """

@@ -1,4 +1,4 @@
-"""What a comparison says in one sentence."""
+"""One-sentence summary of a comparison."""
 
 from impindiff.pages.numbers import number, percent
 from impindiff.pages.words import capitalised, listed
@@ -6,13 +6,13 @@ from impindiff.results import ComparisonResults, MethodResults
 
 
 def best_method(results: ComparisonResults) -> MethodResults | None:
-    """The least mean error at the horizon of the methods of which every run ended well."""
+    """The method of least mean error at the horizon, among those whose runs all succeeded."""
     judged = [method for method in _judged(results) if method.failures == 0]
     return min(judged, key=_error, default=None)
 
 
 def summary(results: ComparisonResults) -> str:
-    """Which method is best, by what factor before the best of another kind, and which blew up."""
+    """The best method, its factor over the best of another kind, and the diverged methods."""
     study = [] if results.study_summary is None else [capitalised(results.study_summary)]
     if study and not results.has_errors:
         return f"{study[0]}."
@@ -39,7 +39,7 @@ def summary(results: ComparisonResults) -> str:
 
 
 def _factor(best: MethodResults, other: MethodResults) -> str:
-    """How much better `best` is than the best of another kind, whose failures are told too."""
+    """Ratio of errors to the best method of another kind, with its failures."""
     survivors = ""
     if other.failures:
         survivors = f", {other.failures} of {len(other.runs)} runs failed"

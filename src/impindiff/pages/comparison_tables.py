@@ -20,12 +20,12 @@ _COST: dict[str, tuple[str, _Show]] = {
     "observations": ("observations", count),
     "final_loss": ("final loss", number),
 }
-# Of these the spread is shown too: it tells how steady the machine was.
+# columns shown with their spread, a measure of the machine's load
 _SPREAD = ("seconds_per_step",)
 
 
 def error_table(results: ComparisonResults) -> Table:
-    """A row a method: how many runs ended, and mean and spread of the error at each time."""
+    """One row per method: number of finished runs, mean and spread of the error at each time."""
     moments = _moments(results)
     least = {key: _least(results, key) for key in moments}
     rows = []
@@ -48,7 +48,7 @@ def error_table(results: ComparisonResults) -> Table:
 
 
 def cost_table(results: ComparisonResults) -> Table:
-    """A row a method: means of time, memory and sizes; columns that no method has are left out."""
+    """One row per method: means of time, memory and sizes; empty columns are left out."""
     shown = {
         key: of
         for key, of in _COST.items()
@@ -76,7 +76,7 @@ def cost_table(results: ComparisonResults) -> Table:
 
 
 def run_table(results: ComparisonResults) -> Table:
-    """A row a run, with what it said where it failed."""
+    """One row per run, with the error message of failed ones."""
     moments = _moments(results)
     rows = [
         Row(
@@ -109,7 +109,7 @@ def _said(run: MethodRun) -> str:
 
 
 def _moments(results: ComparisonResults) -> dict[str, str]:
-    """The columns of errors, by key; keys of one time share a column, the first's."""
+    """The columns of errors, by key; keys of one time share the first one's column."""
     names: dict[float, list[str]] = {}
     for key, time in results.times.known().items():
         names.setdefault(time, []).append(key)
@@ -119,13 +119,13 @@ def _moments(results: ComparisonResults) -> dict[str, str]:
 
 
 def _least(results: ComparisonResults, key: str) -> MethodResults | None:
-    """Of the methods that always ended; None where there is nothing to compare."""
+    """The method of least error among those that always succeeded; None if there are too few."""
     judged = [of for of in results.methods if of.failures == 0 and of.error(key) is not None]
     return min(judged, key=lambda of: of.error(key) or 0.0) if len(judged) > 1 else None
 
 
 def _outcome(method: MethodResults) -> str:
-    """Of how many runs there is a result, and what became of the others."""
+    """Number of finished runs, and the fate of the others."""
     total = len(method.runs)
     parts = [
         f"{method.count(status)} of {total} {words}"

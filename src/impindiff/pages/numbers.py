@@ -1,4 +1,4 @@
-"""Numbers as a person reads them: three significant digits, powers of ten, units that fit."""
+"""Readable numbers: three significant digits, powers of ten, suitable units."""
 
 import math
 
@@ -13,7 +13,7 @@ _MOST_DIGITS = 8  # of a value with an error: a smaller error is round-off, not 
 
 
 def number(value: float | int | None, digits: int = 3) -> str:
-    """The value to so many significant digits; `MISSING` for None and what is not finite."""
+    """Format to significant digits; `MISSING` for None and values that are not finite."""
     if value is None or not math.isfinite(value):
         return MISSING
     if value == 0:
@@ -27,7 +27,7 @@ def number(value: float | int | None, digits: int = 3) -> str:
 def with_error(value: float | int | None, error: float | int | None) -> str:
     """`value ± error`, the error to two significant digits and the value to as many decimals.
 
-    An error below the eighth digit of the value does not decide how the value is shown.
+    An error below the eighth digit of the value does not determine its decimals.
     """
     if error is None or not math.isfinite(error) or value is None or not math.isfinite(value):
         return number(value)
@@ -45,20 +45,20 @@ def with_error(value: float | int | None, error: float | int | None) -> str:
 
 
 def percent(value: float | int | None) -> str:
-    """The value, which is in percent already, with its sign %."""
+    """Format a value in percent."""
     text = number(value)
     return text if text == MISSING else _of_unit(text, "%")
 
 
 def count(value: float | int | None) -> str:
-    """A whole number, its thousands apart."""
+    """Format a whole number with grouped thousands."""
     if value is None or not math.isfinite(value):
         return MISSING
     return f"{round(value):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def duration(seconds: float | int | None) -> str:
-    """Seconds; from ten minutes on minutes, from two hours on hours."""
+    """Format seconds; from ten minutes as minutes, from two hours as hours."""
     if seconds is None or not math.isfinite(seconds):
         return MISSING
     if seconds < 600:
@@ -69,19 +69,19 @@ def duration(seconds: float | int | None) -> str:
 
 
 def memory(megabytes: float | int | None) -> str:
-    """The size in MB with the unit that fits."""
+    """Format a size given in MB, in a suitable unit."""
     if megabytes is None or not math.isfinite(megabytes):
         return MISSING
     return naturalsize(megabytes * 1e6, format="%.3g").replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _of_unit(text: str, unit: str) -> str:
-    """Never parted at the end of a line."""
+    """Number and unit with a non-breaking space."""
     return f"{text}\N{NO-BREAK SPACE}{unit}"
 
 
 def _exponent(value: float | int, digits: int) -> int:
-    """The power of ten of the value once it is rounded: of 9.996 it is 1."""
+    """The decimal exponent of the rounded value: 1 for 9.996."""
     return int(f"{value:.{digits - 1}e}".split("e")[1])
 
 

@@ -1,4 +1,4 @@
-"""Images as text: figures and films inside the page."""
+"""Images as data URIs: figures and films inside the page."""
 
 import base64
 import io
@@ -24,7 +24,7 @@ _SLOWEST, _FASTEST = 5, 20  # frames a second
 
 
 def figures_in(folder: Path, labels: Labels) -> list[Picture]:
-    """The PNG files of a folder with their captions; none if there is no such folder.
+    """The PNG files of a folder with their captions; none if the folder does not exist.
 
     **Raises:** `InputError` for a file that is not an image.
     """
@@ -33,7 +33,7 @@ def figures_in(folder: Path, labels: Labels) -> list[Picture]:
 
 
 def picture(path: Path, text: str) -> Picture:
-    """The PNG at `path` with a caption, which also says what it shows.
+    """The PNG at `path` with a caption, also used as alternative text.
 
     **Raises:** `InputError` for a file that is not an image.
     """
@@ -49,7 +49,7 @@ def picture(path: Path, text: str) -> Picture:
 
 
 def drawn(draw: Callable[[Path], None], text: str) -> Picture:
-    """The figure that `draw` writes to the path it is given."""
+    """The figure written by `draw` to the path that it receives."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "figure.png"
         draw(path)
@@ -57,15 +57,15 @@ def drawn(draw: Callable[[Path], None], text: str) -> Picture:
 
 
 def film(forecast: xr.Dataset, horizon: float | None) -> Picture:
-    """The forecast of the middle test sample as it changes.
+    """Animate the forecast of the middle test sample.
 
-    Of the middle training sample where there is no test sample. Where the film would be larger than
-    3 MB, every second time is left out until it is not.
+    Without a test set, the middle training sample is shown. Above 3 MB, every second time is
+    dropped until the film fits.
 
     **Arguments:**
 
     - `forecast`: the layout of `forecast_dataset`.
-    - `horizon`: the last time that training saw, if it is one (see `animate_forecast`).
+    - `horizon`: the last training time, or None (see `animate_forecast`).
     """
     name = next(str(name) for name in forecast.data_vars if str(name).endswith(FORECAST_SUFFIX))
     variable = name.removesuffix(FORECAST_SUFFIX)

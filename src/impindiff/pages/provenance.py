@@ -1,4 +1,4 @@
-"""With what a result was made: versions, machine, and the page itself."""
+"""Provenance of a result: versions, machine, and the page itself."""
 
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -14,7 +14,7 @@ _MACHINE = {"memory_gb": "memory (GB)"}
 def facts_tables(
     versions: Mapping[str, Any] | None = None, machine: Mapping[str, Any] | None = None
 ) -> Tables:
-    """The versions and what the machine is, each if it is known."""
+    """Tables of versions and machine, as far as known."""
     known = {("Versions", "version"): versions, ("Machine", "value"): machine}
     return Tables(
         [
@@ -34,7 +34,7 @@ def facts_tables(
 
 
 def footer() -> str:
-    """Which program wrote the page."""
+    """The name and version of the software that wrote the page."""
     return f"Written by impindiff {version('impindiff')}."
 
 

@@ -19,10 +19,10 @@ _FORECAST = "forecast.nc"
 
 
 def run_page(folder: Path) -> Page:
-    """What a finished run found, how well it forecasts, and how to repeat it.
+    """Build the page: results of a finished run, forecast errors, and how to reproduce it.
 
-    The animation is left out where forecast.nc is no longer there, and figures likewise. Code of
-    the folder's is not run.
+    The animation is left out if forecast.nc is missing, and so are missing figures. No code in the
+    folder is executed.
 
     **Raises:** `InputError` for a folder that is not a run, or one that has not ended.
     """

@@ -1,4 +1,4 @@
-"""The tables of a run: errors, numbers found, solver and training."""
+"""The tables of a run: errors, identified scalars, solver and training."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ from impindiff.settings.configuration import dotted
 
 
 def run_tables(metrics: RunMetrics) -> Tables:
-    """Those for which the metrics have something to show."""
+    """The tables for which the metrics have content."""
     tables = [
         None if metrics.forecast is None else _forecast(metrics.forecast, metrics.labels),
         _misfit(metrics.misfit),
@@ -34,7 +34,7 @@ def run_tables(metrics: RunMetrics) -> Tables:
 
 def _forecast(forecast: ForecastErrors, labels: Labels) -> Table:
     errors, times = forecast.relative_l1_percent, forecast.error_vs_time
-    judged = [MISSING] * (len(errors) - 1)  # the others are of test samples if there are any
+    judged = [MISSING] * (len(errors) - 1)  # the other errors are of test samples if there are any
     head = f"relative L1 error at t = {forecast.last_time:g}"
     rows = [Row(head, [percent(value) for value in errors.values()])]
     worst_time, worst = max(times, key=lambda pair: -1.0 if pair[1] is None else pair[1])
@@ -84,7 +84,7 @@ def _latent(latent: LatentErrors, labels: Labels) -> Table:
         Row(humanised(name, labels), [percent(found.get(name)) for found in norms.values()])
         for name in names
     ]
-    return Table("Errors of what was unknown", ["", *(f"relative {norm}" for norm in norms)], rows)
+    return Table("Errors of the unknowns", ["", *(f"relative {norm}" for norm in norms)], rows)
 
 
 def _identified(identified: dict[str, Estimate], labels: Labels) -> Table:
@@ -143,7 +143,7 @@ def _training(metrics: RunMetrics) -> Table:
 
 
 def _others(sections: dict[str, Any], labels: Labels) -> Table:
-    """Single values that problems add to their metrics."""
+    """Scalars that problems add to their metrics."""
     given = [
         (": ".join(humanised(part, labels) for part in key.split(".")), value, _show(value))
         for key, value in dotted(sections)
@@ -157,6 +157,6 @@ def _show(value: Any) -> Any:
 
 
 def _values(caption: str, given: Sequence[tuple[str, Any, Any]]) -> Table:
-    """One value a row; those that are not known are left out."""
+    """One value per row; unknown values are left out."""
     rows = [Row(head, [show(value)]) for head, value, show in given if value is not None]
     return Table(caption, ["", "value"], rows)

@@ -1,4 +1,4 @@
-"""Names of keys, figures and moments on a page."""
+"""Readable names of keys, figures and times."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -16,12 +16,12 @@ _LABELS = {
     "twice_horizon": "twice the horizon",
 }
 
-# In the order of the page: what was forecast, what was found, how it was trained.
+# in the order of the page: forecast, unknowns, training
 _CAPTIONS = {
     "forecast_test": "Truth, forecast and error of a sample that training did not see.",
     "profiles_test": "Profiles of a sample that training did not see, at several times.",
     "error_vs_time": "Relative error of the forecast over time.",
-    "error_vs_cost": "Error of the forecast against what its training took.",
+    "error_vs_cost": "Error of the forecast against training time.",
     "pareto": "Error of the forecast against the seconds of training, with several time steps.",
     "sensors": "Error of the forecast against the number of sensors.",
     "noise": "Error of the forecast against the noise of the data.",
@@ -37,12 +37,12 @@ _CAPTIONS = {
 
 
 def humanised(name: str, labels: Labels = MappingProxyType({})) -> str:
-    """A key as words: the problem's where it has some."""
+    """A key in words: the problem's label if it has one."""
     return labels.get(name) or _LABELS.get(name, name.replace("_", " ").replace(".", ", "))
 
 
 def caption(figure: str, labels: Labels) -> str:
-    """The caption of the figure of that name, one sentence."""
+    """The caption of a figure, one sentence."""
     name, plane = _of_plane(figure)
     own = labels.get(f"{name}.png") or _CAPTIONS.get(name)
     text = f"{(own or capitalised(humanised(name, labels))).rstrip('.')}."
@@ -50,19 +50,19 @@ def caption(figure: str, labels: Labels) -> str:
 
 
 def figure_order(figure: str) -> tuple[int, str]:
-    """The key by which figures are sorted: known ones as a person reads, others after by name."""
+    """Sort key of figures: known ones in reading order, others after by name."""
     known, (name, _) = list(_CAPTIONS), _of_plane(figure)
     return (known.index(name) if name in known else len(known), figure)
 
 
 def _of_plane(figure: str) -> tuple[str, str]:
-    """The name without the plane it shows, and the axis across; empty for a figure of a whole."""
+    """(name without its plane, axis across the plane); the axis is empty for a whole figure."""
     name, across, axis = figure.rpartition("_across_")
     return (name, axis) if across else (figure, "")
 
 
 def capitalised(text: str) -> str:
-    """With a capital first letter, the others as they are."""
+    """Capitalise the first letter only."""
     return text[:1].upper() + text[1:]
 
 

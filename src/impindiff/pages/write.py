@@ -1,4 +1,4 @@
-"""From a folder to the file of its page."""
+"""Conversion of a run's or comparison's folder to an HTML page."""
 
 from functools import cache
 from pathlib import Path
@@ -16,14 +16,14 @@ _DEFAULT = "report.html"
 
 
 def write_report(folder: Path, out: Path | None = None) -> Path:
-    """Write a run or a comparison as one HTML page that needs no other file and no network.
+    """Write a run or a comparison as one self-contained HTML page.
 
     **Arguments:**
 
     - `folder`: of a run (`impindiff run`), or of a comparison, which has a results.json.
     - `out`: the file to write, by default report.html in `folder`.
 
-    **Returns:** the path that was written.
+    **Returns:** the path written.
 
     **Raises:** `InputError` for a folder that is neither or has not ended, content that cannot be
     read, or a file that cannot be written; nothing is written then.
@@ -37,7 +37,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
         text = render(build(folder))
     except ImpindiffError:
         raise
-    except Exception as error:  # by the place where a file is damaged
+    except Exception as error:  # the type depends on where a file is damaged
         if is_full_disk(error):
             raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
@@ -51,7 +51,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
 
 
 def render(page: Page) -> str:
-    """The page as HTML; all text in it is escaped."""
+    """Render a page as HTML with escaped text."""
     return _environment().get_template("page.html").render(page=page)
 
 
