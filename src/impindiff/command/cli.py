@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from impindiff.results import RunMetrics
 
 app = typer.Typer(pretty_exceptions_enable=False)
-# Names of folders, keys and values of configurations are text, whatever they look like.
+# options whose values are text, even if they look like numbers
 _out = Console(markup=False, emoji=False, highlight=False)
 _error = Console(markup=False, emoji=False, highlight=False, stderr=True)
 
@@ -28,7 +28,7 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 
 def _ends_at_once(command: C) -> C:
-    """Ctrl-C and SIGTERM end the command at once, inside of a compilation too."""
+    """End the command at once on Ctrl-C and SIGTERM, even during a compilation."""
 
     @wraps(command)
     def listening(*args: Any, **kwargs: Any) -> Any:
@@ -43,7 +43,8 @@ def _ends_at_once(command: C) -> C:
 ProblemOrFile = Annotated[
     str,
     typer.Argument(
-        metavar="PROBLEM|FILE.py", help="one of 'impindiff list', or the file of your own problem"
+        metavar="PROBLEM|FILE.py",
+        help="one of 'impindiff list', or the file of a user-defined problem",
     ),
 ]
 ConfigFiles = Annotated[
@@ -62,15 +63,15 @@ ChangedData = Annotated[
     bool,
     typer.Option(
         "--changed-data",
-        help="go on although data, or files of the run, are not what they were when it began",
+        help="continue although data, or files of the run, have changed since it began",
     ),
 ]
 
 
 class _Asked:
-    """What is asked for before the command's name.
+    """Options given before the command's name.
 
-    - `traceback`: of an error; `no_cache`: of compiled programs.
+    - `traceback`: show tracebacks; `no_cache`: no cache of compiled programs.
     """
 
     traceback = False
@@ -96,14 +97,14 @@ def options(
 
 
 def _keep_programs() -> None:
-    """To be called by a command that computes, before it does."""
+    """Enable the cache of compiled programs, before a command computes."""
     from impindiff.command.programs import keep_programs
 
     keep_programs(off=_Asked.no_cache)
 
 
 def _problem(name: str) -> "Problem":
-    """The built-in problem of that name, or the one that the file defines."""
+    """The built-in problem of that name, or the one defined in the file."""
     from impindiff.problem import load_problem
     from impindiff.problems import get_problem
 
@@ -112,7 +113,7 @@ def _problem(name: str) -> "Problem":
 
 @app.command("list")
 def list_problems() -> None:
-    """List the built-in problems and what each infers."""
+    """List the built-in problems and their unknowns."""
     from rich.table import Table
 
     from impindiff.problems import PROBLEMS
@@ -164,7 +165,7 @@ def run_problem(
     if changed_data and not resume:
         raise InputError("--changed-data: is for --resume; a new run takes its data as they are")
     _keep_programs()
-    # before anything asks JAX for its devices, as a problem's file and the lock of a folder do
+    # before JAX is asked for its devices, as by a problem's file or the lock of a folder
     mesh = mesh_of(devices)
     chosen: Any = None
     settings: Any = None
@@ -240,7 +241,7 @@ def schema(
         Path | None, typer.Option(metavar="F.json", help="file to write (default: the terminal)")
     ] = None,
 ) -> None:
-    """Write the JSON Schema of a configuration, with which an editor completes and checks it."""
+    """Write the JSON Schema of a configuration, for completion and checks in an editor."""
     import json
 
     from impindiff.data import written_whole
@@ -286,7 +287,7 @@ def data(
 def inspect(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="file of data, or Zarr folder")],
 ) -> None:
-    """Tell what a file of data holds, what may be wrong with it and how a model is given it."""
+    """Describe a data file, its possible problems, and how to use it in a model."""
     from impindiff import data as reading
     from impindiff.command.data_tables import description_tables
 
@@ -316,15 +317,15 @@ def forecast_run(
     ] = None,
     changed_data: ChangedData = False,
 ) -> None:
-    """Forecast further with a trained run, and store the truth beside where it can be computed.
+    """Forecast further with a trained run, and store the truth too if it can be computed.
 
-    For a problem of your own this runs the Python files that RUN_DIR keeps, and no others: give it
-    no folder of somebody whose code you would not run.
+    For a user-defined problem this executes the Python files stored in RUN_DIR: do not use a folder
+    from an untrusted source.
     """
     from impindiff.experiment import forecast
 
     if sample is not None and animate is None:
-        raise InputError("--sample: chooses what --animate shows; add --animate F.gif")
+        raise InputError("--sample: chooses the sample of --animate; add --animate F.gif")
     _keep_programs()
     done = forecast(
         run_dir, until, out, animate=animate, sample=sample, changed_data=changed_data, warn=_warn
@@ -371,7 +372,7 @@ def compare(
         typer.Option(metavar="DIR", help="folder of the comparison (default: comparisons/PROBLEM)"),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="do what is not done yet of the comparison in DIR")
+        bool, typer.Option("--resume", help="complete the comparison in DIR")
     ] = False,
 ) -> None:
     """Compare the method with its baselines on one problem, at equal data, budget and seeds."""
@@ -412,7 +413,7 @@ def write_report(
 ) -> None:
     """Write one self-contained HTML page: results, figures, settings, how to reproduce.
 
-    It reads what is stored and runs no code of the folder's.
+    It reads stored results and executes no code in the folder.
     """
     from impindiff import pages
 
@@ -494,16 +495,16 @@ def check(
 def main() -> None:
     """Run the command: exit code 2 and one line for wrong input, 1 for a failed computation."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a character that the terminal does not have
+        if isinstance(stream, io.TextIOWrapper):  # a character missing from the terminal's encoding
             stream.reconfigure(errors="backslashreplace")
-    if not sys.warnoptions:  # of other packages, for those who write programs with them
+    if not sys.warnoptions:  # warnings of other packages are for developers
         warnings.simplefilter("ignore")
     code = 0
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
-        # who read the output has gone; Python would write once more as it ends
+        # the reader of the output has gone; Python would write again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except (Exception, SystemExit) as error:
@@ -513,7 +514,7 @@ def main() -> None:
 
 
 def _failed(error: BaseException) -> int:
-    """Print the one line of an error, and return the exit code."""
+    """Print an error on one line, and return the exit code."""
     code, line, _ = ending_of(error)
     if _Asked.traceback:
         import traceback

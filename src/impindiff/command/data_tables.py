@@ -14,7 +14,7 @@ _LONGEST_ATTRIBUTE = 200
 
 
 def description_tables(description: Description) -> Iterator[RenderableType]:
-    """One table a subject, without those that would be empty."""
+    """One table per subject; empty ones are left out."""
     sizes = ", ".join(f"{name} {size}" for name, size in description.dimensions.items())
     yield _unbroken(f"{description.path}: {description.format}, {description.kind}")
     yield Text(printable(sizes), style="dim")
@@ -26,15 +26,15 @@ def description_tables(description: Description) -> Iterator[RenderableType]:
         shown = {n: v[:_LONGEST_ATTRIBUTE] for n, v in description.attributes.items()}
         yield _table(["attribute", "value"], [[n, v] for n, v in shown.items()])
     if description.problems:
-        yield _table(["what may be wrong"], [[problem] for problem in description.problems])
-    yield Text("to infer a model of your own from it (impindiff new NAME)", style="bold")
+        yield _table(["possible problems"], [[problem] for problem in description.problems])
+    yield Text("to infer a user-defined model from it (impindiff new NAME)", style="bold")
     path = shlex.quote(str(description.path))
     yield _unbroken(f"impindiff run my_model.py --set data.path={path}")
 
 
 def _unbroken(line: str) -> RenderableType:
-    """One line, however narrow the terminal: a command that is broken cannot be copied."""
-    # A console joins bare texts to a new one, which wraps.
+    """A line that is never wrapped, so that a command can be copied."""
+    # a console joins plain texts and wraps them
     return Group(Text(printable(line), no_wrap=True, overflow="ignore"))
 
 
@@ -73,6 +73,6 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        # As text: what a file says may look like the console's own markup.
+        # as text: a file's content may look like console markup
         table.add_row(*(Text(printable(cell)) for cell in row))
     return table

@@ -1,4 +1,4 @@
-"""Every error of the command as one line and an exit code."""
+"""Exit codes and one-line messages of errors."""
 
 import errno
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from impindiff.errors import (
     reason_of,
 )
 
-# What is wrong is the file or folder that was named, or who may do what there.
+# the cause is the given file or folder, or its permissions
 _OF_A_NAME = {
     errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT,
     errno.ENOTDIR, errno.ENOTEMPTY, errno.EPERM, errno.EROFS,
@@ -22,11 +22,11 @@ _OF_A_NAME = {
 
 
 class Ending(NamedTuple):
-    """How the command ends after an error.
+    """End of the command after an error.
 
-    - `exit_code`: 2 for wrong input, 1 for a computation that failed.
-    - `line`: None where the error asks for an exit code and nothing else.
-    - `code`: why.
+    - `exit_code`: 2 for wrong input, 1 for a failed computation.
+    - `line`: the message; None for an exit code alone.
+    - `code`: the failure code.
     """
 
     exit_code: int
@@ -35,7 +35,7 @@ class Ending(NamedTuple):
 
 
 def ending_of(error: BaseException) -> Ending:
-    """How the command ends after this error."""
+    """The ending for an error."""
     wrong = FailureCode.wrong_input
     if isinstance(error, ImpindiffError):
         return Ending(2 if isinstance(error, InputError) else 1, str(error), error.code)

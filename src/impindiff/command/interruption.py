@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: they end a command between training steps, and a second one at once."""
+"""Ctrl-C and SIGTERM: a command ends between training steps, and at once on a second signal."""
 
 import contextlib
 import os
@@ -13,10 +13,10 @@ _SAVING = "interrupted: this step is ended and the training state saved; once mo
 
 
 class Watch:
-    """What a signal finds, and what there is to do about it.
+    """State of a command with respect to signals.
 
-    - `asked`: the number of the signal that has asked for an end; None: none has.
-    - `farewell`: called before the process ends at once; what it returns is printed.
+    - `asked`: the signal that requested an end; None if there was none.
+    - `farewell`: called before the process ends at once; its result is printed.
     """
 
     def __init__(self) -> None:
@@ -25,9 +25,9 @@ class Watch:
         self._unsaved = False
 
     def stepped(self, *, saved: bool = False) -> None:
-        """Note that a training step is done; one that is not saved yet is, before the end.
+        """Note that a training step is done; an unsaved one is saved before the end.
 
-        Raises `KeyboardInterrupt` if a signal has asked for it.
+        Raises `KeyboardInterrupt` if a signal has requested it.
         """
         self._unsaved = not saved
         if self.asked is not None:
@@ -35,11 +35,11 @@ class Watch:
 
     @property
     def code(self) -> int:
-        """The exit code of a process that a signal has ended, 130 for Ctrl-C."""
+        """The exit code of a process ended by a signal, 130 for Ctrl-C."""
         return 128 + (signal.SIGINT if self.asked is None else self.asked)
 
     def _told(self, number: int, say: Callable[[str], None]) -> None:
-        """In the thread that listens: the main one may be inside of XLA for minutes."""
+        """React to a signal in a separate thread: the main one may be inside XLA for minutes."""
         if self.asked is None and self._unsaved:
             self.asked = number
             say(_SAVING)
@@ -56,13 +56,13 @@ class Watch:
 
 @contextmanager
 def watched(say: Callable[[str], None]) -> Iterator[Watch]:
-    """Listen to Ctrl-C and SIGTERM until the block ends.
+    """Handle Ctrl-C and SIGTERM until the block ends.
 
-    A signal ends the process at once if nothing trained is unsaved (see `Watch`), as in the middle
-    of a compilation, else between two training steps; a second one ends it at once. Outside of
-    the main thread nothing is listened to, for Python leaves signals to that.
+    A signal ends the process at once if no training is unsaved (see `Watch`), as in the middle of a
+    compilation, else between two training steps; a second one ends it at once. Outside of the main
+    thread signals are not handled, as required by Python.
 
-    - `say`: told a line of what is being done.
+    - `say`: receives progress messages.
     """
     watch = Watch()
     if threading.current_thread() is not threading.main_thread():
@@ -75,7 +75,7 @@ def watched(say: Callable[[str], None]) -> Iterator[Watch]:
         while (told := os.read(listen, 1)) not in (b"", b"\0"):
             watch._told(told[0], say)
 
-    # a process started with signals ignored, as in the background of a script, ignores them
+    # a process started with signals ignored, as in a script's background, keeps ignoring them
     heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
     handlers = {number: signal.signal(number, lambda *_: None) for number in heard}
     before = signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
@@ -95,9 +95,9 @@ def watched(say: Callable[[str], None]) -> Iterator[Watch]:
 
 @contextmanager
 def termination_raises() -> Iterator[None]:
-    """SIGTERM ends this process by `SystemExit`: without, those it started would go on."""
+    """Make SIGTERM raise `SystemExit`, so that child processes are ended too."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # Python leaves signals to the main thread
+        yield  # Python handles signals in the main thread only
         return
 
     def raise_exit(number: int, frame: object) -> None:

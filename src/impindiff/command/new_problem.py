@@ -1,4 +1,4 @@
-"""A problem to start from, written into a folder of its own."""
+"""Creation of a new problem's folder."""
 
 import json
 import keyword
@@ -13,7 +13,7 @@ from impindiff.errors import InputError
 from impindiff.problem import load_problem, run_script
 
 _PLACEHOLDER, _SUFFIX = "NAME", ".txt"
-# Of files that are written beside, or that pytest runs by itself.
+# names of files written to the folder, or run by pytest
 _TAKEN = {"make_data", "conftest"}
 
 
@@ -21,7 +21,7 @@ def write_problem(name: str, parent: Path) -> Path:
     """Make `parent`/`name` with a model, its configuration and schema, data and a test.
 
     Raises `InputError` for a name that Python cannot import or that is another module's, and a
-    folder that is there already.
+    folder that exists.
     """
     plain = name.isidentifier() and unicodedata.normalize("NFKC", name) == name
     if not plain or keyword.iskeyword(name):
@@ -61,6 +61,6 @@ def _fill(folder: Path, name: str) -> None:
 
 
 def _is_installed(name: str, folder: Path) -> bool:
-    """Whether `import NAME` finds something else than the folder itself."""
+    """True if `import NAME` finds a module other than the folder itself."""
     spec = find_spec(name)
     return spec is not None and (spec.origin is not None or not folder.exists())

@@ -1,4 +1,4 @@
-"""The cache of compiled programs on disk: the same problem run again compiles nothing."""
+"""On-disk cache of compiled programs, for repeated runs of a problem."""
 
 import hashlib
 import os
@@ -9,19 +9,19 @@ from pathlib import Path
 import jax
 from platformdirs import user_cache_path
 
-PLACE = "IMPINDIFF_CACHE"  # of the environment: a folder, or "off"
-_LARGEST = 2 * 10**9  # bytes; what was used longest ago goes first
-_SHORTEST = 0.3  # seconds; what compiles faster is not kept
+PLACE = "IMPINDIFF_CACHE"  # environment variable: a folder, or "off"
+_LARGEST = 2 * 10**9  # bytes; the least recently used goes first
+_SHORTEST = 0.3  # seconds; faster compilations are not stored
 
 
 def keep_programs(*, off: bool = False) -> Path | None:
-    """Have JAX keep what it compiles in the user's cache folder; where that is, if so.
+    """Enable JAX's compilation cache in the user's cache folder; returns the folder, if enabled.
 
-    Programs are of one version of JAX and one kind of processor, which have a folder of their own.
-    Several processes may use it at once. A folder that cannot be written to, and a full disk, only
-    mean that programs are compiled. What the environment says of JAX's own cache stays as it is.
+    Programs are specific to a version of JAX and a type of processor, with one folder each. Several
+    processes may use it at once. With a read-only folder or a full disk, programs are just
+    compiled. Settings of JAX's cache in the environment take precedence.
 
-    - `off`: keep none. So does `IMPINDIFF_CACHE=off`; another value is the folder to take.
+    - `off`: disable it. So does `IMPINDIFF_CACHE=off`; another value names the folder.
     """
     asked = os.environ.get(PLACE)
     if off or asked == "off" or "JAX_COMPILATION_CACHE_DIR" in os.environ:
@@ -45,7 +45,7 @@ def keep_programs(*, off: bool = False) -> Path | None:
 
 
 def _kind_of_machine() -> str:
-    """What a compiled program is of: versions, and the processor's instructions."""
+    """A key for compiled programs: versions, and the processor's instructions."""
     known = [version("jax"), version("jaxlib"), platform.system(), platform.machine(), _processor()]
     return hashlib.sha256("\n".join(known).encode()).hexdigest()[:16]
 

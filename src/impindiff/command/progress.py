@@ -1,4 +1,4 @@
-"""What a person sees while a model trains."""
+"""Progress display during training."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
