@@ -1,4 +1,4 @@
-"""Neural parts: networks of position or of the state that stand for unknown physics."""
+"""Neural fields and closures: networks of position or of the state for unknown physics."""
 
 from impindiff.fields.bounded import BoundedField
 from impindiff.fields.closures import (

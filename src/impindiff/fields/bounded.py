@@ -1,4 +1,4 @@
-"""A field that cannot leave an interval."""
+"""Neural fields with bounded values."""
 
 import equinox as eqx
 import jax
@@ -8,10 +8,10 @@ from impindiff.fields.conditional import ConditionalField, HasCenters
 
 
 class BoundedField(eqx.Module):
-    """k(x) = lower + (upper - lower) / (1 + exp(-N(x))): a field N squeezed into an interval.
+    """A field N mapped into an interval: k(x) = lower + (upper - lower) / (1 + exp(-N(x))).
 
-    A diffusivity is positive, and the equation well posed, for any weights, and the derivative
-    never vanishes altogether, as that of a clip does.
+    A diffusivity stays positive, and the equation well posed, for any weights, and unlike a clip's
+    the derivative never vanishes.
 
     - `field`: N.
     - `lower`, `upper`: the bounds, in the unit of k, never reached.
@@ -29,5 +29,5 @@ class BoundedField(eqx.Module):
         t: Float[Array, "..."] | float | None = None,
         code: Float[Array, "..."] | None = None,
     ) -> Float[Array, "components *cells"]:
-        """The field at the grid's points, at one time and for one code; see `ConditionalField`."""
+        """Evaluate at the grid's points, at one time and for one code; see `ConditionalField`."""
         return self.lower + (self.upper - self.lower) * jax.nn.sigmoid(self.field(grid, t, code))

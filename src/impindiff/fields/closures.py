@@ -1,9 +1,9 @@
-"""Learned laws y(x) of the state, whose sign, monotonicity and threshold no parameter can break.
+"""Closures y(x): learned laws of the state with built-in sign, monotonicity or threshold.
 
-A solver evaluates a closure at states that no solution would visit, with any parameters that a
-trial of the optimiser proposes. What keeps the equation well posed is therefore built in, not
-penalised, and derivatives of any order are finite wherever the values are. Everything acts entry
-by entry.
+A solver evaluates a closure at states that no solution would visit, with any parameters that the
+optimiser tries. Constraints that keep the equation well posed are therefore built in, not
+penalised, and derivatives of any order are finite wherever the values are. Everything acts
+entrywise.
 """
 
 import itertools
@@ -24,7 +24,7 @@ Box = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 class _Network(eqx.Module):
-    """tanh layers on variables scaled to [-1, 1]; 0 at the start, by a last layer that is 0."""
+    """tanh layers on variables scaled to [-1, 1]; initially 0, by a last layer of zeros."""
 
     weights: tuple[Float[Array, "outputs inputs"], ...]
     biases: tuple[Float[Array, " outputs"], ...]
@@ -66,18 +66,18 @@ class _Network(eqx.Module):
 
 
 class PositiveClosure(eqx.Module):
-    """y(x, ...) = prior(x, ...) exp(N(x, ...)): positive, and the prior law itself at the start.
+    """Positive closure y(x, ...) = prior(x, ...) exp(N(x, ...)), initially the prior law.
 
-    N is a network of tanh layers whose last layer starts as 0. It sees each variable scaled to
-    [-1, 1] and is bounded outside, so that y never leaves the prior by more than a factor.
+    N is a network of tanh layers whose last layer starts as 0. It takes each variable scaled to
+    [-1, 1] and is bounded outside, so that y stays within a factor of the prior.
 
-    - `prior`: a positive function of the variables, entry by entry, without learned parameters.
+    - `prior`: a positive function of the variables, entrywise, without learned parameters.
     - `lower`, `upper`: the range of each variable, a tuple, or a number for one variable. Calls may
       leave it.
-    - `variables`: how many there are.
+    - `variables`: their number.
     - `width`, `depth`: neurons per hidden layer, and number of hidden layers.
 
-    Calling it with arrays that broadcast, one a variable, gives y in their common shape. Raises
+    Calling it with arrays that broadcast, one per variable, gives y in their common shape. Raises
     `InputError` for arguments out of range, a prior that is not positive in the middle, at the ends
     and corners of the range, and a call with another number of variables.
     """
@@ -103,38 +103,38 @@ class PositiveClosure(eqx.Module):
         self.network = _Network("PositiveClosure", box, 1, width, depth, key)
 
     def __call__(self, x: Value, *others: Value) -> Float[Array, "..."]:
-        """The law at the given values of its variables."""
+        """Evaluate the law."""
         _check_call("PositiveClosure", len(self.network.lower), 1 + len(others))
         variables = _floating(x, *others)
         return self.prior(*variables) * jnp.exp(self.network(*variables)[0])
 
 
 class MonotoneClosure(eqx.Module):
-    """y(x) = exp(h(log prior(x))), h strictly increasing: positive, rising or falling as the prior.
+    """Monotone closure y(x) = exp(h(log prior(x))): positive, and monotone like the prior.
 
     h(l) = b + l_0 + int_{l_0}^l s, where the slope s runs linearly through exp(v_i) at the knots
     l_i and stays constant beyond them: h is an integrated spline, once continuously differentiable,
     and the identity at the start (v = 0, b = 0). Outside the range y is a power of the prior.
 
-    The knots are evenly spaced in log prior between its values at `lower` and `upper`: an interval
-    stands for the same ratio of y, wherever it is, and a law that is a power of the prior is met
-    exactly. (Even in x, the steep end of a law over several decades falls into one interval.)
+    The knots are evenly spaced in log prior between its values at `lower` and `upper`, so each
+    interval covers the same ratio of y, and a power of the prior is represented exactly. (With even
+    spacing in x, the steep end of a law over several decades would fall into one interval.)
 
     With further variables z, v = v_0 + V(z) and b = b_0 + B(z), where (B, V) is a network that
     starts as 0: y is monotone in x for every z, and free in z.
 
-    - `prior`: a positive function of all variables, entry by entry, without learned parameters;
-      strictly monotone in x. (Below 5e-32 in double precision it counts as that.)
+    - `prior`: a positive function of all variables, entrywise, without learned parameters; strictly
+      monotone in x. (Values below 5e-32 in double precision are taken for that.)
     - `lower`, `upper`: the range of each variable, x first: a tuple, or a number for x alone. Calls
       may leave it.
-    - `knots`: how many.
-    - `variables`: how many there are, x included.
+    - `knots`: their number.
+    - `variables`: number of variables, x included.
     - `width`, `depth`, `key`: of the network's hidden layers, for more than one variable.
 
-    Calling it with arrays that broadcast, one a variable, gives y in their common shape. Raises
+    Calling it with arrays that broadcast, one per variable, gives y in their common shape. Raises
     `InputError` for arguments out of range, a prior that is not positive and strictly monotone
-    between `lower` and `upper` (other variables in the middle of theirs), and a call with another
-    number of variables.
+    between `lower` and `upper` (other variables at mid-range), and a call with another number of
+    variables.
 
     Source: Ramsay, "Monotone regression splines in action", Statistical Science 3, 1988.
     """
@@ -186,12 +186,12 @@ class MonotoneClosure(eqx.Module):
             self.network = _Network(name, box, 1 + knots, width, depth, key)
 
     def __call__(self, x: Value, *others: Value) -> Float[Array, "..."]:
-        """The law at the given values of its variables."""
+        """Evaluate the law."""
         expected = 1 if self.network is None else 1 + len(self.network.lower)
         _check_call("MonotoneClosure", expected, 1 + len(others))
         variables = _floating(x, *others)
         prior = jnp.asarray(self.prior(*variables))
-        # its square is the smallest that can stand under the third derivative of a logarithm
+        # its square is the smallest number allowed in the third derivative of a logarithm
         prior = jnp.log(jnp.maximum(prior, jnp.finfo(prior.dtype).eps ** 2))
         shift, log_slopes = (p.astype(prior.dtype) for p in (self.shift, self.log_slopes))
         if self.network is not None:
@@ -203,23 +203,23 @@ class MonotoneClosure(eqx.Module):
 
 
 class PercolatingClosure(eqx.Module):
-    """y(x) = law(w(x)): increasing above a learned threshold x_p, and nothing but a floor below.
+    """Percolating closure y(x) = law(w(x)): increasing above a learned threshold, constant below.
 
     law is `percolation_law` with the learned x_p and exponent a, and w a learned increasing map
-    that leaves x_p where it is: w = x_p + (1 - x_p) S(z), z = (x - x_p) / (1 - x_p),
-    S(z) = int_0^z s, where the slope s runs linearly through exp(v_i) at knots evenly spaced in z
-    from x_p to `upper`, and stays constant beyond them. Every increasing y that vanishes at x_p
-    like (x - x_p)^a can be written so. It starts as the law of the given threshold and exponent.
+    that fixes x_p: w = x_p + (1 - x_p) S(z), z = (x - x_p) / (1 - x_p), S(z) = int_0^z s, where the
+    slope s runs linearly through exp(v_i) at knots evenly spaced in z from x_p to `upper`, and is
+    constant beyond them. Every increasing y that vanishes at x_p like (x - x_p)^a has this form.
+    Initially it is the law of the given threshold and exponent.
 
-    Below the threshold y is the floor and has no derivative, not even to the threshold: x_p is
-    learned from what lies above it.
+    Below the threshold y is the floor, and all its derivatives vanish, also with respect to x_p,
+    which is learned from values above it.
 
-    - `threshold`, `exponent`: x_p and a at the start; properties of these names tell what they are.
-    - `largest_threshold`: x_p = largest_threshold / (1 + exp(-p)) stays between 0 and this, such as
-      the smallest x that is known to be above it.
+    - `threshold`, `exponent`: initial x_p and a; properties of these names give the current ones.
+    - `largest_threshold`: x_p = largest_threshold / (1 + exp(-p)) stays between 0 and this, for
+      example the smallest x known to be above it.
     - `upper`: the largest x of interest, where the knots end. Calls may leave it.
     - `floor`: the smallest y. For a < 1 it also keeps the slope at the threshold finite.
-    - `knots`: how many.
+    - `knots`: their number.
 
     Calling it with an array gives y in its shape. Raises `InputError` for arguments out of range.
 
@@ -266,11 +266,11 @@ class PercolatingClosure(eqx.Module):
 
     @property
     def exponent(self) -> Float[Array, ""]:
-        """a, positive."""
+        """The exponent a, positive."""
         return jnp.exp(self.log_exponent)
 
     def __call__(self, x: Value) -> Float[Array, "..."]:
-        """The law at x."""
+        """Evaluate the law."""
         (x,) = _floating(x)
         threshold, exponent, log_slopes = (
             p.astype(x.dtype) for p in (self.threshold, self.exponent, self.log_slopes)
@@ -283,29 +283,29 @@ class PercolatingClosure(eqx.Module):
 def percolation_law(
     x: Value, threshold: Value, exponent: Value, floor: Value
 ) -> Float[Array, "..."]:
-    """max(floor, x z^a), z = (x - x_p) / (1 - x_p), and the floor below x_p.
+    """Percolation law max(floor, x z^a), z = (x - x_p) / (1 - x_p), and the floor below x_p.
 
-    With a porosity for x, it is the diffusivity in a porous medium relative to that in the open
-    gas: no path leads through pores below the threshold x_p. Random fibres in three dimensions
-    have x_p = 0.037, a = 0.661; in planes, along them 0.11, 0.521 and across them 0.11, 0.785.
+    For a porosity x, it is the diffusivity in a porous medium relative to that in the open gas:
+    pores below the threshold x_p form no connected path. Random fibres in three dimensions have x_p
+    = 0.037, a = 0.661; in planes, along them 0.11, 0.521 and across them 0.11, 0.785.
 
-    - `x`: of any shape, any real number.
+    - `x`: an array of real numbers.
     - `threshold`, `exponent`, `floor`: x_p in (0, 1), a > 0, and the floor in (0, 1).
 
     No derivative is infinite or NaN, at the threshold or below it. Raises `InputError` for numbers
-    out of range (arrays are not looked at).
+    out of range (arrays are not checked).
 
     Source: Tomadakis and Sotirchos, AIChE J. 39, 1993.
     """
     _check_law("percolation_law", threshold, exponent, floor)
     z = jnp.asarray((x - threshold) / (1 - threshold))
-    # a rounding error above 0 every derivative of the power is finite, also where it is not used
+    # slightly above 0 every derivative of the power is finite, even where it is not used
     power = jnp.exp(exponent * jnp.log(jnp.maximum(z, jnp.finfo(z.dtype).eps)))
     return jnp.where(z > 0, jnp.maximum(x * power, floor), floor)
 
 
 def _floating(*variables: Value) -> list[Float[Array, "..."]]:
-    """The variables in one precision, which is that of the answer, whatever the parameters' is."""
+    """Convert the variables to their common precision, regardless of the parameters'."""
     dtype = jnp.result_type(*variables, 1.0)
     return [jnp.asarray(x, dtype) for x in variables]
 
@@ -313,17 +313,17 @@ def _floating(*variables: Value) -> list[Float[Array, "..."]]:
 def _integrated_spline(
     x: Float[Array, "..."], knots: tuple[float, ...], slopes: Float[Array, "knots ..."]
 ) -> Float[Array, "..."]:
-    """int_{k_0}^x s: s is linear between the slopes at the knots and constant beyond them.
+    """Integral int_{k_0}^x s of a slope s, linear between knots and constant beyond.
 
-    Terms that all increase, so that rounding does not undo the monotonicity. At a knot, where the
-    two neighbours of `clip` each give half a derivative, they add up to the slope there.
+    All terms increase, so round-off keeps the monotonicity. At a knot, the half derivatives of the
+    two adjacent `clip`s add up to the slope there.
 
-    One interval after the other, which XLA fuses into one pass over x: 5 to 10 times faster than
-    an axis of intervals that is summed.
+    Written interval by interval, which XLA fuses into one pass over x: 5 to 10 times faster than a
+    sum over an axis of intervals.
     """
     total = slopes[0] * jnp.minimum(x - knots[0], 0) + slopes[-1] * jnp.maximum(x - knots[-1], 0)
     for i, (left, right) in enumerate(itertools.pairwise(knots)):
-        part = jnp.clip(x, left, right) - left  # of the interval, what lies below x
+        part = jnp.clip(x, left, right) - left  # the part of the interval below x
         bend = part * part / (2 * (right - left))
         total += slopes[i] * (part - bend) + slopes[i + 1] * bend
     return total
@@ -349,7 +349,7 @@ def _box(
 
 
 def _prior_at(name: str, prior: Law, *variables: np.ndarray | float) -> np.ndarray:
-    # also while a program is traced that builds the closure
+    # valid under tracing too
     with jax.ensure_compile_time_eval():
         values = np.asarray(prior(*[jnp.asarray(x) for x in variables]))
     wrong = values[~(np.isfinite(values) & (values > 0))]

@@ -1,4 +1,4 @@
-"""Coordinate fields: unknown functions of position, and of time or a code if conditioned."""
+"""Coordinate fields: unknown functions of position, and optionally of time or a code."""
 
 import functools
 from typing import Protocol, runtime_checkable
@@ -17,26 +17,26 @@ from impindiff.fields.time_basis import TimeBasis
 
 @runtime_checkable
 class HasCenters(Protocol):
-    """Anything that knows the coordinates of its points, such as `Grid`: (dimensions, *points)."""
+    """Any object with coordinates of its points, such as `Grid`: (dimensions, *points)."""
 
     @property
     def centers(self) -> Float[Array, "ndim *points"]:
-        """Coordinates, one row an axis."""
+        """Coordinates, one row per axis."""
         ...
 
 
 class ConditionalField(eqx.Module):
-    """v(x) = N(xi(x)), a SIREN N of position: steady, or conditioned on time, on a code or both.
+    """Coordinate field v(x) = N(xi(x)), a SIREN N: steady, or conditioned on time, a code or both.
 
-    The field belongs to a box, not to a grid: it is trained on one grid and may be evaluated on
-    another. Each coordinate is scaled to xi in [-1, 1] on the box; along axes marked `periodic`
-    it enters as (cos pi xi, sin pi xi) instead, and the field is then exactly periodic.
+    The field is defined on a box, not on a grid: it may be trained on one grid and evaluated on
+    another. Each coordinate is scaled to xi in [-1, 1] on the box; along axes marked `periodic` it
+    enters as (cos pi xi, sin pi xi) instead, and the field is exactly periodic.
 
     - `components`: number of outputs (2 for a velocity in the plane).
     - `lower`, `upper`: corners of the box, in the units of the coordinates.
     - `periodic`: one flag per axis; default none.
     - `width`, `depth`, `omega_first`, `omega`: see `Siren`.
-    - `conditioning`: how v depends on e(t), the features of time, and on a code z:
+    - `conditioning`: dependence of v on e(t), the features of time, and on a code z:
 
       - "last_layer": v = sum_r a_r phi_r(x) with a = e(t) ⊗ (1, z); the network gives the spatial
         functions phi in one pass for all times and codes. The cheapest, and the one to start with.
@@ -51,12 +51,12 @@ class ConditionalField(eqx.Module):
       no code. Draw the first codes at random: at z = 0 "modulation" has no derivative by z.
 
     Calling it with a grid, a time and a code (code_size,) gives an array (components, *grid.shape);
-    a field without `time` ignores the time. Many times or codes go through `jax.vmap`. Raises
-    `InputError` when the box or the grid have the wrong dimension, when `conditioning`, `time` and
-    `code_size` do not fit together, and when a time or code is missing or of the wrong shape.
+    a field without `time` ignores the time. Use `jax.vmap` for many times or codes. Raises
+    `InputError` if the box or the grid have the wrong dimension, if `conditioning`, `time` and
+    `code_size` do not fit together, and if a time or code is missing or of the wrong shape.
 
     Source: Akhare et al. (2025), section 2 (conditional neural fields); Sitzmann et al. (2020);
-    Park et al., "DeepSDF", CVPR 2019 (codes). Of the conditionings: `fields.conditioning`.
+    Park et al., "DeepSDF", CVPR 2019 (codes). For the conditionings see `fields.conditioning`.
     """
 
     network: Siren
@@ -104,7 +104,7 @@ class ConditionalField(eqx.Module):
         if conditioning is None:
             self.network, self.conditioning = siren(components), None
         else:
-            # `Siren` uses the key itself, splitting it by three: fold in another number
+            # `Siren` splits the key itself: fold in another number
             self.network, self.conditioning = CONDITIONINGS[conditioning].build(
                 siren, components, time, code_size, jax.random.fold_in(key, 3)
             )
@@ -115,7 +115,7 @@ class ConditionalField(eqx.Module):
         t: Float[Array, "..."] | float | None = None,
         code: Float[Array, "..."] | None = None,
     ) -> Float[Array, "components *cells"]:
-        """The field at the grid's points, at one time and for one code."""
+        """Evaluate at the grid's points, at one time and for one code."""
         x = self._inputs(grid)
         e, z = self._conditions(t, code)
         if self.conditioning is None:
@@ -123,9 +123,9 @@ class ConditionalField(eqx.Module):
         return self.conditioning(self.network, x, e, z)
 
     def anew(self, components: int, *, key: PRNGKeyArray) -> "ConditionalField":
-        """A fresh field of so many components with this one's hyperparameters, but for a code.
+        """A fresh field with other `components` and the same hyperparameters, without code.
 
-        It has none, and is steady unless this one depends on time.
+        It is steady unless this one depends on time.
         """
         network = self.network
         of_kind = (n for n, kind in CONDITIONINGS.items() if isinstance(self.conditioning, kind))
@@ -186,7 +186,7 @@ class ConditionalField(eqx.Module):
 
 
 def _check_conditioning(conditioning: str | None, time: TimeBasis | None, code_size: int) -> None:
-    """Refuse what does not fit together."""
+    """Refuse inconsistent arguments."""
     if conditioning is not None and conditioning not in CONDITIONINGS:
         raise InputError(
             f"ConditionalField: conditioning = '{conditioning}'; expected one of "

@@ -1,4 +1,4 @@
-"""How time and a code enter a network of position: three ways behind one protocol."""
+"""Conditioning of a coordinate network on time and a code: three ways with one interface."""
 
 import abc
 import math
@@ -22,7 +22,7 @@ _HIDDEN = 32
 
 
 class AbstractConditioning(eqx.Module):
-    """N(x; e, z): a SIREN of position x made to depend on time features e and on a code z.
+    """Network N(x; e, z): a SIREN of position x conditioned on time features e and on a code z.
 
     e(t) is that of a `TimeBasis`, whose first feature is 1, or (1,) without time; z is empty
     without a code.
@@ -38,7 +38,7 @@ class AbstractConditioning(eqx.Module):
         code_size: int,
         key: PRNGKeyArray,
     ) -> tuple[Siren, "AbstractConditioning"]:
-        """The network of position and what conditions it; `key` is for what the latter draws."""
+        """Build the network and its conditioning; `key` is for random weights of the latter."""
 
     @abc.abstractmethod
     def __call__(
@@ -48,14 +48,14 @@ class AbstractConditioning(eqx.Module):
         e: Float[Array, " time_features"],
         z: Float[Array, " code"],
     ) -> Float[Array, "components *points"]:
-        """The values at all points."""
+        """Evaluate at all points."""
 
 
 class LastLayer(AbstractConditioning):
     """v(x) = sum_r a_r phi_r(x), with a = e ⊗ (1, z) flattened, z fastest.
 
-    The network gives r spatial functions of each component, which depend on neither time nor code:
-    under `jax.vmap` over either they are computed once for all. There is nothing to learn in a:
+    The network gives r spatial functions of each component, independent of time and code: under
+    `jax.vmap` over either they are computed once for all. The coefficients a have no parameters:
     time enters through the fixed basis e, and code through z itself.
     """
 
@@ -68,11 +68,11 @@ class LastLayer(AbstractConditioning):
         code_size: int,
         key: PRNGKeyArray,
     ) -> tuple[Siren, "LastLayer"]:
-        """A network of components x r outputs, and no parameters beside it.
+        """Build a network of components x r outputs, without further parameters.
 
-        The outputs are scaled so that v starts about as large as a steady field, whatever r is:
-        on average over the interval its mean square is the same for z = 0, and twice that for
-        codes with entries of size 1.
+        Outputs are scaled so that v starts about as large as a steady field, for any r: on average
+        over the interval its mean square is the same for z = 0, and twice that for codes with
+        entries of size 1.
         """
         del key
         time_size, mean_square = (1, 1.0) if time is None else (time.size, time.mean_square)
@@ -90,7 +90,7 @@ class LastLayer(AbstractConditioning):
         e: Float[Array, " time_features"],
         z: Float[Array, " code"],
     ) -> Float[Array, "components *points"]:
-        """One pass of the network, then the sum over r."""
+        """One evaluation of the network, then the sum over r."""
         a = jnp.outer(e, jnp.concatenate([jnp.ones(1, z.dtype), z])).ravel()
         phi = network(x)
         phi = phi.reshape(-1, a.size, *phi.shape[1:])
@@ -98,11 +98,11 @@ class LastLayer(AbstractConditioning):
 
 
 class Modulation(AbstractConditioning):
-    """h_i = sin(omega ((1 + gamma_i) (W_i h_{i-1} + b_i) + beta_i)): feature-wise modulation.
+    """Feature-wise modulation h_i = sin(omega ((1 + gamma_i) (W_i h_{i-1} + b_i) + beta_i)).
 
-    gamma_i = G_i c and beta_i = B_i c in every sine layer, with c = (e_1, e_2, ..., z): the
-    constant e_0 would only repeat what W_i and b_i can do. G = B = 0 at first, so that the field
-    starts steady; their derivatives are not zero for c != 0.
+    gamma_i = G_i c and beta_i = B_i c in every sine layer, with c = (e_1, e_2, ..., z); the
+    constant e_0 would be redundant with W_i and b_i. Initially G = B = 0, so the field starts
+    steady; their derivatives are not zero for c != 0.
 
     Source: Perez et al., "FiLM: visual reasoning with a general conditioning layer", AAAI 2018.
     """
@@ -119,7 +119,7 @@ class Modulation(AbstractConditioning):
         code_size: int,
         key: PRNGKeyArray,
     ) -> tuple[Siren, "Modulation"]:
-        """The network of the steady field, unmodulated at first."""
+        """Build the network of the steady field, initially unmodulated."""
         del key
         network = siren(components)
         layers = network.biases[:-1]
@@ -135,12 +135,12 @@ class Modulation(AbstractConditioning):
         e: Float[Array, " time_features"],
         z: Float[Array, " code"],
     ) -> Float[Array, "components *points"]:
-        """One pass of the modulated network."""
+        """One evaluation of the modulated network."""
         c = jnp.concatenate([e[1:], z])
         gamma, beta = 1 + self.scale @ c, self.shift @ c
         weights, biases = list(network.weights), list(network.biases)
         for i in range(len(weights) - 1):
-            # the same as modulating at every point, at the cost of doing it once
+            # equal to modulating at every point, at the cost of one
             weights[i] = gamma[i][:, None] * weights[i]
             biases[i] = gamma[i] * biases[i] + beta[i]
         leaves = (tuple(weights), tuple(biases))
@@ -148,12 +148,12 @@ class Modulation(AbstractConditioning):
 
 
 class Hypernetwork(AbstractConditioning):
-    """theta = theta_0 + U tanh(V c + d) / h: all weights of the SIREN are generated.
+    """Hypernetwork theta = theta_0 + U tanh(V c + d) / h that generates all weights of the SIREN.
 
-    c = (e_1, e_2, ..., z), without the constant e_0, which d stands for; h is the number of hidden
-    neurons. U = 0 at first, so that the field starts steady; the derivative by U is not zero.
-    SIREN weights are small (about 0.01 at width 64) and all h neurons move each of them: the factor
-    1 / h makes a step of U move theta as far as the same step of theta_0 would.
+    c = (e_1, e_2, ..., z), without the constant e_0, which d replaces; h is the number of hidden
+    neurons. Initially U = 0, so the field starts steady; the derivative by U is not zero. SIREN
+    weights are small (about 0.01 at width 64) and all h neurons move each of them: the factor 1 / h
+    makes a step of U move theta as far as the same step of theta_0.
 
     Source: Ha, Dai and Le, "HyperNetworks", ICLR 2017; Akhare et al. (2025), section 2.
     """
@@ -171,7 +171,7 @@ class Hypernetwork(AbstractConditioning):
         code_size: int,
         key: PRNGKeyArray,
     ) -> tuple[Siren, "Hypernetwork"]:
-        """The network of the steady field, and one of a single hidden layer that generates it."""
+        """Build the network of the steady field, and the one-hidden-layer network generating it."""
         network = siren(components)
         theta, _ = ravel_pytree(network)
         features = _varying_size(time, code_size)
@@ -190,7 +190,7 @@ class Hypernetwork(AbstractConditioning):
         e: Float[Array, " time_features"],
         z: Float[Array, " code"],
     ) -> Float[Array, "components *points"]:
-        """One pass of the generated network."""
+        """One evaluation of the generated network."""
         c = jnp.concatenate([e[1:], z])
         hidden = jnp.tanh(self.hidden_weight @ c + self.hidden_bias)
         theta, with_parameters = ravel_pytree(network)
@@ -198,7 +198,7 @@ class Hypernetwork(AbstractConditioning):
 
 
 def _varying_size(time: TimeBasis | None, code_size: int) -> int:
-    """The length of c: the features of time but the constant one, and the code."""
+    """Length of c: the features of time without the constant one, and the code."""
     return (0 if time is None else time.size - 1) + code_size
 
 

@@ -1,4 +1,4 @@
-"""An unknown number."""
+"""Unknown scalars."""
 
 import math
 
@@ -11,10 +11,10 @@ from impindiff.errors import InputError
 
 
 class Parameter(eqx.Module):
-    r"""An unknown number of a model, such as a rate, that starts at a guess and is trained.
+    r"""An unknown scalar of a model, such as a rate, trained from an initial guess.
 
-    What the optimiser moves is $r$, of order 1 and 0 at the start, so that numbers of any size and
-    unit learn at one pace:
+    The trained variable is $r$, of order 1 and initially 0, so that numbers of any size and unit
+    learn at the same pace:
 
     - $p = p_0 + s r$ without bounds, where the scale $s$ is $|p_0|$, or 1 for $p_0 = 0$;
     - $p = l + (p_0 - l) e^r$ above a lower bound $l$, and the mirror image below an upper one;
@@ -63,7 +63,7 @@ class Parameter(eqx.Module):
         self.upper = None if upper is None else float(upper)
 
     def __call__(self) -> Float[Array, ""]:
-        """The number at present."""
+        """The current value."""
         low, high, start = self.lower, self.upper, self.start
         if low is not None and high is not None:
             at_start = math.log((start - low) / (high - start))

@@ -60,7 +60,7 @@ class Siren(eqx.Module):
         self.biases = tuple(biases)
 
     def __call__(self, x: Float[Array, "in *points"]) -> Float[Array, "out *points"]:
-        """The outputs at all points in one pass; the first axis of x is coordinates."""
+        """Evaluate at all points; the first axis of x is coordinates."""
         h = x.reshape(x.shape[0], -1).astype(self.weights[0].dtype)
         last = len(self.weights) - 1
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):

@@ -13,7 +13,7 @@ _KINDS = ("chebyshev", "fourier")
 
 
 class TimeBasis(eqx.Module):
-    """e(t): a time as a few smooth numbers, functions of tau = 2 (t - start) / (end - start) - 1.
+    """Basis e(t) of smooth functions of tau = 2 (t - start) / (end - start) - 1.
 
     The interval from `start` to `end`, where the field is observed, becomes [-1, 1]:
 
@@ -28,12 +28,11 @@ class TimeBasis(eqx.Module):
     - `kind`: "chebyshev" or "fourier".
     - `damping`: d, at most 1. Below 1 it is a prior for slow change: a coefficient must be d^-j
       times larger to give order j the same weight.
-    - `period`: of the fourier kind only, in units of time; default twice the interval. What is seen
-      for a while need not come back at its end: a longer period leaves its two ends free (Fourier
-      extension).
+    - `period`: of the fourier kind only, in units of time; default twice the interval. A longer
+      period than the interval does not force equal values at its ends (Fourier extension).
 
     `size` is the number of features and the first of them is the constant 1. Calling it with one
-    time gives (size,); many times go through `jax.vmap`. Raises `InputError` for arguments out of
+    time gives (size,); use `jax.vmap` for many times. Raises `InputError` for arguments out of
     range and for a time that is not a scalar.
 
     Source: Trefethen, "Approximation theory and approximation practice", SIAM 2013, chapter 3;
@@ -80,12 +79,12 @@ class TimeBasis(eqx.Module):
 
     @property
     def mean_square(self) -> float:
-        """The mean of |e|^2, of chebyshev with the weight 1 / sqrt(1 - tau^2) of the interval."""
+        """Mean of |e|^2; for chebyshev with the weight 1 / sqrt(1 - tau^2) of the interval."""
         orders = sum(self.damping ** (2 * j) for j in range(1, self.order + 1))
         return 1.0 + (orders / 2 if self.kind == "chebyshev" else orders)
 
     def __call__(self, t: Float[Array, "..."] | float) -> Float[Array, " size"]:
-        """The features of the time t."""
+        """Evaluate the features at time t."""
         if jnp.ndim(t) != 0:
             raise InputError(
                 f"TimeBasis: t has shape {jnp.shape(t)}; expected one time, a scalar: for many "
