@@ -1,4 +1,4 @@
-"""Grids and what bounds them."""
+"""Grids and boundary conditions."""
 
 from impindiff.grid.boundary import (
     Boundaries,

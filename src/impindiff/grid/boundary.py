@@ -1,4 +1,4 @@
-"""Boundary conditions: what holds on one side of one axis of a cell-centred grid.
+"""Boundary conditions of one side of one axis of a cell-centred grid.
 
 Every wall condition is the linear relation a u + b du/dn = g on the face, so that Dirichlet (a = 1,
 b = 0) and Neumann (a = 0, b = 1) share Robin's formula for the ghost cells.
@@ -21,21 +21,21 @@ Value: TypeAlias = ArrayLike | Callable[..., ArrayLike]
 
 
 class Boundary(eqx.Module):
-    """What holds on one side of one axis: `Periodic`, `Dirichlet`, `Neumann` or `Robin`."""
+    """Boundary condition on one side of one axis: `Periodic`, `Dirichlet`, `Neumann` or `Robin`."""
 
 
 class Periodic(Boundary):
-    """The axis closes on itself: beyond its last cell comes its first. Needed on both sides."""
+    """Periodic axis: its last cell is followed by the first. Required on both sides."""
 
 
 class Wall(Boundary):
-    """A face on which a u + b du/dn = g holds, n being the OUTWARD normal.
+    """Condition a u + b du/dn = g on a face, n being the OUTWARD normal.
 
     The value g is a number, an array of the face's shape (the grid's shape without that axis, or
     anything that broadcasts to it; leading batch axes of the field are allowed), or a function of
-    the time t that returns one of these. An array that lives in a model is a leaf of that model: a
-    JAX array among the trained leaves is trained like any other; give a NumPy array or a float, or
-    filter it out, to keep it fixed.
+    the time t that returns one of these. An array in a model is a leaf of that model: a JAX array
+    among the trained leaves is trained like any other; use a NumPy array or a float, or filter it
+    out, to keep it fixed.
     """
 
     value: eqx.AbstractVar[Value]
@@ -50,7 +50,7 @@ class Wall(Boundary):
                 f"{type(self).__name__}: value{inspect.signature(self.value)} cannot be called "
                 f"with a time ({error}); write a function of t"
             ) from None
-        except ValueError:  # Python does not know what it takes
+        except ValueError:  # no signature is available
             return
 
     @property
@@ -60,29 +60,29 @@ class Wall(Boundary):
 
 
 class Dirichlet(Wall):
-    """u = value on the face."""
+    """Prescribed value: u = value on the face."""
 
     value: Value = 0.0
 
     @property
     def coefficients(self) -> tuple[ArrayLike, ArrayLike]:
-        """a = 1, b = 0."""
+        """The pair a = 1, b = 0."""
         return 1.0, 0.0
 
 
 class Neumann(Wall):
-    """du/dn = value on the face, n being the outward normal: -du/dx on the lower side of x."""
+    """Prescribed outward normal derivative du/dn = value: -du/dx on the lower side of x."""
 
     value: Value = 0.0
 
     @property
     def coefficients(self) -> tuple[ArrayLike, ArrayLike]:
-        """a = 0, b = 1."""
+        """The pair a = 0, b = 1."""
         return 0.0, 1.0
 
 
 class Robin(Wall):
-    """a u + b du/dn = value on the face, n being the outward normal.
+    """Mixed condition a u + b du/dn = value on the face, n being the outward normal.
 
     `a` and `b` are numbers or arrays of the face's shape; b has the unit of a times a length.
     A loss through a film, D du/dn = k (u_outside - u), is `Robin(a=k, b=D, value=k * u_outside)`.
@@ -114,12 +114,12 @@ Boundaries: TypeAlias = tuple[tuple[Boundary, Boundary], ...]
 
 
 def is_concrete(x: object) -> bool:
-    """Whether the number is known now, that is, not a tracer of a JAX transformation."""
+    """True unless the number is a tracer of a JAX transformation."""
     return not isinstance(x, Tracer)
 
 
 def normalise_boundary(boundary: BoundaryLike, ndim: int) -> Boundaries:
-    """One (lower side, upper side) pair per axis.
+    """Convert to one (lower side, upper side) pair per axis.
 
     `boundary` has one entry per axis: a `Boundary` for both sides, or a pair (lower, upper).
     Raises `InputError` on another number of entries, on an entry that is neither, and on a
@@ -151,7 +151,7 @@ def _sides(entry: Side, axis: int) -> tuple[Boundary, Boundary]:
 
 
 def homogeneous(boundaries: Boundaries) -> Boundaries:
-    """The same conditions with the values 0."""
+    """The same conditions with zero values."""
 
     def without_value(side: Boundary) -> Boundary:
         return dataclasses.replace(side, value=0.0) if isinstance(side, Wall) else side

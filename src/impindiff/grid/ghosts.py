@@ -1,4 +1,4 @@
-"""Ghost cells: the values beyond the boundary that make a stencil valid in every cell."""
+"""Ghost cells: values beyond the boundary that make a stencil valid in every cell."""
 
 import inspect
 import math
@@ -15,7 +15,7 @@ from impindiff.grid.boundary import Boundaries, Boundary, BoundaryLike, Periodic
 from impindiff.grid.given import extremes, real_array
 from impindiff.grid.grid import Grid
 
-# Below this the ghost would amplify its mirror image a million times: a singular Robin condition.
+# smaller values amplify the mirror image a million times: a singular Robin condition
 _SINGULAR = 1e-6
 
 
@@ -56,10 +56,10 @@ def ghosts(
     **Arguments**
 
     - `u`: field, (*batch, *cells).
-    - `grid`: the grid; `axis`: which of its axes, from 0.
-    - `width`: number of ghost cells a side, at most cells[axis].
+    - `grid`: the grid; `axis`: index of the axis, from 0.
+    - `width`: number of ghost cells per side, at most cells[axis].
     - `boundary`: conditions of this variable, in the form `Grid` takes; default the grid's own.
-    - `t`: time, for boundary values that are functions of it.
+    - `t`: time, for time-dependent boundary values.
 
     **Returns** two arrays shaped as `u` but `width` long along the axis, in u's dtype, ordered as
     in space.
@@ -87,9 +87,9 @@ def ghosts_of_layers(
     boundary: Boundaries,
     t: ArrayLike | None,
 ) -> tuple[Array, Array]:
-    """`ghosts` from the layers of cells next to the lower and to the upper side, already cut out.
+    """Ghost cells from the layers next to the lower and to the upper side, already extracted.
 
-    For callers that need these layers anyway: reverse-mode AD pays for every slice taken.
+    For callers that need these layers anyway: reverse-mode AD pays for every slice.
     """
     lower, upper = boundary[axis]
     if isinstance(lower, Periodic) or isinstance(upper, Periodic):
@@ -103,7 +103,7 @@ def ghosts_of_layers(
 def _reflect(
     cells: Array, wall: Boundary, grid: Grid, axis: int, side: str, t: ArrayLike | None
 ) -> Array:
-    """Mirror the cells next to a wall through it."""
+    """Mirror the cells next to a wall."""
     where = f"boundary of axis {axis}, {side} side"
     if not isinstance(wall, Wall):
         raise InputError(f"{where}: no ghost value is known for {type(wall).__name__}")
@@ -127,7 +127,7 @@ def _reflect(
         i = k - 1 if side == "lower" else width - k
         image = lax.slice_in_dim(cells, i, i + 1, axis=along)
         below = 2 * b + a * d
-        # So grouped, numbers stay numbers: -1 and 2 for Dirichlet, 1 and d for Neumann, exactly.
+        # with this grouping, numbers stay exact: -1 and 2 for Dirichlet, 1 and d for Neumann
         layers.append((2 * b - a * d) / below * image + 2 * d / below * g)
     if side == "lower":
         layers.reverse()
@@ -143,7 +143,7 @@ def _at_time(value: Callable[..., ArrayLike], t: ArrayLike, where: str) -> Array
             "of the time alone"
         ) from None
     except ValueError:
-        # a function of another language tells nothing of its arguments
+        # functions of other languages have no signature
         pass
     return value(t)
 
@@ -151,9 +151,9 @@ def _at_time(value: Callable[..., ArrayLike], t: ArrayLike, where: str) -> Array
 def _on_face(
     x: ArrayLike, face: tuple[int, ...], dtype: DTypeLike, along: int, name: str
 ) -> Array | float:
-    """`x` in the field's precision, with an axis of length 1 normal to the face.
+    """Convert `x` to the field's precision, with an axis of length 1 normal to the face.
 
-    A Python number stays one: it takes the field's precision by itself, and folds at trace time.
+    A Python number is kept: it takes the field's precision by itself, and folds at trace time.
     """
     values = real_array(x, dtype, name)
     if not math.isfinite(extremes(x)[0]):

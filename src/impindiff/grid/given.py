@@ -1,4 +1,4 @@
-"""Numbers that a user gives: real ones, and what is known of them when a program is traced."""
+"""Checks of numbers given by a user, also when a program is traced."""
 
 import jax
 import jax.core
@@ -11,7 +11,7 @@ from impindiff.errors import InputError
 
 
 def real_array(x: ArrayLike, dtype: DTypeLike | None, name: str) -> Array:
-    """`x` as an array of that precision, or its own. Raises `InputError` for other than reals."""
+    """Convert `x` to a real array. Raises `InputError` for other types."""
     try:
         given = jnp.result_type(x) if isinstance(x, jax.Array | np.ndarray) else np.asarray(x).dtype
         if any(jnp.issubdtype(given, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
@@ -24,9 +24,9 @@ def real_array(x: ArrayLike, dtype: DTypeLike | None, name: str) -> Array:
 
 
 def extremes(x: ArrayLike) -> tuple[float, float]:
-    """The smallest and the largest entry, NaN both if one is; (0, 0) where they are not known yet.
+    """The smallest and the largest entry, both NaN if one is; (0, 0) where unknown.
 
-    They are not while x is traced, nor where a part of it lies in another process.
+    They are unknown while x is traced, or if a part of it lies in another process.
     """
     if isinstance(x, jax.core.Tracer) or not getattr(x, "is_fully_addressable", True):
         return 0.0, 0.0

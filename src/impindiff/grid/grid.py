@@ -12,16 +12,16 @@ from jaxtyping import Array, Float
 from impindiff.errors import InputError
 from impindiff.grid.boundary import Boundaries, BoundaryLike, Periodic, normalise_boundary
 
-# Neither the volume of a cell nor a width to the power of -2 may overflow or vanish.
+# neither the volume of a cell nor a width to the power of -2 may overflow or vanish
 _SHORTEST = 1e-100
 
 
 class Grid(eqx.Module):
     """A uniform Cartesian grid in 1, 2 or 3 dimensions; unknowns live at cell centres.
 
-    Axis i is cut into cells[i] cells of width h_i = (upper[i] - lower[i]) / cells[i], with centres
-    x_k = lower[i] + (k + 1/2) h_i and faces lower[i] + k h_i. A field's trailing axes are the
-    grid's, in the same order; its leading axes are a batch.
+    Axis i is divided into cells[i] cells of width h_i = (upper[i] - lower[i]) / cells[i], with
+    centres x_k = lower[i] + (k + 1/2) h_i and faces lower[i] + k h_i. A field's trailing axes are
+    the grid's, in the same order; its leading axes are a batch.
 
     **Arguments**
 
@@ -29,11 +29,11 @@ class Grid(eqx.Module):
     - `cells`: number of cells per axis, at least 2.
     - `boundary`: one entry per axis, a `Boundary` for both sides or a pair (lower, upper); default
       `Periodic` everywhere. It is stored as a pair per axis in `grid.boundary`, and is only a
-      default: operators take `boundary=` for the variable at hand.
+      default: operators take `boundary=` for each variable.
 
     Raises `InputError` if lengths disagree, there are more than 3 axes, an upper bound is not above
     its lower one, an axis has fewer than 2 cells, cells are narrower than 1e-100, wider than 1e100
-    or too far from 0 to be told apart, or a boundary entry is wrong.
+    or below round-off of their coordinates, or a boundary entry is wrong.
     """
 
     lower: tuple[float, ...] = eqx.field(static=True)
@@ -117,7 +117,7 @@ class Grid(eqx.Module):
 
     @property
     def periodic(self) -> tuple[bool, ...]:
-        """Which axes close on themselves, by the grid's own boundary."""
+        """Flags of the periodic axes, by the grid's own boundary."""
         return tuple(isinstance(lower, Periodic) for lower, _ in self.boundary)
 
     def axis_centers(self, axis: int) -> Float[np.ndarray, " cells"]:
@@ -125,7 +125,7 @@ class Grid(eqx.Module):
         return self.lower[axis] + (np.arange(self.cells[axis]) + 0.5) * self.spacing[axis]
 
     def boundary_or_own(self, boundary: BoundaryLike | None) -> Boundaries:
-        """`boundary` as one (lower, upper) pair per axis; the grid's own if None."""
+        """Convert `boundary` to one (lower, upper) pair per axis; the grid's own if None."""
         return self.boundary if boundary is None else normalise_boundary(boundary, self.ndim)
 
     def check_field(self, u: Array | np.ndarray, name: str) -> None:
