@@ -127,7 +127,7 @@ def test_shock_and_rarefaction_of_burgers(scheme):
         (lambda u, g: convection(u, VELOCITY, g), r"flux: .* got \(1.0, 1.0\)"),
         (
             lambda u, g: convection(u, (burgers, jnp.sum), g),
-            r"flux of axis 1: expected the shape of what it is given, .* got \(\)",
+            r"flux of axis 1: expected the shape of its argument, .* got \(\)",
         ),
         (
             lambda u, g: convection(u, burgers, g, "upwind"),

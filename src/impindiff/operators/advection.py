@@ -39,19 +39,19 @@ def advection(
     boundary: BoundaryLike | None = None,
     t: ArrayLike | None = None,
 ) -> Float[Array, "..."]:
-    """-div(v u), in flux form: v u on each face, u on it being chosen by the scheme.
+    """Advection -div(v u), in flux form, with the face value of u chosen by the scheme.
 
-    - "upwind": the cell the flow comes from. First order, monotone, adds a diffusion |v| h / 2.
+    - "upwind": the upstream cell. First order, monotone, adds a diffusion |v| h / 2.
     - "central": the mean of the two cells. Second order; oscillates where the cell Peclet number
       |v| h / D exceeds 2.
-    - "van_leer": the upwind cell's linear profile with van Leer's limited slope, the harmonic mean
-      2 a b / (a + b) of the two one-sided differences a and b, or 0 at an extremum. Second order
-      on smooth fields; total variation diminishing (for a forward Euler step while |v| dt / h is at
-      most 1/2, and 1/3 beside an inflow wall). Nonlinear in u.
+    - "van_leer": the upstream cell's linear profile with van Leer's limited slope, the harmonic
+      mean 2 a b / (a + b) of the two one-sided differences a and b, or 0 at an extremum. Second
+      order on smooth fields; total variation diminishing (for a forward Euler step while |v| dt / h
+      is at most 1/2, and 1/3 next to an inflow wall). Nonlinear in u.
 
     On a non-periodic side an inflow carries the condition's value on the face (g on a Dirichlet
-    face, exactly) whatever the scheme, so that what enters is v g. An outflow carries the scheme's
-    value from inside; "central" takes the condition's value both ways.
+    face, exactly) for any scheme, so the inflow is v g. An outflow carries the scheme's value from
+    inside; "central" takes the condition's value both ways.
 
     **Arguments**
 
@@ -59,13 +59,13 @@ def advection(
     - `velocity`: an array (ndim, ...) or a sequence of ndim entries, whose leading axes broadcast
       with u's. Each entry is a number; or cell-centred, (..., *cells), then averaged to faces and,
       on a non-periodic side, extrapolated linearly from the two nearest cells; or on faces, one
-      longer than the cells along its own axis, then used as it is. The last is the way to close a
-      wall (v = 0 there) and to keep a velocity discretely free of divergence; on a periodic axis
-      its first and last faces are the same face and should be equal.
+      longer than the cells along its own axis, then used directly. The last can close a wall (v = 0
+      there) and keeps a velocity discretely divergence-free; on a periodic axis its first and last
+      faces are the same face and should be equal.
     - `grid`: the grid.
     - `scheme`: "upwind", "central" or "van_leer".
     - `boundary`: boundary conditions of u, as `Grid` takes them; default the grid's own.
-    - `t`: time, for boundary values that are functions of it.
+    - `t`: time, for time-dependent boundary values.
 
     **Returns** (*batch, *cells), in u's dtype, in units of u times velocity over length.
 
@@ -95,7 +95,7 @@ def advection(
 
 
 def advective_coefficients(v: Faces, scheme: str) -> TwoPoint:
-    """v u by "upwind" or "central" as a flux linear in the two cells beside a face."""
+    """Flux v u by "upwind" or "central", linear in the two cells next to a face."""
     check_choice("scheme", scheme, _SCHEMES)
     if scheme == "central":
         return TwoPoint(v, jax.tree.map(jnp.zeros_like, v))
@@ -103,7 +103,7 @@ def advective_coefficients(v: Faces, scheme: str) -> TwoPoint:
 
 
 def advective_flux(beside: Beside, v: Faces, along: int, scheme: str, periodic: bool) -> Faces:
-    """v u on the faces of an axis."""
+    """Flux v u on the faces of an axis."""
     check_choice("scheme", scheme, _SCHEMES)
     if scheme == "central":
         return jax.tree.map(jnp.multiply, v, face_means(beside))
@@ -112,9 +112,9 @@ def advective_flux(beside: Beside, v: Faces, along: int, scheme: str, periodic: 
 
 
 def face_states(beside: Beside, along: int, limited: bool, periodic: bool) -> Beside:
-    """The states on the two sides of each face, by the cells' values or their limited profiles.
+    """States on both sides of each face, from cell values or their limited profiles.
 
-    Outside a wall the state is what the condition states on the face.
+    Outside a wall the state is the condition's value on the face.
     """
     below, above = beside
     if limited:
@@ -124,7 +124,7 @@ def face_states(beside: Beside, along: int, limited: bool, periodic: bool) -> Be
         below = Faces(below.inner + half_below, below.lower + last, below.upper + last)
         above = Faces(above.inner - half_above, above.lower - first, above.upper - first)
     if not periodic:
-        # What comes in through a wall is what the condition states on the face, not in the ghost.
+        # an inflow through a wall carries the condition's face value, not the ghost's
         means = face_means(beside)
         below = below._replace(lower=means.lower)
         above = above._replace(upper=means.upper)
@@ -134,7 +134,7 @@ def face_states(beside: Beside, along: int, limited: bool, periodic: bool) -> Be
 def face_velocities(
     velocity: ArrayLike | Sequence[ArrayLike], grid: Grid, boundaries: Boundaries, dtype: DTypeLike
 ) -> list[Faces]:
-    """The normal velocity on the faces of each axis; arguments and errors are `advection`'s."""
+    """Normal velocity on the faces of each axis; arguments and errors are `advection`'s."""
     entries = (
         list(velocity)
         if isinstance(velocity, Sequence)
@@ -173,16 +173,17 @@ def _on_faces(v: Array, grid: Grid, axis: int, periodic: bool) -> Faces:
 
 
 def _upwind(v: Array, below: Array, above: Array) -> Array:
-    # Not `where(v > 0, ...)`: the sum of two products is some 3 times faster once linearised
-    # (XLA on a CPU), and its derivative in v at v = 0 is the mean of both sides.
+    # Not `where(v > 0, ...)`: the sum of two products is some 3 times faster once linearised (XLA
+    # on a CPU), and its derivative in v at v = 0 is the mean of both sides.
     return jnp.maximum(v, 0) * below + jnp.minimum(v, 0) * above
 
 
 def _limited_difference(beside: Beside, along: int) -> Array:
     """Van Leer's slope times the spacing, in each cell."""
     a, b = on_both_sides(jax.tree.map(jnp.subtract, beside.above, beside.below), along)
-    # Two `where`s, so that neither the value nor its derivatives meet 0/0 where the field is flat.
-    # Above the smallest normal number, 1 / (a + b)^2 in the derivative cannot overflow either.
+    # Two `where`s, so that neither the value nor its derivatives contain 0/0 where the field is
+    # flat. Above the smallest normal number, 1 / (a + b)^2 in the derivative cannot overflow
+    # either.
     same_sign = a * b > np.finfo(a.dtype).tiny
     total = jnp.where(same_sign, a + b, 1.0)
     return jnp.where(same_sign, 2 * a * (b / total), 0.0)

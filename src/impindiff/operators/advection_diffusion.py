@@ -25,11 +25,11 @@ def advection_diffusion(
     boundary: BoundaryLike | None = None,
     t: ArrayLike | None = None,
 ) -> Float[Array, "..."]:
-    """-div(v u - D grad u): `advection` + `diffusion`, to round-off, but faster.
+    """Advection and diffusion, -div(v u - D grad u): equal to their sum to round-off, but faster.
 
-    The two fluxes are added on the faces before the divergence is taken, so that a product with the
+    The two fluxes are added on the faces before the divergence, so that a product with the
     Jacobian, or with its transpose, reads the coefficients of one matrix
-    (`benchmarks/operators.py`). XLA does not find this by itself.
+    (`benchmarks/operators.py`), an optimisation that XLA does not make.
 
     Arguments, result and errors are those of `advection` and `diffusion`.
     """

@@ -1,4 +1,4 @@
-"""Aggregates: the cells of a grid joined in pairs along some of its axes.
+"""Aggregates: pairs of cells of a grid along some of its axes.
 
 An axis of n cells has (n + 1) // 2 aggregates; if n is odd the last one is a single cell.
 """
@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 
 def sum_over_pairs(u: Float[Array, "..."], axes: Collection[int]) -> Float[Array, "..."]:
-    """The sum over each aggregate."""
+    """Sum over each aggregate."""
     for axis in axes:
         n = u.shape[axis]
         if n % 2:
@@ -24,7 +24,7 @@ def sum_over_pairs(u: Float[Array, "..."], axes: Collection[int]) -> Float[Array
 def copy_to_pairs(
     u: Float[Array, "..."], axes: Collection[int], cells: tuple[int, ...]
 ) -> Float[Array, "..."]:
-    """Each aggregate's value in its cells, of shape `cells`: the transpose of `sum_over_pairs`."""
+    """Copy each aggregate's value to its cells, of shape `cells`: transpose of `sum_over_pairs`."""
     apart = [side for i, m in enumerate(u.shape) for side in (m, 2 if i in axes else 1)]
     repeated = lax.broadcast_in_dim(u, apart, range(0, 2 * u.ndim, 2))
     pairs = [m * (2 if i in axes else 1) for i, m in enumerate(u.shape)]

@@ -34,11 +34,13 @@ def convection(
     boundary: BoundaryLike | None = None,
     t: ArrayLike | None = None,
 ) -> Float[Array, "..."]:
-    """-div f(u), in flux form: from the states a below and b above each face,
+    """Convection -div f(u) in flux form, from the states a below and b above each face.
 
-        (f(a) + f(b)) / 2 - c (b - a) / 2,   c = max(|f'(a)|, |f'(b)|),
+    The local Lax-Friedrichs flux is
 
-    the local Lax-Friedrichs flux. Burgers' equation has `flux=lambda u: 0.5 * u**2`.
+        (f(a) + f(b)) / 2 - c (b - a) / 2,   c = max(|f'(a)|, |f'(b)|).
+
+    Burgers' equation has `flux=lambda u: 0.5 * u**2`.
 
     - "rusanov": a and b are the cells. First order, adds a diffusion c h / 2. Monotone where |f'|
       is largest at an end of each interval of states, as it is for a convex or concave f: shocks
@@ -53,26 +55,26 @@ def convection(
 
     On a non-periodic side the condition's value on the face, g on a Dirichlet face, is the outer
     state, and the flux is the one above between it and the scheme's state from inside. For a linear
-    f that is f(g) where it flows in, and f of the inner state where it flows out; otherwise it is
-    so where the two states are close, and a g far from the inner state acts on an outflow too
-    (for a free outflow give `Neumann()`, whose face has the inner state). "central" carries f of
-    the condition's value both ways.
+    f that is f(g) at inflow, and f of the inner state at outflow; for a nonlinear f only if the two
+    states are close, and a g far from the inner state acts on an outflow too (for a free outflow
+    give `Neumann()`, whose face has the inner state). "central" carries f of the condition's value
+    both ways.
 
     **Arguments**
 
     - `u`: field, (*batch, *cells).
-    - `flux`: f, used along every axis, or a sequence of grid.ndim of them. It is given the states
-      on faces, arrays of several shapes, and returns for each an array of the same shape, entry by
-      entry; coefficients in it can therefore be numbers, not fields. f' is taken by JAX.
+    - `flux`: f, used along every axis, or a sequence of grid.ndim of them. It receives the states
+      on faces, arrays of several shapes, and returns an array of the same shape for each,
+      entrywise; its coefficients can therefore be numbers, not fields. JAX differentiates it.
     - `grid`: the grid.
     - `scheme`: "rusanov", "central" or "van_leer".
     - `boundary`: boundary conditions of u, as `Grid` takes them; default the grid's own.
-    - `t`: time, for boundary values that are functions of it.
+    - `t`: time, for time-dependent boundary values.
 
     **Returns** (*batch, *cells), in u's dtype, in units of f over length.
 
-    Differentiable wherever f is twice so: the derivative of c is 0 where f' is, and the mean of
-    both sides where |f'(a)| = |f'(b)|.
+    Differentiable if f is twice differentiable: the derivative of c is 0 where f' is, and the mean
+    of both sides where |f'(a)| = |f'(b)|.
 
     Raises `InputError` on a `flux` that is neither of the above or returns another shape, an
     unknown scheme, and as `advection` does.
@@ -113,7 +115,7 @@ def _rusanov(f: Flux, a: Array, b: Array) -> Array:
 
 
 def _with_slope(f: Flux, x: Array) -> tuple[Array, Array]:
-    """f and f' in every entry: the derivative along ones, since f acts entry by entry."""
+    """Evaluate f and f' entrywise, f' as the derivative along ones."""
     return jax.jvp(f, (x,), (jnp.ones_like(x),))
 
 
@@ -133,7 +135,7 @@ def _checked(flux: Flux, axis: int) -> Flux:
         out = jnp.asarray(flux(x), x.dtype)
         if out.shape != x.shape:
             raise InputError(
-                f"flux of axis {axis}: expected the shape of what it is given, {x.shape}, "
+                f"flux of axis {axis}: expected the shape of its argument, {x.shape}, "
                 f"got {out.shape}"
             )
         return out

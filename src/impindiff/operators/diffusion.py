@@ -35,13 +35,13 @@ def diffusion(
     boundary: BoundaryLike | None = None,
     t: ArrayLike | None = None,
 ) -> Float[Array, "..."]:
-    """div(D grad u), in flux form: the two-point flux D (u_{i+1} - u_i) / h on each face.
+    """Diffusion div(D grad u) in flux form: the two-point flux D (u_{i+1} - u_i) / h on each face.
 
     Conservative to round-off, symmetric and, for D >= 0 and a, b >= 0 in Robin sides, negative
     semi-definite (boundary values 0). Solutions are second-order accurate up to the boundary. The
-    operator applied to a smooth field is so inside only: in the one layer of cells beside a
-    Dirichlet or Robin side, whose ghosts are mirror images, its truncation error does not vanish,
-    which leaves the solution's order as it is.
+    operator itself is second order inside only: in the layer of cells next to a Dirichlet or Robin
+    side, whose ghosts are mirror images, its truncation error does not vanish, without effect on
+    the solution's order.
 
     **Arguments**
 
@@ -50,20 +50,20 @@ def diffusion(
       u's; or a sequence with one of these per axis, for diagonal anisotropy. In units of
       length^2 over time if u's rate is per time.
     - `grid`: the grid.
-    - `averaging`: a face's D from the two cells beside it. "arithmetic" suits a D that varies
-      smoothly; on a non-periodic side it extrapolates linearly, 3/2 D1 - 1/2 D2, no lower than
-      D1 / 2. "harmonic", 2 D1 D2 / (D1 + D2), suits jumps between materials along faces, where it
-      is exact in one dimension, and closes a face beside a cell with D = 0; on a non-periodic side
-      it takes the adjacent cell's D, which is first-order under a prescribed flux where D varies.
+    - `averaging`: rule for a face's D from its two cells. "arithmetic" suits a D that varies
+      smoothly; on a non-periodic side it extrapolates linearly, 3/2 D1 - 1/2 D2, no lower than D1 /
+      2. "harmonic", 2 D1 D2 / (D1 + D2), suits jumps between materials along faces, where it is
+      exact in one dimension, and closes a face next to a cell with D = 0; on a non-periodic side it
+      takes the adjacent cell's D, which is first-order under a prescribed flux where D varies.
     - `boundary`: boundary conditions of u, as `Grid` takes them; default the grid's own.
-    - `t`: time, for boundary values that are functions of it.
+    - `t`: time, for time-dependent boundary values.
 
     **Returns** (*batch, *cells), in u's dtype.
 
     Raises `InputError` on shapes that do not fit the grid, a D that is negative or not finite, an
-    unknown averaging, and as `ghosts` does. A D that is traced is not known here: where it is
-    negative, the status of a `rollout`'s step says `ill_posed`, unless the tendency calls this
-    inside of a `jax.vmap`, `scan` or `jit` of its own.
+    unknown averaging, and as `ghosts` does. A traced D is not checked: where it is negative, the
+    status of a `rollout`'s step is `ill_posed`, unless the tendency calls this inside its own
+    `jax.vmap`, `scan` or `jit`.
 
     Source: LeVeque 2002, ch. 4; Patankar, Numerical Heat Transfer and Fluid Flow, 1980, section 4.2
     (harmonic means).
@@ -80,12 +80,12 @@ def diffusion(
 
 
 def diffusive_coefficients(D: Faces, spacing: float) -> TwoPoint:
-    """-D du/dx as a flux linear in the two cells beside a face."""
+    """Flux -D du/dx, linear in the two cells next to a face."""
     return TwoPoint(None, jax.tree.map(lambda D: D * (1.0 / spacing), D))
 
 
 def diffusive_flux(beside: Beside, D: Faces, spacing: float) -> Faces:
-    """-D du/dx on the faces of an axis."""
+    """Flux -D du/dx on the faces of an axis."""
     scale = 1.0 / spacing
     return jax.tree.map(lambda D, below, above: D * scale * (below - above), D, *beside)
 
@@ -115,9 +115,9 @@ def face_coefficients(
 
 
 def _require_positive(given: ArrayLike, D: Array, grid: Grid, name: str) -> None:
-    """Raise `InputError` for a D below 0 that is known; a traced one is noted for the status.
+    """Raise `InputError` for a concrete D below 0; note a traced one for the status.
 
-    What rounding can have made of 0 is let through.
+    Negative round-off of 0 is accepted.
     """
     slack = float(jnp.finfo(D.dtype).eps) ** 0.5
     least, largest = extremes(given)
@@ -148,13 +148,13 @@ def _on_faces(D: Array, along: int, periodic: bool, averaging: str) -> Faces:
 
 
 def _extrapolate(near: Array, far: Array) -> Array:
-    # The nearest cell's own value would make a prescribed flux first-order accurate; the bound
-    # keeps the side open, and D positive, where D grows steeply inwards.
+    # The nearest cell's value would make a prescribed flux first-order accurate; the bound keeps
+    # the side open, and D positive, where D grows steeply inwards.
     return jnp.maximum(1.5 * near - 0.5 * far, 0.5 * near)
 
 
 def _harmonic_mean(a: Array, b: Array) -> Array:
-    # The inner `where` keeps 0/0, and the NaN it would leave in derivatives, out of closed faces.
+    # the inner `where` keeps 0/0, and NaN in derivatives, out of closed faces
     total = a + b
     closed = total <= 0
     return jnp.where(closed, 0.0, 2 * a * (b / jnp.where(closed, 1.0, total)))

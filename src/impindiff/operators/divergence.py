@@ -17,11 +17,11 @@ def divergence(
 ) -> Float[Array, "..."]:
     """Divergence sum_i dv_i/dx_i of a cell-centred vector field, in flux form.
 
-    Face values are means of the two cells beside them; v_i = g on a Dirichlet face holds exactly,
-    so that the sum over cells times the cell volume is the flux through the boundary. Second order
-    inside and beside Neumann sides; first order in the one layer of cells beside a Dirichlet or
-    Robin side, hence second in the mean. With v_i Dirichlet(0) where p is Neumann(0) it is minus
-    the transpose of `gradient`.
+    Face values are means of the two adjacent cells; v_i = g on a Dirichlet face holds exactly, so
+    the sum over cells times the cell volume is the flux through the boundary. Second order inside
+    and next to Neumann sides; first order in the layer of cells next to a Dirichlet or Robin side,
+    hence second in the mean. With v_i Dirichlet(0) where p is Neumann(0) it is minus the transpose
+    of `gradient`.
 
     **Arguments**
 
@@ -29,7 +29,7 @@ def divergence(
     - `grid`: the grid.
     - `boundary`: its entry for an axis applies to the component normal to that axis' sides, v[axis]
       (the others have no flux through them); default the grid's own.
-    - `t`: time, for boundary values that are functions of it.
+    - `t`: time, for time-dependent boundary values.
 
     **Returns** (*batch, *cells), in v's dtype and in units of v over length.
 

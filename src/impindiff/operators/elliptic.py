@@ -1,4 +1,4 @@
-"""Reaction, diffusion and drift, kept as fluxes: what a multigrid cycle needs of an operator."""
+"""Reaction, diffusion and drift in flux form, as multigrid needs them."""
 
 import dataclasses
 from collections.abc import Collection, Sequence
@@ -34,24 +34,24 @@ from impindiff.operators.faces import (
 )
 from impindiff.operators.inflow import TwoPoint, inflow_of, inflow_product
 
-# How much of the resistance inside an aggregate counts, in resistances of the face it adds to.
+# how much of the resistance inside an aggregate counts, relative to that of the face
 _INSIDE_AT_MOST = 2.0
 
 
 class Elliptic(eqx.Module):
-    r"""$A u = r u - \nabla \cdot (D \nabla u) + \nabla \cdot (v u)$, boundary values 0.
+    r"""Elliptic operator $A u = r u - \nabla \cdot (D \nabla u) + \nabla \cdot (v u)$.
 
-    The matrix of an implicit step of diffusion, advection and decay, or of a quasi-steady balance:
-    what leaves a cell for the next one is k (u - u_next) + w (u + u_next). Without drift w it is
-    symmetric; for r >= 0 and k >= |w| it is an M-matrix. It is one sample's, without batch axes;
-    `jax.vmap` what uses it over several.
+    Boundary values are 0. It is the matrix of an implicit step of diffusion, advection and decay,
+    or of a quasi-steady balance: the flux from a cell to the next one is k (u - u_next) + w (u +
+    u_next). Without drift w it is symmetric; for r >= 0 and k >= |w| it is an M-matrix. It acts on
+    one sample, without batch axes; use `jax.vmap` for several.
 
-    - `faces`: per axis the conductances k between the cells beside each face, D / h^2; on a wall
-      that between the cell and the wall's value, 2 D / h^2 for Dirichlet,
-      D / h^2 2 a h / (2 b + a h) for Robin, 0 for Neumann.
+    - `faces`: per axis the conductances k between the two cells at each face, D / h^2; on a wall
+      that between the cell and the wall's value, 2 D / h^2 for Dirichlet, D / h^2 2 a h / (2 b + a
+      h) for Robin, 0 for Neumann.
     - `reaction`: r in each cell.
-    - `spacing`: cell width per axis; `periodic`: which axes close on themselves.
-    - `drift`: w in the same places, v / (2 h) for a velocity v; None where there is none.
+    - `spacing`: cell width per axis; `periodic`: flags of periodic axes.
+    - `drift`: w in the same places, v / (2 h) for a velocity v; None without drift.
 
     Built by `Elliptic.of`, or from any matrix of that pattern by `star_of`.
     """
@@ -72,7 +72,7 @@ class Elliptic(eqx.Module):
         averaging: str = "harmonic",
         boundary: BoundaryLike | None = None,
     ) -> "Elliptic":
-        """The operator u -> reaction u - diffusion(u, coefficient, grid), boundary values 0.
+        """Build the operator u -> reaction u - diffusion(u, coefficient, grid), boundary values 0.
 
         An implicit step of u_t = div(D grad u), of weight w (see `StageEquation`), has the matrix
         `Elliptic.of(w * D, 1.0, grid)`.
@@ -82,8 +82,8 @@ class Elliptic(eqx.Module):
         - `coefficient`: D >= 0, a number or an array (*cells); or a sequence with one of these per
           axis.
         - `reaction`: r >= 0, a number or an array (*cells).
-        - `averaging`, `boundary`: as for `diffusion`, to which the operator is equal if they are.
-          The boundary conditions' values do not matter.
+        - `averaging`, `boundary`: as for `diffusion`; equal ones give the same operator. The
+          boundary conditions' values do not matter.
 
         Raises `InputError` on shapes that do not fit the grid, on batch axes, and as `diffusion`.
         """
@@ -114,18 +114,18 @@ class Elliptic(eqx.Module):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the fields it applies to."""
+        """Shape of the fields it applies to."""
         return self.reaction.shape
 
     def outflows(self, axis: int) -> tuple[Faces, Faces]:
-        """What a unit in the cell below a face sends up through it, and one above sends down."""
+        """Fluxes per unit value: up from the cell below a face, down from the one above."""
         if self.drift is None:
             return self.faces[axis], self.faces[axis]
         up = jax.tree.map(jnp.add, self.faces[axis], self.drift[axis])
         return up, jax.tree.map(jnp.subtract, self.faces[axis], self.drift[axis])
 
     def __call__(self, u: Float[Array, "*cells"]) -> Float[Array, "*cells"]:
-        """A u."""
+        """Apply A to u."""
         fluxes, walls = [], []
         for axis, k in enumerate(self.faces):
             w = None if self.drift is None else self.drift[axis]
@@ -140,7 +140,7 @@ class Elliptic(eqx.Module):
         return self.reaction * u - inflow_product(inflow_of(fluxes, walls), u, self.periodic)
 
     def main_diagonal(self) -> Float[Array, "*cells"]:
-        """The entries A_ii: reaction and all that leaves a cell."""
+        """Diagonal entries A_ii: reaction and all outflow of a cell."""
         total = self.reaction
         for axis in range(len(self.faces)):
             up, down = self.outflows(axis)
@@ -149,7 +149,7 @@ class Elliptic(eqx.Module):
         return total
 
     def transposed(self) -> "Elliptic":
-        """A^T: the drift turned round, with what that does to the diagonal added to r."""
+        """The transpose A^T: the drift reversed, and its change of the diagonal added to r."""
         if self.drift is None:
             return self
         reaction, turned = self.reaction, []
@@ -161,16 +161,16 @@ class Elliptic(eqx.Module):
     def coarsened(self, axes: Collection[int]) -> "Elliptic":
         """The operator between aggregates of two cells along each of `axes`.
 
-        It is of *sums* over the cells of an aggregate, so that it stays symmetric where the last
+        It acts on *sums* over the cells of an aggregate, which keeps it symmetric where the last
         aggregate of an odd number is a single cell: for a constant D and even numbers it is the
         number of cells in an aggregate times the operator built on the coarse grid.
 
         The conductance between two aggregates is that of resistances in series: from the first's
-        centre to the face, across it, to the second's centre; parallel faces are summed before.
-        The outer two count at most twice the middle one, lest an aggregate whose cells are parted
-        by a closed face be cut off from its neighbours. The drift between two aggregates is that
+        centre to the face, across it, to the second's centre; parallel faces are summed before. The
+        outer two count at most twice the middle one, lest an aggregate whose cells are separated by
+        a closed face be cut off from its neighbours. The drift between two aggregates is that
         through the faces between them, and the conductance at least as large: upwind, on every
-        grid, which is what keeps the operator an M-matrix.
+        grid, which preserves the M-matrix.
         """
         faces, drifts = [], []
         for axis, conductances in enumerate(self.faces):
@@ -193,12 +193,12 @@ class Elliptic(eqx.Module):
 
 
 def _closed(faces: Faces) -> Faces:
-    """Nothing through the sides."""
+    """Set the fluxes through the sides to zero."""
     return faces._replace(lower=jnp.zeros_like(faces.lower), upper=jnp.zeros_like(faces.upper))
 
 
 def _conductances(D: Faces, ones: Array, grid: Grid, axis: int, boundaries: Boundaries) -> Faces:
-    """D / h^2 on every face; a wall's is less by what its ghost cell takes from the cell."""
+    """Conductance D / h^2 on every face; a wall's is reduced by its ghost cell's share."""
     below, _ = neighbours(ones, axis)
     one = layer(ones, axis, 0)
     scaled = jax.tree.map(
@@ -214,7 +214,7 @@ def _in_series(faces: Faces, axis: int, periodic: bool) -> Faces:
     """Conductances between aggregates along the axis of coarsening."""
     inner, lower, upper = faces
     cells = inner.shape[axis] + 1
-    # From the centre of a pair to that of either cell is half the way from cell to cell.
+    # the distance from the centre of a pair to that of either cell is half the spacing
     half = 0.5 / _every_second(inner, 0, axis)
     if cells % 2:
         half = jnp.concatenate([half, jnp.zeros_like(layer(half, axis, 0))], axis)
@@ -223,17 +223,17 @@ def _in_series(faces: Faces, axis: int, periodic: bool) -> Faces:
     between = _total(_every_second(inner, 1, axis), below, above)
     if not periodic:
         return Faces(between, _total(lower, first), _total(upper, last))
-    # A single aggregate has no neighbour, and would only lose by being coupled to itself.
+    # a single aggregate has no neighbour, and must not be coupled to itself
     wrap = _total(lower, last, first) if cells > 2 else jnp.zeros_like(lower)
     return Faces(between, wrap, wrap)
 
 
 def _between_aggregates(faces: Faces, axis: int, periodic: bool, coarsened: bool) -> Faces:
-    """Of what is carried through faces, that between aggregates."""
+    """Restrict fluxes through faces to those between aggregates."""
     if not coarsened:
         return faces
     if periodic and faces.inner.shape[axis] + 1 <= 2:
-        # A single aggregate: what leaves it enters it.
+        # only one coarse cell along a periodic axis: its net flux is zero
         faces = jax.tree.map(jnp.zeros_like, faces)
     return faces._replace(inner=_every_second(faces.inner, 1, axis))
 
@@ -243,6 +243,6 @@ def _every_second(x: Array, start: int, axis: int) -> Array:
 
 
 def _total(conductance: Array, *inside: Array) -> Array:
-    """The conductance of a face with resistances on the way to it; a closed face stays closed."""
+    """Conductance of a face in series with other resistances; a closed face stays closed."""
     resistance = 1.0 / conductance
     return 1.0 / (resistance + sum(jnp.minimum(r, _INSIDE_AT_MOST * resistance) for r in inside))

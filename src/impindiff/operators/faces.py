@@ -1,10 +1,10 @@
-"""Values on the faces of one grid axis, kept as inner faces and the two sides.
+"""Values on the faces of one grid axis, stored as inner faces and the two sides.
 
-An axis of n cells has n + 1 faces. The cells beside the n - 1 inner ones are plain slices of the
-field; only the two faces on the boundary need a ghost cell. So no padded copy of the field is
-written, and the transpose, which an adjoint solve applies over and over, turns into shifted sums.
-Every slice that an operator takes of the field costs a full-size sum in that transpose, which is
-why `cells_beside` takes each slice once, for all that is computed from it.
+An axis of n cells has n + 1 faces. The cells at the n - 1 inner ones are plain slices of the field;
+only the two faces on the boundary need a ghost cell. This avoids a padded copy of the field, and
+the transpose, which an adjoint solve applies repeatedly, becomes shifted sums. Every slice that an
+operator takes of the field costs a full-size sum in that transpose, so `cells_beside` takes each
+slice once, for all uses.
 """
 
 import math
@@ -26,7 +26,7 @@ from impindiff.operators.layers import put_layer, take_layer
 class Faces(NamedTuple):
     """Values on the faces of an axis: n - 1 inside (or one number for all), 1 on each side.
 
-    `inner` is None, which `jax.tree.map` passes over, where the sides alone are meant.
+    `inner` is None, which `jax.tree.map` skips, for values on the sides alone.
     """
 
     inner: Any
@@ -35,7 +35,7 @@ class Faces(NamedTuple):
 
 
 class Beside(NamedTuple):
-    """The values in the cell below and in the cell above each face, ghost cells included."""
+    """Values in the cell below and in the cell above each face, ghost cells included."""
 
     below: Faces
     above: Faces
@@ -44,7 +44,7 @@ class Beside(NamedTuple):
 def cells_beside(
     u: Array, grid: Grid, axis: int, boundary: Boundaries, t: ArrayLike | None
 ) -> Beside:
-    """The cells beside each face of an axis."""
+    """The cells below and above each face of an axis."""
     along = axis - grid.ndim
     below, above = neighbours(u, along)
     sides = layers_beside(layer(u, along, 0), layer(u, along, -1), grid, axis, boundary, t)
@@ -54,7 +54,7 @@ def cells_beside(
 def layers_beside(
     first: Array, last: Array, grid: Grid, axis: int, boundary: Boundaries, t: ArrayLike | None
 ) -> Beside:
-    """The layers of cells beside the two sides of an axis; `inner` is None, a tree of no leaves."""
+    """The cells next to the two sides of an axis; `inner` is None, a tree without leaves."""
     lower, upper = ghosts_of_layers(first, last, grid, axis, boundary, t)
     return Beside(Faces(None, lower, last), Faces(None, first, upper))
 
@@ -79,12 +79,12 @@ def arithmetic_mean(a: Array, b: Array) -> Array:
 
 
 def face_means(beside: Beside) -> Faces:
-    """Arithmetic means of the two cells beside each face: on a wall, the condition's own value."""
+    """Arithmetic means of the two cells at each face: on a wall, the condition's own value."""
     return jax.tree.map(arithmetic_mean, *beside)
 
 
 def from_below(x: Array, along: int, wraps: bool) -> Array:
-    """The value in the cell below each one of an axis; in the first, the last's if it wraps, or 0.
+    """Value in the cell below each cell of an axis; in the first, the last's if it wraps, or 0.
 
     An axis of length 1 that wraps stands for any number of equal values.
     """
@@ -95,7 +95,7 @@ def from_below(x: Array, along: int, wraps: bool) -> Array:
 
 
 def from_above(x: Array, along: int, wraps: bool) -> Array:
-    """The value in the cell above each one of an axis; in the last, the first's if it wraps, or 0.
+    """Value in the cell above each cell of an axis; in the last, the first's if it wraps, or 0.
 
     An axis of length 1 that wraps stands for any number of equal values.
     """
@@ -106,7 +106,7 @@ def from_above(x: Array, along: int, wraps: bool) -> Array:
 
 
 def _with_layer(x: Array, values: Array, along: int, index: int) -> Array:
-    """x, which is 0 in that layer, with these values in it."""
+    """Set a layer of x, which is 0 there, to the given values."""
     n = x.shape[along]
     if fields_are_spread():
         return x + (on_lower_side if index == 0 else on_upper_side)(values, along, n)
@@ -127,12 +127,12 @@ def on_inner_upper(inner: Array, along: int) -> Array:
 
 
 def on_lower_side(lower: Array, along: int, n: int) -> Array:
-    """[lower, 0 ...]: zeros of n layers, but for the first."""
+    """[lower, 0 ...]: n layers of zeros, except the first."""
     return _padded(lower, along, 0, n - 1) if fields_are_spread() else put_layer(lower, along, 0, n)
 
 
 def on_upper_side(upper: Array, along: int, n: int) -> Array:
-    """[0 ..., upper]: zeros of n layers, but for the last."""
+    """[0 ..., upper]: n layers of zeros, except the last."""
     if fields_are_spread():
         return _padded(upper, along, n - 1, 0)
     return put_layer(upper, along, n - 1, n)
@@ -149,7 +149,7 @@ def upper_faces(inner: Array, upper: Array, along: int) -> Array:
 
 
 def on_both_sides(faces: Faces, along: int) -> tuple[Array, Array]:
-    """`lower_faces` and `upper_faces` of what takes long to compute: written out, so once."""
+    """`lower_faces` and `upper_faces` of an expensive expression, materialised once."""
     inner, lower, upper = faces
     if fields_are_spread():
         return lower_faces(inner, lower, along), upper_faces(inner, upper, along)
@@ -157,10 +157,10 @@ def on_both_sides(faces: Faces, along: int) -> tuple[Array, Array]:
 
 
 def fields_are_spread() -> bool:
-    """Whether the cells of fields are spread over devices, which samples alone are not.
+    """True if the cells of fields, not just samples, are distributed over devices.
 
-    Of an axis that is, a slice or a pad moves one layer of cells to the next device, which the
-    compiler does not see of a choice by the index.
+    Along such an axis, a slice or a pad communicates one layer of cells, which the compiler does
+    not recognise in a selection by index.
     """
     shares = dict(jax.sharding.get_abstract_mesh().shape)
     shares.pop("batch", None)
@@ -174,14 +174,14 @@ def _padded(x: Array, along: int, before: int, after: int) -> Array:
 
 
 def difference(faces: Faces, along: int, spacing: float) -> Array:
-    """(upper face - lower face) / spacing in each cell: what makes a flux form conservative."""
+    """(upper face - lower face) / spacing in each cell: the flux form that ensures conservation."""
     inner, lower, upper = faces
     above, below = upper_faces(inner, upper, along), lower_faces(inner, lower, along)
     return (above - below) * (1.0 / spacing)
 
 
 def flux_divergence(fluxes: Sequence[Faces], grid: Grid) -> Array:
-    """The divergence of a flux given on the faces of each axis: what leaves a cell, per volume."""
+    """Divergence of a flux given on the faces of each axis: outflow of a cell, per volume."""
     parts = [
         difference(flux, axis - grid.ndim, grid.spacing[axis]) for axis, flux in enumerate(fluxes)
     ]
@@ -193,9 +193,8 @@ def given_field(
 ) -> Array:
     """A coefficient as an array in the field's precision.
 
-    Raises `InputError` unless it is real, finite (where that is known when traced), and a number or
-    an array whose trailing axes are the grid's or, where allowed, the grid's with one more along
-    `axis`.
+    Raises `InputError` unless it is real, finite (if concrete), and a number or an array whose
+    trailing axes are the grid's or, where allowed, the grid's with one more along `axis`.
     """
     array = real_array(x, dtype, name)
     if not math.isfinite(extremes(x)[0]):
@@ -212,6 +211,6 @@ def given_field(
 
 
 def check_choice(name: str, given: str, allowed: tuple[str, ...]) -> None:
-    """Raise `InputError`, naming what is allowed, unless `given` is among it."""
+    """Raise `InputError`, with the allowed names, unless `given` is among them."""
     if given not in allowed:
         raise InputError(f"{name}: expected one of {', '.join(allowed)}, got {given!r}")

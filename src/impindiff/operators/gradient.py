@@ -17,17 +17,16 @@ def gradient(
 ) -> Float[Array, "..."]:
     """Gradient at cell centres, (du/dx_1, ..., du/dx_ndim), by central differences.
 
-    In cell i, (u_{i+1/2} - u_{i-1/2}) / h with face values that are means of the two cells beside
-    them, which is (u_{i+1} - u_{i-1}) / 2h inside. Second order inside and beside Neumann
-    sides; first order in the one layer of cells beside a Dirichlet or Robin side, hence second in
-    the mean.
+    In cell i, (u_{i+1/2} - u_{i-1/2}) / h with face values that are means of the two adjacent
+    cells, which is (u_{i+1} - u_{i-1}) / 2h inside. Second order inside and next to Neumann sides;
+    first order in the layer of cells next to a Dirichlet or Robin side, hence second in the mean.
 
     **Arguments**
 
     - `u`: field, (*batch, *cells).
     - `grid`: the grid.
     - `boundary`: boundary conditions of u, as `Grid` takes them; default the grid's own.
-    - `t`: time, for boundary values that are functions of it.
+    - `t`: time, for time-dependent boundary values.
 
     **Returns** (ndim, *batch, *cells), in u's dtype and in units of u over length.
 

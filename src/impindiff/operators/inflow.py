@@ -1,19 +1,20 @@
 r"""The product of a field with a matrix of fluxes between neighbouring cells, and its transpose.
 
-Advection by "upwind" or "central" and diffusion pass v (a + b) / 2 + k (a - b) from the cell below
-a face, a, to the one above, b. What flows into cell i along an axis is then
+Advection by "upwind" or "central" and diffusion have the flux v (a + b) / 2 + k (a - b) from the
+cell below a face, a, to the one above, b. The inflow of cell i along an axis is then
 
 $$r_i u_i + l_i (u_{i-1} - u_i) + m_i (u_{i+1} - u_i),$$
 
-a star: one pass reads its coefficients and the field, each shifted by a cell at most. The transpose
-is a star of the same l and m, since what leaves one cell enters the next; walls aside, it has no r.
+a star stencil: one pass reads its coefficients and the field, each shifted by at most a cell. The
+transpose is a star of the same l and m, since the outflow of one cell enters the next; walls aside,
+it has no r.
 
-A product with a Jacobian, of which a Newton-Krylov solve takes many, reads the star. Linearised by
-JAX, the fluxes and their divergence leave a choice in each cell between things to compute, and
-their transpose shifts what is computed rather than what is read; on a CPU XLA vectorises neither
-(`benchmarks/operators.py`). A field that is multiplied once is better served by the fluxes, which
-need no coefficients first. Hence a primitive that computes fluxes, whose derivative is a primitive
-that multiplies by a star, whose transpose is one too.
+Products with a Jacobian, of which a Newton-Krylov solve takes many, use the star. If JAX linearises
+the fluxes and their divergence, each cell has a selection between computed values, and the
+transpose shifts results rather than inputs; on a CPU XLA vectorises neither
+(`benchmarks/operators.py`). A field that is multiplied once is cheaper by the fluxes, which need no
+coefficients first. Hence a primitive that computes fluxes, whose derivative is a primitive that
+multiplies by a star, whose transpose is one too.
 """
 
 import contextlib
@@ -41,9 +42,9 @@ from impindiff.operators.faces import (
 
 
 class TwoPoint(NamedTuple):
-    """The coefficients of a flux v (a + b) / 2 + k (a - b) on the faces of an axis.
+    """Coefficients of a flux v (a + b) / 2 + k (a - b) on the faces of an axis.
 
-    v is None where there is none.
+    v is None without advection.
     """
 
     velocity: Faces | None
@@ -51,10 +52,10 @@ class TwoPoint(NamedTuple):
 
 
 class Star(NamedTuple):
-    """Coefficients in the cells, of length 1 along axes on which they do not vary.
+    """Stencil coefficients in the cells, of length 1 along axes on which they are constant.
 
     - `below`, `above`: l and m, per axis.
-    - `centre`: parts of r, to be summed; `walls`: what of them comes of walls.
+    - `centre`: parts of r, to be summed; `walls`: their contributions from walls.
     """
 
     below: tuple[Array, ...]
@@ -64,10 +65,10 @@ class Star(NamedTuple):
 
 
 class Inflow(NamedTuple):
-    """The fluxes of each axis and the star that they and the walls make.
+    """Fluxes of each axis, and the star of fluxes and walls.
 
-    Fluxes are over the spacing, and 0 through walls; their coefficients are as large as the faces
-    or have length 1 along axes on which they do not vary.
+    Fluxes are divided by the spacing, and 0 through walls; their coefficients are as large as the
+    faces or have length 1 along axes on which they are constant.
     """
 
     fluxes: tuple[TwoPoint, ...]
@@ -75,7 +76,7 @@ class Inflow(NamedTuple):
 
 
 def inflow_of(fluxes: Sequence[TwoPoint], walls: Sequence[Array]) -> Inflow:
-    """The star of such fluxes, and of what a unit in each cell draws in through walls."""
+    """The star of these fluxes, and of the inflow through walls per unit in each cell."""
     below, above, centre = [], [], []
     for axis, (v, k) in enumerate(fluxes):
         along = axis - len(fluxes)
@@ -91,7 +92,7 @@ def inflow_of(fluxes: Sequence[TwoPoint], walls: Sequence[Array]) -> Inflow:
 
 
 def _summed(parts: Sequence[Array]) -> tuple[Array, ...]:
-    """The sum, as one array for each shape: broadcast where it is multiplied, not before."""
+    """Sum into one array per shape: broadcast in the product, not before."""
     by_shape: dict[tuple[int, ...], Array] = {}
     for part in parts:
         by_shape[part.shape] = by_shape[part.shape] + part if part.shape in by_shape else part
@@ -103,11 +104,11 @@ _BY_FLUXES = ContextVar("products_by_fluxes", default=False)
 
 @contextlib.contextmanager
 def products_by_fluxes() -> Iterator[None]:
-    """Derivatives traced in this block are JAX's own, not stars.
+    """Use JAX's own derivatives, not stars, in programs traced in this block.
 
-    For programs with dense solves in a batch. Those of jaxlib wait in XLA's thread pool for that
-    pool, so that as many at once as there are threads wait for ever; with stars two of Diffrax's
-    Kvaerno5 meet on two cores, with JAX's own derivatives they have not.
+    For batches of dense solves: those of jaxlib wait in XLA's thread pool for that same pool, so as
+    many at once as there are threads deadlock. With stars two of Diffrax's Kvaerno5 do on two
+    cores; with JAX's own derivatives they have not.
     """
     token = _BY_FLUXES.set(True)
     try:
@@ -119,15 +120,15 @@ def products_by_fluxes() -> Iterator[None]:
 def inflow_product(
     inflow: Inflow, u: Float[Array, "..."], wraps: tuple[bool, ...]
 ) -> Float[Array, "..."]:
-    """What flows into each cell of u, (*batch, *cells); which of the axes close on themselves."""
+    """Inflow of each cell of u, (*batch, *cells), with flags of the periodic axes."""
     shape = jnp.broadcast_shapes(u.shape, *(x.shape for x in jax.tree.leaves(inflow.star)))
     u = jnp.broadcast_to(u, shape)
     inflow = jax.tree.map(lambda x: x.reshape((1,) * (u.ndim - x.ndim) + x.shape), inflow)
     coefficients, kind = jax.tree.flatten(inflow)
-    # a star's transpose would exchange layers of its coefficients too
+    # a star's transpose would also communicate layers of its coefficients
     if fields_are_spread() or _BY_FLUXES.get():
         return _by_fluxes(u, *coefficients, kind=kind, wraps=wraps)
-    # the star of numbers takes next to nothing to make and to read
+    # constant coefficients: the star is a few scalars, so use it directly
     if all(min(x.shape[-len(wraps) :]) == 1 for x in jax.tree.leaves(inflow.star)):
         return _times_star(u, coefficients, kind, wraps=wraps)
     return _fluxes_p.bind(u, *coefficients, kind=kind, wraps=wraps)
@@ -168,7 +169,7 @@ def _by_star(
 
 
 def _times_star(u, coefficients, kind, transposed=False, **how) -> Array:
-    """The derivative of what `_by_fluxes` computes, with respect to u, or its transpose."""
+    """Derivative of `_by_fluxes` with respect to u, or its transpose."""
     leaves, kind = jax.tree.flatten(jax.tree.unflatten(kind, coefficients).star)
     return _star_p.bind(u, *leaves, kind=kind, transposed=transposed, **how)
 
@@ -189,9 +190,9 @@ def _transposed_star(ct, u, *coefficients, transposed, **how):
 
 
 def _primitive(name, compute, how, derivative, transpose) -> Primitive:
-    """A primitive u, coefficients -> `compute` of them, linear in u and in the coefficients.
+    """A primitive u, coefficients -> `compute`, linear in u and in the coefficients.
 
-    `how` names what `compute` takes beside them, `derivative` is with respect to u.
+    `how` names the further arguments of `compute`; `derivative` is with respect to u.
     """
     primitive = Primitive(name)
 

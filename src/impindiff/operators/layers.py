@@ -1,9 +1,9 @@
-"""One layer of cells across an axis: taken from a field, and put into one.
+"""Extraction and insertion of one layer of cells across an axis.
 
-The two are each other's transpose. JAX's own, a slice and a pad, would serve, but for what XLA
-makes of a pad of computed values on a CPU: a branch in each cell, which keeps all that is fused
-with it from being vectorised. A choice by the index of the cell does not, and has a transpose, to
-JAX, that sums over the whole field. Hence two primitives that know of each other.
+The two are transposes of each other. JAX's slice and pad are too, but XLA on a CPU turns a pad of
+computed values into a branch in each cell, which prevents vectorisation of everything fused with
+it. A selection by cell index avoids that, but its transpose in JAX sums over the whole field. Hence
+two primitives, each with the other as its transpose.
 """
 
 from functools import partial

@@ -1,11 +1,11 @@
 """Geometric multigrid for elliptic operators, with or without drift, as a preconditioner.
 
-Beside the textbook: coarse operators are not rediscretised, they are aggregates' conductances in
-series (`Elliptic.coarsened`), which follows coefficients that jump; the transfer is piecewise
+Differences from the textbook: coarse operators are not rediscretised but conductances of aggregates
+in series (`Elliptic.coarsened`), which handles jumping coefficients; the transfer is piecewise
 constant, which needs no boundary cases and keeps the cycle symmetric; the smoother is a Chebyshev
-polynomial of Jacobi's iteration, which needs no ordering of the cells and no estimate, since an
+polynomial of Jacobi's iteration, independent of the cells' ordering and without estimates, since an
 M-matrix scaled by its diagonal has its spectrum in (0, 2]. With drift the spectrum is a disc around
-1, and the smoother Jacobi's iteration, damped.
+1, and the smoother is damped Jacobi iteration.
 """
 
 import math
@@ -26,18 +26,18 @@ from impindiff.operators.faces import (
     upper_faces,
 )
 
-# The part of the spectrum of D^{-1} A that smoothing is to damp: what coarse grids cannot see.
+# part of the spectrum of D^{-1} A that smoothing must damp, invisible on coarse grids
 _SMOOTHED = (0.4, 2.0)
-# Of Jacobi's iteration where there is drift.
+# damping of Jacobi's iteration with drift
 _DAMPING = 0.8
-# Axes this much wider than the finest are coarsened with it: after that they are the finest.
+# axes up to this much wider than the finest are coarsened with it, and are then the finest
 _AS_FINE = math.sqrt(2.0)
 
 Field = Float[Array, "*cells"]
 
 
 class _Couplings(NamedTuple):
-    """What a cell gets of its two neighbours along an axis, 0 through walls."""
+    """Couplings of a cell to its two neighbours along an axis, 0 through walls."""
 
     below: Field
     above: Field
@@ -54,29 +54,29 @@ class _Level(NamedTuple):
 def multigrid_cycle(
     operator: Elliptic, *, cycles: int = 1, smoothing: int = 4, shape: Literal["V", "W"] = "V"
 ) -> Callable[[Field], Field]:
-    """A linear map close to A^{-1}: cycles from zero; in one dimension between walls exact.
+    """A linear map close to A^{-1}: cycles from zero; exact in one dimension between walls.
 
-    `jax.linear_transpose` of the map gives that of A^T, so that adjoint solves cost what forward
-    ones do; without drift the map is symmetric, as A is, and positive definite, so that conjugate
-    gradients may use it. Differentiated in `operator`, it is taken for A^{-1}.
+    `jax.linear_transpose` of the map gives that of A^T, so adjoint solves cost the same as forward
+    ones; without drift the map is symmetric, like A, and positive definite, as conjugate gradients
+    require. Its derivative with respect to `operator` is that of A^{-1}.
 
-    With a Krylov method around it the number of iterations hardly depends on the number of cells,
-    nor on the contrast of a D that varies in layers, fronts or blocks of several cells. Where D
-    jumps by 1e4 from each cell to the next at random, no coarse grid can represent it and
-    iterations grow (`benchmarks/preconditioner.py`). Axes are coarsened together once their
-    spacings are alike; a D that differs by much from axis to axis is not provided for.
+    With a Krylov method the number of iterations hardly depends on the number of cells, nor on the
+    contrast of a D that varies in layers, fronts or blocks of several cells. Where D jumps by 1e4
+    from each cell to the next at random, no coarse grid can represent it and iterations grow
+    (`benchmarks/preconditioner.py`). Axes are coarsened together once their spacings are similar;
+    strong anisotropy of D is not handled.
 
     **Arguments**
 
-    - `operator`: A. It must not be singular: where D or the boundary conditions hold no level
-      (Neumann or periodic all around), r > 0 has to.
-    - `cycles`: cycles, each for what the last one left.
+    - `operator`: A. It must not be singular: with Neumann or periodic sides all around, r > 0 is
+      required.
+    - `cycles`: number of cycles, each applied to the previous residual.
     - `smoothing`: Jacobi sweeps before and after each coarse-grid correction.
     - `shape`: "V" visits each coarser grid once, "W" twice, which costs little on a machine with
-      one level of memory and is of use where a coarse grid is a poor image of the fine one.
+      one level of memory and helps where a coarse grid represents the fine one poorly.
 
-    **Returns** the map b -> x of fields of the operator's shape and precision. What depends on the
-    operator alone, the coarse operators down to a single cell, is computed once, here.
+    **Returns** the map b -> x of fields of the operator's shape and precision. The coarse
+    operators, down to a single cell, are computed once, here.
 
     Source: Trottenberg, Oosterlee and Schuller, "Multigrid", 2001; Wesseling, "Cell-centered
     multigrid for interface problems", J. Comput. Phys. 79 (1988); Adams et al., "Parallel multigrid
@@ -119,9 +119,9 @@ def _tridiagonal_inverse(operator: Elliptic) -> Callable[[Field], Field]:
 
 
 def _cycle(operator: Elliptic, weights: list[float], visits: int) -> Callable[[Field], Field]:
-    """x = cycle(b), with the same sweeps before and after the correction, which is symmetric."""
+    """The map x = cycle(b), symmetric by equal sweeps before and after the correction."""
     if operator.reaction.size == 1:
-        # down to here: no dense solve, whose library calls can block each other inside XLA
+        # coarsen down to here: no dense solve, whose library calls can block each other inside XLA
         return lambda b: b / operator.main_diagonal()
     axes = _finest_axes(operator)
     level = _level(operator)
@@ -168,8 +168,11 @@ def _level(operator: Elliptic) -> _Level:
 
 
 def _sweeps(level: _Level, scaled: Field, x: Field, weights: list[float]) -> Field:
-    """Jacobi sweeps; a loop when traced, for XLA would fuse chained stencils into one kernel that
-    computes each point of the first many times over (30 x slower at 256 x 256)."""
+    """Jacobi sweeps, as a loop when traced.
+
+    XLA would fuse chained stencils into one kernel that computes each point of the first many times
+    over (30 x slower at 256 x 256).
+    """
 
     def sweep(x: Field, weight: Array) -> tuple[Field, None]:
         return x + weight * _defect(level, scaled, x), None
@@ -178,7 +181,7 @@ def _sweeps(level: _Level, scaled: Field, x: Field, weights: list[float]) -> Fie
 
 
 def _defect(level: _Level, scaled: Field, x: Field) -> Field:
-    """diagonal^{-1} (b - A x), of `scaled` = diagonal^{-1} b."""
+    """diagonal^{-1} (b - A x), for `scaled` = diagonal^{-1} b."""
     total = scaled - x
     for axis, (of_below, of_above, wraps) in enumerate(level.couplings):
         total += of_below * from_below(x, axis, wraps) + of_above * from_above(x, axis, wraps)
@@ -186,6 +189,6 @@ def _defect(level: _Level, scaled: Field, x: Field) -> Field:
 
 
 def _chebyshev(degree: int, low: float, high: float) -> list[float]:
-    """Weights of Jacobi sweeps: of the polynomials of that degree, the smallest on [low, high]."""
+    """Weights of Jacobi sweeps for the polynomial of that degree smallest on [low, high]."""
     angles = (math.pi * (2 * k + 1) / (2 * degree) for k in range(degree))
     return [2 / (high + low + (high - low) * math.cos(angle)) for angle in angles]

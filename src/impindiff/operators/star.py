@@ -1,4 +1,4 @@
-"""A matrix given by its products, read off as fluxes between neighbouring cells."""
+"""Extraction of a stencil from matrix products, as fluxes between neighbouring cells."""
 
 import itertools
 from collections.abc import Callable
@@ -17,19 +17,19 @@ Field = Float[Array, "*cells"]
 
 
 class Colouring(NamedTuple):
-    """The colour of a cell: the sum of its labels along the axes, modulo `colours`.
+    """Colour of a cell: the sum of its labels along the axes, modulo `colours`.
 
-    Neighbours of a cell differ in colour from it and from each other, through the periodic seam
-    too.
+    Neighbours of a cell differ in colour from it and from each other, also across the periodic
+    seam.
     """
 
     labels: tuple[Int[np.ndarray, " cells"], ...]
     colours: int
 
     def of_cells(self, axis: int = 0, step: int = 0) -> Int[Array, "*cells"]:
-        """The colours of the cells `step` further along an axis, round the seam.
+        """Colours of the cells `step` further along an axis, across the seam.
 
-        A sum of short arrays, which XLA fuses into what uses it.
+        A sum of short arrays, which XLA fuses into its uses.
         """
         total = jnp.zeros((), jnp.int32)
         for i, labels in enumerate(self.labels):
@@ -41,11 +41,12 @@ class Colouring(NamedTuple):
 
 
 def colouring(cells: tuple[int, ...], periodic: tuple[bool, ...]) -> Colouring:
-    """Few colours: 2 ndim + 1, the fewest there can be, between walls, at times more.
+    """A colouring with 2 ndim + 1 colours, the minimum, between walls; sometimes more.
 
-    From cell to cell along axis i the colour grows by a stride s_i, modulo the number of colours;
-    0 and the +-s_i are distinct. The strides round a periodic axis have to sum to no colour: where
-    those of one kind do not, the last cells take another, and 4 ndim + 1 colours do or a few more.
+    From cell to cell along axis i the colour grows by a stride s_i, modulo the number of colours; 0
+    and the +-s_i are distinct. The strides around a periodic axis must sum to no colour: where
+    those of one kind do not, the last cells take another, and 4 ndim + 1 colours suffice or a few
+    more.
     """
     tried = ((c, _strided(cells, periodic, c)) for c in itertools.count(2 * len(cells) + 1))
     colours, labels = next((c, found) for c, found in tried if found is not None)
@@ -67,7 +68,7 @@ def _strided(
 
 
 def _strides(n: int, closed: bool, colours: int, free: list[int]) -> list[int] | None:
-    """From each cell to the next, the last to the first: of one kind if that will do, or two."""
+    """Strides from each cell to the next, the last to the first: of one or two kinds."""
     for s, t in [*((s, s) for s in free), *itertools.permutations(free, 2)]:
         for others in range(min(n, colours)):
             if not closed or (s * (n - others) + t * others) % colours == 0:
@@ -83,19 +84,19 @@ def star_of(
 ) -> Elliptic:
     r"""The matrix of `matvec` as an `Elliptic`, entry by entry.
 
-    It is exact where the matrix couples a cell with its 2 ndim neighbours only, as that of an
-    implicit step of diffusion, advection and reaction does. Entries further off are taken for some
-    that are near. Its entries are found by products with vectors that are 1 in the cells of one
-    colour (Curtis, Powell and Reid 1974), some 2 ndim + 1 of them, however many cells there are;
-    where two axes' neighbours coincide (one or two cells, periodic) they are one.
+    It is exact if the matrix couples a cell with its 2 ndim neighbours only, like that of an
+    implicit step of diffusion, advection and reaction. Entries further off are mistaken for near
+    ones. Entries are found from products with vectors that are 1 in the cells of one colour, some 2
+    ndim + 1 of them, for any number of cells; where two axes' neighbours coincide (one or two
+    cells, periodic) they are one.
 
-    The column sums of A are the reaction, but for what they are more in a layer of cells at a wall
-    than in the layer behind it: that is taken for the wall's conductance.
+    The column sums of A are the reaction, except that their excess in a layer of cells at a wall
+    over the next layer counts as the wall's conductance.
 
     **Arguments**
 
     - `matvec`: v -> A v, linear, for fields like `like` (only its shape and precision count).
-    - `periodic`: which axes close on themselves.
+    - `periodic`: flags of periodic axes.
     - `spacing`: cell width per axis.
 
     Source: Curtis, Powell and Reid, "On the estimation of sparse Jacobian matrices", 1974; the
@@ -110,13 +111,13 @@ def star_of(
     def probe(_: None, chosen: Bool[Array, "*cells"]) -> tuple[None, Field]:
         return None, matvec(jnp.asarray(chosen, dtype))
 
-    # Entries are picked from all products at once: read and written again at each product, they
-    # would take most of the time.
+    # entries are picked from all products at once, since rereading them at each product would
+    # dominate the time
     every = jnp.arange(plan.colours, dtype=jnp.int32).reshape(-1, *(1 for _ in cells))
     _, products = lax.scan(probe, None, colour[None] == every)
 
     def entries(axis: int = 0, step: int = 0) -> Field:
-        """Of the column that the neighbour in that direction is."""
+        """Entries of the column of the neighbour in that direction."""
         return lax.select_n(plan.of_cells(axis, step), *products)
 
     diagonal = entries()
@@ -143,7 +144,7 @@ def star_of(
 
 
 def _wall(reaction: Field, axis: int, at: int, behind: int) -> tuple[Field, Float[Array, "*layer"]]:
-    """What a layer's column sums have beyond the next one's, taken out of them."""
+    """Excess of a layer's column sums over the next one's, removed from them."""
     n = reaction.shape[axis]
     excess = jnp.maximum(layer(reaction, axis, at) - layer(reaction, axis, behind), 0.0)
     start = [0] * reaction.ndim

@@ -1,4 +1,4 @@
-"""Advection by "upwind" or "central" and diffusion: coefficients of fluxes, and what flows in."""
+"""Net inflow by two-point fluxes: "upwind" or "central" advection and diffusion."""
 
 from collections.abc import Callable, Sequence
 
@@ -27,15 +27,15 @@ def net_inflow(
     boundaries: Boundaries,
     t: ArrayLike | None,
 ) -> Float[Array, "..."]:
-    """What flows into each cell, per volume: minus the divergence of a flux.
+    """Net inflow of each cell, per volume: minus the divergence of a flux.
 
     **Arguments**
 
     - `u`: field, (*batch, *cells).
     - `fluxes`: per axis the coefficients of the flux on the inner faces and through the seam;
-      arrays over these faces, or numbers. What they say of walls does not count.
-    - `through_walls`: (axis, values beside the two walls) -> the flux through them, affine in the
-      values and acting entry by entry; `inner` is None, in and out.
+      arrays over these faces, or numbers. Their values on walls are ignored.
+    - `through_walls`: (axis, values next to the two walls) -> the flux through them, affine in the
+      values and entrywise; `inner` is None, in and out.
     """
     wraps = tuple(isinstance(lower, Periodic) for lower, _ in boundaries)
     on_faces = [
@@ -66,7 +66,7 @@ def net_inflow(
 
 
 def _per_cell(flux: TwoPoint, grid: Grid, axis: int, wraps: bool) -> TwoPoint:
-    """The coefficients over the spacing, numbers as arrays along the axis, 0 on walls."""
+    """Coefficients over the spacing, numbers as arrays along the axis, 0 on walls."""
     faces = [1] * grid.ndim
     faces[axis] = grid.cells[axis] - 1
     side = [1] * grid.ndim
@@ -85,7 +85,7 @@ def _per_cell(flux: TwoPoint, grid: Grid, axis: int, wraps: bool) -> TwoPoint:
 
 
 def _layer_shape(u: Array, grid: Grid, axis: int, given: Sequence[Value]) -> tuple[int, ...]:
-    """The least shape of a layer that what is given on walls fits: one cell if it is numbers."""
+    """The least shape of a layer that fits the walls' data: one cell for numbers."""
     if all(isinstance(x, int | float) for x in given):
         return (1,) * grid.ndim
     layer = tuple(1 if i == axis else n for i, n in enumerate(grid.cells))

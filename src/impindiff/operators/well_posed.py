@@ -1,4 +1,4 @@
-"""Equations that lose their well-posedness through a coefficient that is not known when traced."""
+"""Detection of equations made ill-posed by a coefficient that is traced."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -12,10 +12,10 @@ _NOTED: ContextVar[tuple[object, list[Bool[Array, ""]]] | None] = ContextVar("no
 
 @contextlib.contextmanager
 def noting_ill_posed() -> Iterator[list[Bool[Array, ""]]]:
-    """The flags of the operators that are called in this block, each with a reason to doubt it.
+    """Collect flags of the operators called in this block, each a possible ill-posedness.
 
-    An operator inside a further transformation (`jax.vmap`, `jax.lax.scan`, `jax.jit`) is passed
-    over: its flag would not be known outside.
+    Operators inside a further transformation (`jax.vmap`, `jax.lax.scan`, `jax.jit`) are skipped,
+    since their flags would be unknown outside.
     """
     flags: list[Bool[Array, ""]] = []
     token = _NOTED.set((get_opaque_trace_state(), flags))
