@@ -1,7 +1,7 @@
 """Im-PiNDiff: implicit hybrid neural-physics PDE models in JAX.
 
-Write the physics you know as a `HybridModel`, leave what you do not know to a neural part, advance
-the state with implicit steps and train through their adjoint. See the README for an example.
+Write the known physics as a `HybridModel`, leave the unknown to a neural part, advance the state
+with implicit steps and train through their adjoint. See the README for an example.
 """
 
 import importlib
@@ -146,10 +146,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """What is imported when first asked for, since it needs more than the library itself.
+    """Import names on first access that need more than the library itself.
 
-    `impindiff.problems`, `impindiff.data`, `open_run` and what a problem is written with need what
-    only the command needs, `impindiff.interop.diffrax` the package Diffrax.
+    `impindiff.problems`, `impindiff.data`, `open_run` and the classes for problems need packages of
+    the command only, `impindiff.interop.diffrax` the package Diffrax.
     """
     if name in ("problems", "data"):
         return importlib.import_module(f"impindiff.{name}")

@@ -1,4 +1,4 @@
-"""`python -m impindiff`."""
+"""Entry point of `python -m impindiff`."""
 
 from impindiff.command.cli import main
 

@@ -1,4 +1,4 @@
-"""Exceptions that reach the user. One line each: what, where, what was expected, what to try."""
+"""Exceptions for users. One line each: cause, place, allowed values, remedy."""
 
 import enum
 import errno
@@ -10,23 +10,23 @@ PROBLEM_MODULES = "impindiff_problem_"
 """How the names of modules begin that were loaded from a problem's file."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-# Control characters, direction overrides, halves of characters, ends of lines.
+# control characters, direction overrides, surrogates, line ends
 _NOT_SHOWN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 def printable(text: object) -> str:
-    r"""Text that is safe to print on one line: control characters are written as escapes.
+    r"""Text that is safe to print on one line, with control characters as escapes.
 
-    What a file, a key or a name holds may otherwise move a terminal's cursor, change its colours,
-    or end the line: a line feed becomes the two characters `\n`.
+    Text from a file, a key or a name may otherwise move a terminal's cursor, change its colours, or
+    end the line: a line feed becomes the two characters `\n`.
     """
     return "".join(repr(c)[1:-1] if unicodedata.category(c) in _NOT_SHOWN else c for c in str(text))
 
 
 class FailureCode(enum.StrEnum):
-    """Why something failed, for programs: messages are for people, and may change.
+    """Reasons of a failure, for programs; messages are for people, and may change.
 
-    Those from `max_iterations` to `times_decrease` are an `Outcome` of a solve.
+    Members from `max_iterations` to `times_decrease` are an `Outcome` of a solve.
     """
 
     wrong_input = enum.auto()
@@ -56,9 +56,9 @@ class FailureCode(enum.StrEnum):
 
 
 class ImpindiffError(Exception):
-    """Base of every error this package raises on purpose: one line, see `printable`.
+    """Base of every error that this package raises on purpose: one line, see `printable`.
 
-    - `code`: why, a `FailureCode`.
+    - `code`: the reason, a `FailureCode`.
     """
 
     code: FailureCode = FailureCode.other
@@ -70,7 +70,7 @@ class ImpindiffError(Exception):
 
 
 class InputError(ImpindiffError, ValueError):
-    """Something the user gave is wrong: a configuration key, a file, a shape, a value.
+    """Invalid input of the user: a configuration key, a file, a shape, a value.
 
     The command prints it as one line and ends with exit code 2.
     """
@@ -86,15 +86,15 @@ class SolverError(ImpindiffError, RuntimeError):
 
 
 def is_full_disk(error: BaseException) -> bool:
-    """Whether that is why something could not be written.
+    """True if a full disk prevented a write.
 
-    Orbax and HDF5 give the operating system's error as text in one of their own.
+    Orbax and HDF5 quote the operating system's error as text in their own.
     """
     return getattr(error, "errno", None) in _FULL or "No space left" in str(error)
 
 
 class Place(NamedTuple):
-    """A line of a file that a user wrote."""
+    """A line of a user's file."""
 
     file: str
     line: int
@@ -106,7 +106,7 @@ class Place(NamedTuple):
 
 
 def place_in_problem(error: BaseException) -> Place | None:
-    """The innermost line of a user-defined problem's modules that led to an error, if one did."""
+    """The innermost line of a user-defined problem's modules that led to an error, if any."""
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         if frame.f_globals.get("__name__", "").startswith(PROBLEM_MODULES):
             return Place(frame.f_code.co_filename, line, frame.f_code.co_name)

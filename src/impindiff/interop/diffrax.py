@@ -1,7 +1,7 @@
-"""Steppers of this library as solvers of Diffrax: its save points, events and controllers.
+"""Steppers of this library as Diffrax solvers, with save points, events and controllers.
 
-Why: the linear solves of Diffrax's own implicit solvers build a dense Jacobian, in the gradient
-always; these are matrix-free in both directions, and their gradient keeps no iterate.
+Diffrax's own implicit solvers build a dense Jacobian, always so in the gradient; these are
+matrix-free in both directions, and their gradient stores no iterates.
 """
 
 from collections.abc import Callable
@@ -30,17 +30,17 @@ class Implicit(diffrax.AbstractSolver):
     ```
 
     The state may be any pytree of real floating-point arrays; time may run backwards. Terms are
-    `diffrax.ODETerm`, alone or several in a `MultiTerm`; a control that is not time (`ControlTerm`)
+    `diffrax.ODETerm`, alone or several in a `MultiTerm`; a control other than time (`ControlTerm`)
     is refused. The gradient is that of the stepper's own rule, `ImplicitAdjoint` by default, inside
-    whatever adjoint of Diffrax's goes from step to step (of its `BacksolveAdjoint`, which solves
-    another equation backwards, the gradient is that equation's). `KenCarp3` and `KenCarp4`
-    estimate their error, as adaptive step size controllers need; the others take constant steps or
-    those of `diffrax.StepTo`. Between steps the solution is interpolated: linearly up to order 2,
-    as low orders oscillate otherwise, and by cubic Hermite polynomials above.
+    Diffrax's adjoint from step to step (`BacksolveAdjoint` solves another equation backwards and
+    gives that equation's gradient). `KenCarp3` and `KenCarp4` estimate their error, as adaptive
+    step size controllers need; the others take constant steps or those of `diffrax.StepTo`. Between
+    steps the solution is interpolated: linearly up to order 2, since low orders oscillate
+    otherwise, and by cubic Hermite polynomials above.
 
     - `stepper`: such as `CrankNicolson()`; its `solver` may have a preconditioner, which receives
-      the `StageEquation` of a `VectorField`. `max_halvings` does not count here: a step whose
-      solve fails ends the solution with `RESULTS.nonlinear_divergence`.
+      the `StageEquation` of a `VectorField`. `max_halvings` is ignored: a step whose solve fails
+      ends the solution with `RESULTS.nonlinear_divergence`.
 
     Raises `InputError` for other terms, and for a state that is not real and floating-point.
     """
@@ -50,24 +50,24 @@ class Implicit(diffrax.AbstractSolver):
 
     @property
     def interpolation_cls(self) -> Callable[..., Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """By the order of the stepper."""
+        """Interpolation by the order of the stepper."""
         if self.stepper.order <= 2:
             return diffrax.LocalLinearInterpolation
         return diffrax.ThirdOrderHermitePolynomialInterpolation
 
     def order(self, terms: Any) -> int:
-        """Of the stepper."""
+        """Order of the stepper."""
         del terms
         return self.stepper.order
 
     def error_order(self, terms: Any) -> int | None:
-        """Of the estimate, one more than the embedded method's."""
+        """Order of the error estimate, one more than the embedded method's."""
         del terms
         embedded = self.stepper.embedded_order
         return None if embedded is None else embedded + 1
 
     def init(self, terms: Any, t0: Any, t1: Any, y0: PyTree[Array], args: Any) -> PyTree[Any]:
-        """The stepper's first memory."""
+        """Initial memory of the stepper."""
         _require_time_only(terms)
         require_floating(y0, "ipd.diffrax.Implicit: y0")
         return self._start(_model(terms, t0, t1, y0, args), jnp.asarray(t0), y0)
@@ -82,14 +82,14 @@ class Implicit(diffrax.AbstractSolver):
         solver_state: PyTree[Any],
         made_jump: Any,
     ) -> tuple[PyTree[Array], PyTree[Array] | None, dict[str, Any], PyTree[Any], Any]:
-        """See `diffrax.AbstractSolver.step`."""
+        """Advance one step; see `diffrax.AbstractSolver.step`."""
         model = _model(terms, t0, t1, y0, args)
         t0, length = jnp.asarray(t0), jnp.asarray(t1 - t0)
-        # Under `jax.vmap` a solution that has ended goes on by steps of length 0, which are not
-        # used; their derivatives have to be finite all the same.
+        # Under `jax.vmap` a finished solution continues with unused steps of length 0, whose
+        # derivatives must be finite nevertheless.
         empty = length == 0
         dt = jnp.where(empty, (1 + abs(t0)) * jnp.finfo(t0.dtype).eps ** 0.5, length)
-        # what was remembered does not hold across a jump of the vector field
+        # the memory is invalid across a jump of the vector field
         memory = jax.lax.cond(made_jump, lambda: self._start(model, t0, y0), lambda: solver_state)
         latents = (None,) * len(self.stepper.nodes)
         step = self.stepper.step(model, t0, dt, y0, memory, latents, None)
@@ -106,8 +106,8 @@ class Implicit(diffrax.AbstractSolver):
         return u, step.error, dense, memory, result
 
     def func(self, terms: Any, t0: Any, y0: PyTree[Array], args: Any) -> PyTree[Array]:
-        """du/dt."""
-        # an interval for the direction of time only; any will do that is not lost to rounding
+        """Vector field du/dt."""
+        # an interval for the direction of time only; any length above round-off will do
         return _model(terms, t0, t0 + 1 + abs(t0), y0, args).tendency(t0, y0, None)
 
     def _start(self, model: VectorField, t: Array, y: PyTree[Array]) -> PyTree[Any]:
@@ -115,9 +115,9 @@ class Implicit(diffrax.AbstractSolver):
 
 
 class _Rate(eqx.Module):
-    """du/dt of a term of Diffrax's: its vector field times what its control does in a unit of time.
+    """Vector field du/dt of a Diffrax term: its vector field times its control per unit of time.
 
-    The control is where the direction of time is: Diffrax runs backwards by turning it round.
+    The control carries the direction of time: Diffrax reverses it to run backwards.
     """
 
     terms: Any
@@ -142,7 +142,7 @@ def _require_time_only(terms: Any) -> None:
         for term in terms.terms:
             _require_time_only(term)
     elif isinstance(inner := getattr(terms, "term", None), diffrax.AbstractTerm):
-        # what turns time round (WrapTerm), or goes back through it (AdjointTerm)
+        # terms that reverse time (WrapTerm), or integrate backwards (AdjointTerm)
         _require_time_only(inner)
     elif not isinstance(terms, diffrax.ODETerm):
         raise InputError(
@@ -153,11 +153,11 @@ def _require_time_only(terms: Any) -> None:
 
 
 def field(t: Array, u: PyTree[Array], model: HybridModel) -> PyTree[Array]:
-    """du/dt of a `HybridModel`, for `diffrax.ODETerm(ipd.diffrax.field)` with the model as `args`.
+    """Vector field of a `HybridModel`, for `diffrax.ODETerm` with the model as `args`.
 
     Its latent fields are evaluated with each evaluation of the tendency; `rollout` evaluates them
-    once a step, or once in all. Raises `InputError` for components of mass zero: Diffrax would not
-    make their initial state consistent.
+    once per step, or once in all. Raises `InputError` for components of mass zero, whose initial
+    state Diffrax would not make consistent.
     """
     if has_algebraic(model, u):
         raise InputError(

@@ -1,1 +1,1 @@
-"""What any room may use: the limit of memory, tables for notebooks."""
+"""Common utilities: memory limits, and tables for notebooks."""

@@ -1,4 +1,4 @@
-"""The memory that there is: looked at before it is needed."""
+"""Limits of memory, checked before it is used."""
 
 import contextlib
 import math
@@ -14,10 +14,10 @@ _GROUPS = Path("/sys/fs/cgroup")
 
 
 def memory_limit() -> int:
-    """Bytes that this process may come to hold: those of the machine, or of its container if fewer.
+    """Bytes available to this process: those of the machine, or of its container if fewer.
 
-    The least of the physical memory, the limits of the control groups that the process is in, and
-    the limit on its address space.
+    The least of the physical memory, the limits of the process's control groups, and the limit on
+    its address space.
     """
     limits = [psutil.virtual_memory().total, *_limits_of_groups()]
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
@@ -27,9 +27,9 @@ def memory_limit() -> int:
 
 
 def require_memory(what: str, needed: float, advice: str) -> None:
-    """Refuse what needs more bytes than there is memory.
+    """Refuse a demand for more memory than available.
 
-    **Raises:** `InputError`, a line with how much is needed, how much there is, and what to do.
+    **Raises:** `InputError`, one line with the bytes needed and available, and the advice.
     """
     limit = memory_limit()
     if not needed <= limit:
@@ -40,7 +40,7 @@ def require_memory(what: str, needed: float, advice: str) -> None:
 
 
 def _limits_of_groups() -> list[int]:
-    """Of Linux's control groups, of both versions, the process's own and those around it."""
+    """Limits of Linux's control groups, of both versions, the process's own and their parents."""
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -54,7 +54,7 @@ def _limits_of_groups() -> list[int]:
         name = "memory.limit_in_bytes" if controllers else "memory.max"
         own = root / inside.lstrip("/")
         for group in (own, *own.parents):
-            with contextlib.suppress(OSError, ValueError):  # none there, or "max"
+            with contextlib.suppress(OSError, ValueError):  # no limit, or "max"
                 found.append(int((group / name).read_text()))
             if group == root:
                 break
