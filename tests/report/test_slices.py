@@ -68,9 +68,14 @@ def test_figures_say_which_plane_and_label_its_axes(across):
 
 
 def test_the_page_says_what_a_plane_shows_and_keeps_the_order():
-    assert caption("velocity_across_z") == (
-        "The velocity that was found beside the true one, and their difference (the middle plane "
-        "across z)."
+    labels = {"velocity.png": "The velocity, inferred and true"}
+    assert caption("velocity_across_z", labels) == (
+        "The velocity, inferred and true (the middle plane across z)."
     )
     names = ["history", "velocity_across_z", "velocity_across_x", "forecast_test_across_x"]
-    assert sorted(names, key=figure_order) == [names[3], names[2], names[1], names[0]]
+    assert sorted(names, key=lambda name: figure_order(name, labels)) == [
+        names[3],
+        names[2],
+        names[1],
+        names[0],
+    ]

@@ -28,7 +28,7 @@ def figures_in(folder: Path, labels: Labels) -> list[Picture]:
 
     **Raises:** `InputError` for a file that is not an image.
     """
-    files = sorted(pictures(folder), key=lambda file: figure_order(file.stem))
+    files = sorted(pictures(folder), key=lambda file: figure_order(file.stem, labels))
     return [picture(file, caption(file.stem, labels)) for file in files]
 
 

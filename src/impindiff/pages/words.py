@@ -49,9 +49,10 @@ def caption(figure: str, labels: Labels) -> str:
     return text if not plane else f"{text[:-1]} (the middle plane across {plane})."
 
 
-def figure_order(figure: str) -> tuple[int, str]:
-    """Sort key of figures: known ones in reading order, others after by name."""
+def figure_order(figure: str, labels: Labels) -> tuple[int, str]:
+    """Sort key of figures: in reading order, the problem's own with the inferred fields."""
     known, (name, _) = list(_CAPTIONS), _of_plane(figure)
+    name = "latent" if f"{name}.png" in labels else name
     return (known.index(name) if name in known else len(known), figure)
 
 
