@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import impindiff as ipd
-from impindiff.training import TrajectoryLoss, adam, fit
+from impindiff.training import FitOptions, TrajectoryLoss, adam, fit
 
 # with 64-bit numbers switched on or off, and the state's precision
 PRECISIONS = {
@@ -284,7 +284,5 @@ def test_a_fit(tmp_path):
             stepper=ipd.CrankNicolson(),
             dt=0.05,
         )
-        fitted = fit(
-            model, loss, adam("cosine", 0.1, 2), tmp_path, steps=2, log_every=1, save_every=2
-        )
+        fitted = fit(model, loss, adam("cosine", 0.1, 2), tmp_path, FitOptions(steps=2))
     assert np.isfinite(fitted.final_loss)

@@ -19,6 +19,7 @@ import jax  # noqa: E402
 from heat_training import train  # noqa: E402
 
 import impindiff as ipd  # noqa: E402
+from impindiff.training import Callbacks  # noqa: E402
 
 steps, killed_at = int(sys.argv[1]), int(sys.argv[2])
 index, count = ipd.distributed()
@@ -31,4 +32,4 @@ def show(progress):
 
 with ipd.Mesh(batch=count, x=len(jax.devices()) // count):
     for folder in sys.argv[3:]:
-        train(Path(folder), steps, resume=True, show=show)
+        train(Path(folder), steps, resume=True, callbacks=Callbacks(show=show))

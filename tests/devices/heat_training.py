@@ -6,7 +6,7 @@ import numpy as np
 import optax
 
 import impindiff as ipd
-from impindiff.training import TrajectoryLoss, fit
+from impindiff.training import FitOptions, TrajectoryLoss, fit
 
 
 class Spreading(ipd.HybridModel):
@@ -17,7 +17,7 @@ class Spreading(ipd.HybridModel):
         return ipd.diffusion(u, self.D(), self.grid)
 
 
-def train(folder, steps, **options):
+def train(folder, steps, **given):
     """Four steps or so of Adam, each logged and saved."""
     jax.config.update("jax_enable_x64", True)
     grid = ipd.Grid((0, 0), (1, 1), (16, 8))
@@ -28,4 +28,5 @@ def train(folder, steps, **options):
     )
     loss = TrajectoryLoss(u0, (0.0, 0.1), 0.1 * u0[None], lambda u: u[1:], stepper, 0.05)
     model, optimizer = Spreading(grid, ipd.Parameter(0.05)), optax.adam(0.1)
-    fit(model, loss, optimizer, folder, steps=steps, log_every=1, save_every=1, **options)
+    options = FitOptions(steps=steps, log_every=1, save_every=1)
+    fit(model, loss, optimizer, folder, options, **given)

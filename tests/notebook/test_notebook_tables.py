@@ -7,7 +7,7 @@ import pytest
 
 import impindiff as ipd
 from impindiff.support.html_tables import html_table
-from impindiff.training import LevenbergMarquardt, TrajectoryLoss, fit
+from impindiff.training import FitOptions, LevenbergMarquardt, TrajectoryLoss, fit
 from result_files import run_metrics
 
 
@@ -43,7 +43,7 @@ def test_rollouts_statuses_and_fits(tmp_path):
         0.1,
     )
     optimizer = LevenbergMarquardt()
-    fitted = fit(model, loss, optimizer, tmp_path, steps=3, log_every=1, save_every=3)
+    fitted = fit(model, loss, optimizer, tmp_path, FitOptions(steps=3))
     shown = cells(fitted._repr_html_())
     assert shown["model"] == "Decay"
     assert shown["steps"] == "3"

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import impindiff as ipd
-from impindiff.training import Fitted, TrajectoryLoss, fit
+from impindiff.training import Callbacks, FitOptions, Fitted, TrajectoryLoss, fit
 
 TIMES = (0.0, 0.1, 0.2, 0.3, 0.4)
 
@@ -44,8 +44,20 @@ def loss(noise=0.05, **fields):
     return TrajectoryLoss(**given | fields)
 
 
-def train(folder, optimizer, steps=20, of_model=None, of_loss=None, **options) -> Fitted[Any]:
-    given: dict[str, Any] = {"log_every": 1, "save_every": 5} | options
+def train(
+    folder,
+    optimizer,
+    steps=20,
+    of_model=None,
+    of_loss=None,
+    *,
+    log_every=1,
+    save_every=5,
+    callbacks: Callbacks = Callbacks(),
+    resume=False,
+    **options: Any,
+) -> Fitted[Any]:
     of_model = model() if of_model is None else of_model
     of_loss = loss() if of_loss is None else of_loss
-    return fit(of_model, of_loss, optimizer, folder, steps=steps, **given)
+    given = FitOptions(steps=steps, log_every=log_every, save_every=save_every, **options)
+    return fit(of_model, of_loss, optimizer, folder, given, callbacks=callbacks, resume=resume)

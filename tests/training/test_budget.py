@@ -2,7 +2,6 @@
 
 import importlib
 import math
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 import impindiff as ipd
-from impindiff.training import TrainingError, TrajectoryLoss, adam, fit, steps_within
+from impindiff.training import FitOptions, TrainingError, TrajectoryLoss, adam, fit, steps_within
 from impindiff.training.compiled_step import compile_step, seconds_per_step
 from impindiff.training.resources import require_step_fits
 
@@ -64,29 +63,28 @@ def test_the_pace_is_a_median_without_the_first():
 
 
 def test_steps_fit_into_the_time_and_are_at_least_one_and_at_most_those_asked_for():
-    assert steps_within(1e-9, MODEL, LOSS, OPTIMIZER, most=50)[0] == 1
-    assert steps_within(1e9, MODEL, LOSS, OPTIMIZER, most=50)[0] == 50
+    assert steps_within(1e-9, MODEL, LOSS, OPTIMIZER, FitOptions(steps=50))[0] == 1
+    assert steps_within(1e9, MODEL, LOSS, OPTIMIZER, FitOptions(steps=50))[0] == 50
 
 
 def test_steps_are_as_many_whole_ones_as_the_pace_allows(monkeypatch):
     module = importlib.import_module("impindiff.training.fit")
     monkeypatch.setattr(module, "seconds_per_step", lambda *_: 0.1)
-    assert steps_within(0.75, MODEL, LOSS, OPTIMIZER, most=50)[0] == 7
+    assert steps_within(0.75, MODEL, LOSS, OPTIMIZER, FitOptions(steps=50))[0] == 7
 
 
 def test_nothing_left_to_train_has_no_pace(tmp_path):
-    options: dict[str, Any] = {"steps": 2, "log_every": 1, "save_every": 1}
-    fit(MODEL, LOSS, OPTIMIZER, tmp_path, **options)
-    again = fit(MODEL, LOSS, OPTIMIZER, tmp_path, resume=True, **options)
+    fit(MODEL, LOSS, OPTIMIZER, tmp_path, FitOptions(steps=2))
+    again = fit(MODEL, LOSS, OPTIMIZER, tmp_path, FitOptions(steps=2), resume=True)
     assert math.isnan(again.seconds_per_step)
     assert again.steps == 2
 
 
 def test_the_compiled_step_serves_the_training(tmp_path):
-    _, compiled = steps_within(1.0, MODEL, LOSS, OPTIMIZER, most=3)
-    options: dict[str, Any] = {"steps": 3, "log_every": 1, "save_every": 3}
-    ahead = fit(MODEL, LOSS, OPTIMIZER, tmp_path / "a", compiled=compiled, **options)
-    own = fit(MODEL, LOSS, OPTIMIZER, tmp_path / "b", **options)
+    options = FitOptions(steps=3)
+    _, compiled = steps_within(1.0, MODEL, LOSS, OPTIMIZER, options)
+    ahead = fit(MODEL, LOSS, OPTIMIZER, tmp_path / "a", options, compiled=compiled)
+    own = fit(MODEL, LOSS, OPTIMIZER, tmp_path / "b", options)
     np.testing.assert_array_equal(ahead.model.rate, own.model.rate)
     assert ahead.compile_seconds == compiled.compile_seconds
     assert 0 < own.seconds_per_step < own.seconds
@@ -102,7 +100,6 @@ def test_a_step_that_needs_more_memory_than_there_is_is_refused():
 
 def test_weight_decay_pulls_towards_zero(tmp_path):
     decaying = adam("constant", 0.1, 10, weight_decay=1.0)
-    options: dict[str, Any] = {"steps": 1, "log_every": 1, "save_every": 1}
-    plain = fit(MODEL, LOSS, OPTIMIZER, tmp_path / "a", **options).model.rate
-    decayed = fit(MODEL, LOSS, decaying, tmp_path / "b", **options).model.rate
+    plain = fit(MODEL, LOSS, OPTIMIZER, tmp_path / "a", FitOptions(steps=1)).model.rate
+    decayed = fit(MODEL, LOSS, decaying, tmp_path / "b", FitOptions(steps=1)).model.rate
     assert float(plain - decayed) == pytest.approx(0.1 * 1.0, rel=1e-6)

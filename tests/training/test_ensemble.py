@@ -1,6 +1,7 @@
 """Members trained at once: each is what it would have been alone."""
 
 import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -12,7 +13,9 @@ from noisy_decay import TIMES, loss, model, train
 
 import impindiff as ipd
 from impindiff.training import (
+    Callbacks,
     Ensemble,
+    FitOptions,
     LevenbergMarquardt,
     TrainingError,
     ensemble_forecast,
@@ -29,17 +32,18 @@ def models():
     return [model(*start) for start in STARTS]
 
 
-def train_all(folder, optimizer, steps=15, of_models=None, **options):
-    given = {"log_every": 1, "save_every": 5} | options
-    return fit_ensemble(
-        of_models or models(),
-        TRAINING,
-        optimizer,
-        folder,
+def train_all(
+    folder, optimizer, steps=15, of_models=None, *, patience=None, freeze=(), **given: Any
+):
+    options = FitOptions(
         steps=steps,
+        log_every=1,
+        save_every=5,
         validation=VALIDATION,
-        **given,
+        patience=patience,
+        freeze=freeze,
     )
+    return fit_ensemble(of_models or models(), TRAINING, optimizer, folder, options, **given)
 
 
 @pytest.mark.parametrize("name", ["adam", "lbfgs", "levenberg_marquardt"])
@@ -93,7 +97,8 @@ def test_what_is_frozen_is_each_member_s_own(tmp_path):
 
 def test_the_log_is_told_of_the_ensemble(tmp_path):
     sizes = []
-    train_all(tmp_path, optax.adam(0.1), 2, evaluate=lambda m: sizes.append(m.size))
+    told = Callbacks(evaluate=lambda m: sizes.append(m.size))
+    train_all(tmp_path, optax.adam(0.1), 2, callbacks=told)
     assert sizes == [3, 3]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import impindiff as ipd
-from impindiff.training import Fitted, TrainingError, TrajectoryLoss, adam, fit
+from impindiff.training import Callbacks, FitOptions, TrainingError, TrajectoryLoss, adam, fit
 from impindiff.training.history import History, read
 
 
@@ -46,15 +46,14 @@ def loss(values=None, solver=None, rate=2.0):
     )
 
 
-def train(folder, steps=60, of_loss=None, **kwargs) -> Fitted[Decay]:
-    options: dict[str, Any] = {"log_every": 10, "save_every": 20} | kwargs
-    optimizer = adam("cosine", 0.1, 60)
-    return fit(model(), of_loss or loss(), optimizer, folder, steps=steps, **options)
+def train(folder, steps=60, of_loss=None, *, log_every=10, save_every=20, **given: Any):
+    options = FitOptions(steps=steps, log_every=log_every, save_every=save_every)
+    return fit(model(), of_loss or loss(), adam("cosine", 0.1, 60), folder, options, **given)
 
 
 def test_recovers_the_rate_and_records_what_it_did(tmp_path):
     seen = []
-    fitted = train(tmp_path, evaluate=lambda m: float(m.a), show=seen.append)
+    fitted = train(tmp_path, callbacks=Callbacks(evaluate=lambda m: float(m.a), show=seen.append))
     assert np.exp(fitted.model.a) == pytest.approx(2.0, rel=0.03)
     assert fitted.steps == 60
     assert fitted.final_loss < 1e-3
@@ -80,9 +79,10 @@ def test_nothing_is_compiled_after_the_first_steps(tmp_path):
             compiled.append(event)
 
     counts = []
+    count = Callbacks(show=lambda progress: counts.append(len(compiled)))
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
-        train(tmp_path, steps=6, log_every=2, show=lambda progress: counts.append(len(compiled)))
+        train(tmp_path, steps=6, log_every=2, callbacks=count)
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
     assert counts[0] > 0
@@ -116,9 +116,9 @@ def test_an_interruption_saves_the_last_step(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path, show=stop)
+        train(tmp_path, callbacks=Callbacks(show=stop))
     first = []
-    train(tmp_path, steps=9, resume=True, show=first.append)
+    train(tmp_path, steps=9, resume=True, callbacks=Callbacks(show=first.append))
     assert first[0].step == 8
 
 
@@ -130,7 +130,7 @@ def test_what_is_shown_as_saved_is_on_disk(tmp_path):
         stored = tmp_path / "training_state" / str(progress.step)
         assert progress.saved == stored.is_dir()
 
-    train(tmp_path, steps=8, save_every=3, show=show)
+    train(tmp_path, steps=8, save_every=3, callbacks=Callbacks(show=show))
     assert [p.step for p in seen if p.saved] == [3, 6, 8]
 
 

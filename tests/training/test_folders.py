@@ -18,6 +18,8 @@ from noisy_decay import loss, model, train
 
 import impindiff as ipd
 from impindiff.training import (
+    Callbacks,
+    FitOptions,
     StorageError,
     TrainingError,
     TrainingStore,
@@ -127,7 +129,8 @@ def test_a_run_goes_on_from_the_state_before_a_damaged_one_to_the_same_end(tmp_p
     for path in (tmp_path / "cut" / "training_state" / "10").rglob("manifest.ocdbt"):
         path.unlink()
     seen, said = [], []
-    resumed = train(tmp_path / "cut", SGD, 20, resume=True, show=seen.append, say=said.append)
+    told = Callbacks(show=seen.append, say=said.append)
+    resumed = train(tmp_path / "cut", SGD, 20, resume=True, callbacks=told)
     assert seen[0].step == 6
     assert "step 10 is damaged" in said[0]
     assert float(resumed.model.rate) == float(whole.model.rate)
@@ -240,15 +243,11 @@ def test_a_history_that_could_not_be_written_loses_no_line(tmp_path, monkeypatch
 STARTS = ((9.0, 3.0), (1.5, 0.2), (0.1, -2.0))
 
 
-def restarted(folder, **options):
-    given: dict[str, Any] = {
-        "log_every": 1,
-        "save_every": 4,
-        "restart_steps": 5,
-        "steps": 12,
-    } | options
+def restarted(folder, **given: Any):
+    options = FitOptions(steps=12, log_every=1, save_every=4)
     models = [model(*start) for start in STARTS]
-    return fit_restarts(models, loss(), adam("cosine", 0.1, 12), folder, **given)
+    optimizer = adam("cosine", 0.1, 12)
+    return fit_restarts(models, loss(), optimizer, folder, options, restart_steps=5, **given)
 
 
 @pytest.mark.parametrize("at", [3, 7])
@@ -306,7 +305,7 @@ def test_a_folder_that_is_moved_is_not_made_again(tmp_path):
             (tmp_path / "run").rename(tmp_path / "elsewhere")
 
     with pytest.raises(StorageError, match=r"was moved or deleted"):
-        train(tmp_path / "run", SGD, 20, show=move)
+        train(tmp_path / "run", SGD, 20, callbacks=Callbacks(show=move))
     assert [p.name for p in tmp_path.iterdir()] == ["elsewhere"]
     resumed = train(tmp_path / "elsewhere", SGD, 20, resume=True)
     assert float(resumed.model.rate) == float(train(tmp_path / "w", SGD, 20).model.rate)
@@ -321,7 +320,7 @@ def test_a_folder_of_starts_that_is_deleted_is_not_made_again(tmp_path):
             shutil.rmtree(tmp_path / "run")
 
     with pytest.raises(StorageError, match=r"was moved or deleted"):
-        restarted(tmp_path / "run", show=delete)
+        restarted(tmp_path / "run", callbacks=Callbacks(show=delete))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,7 +1,5 @@
 """A long record in segments: the same problem, with fewer wrong solutions."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +11,7 @@ from noisy_decay import train
 
 import impindiff as ipd
 from impindiff.training import (
+    FitOptions,
     LevenbergMarquardt,
     TrajectoryLoss,
     WithNodes,
@@ -124,12 +123,11 @@ def test_validation_is_of_the_joined_rollout(tmp_path):
 
 def test_a_long_oscillating_record_is_fitted_where_one_rollout_is_lost(tmp_path):
     start = populations(np.array([0.6, 0.9, 1.0, 0.9]))
-    options: dict[str, Any] = {"log_every": 100, "save_every": 1000}
-    plain = record()
-    single = fit(start, plain, LevenbergMarquardt(), tmp_path / "single", steps=80, **options)
+    plain, options = record(), FitOptions(steps=80)
+    single = fit(start, plain, LevenbergMarquardt(), tmp_path / "single", options)
     assert np.abs(np.asarray(single.model.rates) / RATES - 1).max() > 0.2
     shooting, nodes = multiple_shooting(plain, start, 12)
-    found = fit(nodes, shooting, LevenbergMarquardt(), tmp_path / "many", steps=80, **options)
+    found = fit(nodes, shooting, LevenbergMarquardt(), tmp_path / "many", options)
     np.testing.assert_allclose(found.model.model.rates, RATES, rtol=0.03)
 
 

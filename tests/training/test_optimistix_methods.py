@@ -13,6 +13,8 @@ from power_decay import POWER, RATE, TIMES, model
 
 import impindiff as ipd
 from impindiff.training import (
+    Callbacks,
+    FitOptions,
     TrainingError,
     TrajectoryLoss,
     fit,
@@ -45,10 +47,10 @@ def loss(**changes: Any):
     return dataclasses.replace(whole, **changes)
 
 
-def train(folder, method, steps=400, start=None, of_loss=None, **given: Any):
+def train(folder, method, steps=400, start=None, of_loss=None, horizon=(), **given: Any):
     start, of_loss = start or model(), of_loss or loss()
-    options: dict[str, Any] = {"log_every": 1, "save_every": 1000} | given
-    return fit(start, of_loss, method, folder, steps=steps, **options)
+    options = FitOptions(steps=steps, log_every=1, horizon=horizon)
+    return fit(start, of_loss, method, folder, options, **given)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -75,7 +77,9 @@ def test_what_was_cut_short_is_resumed_to_the_bit(name, tmp_path):
     whole = train(tmp_path / "whole", METHODS[name])
     train(tmp_path / "cut", METHODS[name], steps=4)
     seen = []
-    resumed = train(tmp_path / "cut", METHODS[name], resume=True, show=seen.append)
+    resumed = train(
+        tmp_path / "cut", METHODS[name], resume=True, callbacks=Callbacks(show=seen.append)
+    )
     assert seen[0].step == 5
     assert (resumed.steps, resumed.model.a, resumed.model.p) == (
         whole.steps, whole.model.a, whole.model.p,
@@ -86,8 +90,7 @@ def test_what_was_cut_short_is_resumed_to_the_bit(name, tmp_path):
 
 def test_an_ensemble_ends_where_its_members_do_alone(tmp_path):
     starts, method = [model(), model(0.5, 1.2)], METHODS["LevenbergMarquardt"]
-    options: dict[str, Any] = {"steps": 60, "log_every": 1, "save_every": 1000}
-    together = fit_ensemble(starts, loss(), method, tmp_path / "together", **options)
+    together = fit_ensemble(starts, loss(), method, tmp_path / "together", FitOptions(steps=60))
     for i, start in enumerate(starts):
         alone = train(tmp_path / str(i), method, start=start)
         assert float(together.model.members[i].p) == pytest.approx(float(alone.model.p), rel=1e-9)

@@ -12,6 +12,7 @@ from jaxtyping import Array
 from impindiff import Grid, InputError
 from impindiff.steppers import RK4, HybridModel
 from impindiff.training import (
+    FitOptions,
     GaussianPrior,
     LevenbergMarquardt,
     SlowChange,
@@ -108,9 +109,7 @@ def test_levenberg_marquardt_weighs_data_against_the_belief(believed, tmp_path):
         believed,
         LevenbergMarquardt(),
         tmp_path,
-        steps=12,
-        log_every=12,
-        save_every=12,
+        FitOptions(steps=12),
     )
     assert abs(float(fitted.model.coefficients[2])) < 1e-3
     assert fitted.final_loss < 1e-6
@@ -122,9 +121,7 @@ def test_levenberg_marquardt_ends_where_it_gains_little(believed, tmp_path):
         believed,
         LevenbergMarquardt(damping=1.0, loss_tolerance=0.999),
         tmp_path,
-        steps=12,
-        log_every=12,
-        save_every=12,
+        FitOptions(steps=12),
     )
     assert fitted.steps < 6
 

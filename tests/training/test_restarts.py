@@ -1,12 +1,14 @@
 """Several starts: the best goes on as if it had been the only one."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from noisy_decay import loss, model, train
 
 import impindiff as ipd
-from impindiff.training import TrainingError, adam, fit_restarts, split
+from impindiff.training import Callbacks, FitOptions, TrainingError, adam, fit_restarts, split
 from impindiff.training.history import read
 
 TRAINING, VALIDATION = split(loss(), model(), 0.3)
@@ -14,10 +16,10 @@ STARTS = ((9.0, 3.0), (1.5, 0.2), (0.1, -2.0))
 OPTIMIZER = adam("cosine", 0.1, 12)
 
 
-def restarted(folder, starts=STARTS, steps=12, **options):
-    given = {"log_every": 1, "save_every": 4, "validation": VALIDATION} | options
+def restarted(folder, starts=STARTS, steps=12, **given: Any):
+    options = FitOptions(steps=steps, log_every=1, save_every=4, validation=VALIDATION)
     models = [model(*start) for start in starts]
-    return fit_restarts(models, TRAINING, OPTIMIZER, folder, restart_steps=5, steps=steps, **given)
+    return fit_restarts(models, TRAINING, OPTIMIZER, folder, options, restart_steps=5, **given)
 
 
 def alone(folder, start, steps=12):
@@ -34,7 +36,7 @@ def same(found, expected):
 
 def test_the_result_is_that_of_the_best_start_alone_to_the_bit(tmp_path):
     said = []
-    fitted, starts = restarted(tmp_path / "all", say=said.append)
+    fitted, starts = restarted(tmp_path / "all", callbacks=Callbacks(say=said.append))
     ends = [alone(tmp_path / f"short{i}", start, 5) for i, start in enumerate(STARTS)]
     assert starts.losses == tuple(end.validation_loss for end in ends)
     assert starts.chosen == int(np.argmin(starts.losses)) == 1
@@ -59,9 +61,10 @@ def test_resuming_repeats_nothing_that_is_done(tmp_path, interrupted):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        restarted(tmp_path / "cut", show=stop)
+        restarted(tmp_path / "cut", callbacks=Callbacks(show=stop))
     before = len(seen)
-    fitted, starts = restarted(tmp_path / "cut", resume=True, show=lambda p: seen.append(p.step))
+    count = Callbacks(show=lambda p: seen.append(p.step))
+    fitted, starts = restarted(tmp_path / "cut", resume=True, callbacks=count)
     # 5 steps of each start, and 7 more of the best
     assert len(seen) == 3 * 5 + 7
     assert 0 < before < len(seen)
@@ -72,12 +75,13 @@ def test_resuming_repeats_nothing_that_is_done(tmp_path, interrupted):
 
 def test_a_start_that_fails_is_passed_over(tmp_path):
     said = []
-    fitted, starts = restarted(tmp_path, ((jnp.nan, 0.0), STARTS[1]), say=said.append)
+    some = ((jnp.nan, 0.0), STARTS[1])
+    fitted, starts = restarted(tmp_path, some, callbacks=Callbacks(say=said.append))
     assert starts.losses[0] == np.inf
     assert starts.chosen == 1
     assert np.isfinite(fitted.final_loss)
     assert said[0].startswith("start 1 of 2 failed: training step 1: ")
-    again, starts = restarted(tmp_path, ((jnp.nan, 0.0), STARTS[1]), resume=True)
+    again, starts = restarted(tmp_path, some, resume=True)
     assert starts.losses[0] == np.inf
     assert float(again.model.rate) == float(fitted.model.rate)
 

@@ -12,7 +12,14 @@ import pytest
 from noisy_decay import train
 
 import impindiff as ipd
-from impindiff.training import History, StorageError, TrainingError, TrainingStore, require_room
+from impindiff.training import (
+    Callbacks,
+    History,
+    StorageError,
+    TrainingError,
+    TrainingStore,
+    require_room,
+)
 
 Usage = collections.namedtuple("Usage", "total used free")
 
@@ -64,7 +71,9 @@ def test_a_disk_that_becomes_full_leaves_the_state_before_which_resumes(
     left = sorted(path.name for path in (tmp_path / "cut" / "training_state").iterdir())
     assert left == ["5"]
     seen = []
-    resumed = train(tmp_path / "cut", optax.sgd(0.1), 20, resume=True, show=seen.append)
+    resumed = train(
+        tmp_path / "cut", optax.sgd(0.1), 20, resume=True, callbacks=Callbacks(show=seen.append)
+    )
     assert seen[0].step == 6
     assert float(resumed.model.rate) == float(whole.model.rate)
 

@@ -10,6 +10,8 @@ from power_decay import POWER, RATE, TIMES, PowerDecay, model
 
 import impindiff as ipd
 from impindiff.training import (
+    Callbacks,
+    FitOptions,
     LevenbergMarquardt,
     TrainingError,
     TrajectoryLoss,
@@ -39,17 +41,16 @@ def found(m: PowerDecay) -> dict[str, Any]:
     return {"rate": jnp.exp(m.a), "power": m.p}
 
 
-def train(folder, optimizer, steps=40, of_loss=None, **kwargs):
+def train(folder, optimizer, steps=40, of_loss=None, *, resume=False):
+    told = Callbacks(identified=lambda m: {name: float(value) for name, value in found(m).items()})
     return fit(
         model(),
         of_loss or loss(),
         optimizer,
         folder,
-        steps=steps,
-        log_every=1,
-        save_every=1,
-        identified=lambda m: {name: float(value) for name, value in found(m).items()},
-        **kwargs,
+        FitOptions(steps=steps, log_every=1, save_every=1),
+        callbacks=told,
+        resume=resume,
     )
 
 
@@ -94,7 +95,7 @@ def test_the_standard_errors_are_the_spread_of_repeated_fits(tmp_path):
 def test_too_many_parameters_are_refused(tmp_path):
     wide = dataclasses.replace(model(), a=jnp.zeros(300))
     with pytest.raises(ipd.InputError, match=r"at most 200 parameters, the model has 301"):
-        fit(wide, loss(), LevenbergMarquardt(), tmp_path, steps=1, log_every=1, save_every=1)
+        fit(wide, loss(), LevenbergMarquardt(), tmp_path, FitOptions(steps=1))
 
 
 def test_a_failed_solve_is_halved_in_training(tmp_path):
@@ -105,8 +106,7 @@ def test_a_failed_solve_is_halved_in_training(tmp_path):
 
     def start(folder, max_halvings):
         of_loss = coarse(max_halvings)
-        kwargs: dict[str, Any] = {"steps": 1, "log_every": 1, "save_every": 1}
-        return fit(model(1.5, 3.0), of_loss, LevenbergMarquardt(), folder, **kwargs)
+        return fit(model(1.5, 3.0), of_loss, LevenbergMarquardt(), folder, FitOptions(steps=1))
 
     with pytest.raises(TrainingError, match="the rollout failed at step 1 of 3"):
         start(tmp_path / "whole", 0)

@@ -5,7 +5,7 @@ import optax
 import pytest
 from noisy_decay import loss, model, train
 
-from impindiff.training import LevenbergMarquardt, Optimizer, split
+from impindiff.training import Callbacks, FitOptions, LevenbergMarquardt, Optimizer, split
 from impindiff.training.history import read
 
 TRAINING, VALIDATION = split(loss(), model(), 0.3)
@@ -27,7 +27,7 @@ def recorded(folder, optimizer: Optimizer = OPTIMIZER, steps=30, **options):
         steps,
         of_loss=TRAINING,
         validation=VALIDATION,
-        evaluate=remember,
+        callbacks=Callbacks(evaluate=remember),
         **options,
     )
     return fitted, weights, [r["validation_loss"] for r in read(folder / "history.jsonl")]
@@ -88,7 +88,7 @@ def test_resuming_before_and_after_the_end_changes_nothing(tmp_path):
 def test_a_run_without_these_options_keeps_no_state_for_them(tmp_path):
     from impindiff.training.fit import _start
 
-    _, state = _start(model(), loss(), OPTIMIZER)
+    _, state = _start(model(), loss(), OPTIMIZER, FitOptions(steps=2))
     assert state.best is None
     assert state.validation is None
     assert train(tmp_path, OPTIMIZER, 2).stopped_early is False

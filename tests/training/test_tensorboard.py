@@ -9,7 +9,7 @@ from noisy_decay import train
 from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 
 import impindiff as ipd
-from impindiff.training import TensorBoard
+from impindiff.training import Callbacks, TensorBoard
 from impindiff.training.history import read
 
 
@@ -28,15 +28,10 @@ def events(folder):
 
 def test_each_number_of_the_history_is_an_event(tmp_path):
     with TensorBoard(tmp_path) as log:
-        train(
-            tmp_path,
-            optax.sgd(0.1),
-            4,
-            log=log,
-            log_every=2,
-            identified=lambda m: {"rate": float(m.rate)},
-            evaluate=lambda m: None,
+        told = Callbacks(
+            evaluate=lambda m: None, identified=lambda m: {"rate": float(m.rate)}, log=log
         )
+        train(tmp_path, optax.sgd(0.1), 4, log_every=2, callbacks=told)
     records = read(tmp_path / "history.jsonl")
     found = events(tmp_path)
     losses = {step: value for tag, step, value in found if tag == "loss"}

@@ -13,7 +13,9 @@ from impindiff.experiment import directory
 from impindiff.experiment.experiment import Experiment
 from impindiff.experiment.metrics import as_floats
 from impindiff.training import (
+    Callbacks,
     Ensemble,
+    FitOptions,
     Fitted,
     Optimizer,
     Progress,
@@ -38,7 +40,7 @@ class Plan(NamedTuple):
     - `models`: models to train, from successive seeds: one, or several starts.
     - `rolled_out`: the loss without the validation set, of one rollout of the model.
     - `loss`: the objective; over segments for multiple shooting, else `rolled_out`.
-    - `options`: options of `fit` that the training step depends on.
+    - `members`: number of models stacked in each of `models`; None: one.
     - `present`: converts a trained model to the experiment's model.
     """
 
@@ -46,7 +48,8 @@ class Plan(NamedTuple):
     rolled_out: TrajectoryLoss
     loss: TrajectoryLoss
     optimizer: Optimizer
-    options: dict[str, Any]
+    options: FitOptions
+    members: int | None
     present: Callable[[Any], Any]
 
 
@@ -78,25 +81,29 @@ def plan_training(experiment: Experiment) -> Plan:
     if training.validation:
         part, by = training.validation, training.validation_by
         loss, validation = split(loss, example, part, seed=settings.seed, by=by)
-    options = {
-        "validation": validation,
-        "patience": training.patience,
-        "keep_best": training.keep_best,
-        "freeze": training.freeze,
-    }
-    minimised, present = loss, _itself
+    minimised, freeze, members, present = loss, training.freeze, None, _itself
     if training.ensemble > 1:
-        options["members"] = training.ensemble
+        members = training.ensemble
         models = [model.stacked for model in models]
-        present = _as_ensemble(training.ensemble)
+        present = _as_ensemble(members)
     if training.shooting is not None:
         segments, weight = training.shooting.segments, training.shooting.weight
         pairs = [multiple_shooting(loss, m, segments, continuity=weight) for m in models]
         minimised, models, present = pairs[0][0], [nodes for _, nodes in pairs], _without_nodes
-        options["freeze"] = tuple(f"model.{path}" for path in training.freeze)
+        freeze = tuple(f"model.{path}" for path in training.freeze)
+    options = FitOptions(
+        steps=training.steps,
+        log_every=training.log_every,
+        save_every=training.save_every,
+        validation=validation,
+        patience=training.patience,
+        keep_best=training.keep_best,
+        freeze=freeze,
+        horizon=training.stages,
+    )
     optimizer = training.build()
-    algorithm_of(optimizer).check(partition(models[0], options["freeze"])[0])
-    return Plan(models, loss, minimised, optimizer, options, present)
+    algorithm_of(optimizer).check(partition(models[0], freeze)[0])
+    return Plan(models, loss, minimised, optimizer, options, members, present)
 
 
 def train(
@@ -122,46 +129,37 @@ def train(
     settings, evaluate = experiment.settings, experiment.test_error()
     training = settings.training
     plan = plan_training(experiment)
-    optimizer, compiled = plan.optimizer, None
+    optimizer, options, members, compiled = plan.optimizer, plan.options, plan.members, None
     with contextlib.ExitStack() as stack:
         if mesh is not None:
             stack.enter_context(mesh)
         log = stack.enter_context(TensorBoard(folder)) if training.tensorboard else _nothing
-        room = room_for_training(plan.models[0], plan.loss, optimizer, **plan.options)
+        room = room_for_training(plan.models[0], plan.loss, optimizer, options, members=members)
         # each start has its own states
         room *= 1 if training.restarts == 1 else 1 + training.restarts
         require_room(folder, room + results_size, "training states and results")
         if training.seconds is not None:
             say(f"measuring how many training steps fit into {training.seconds:g} s")
             steps, compiled = steps_within(
-                training.seconds,
-                plan.models[0],
-                plan.loss,
-                optimizer,
-                training.steps,
-                **plan.options,
+                training.seconds, plan.models[0], plan.loss, optimizer, options, members=members
             )
             settings = settings.with_steps(steps)
+            options = dataclasses.replace(options, steps=steps)
             if steps < training.steps:  # the learning rate's schedule changes
                 optimizer, compiled = settings.training.build(), None
 
         store(folder)
         directory.write_configuration(folder, settings)
-        options: dict[str, Any] = plan.options | {
-            "steps": settings.training.steps,
-            "log_every": training.log_every,
-            "save_every": training.save_every,
-            "resume": resume,
-            "horizon": training.stages,
-            "show": show,
-            "log": log,
-            "say": say,
-            "compiled": compiled,
-        }
-        if evaluate is not None:
-            options["evaluate"] = lambda trained: evaluate(plan.present(trained))
-        if experiment.identified(plan.present(plan.models[0])):
-            options["identified"] = lambda m: as_floats(experiment.identified(plan.present(m)))
+        identifies = bool(experiment.identified(plan.present(plan.models[0])))
+        callbacks = Callbacks(
+            evaluate=None if evaluate is None else lambda m: evaluate(plan.present(m)),
+            identified=(lambda m: as_floats(experiment.identified(plan.present(m))))
+            if identifies
+            else None,
+            show=show,
+            log=log,
+            say=say,
+        )
         choices: dict[str, Any] = {}
         if training.restarts > 1:
             fitted, starts = fit_restarts(
@@ -169,12 +167,24 @@ def train(
                 plan.loss,
                 optimizer,
                 folder,
+                options,
                 restart_steps=training.restart_steps,
-                **options,
+                callbacks=callbacks,
+                resume=resume,
             )
             choices["restarts"] = {"losses": list(starts.losses), "chosen": starts.chosen}
         else:
-            fitted = fit(plan.models[0], plan.loss, optimizer, folder, **options)
+            fitted = fit(
+                plan.models[0],
+                plan.loss,
+                optimizer,
+                folder,
+                options,
+                callbacks=callbacks,
+                resume=resume,
+                members=members,
+                compiled=compiled,
+            )
     if mesh is not None:
         fitted = dataclasses.replace(
             fitted,

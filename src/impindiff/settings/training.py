@@ -8,7 +8,15 @@ from pydantic import Field, model_validator
 
 from impindiff.settings.choices import WorksWith
 from impindiff.settings.configuration import StrictModel
-from impindiff.training import LevenbergMarquardt, Optimizer, adam, at_rates, lbfgs, muon
+from impindiff.training import (
+    FitOptions,
+    LevenbergMarquardt,
+    Optimizer,
+    adam,
+    at_rates,
+    lbfgs,
+    muon,
+)
 
 _Positive = Annotated[float, Field(gt=0)]
 _PositiveInt = Annotated[int, Field(ge=1)]
@@ -46,8 +54,12 @@ class _Training(StrictModel):
         description="time limit of training, without compilation: steps are cut to the number that "
         "fits, as measured at the start; null: all steps",
     )
-    log_every: _PositiveInt = Field(default=25, description="steps between lines of history.jsonl")
-    save_every: _PositiveInt = Field(default=100, description="steps between saved training states")
+    log_every: _PositiveInt = Field(
+        default=FitOptions.log_every, description="steps between lines of history.jsonl"
+    )
+    save_every: _PositiveInt = Field(
+        default=FitOptions.save_every, description="steps between saved training states"
+    )
 
     tensorboard: bool = Field(
         default=False, description="also write event files for TensorBoard into the run's folder"

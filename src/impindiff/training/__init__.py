@@ -21,6 +21,7 @@ from impindiff.training.levenberg_marquardt import (
 from impindiff.training.loss import TrajectoryLoss
 from impindiff.training.multiple_shooting import MultipleShooting, WithNodes, multiple_shooting
 from impindiff.training.optimizers import adam, lbfgs, learning_rate_schedule, muon
+from impindiff.training.options import Callbacks, FitOptions
 from impindiff.training.parts import at_rates, partition
 from impindiff.training.penalty import GaussianPrior, SlowChange
 from impindiff.training.resources import StorageError, TrainingError, require_room
@@ -34,8 +35,10 @@ from impindiff.training.uncertainty import FlatParameters, flat_parameters, stan
 __all__ = [
     "LOCK",
     "Algorithm",
+    "Callbacks",
     "CompiledStep",
     "Ensemble",
+    "FitOptions",
     "Fitted",
     "FlatParameters",
     "GaussianPrior",

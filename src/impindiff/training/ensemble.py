@@ -11,10 +11,12 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from impindiff.errors import InputError
-from impindiff.rollout import Rollout, failure_of, rollout
+from impindiff.rollout import AdaptiveStep, failure_of, rollout
+from impindiff.steppers import AbstractStepper
 from impindiff.training.algorithm import Optimizer
 from impindiff.training.fit import Fitted, fit
 from impindiff.training.loss import TrajectoryLoss
+from impindiff.training.options import Callbacks, FitOptions
 from impindiff.training.resources import TrainingError
 
 M = TypeVar("M", bound=eqx.Module)
@@ -62,55 +64,83 @@ def fit_ensemble(
     loss: TrajectoryLoss,
     optimizer: Optimizer,
     folder: Path,
-    **options: Any,
+    options: FitOptions,
+    *,
+    callbacks: Callbacks = Callbacks(),
+    resume: bool = False,
 ) -> Fitted[Ensemble[M]]:
-    """Train all models at once, as `fit` trains one; the options are those of `fit`.
+    """Train all models at once, as `fit` trains one.
 
     One compiled program does a step of all of them. Each has its own optimiser state, best weights
     and patience, and ends with what it would have ended with alone, to round-off; the training
-    ends when all have. `identified` and `evaluate` are called with the ensemble. `final_loss` and
+    ends when all have. `callbacks` are given the ensemble. `final_loss` and
     `validation_loss` are means over the members. A member that fails ends the training with an
     error that names it.
     """
     ensemble = Ensemble.of(models)
-    for name in ("evaluate", "identified"):
-        function = options.get(name)
-        if function is not None:
-            options[name] = _of_ensemble(function, ensemble.size)
-    fitted = fit(ensemble.stacked, loss, optimizer, folder, members=ensemble.size, **options)
+    fitted = fit(
+        ensemble.stacked,
+        loss,
+        optimizer,
+        folder,
+        options,
+        callbacks=dataclasses.replace(
+            callbacks,
+            evaluate=_of_ensemble(callbacks.evaluate, ensemble.size),
+            identified=_of_ensemble(callbacks.identified, ensemble.size),
+        ),
+        resume=resume,
+        members=ensemble.size,
+    )
     return dataclasses.replace(fitted, model=Ensemble(fitted.model, ensemble.size))
 
 
 def ensemble_forecast(
-    ensemble: Ensemble[Any] | Sequence[Any], u0: PyTree, times: Any, **options: Any
+    ensemble: Ensemble[Any] | Sequence[Any],
+    u0: PyTree,
+    times: Any,
+    *,
+    stepper: AbstractStepper | None = None,
+    dt: float | AdaptiveStep | None = None,
+    batch_ndim: int | None = None,
+    halving: bool | None = None,
+    jump_times: Sequence[float] | None = None,
 ) -> tuple[PyTree, PyTree]:
     """(mean, standard deviation) over the members of their trajectories from `u0`, by `rollout`.
 
-    - `ensemble`: an `Ensemble`, or a list of models of one kind.
-    - `options`: of `rollout`.
-
     The deviation tells how far members that fit the data alike disagree: no bound of the error,
-    and too small where all of them are wrong alike. Raises `TrainingError` naming a member whose
-    forecast fails.
+    and too small where all of them are wrong alike.
+
+    **Arguments:**
+
+    - `ensemble`: an `Ensemble`, or a list of models of one kind.
+    - the others: as of `rollout`.
+
+    **Raises:** `TrainingError` naming a member whose forecast fails.
     """
     if not isinstance(ensemble, Ensemble):
         ensemble = Ensemble.of(ensemble)
-    found = [
-        _forecast(f"member {i}", model, u0, times, options)
-        for i, model in enumerate(ensemble.members)
-    ]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(result.u for result in found))
+    found = []
+    for i, model in enumerate(ensemble.members):
+        result = rollout(
+            model,
+            u0,
+            times,
+            stepper=stepper,
+            dt=dt,
+            throw=False,
+            batch_ndim=batch_ndim,
+            halving=halving,
+            jump_times=jump_times,
+        )
+        failure = failure_of(result)
+        if failure is not None:
+            raise TrainingError(f"member {i}: the forecast failed at {failure}", code=failure.code)
+        found.append(result.u)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *found)
     mean = jax.tree.map(lambda x: jnp.mean(x, axis=0), stacked)
     return mean, jax.tree.map(lambda x: jnp.std(x, axis=0, ddof=1), stacked)
 
 
-def _forecast(name: str, model: Any, u0: PyTree, times: Any, options: Any) -> Rollout:
-    result = rollout(model, u0, times, **options, throw=False)
-    failure = failure_of(result)
-    if failure is not None:
-        raise TrainingError(f"{name}: the forecast failed at {failure}", code=failure.code)
-    return result
-
-
 def _of_ensemble(function: Any, size: int) -> Any:
-    return lambda stacked: function(Ensemble(stacked, size))
+    return None if function is None else lambda stacked: function(Ensemble(stacked, size))

@@ -3,9 +3,9 @@
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -24,6 +24,7 @@ from impindiff.training.fitted import Fitted, Progress, fitted, number, record
 from impindiff.training.folder_lock import held
 from impindiff.training.history import History
 from impindiff.training.loss import TrajectoryLoss
+from impindiff.training.options import Callbacks, FitOptions
 from impindiff.training.parts import partition
 from impindiff.training.resources import require_room, require_step_fits, size_in_bytes
 from impindiff.training.state import Job, StepReport, TrainingState, member
@@ -40,73 +41,51 @@ def fit(
     loss: TrajectoryLoss,
     optimizer: Optimizer,
     folder: Path,
+    options: FitOptions,
     *,
-    steps: int,
-    log_every: int,
-    save_every: int,
+    callbacks: Callbacks = Callbacks(),
     resume: bool = False,
-    validation: TrajectoryLoss | None = None,
-    patience: int | None = None,
-    keep_best: bool | None = None,
-    freeze: Sequence[str] = (),
-    horizon: Sequence[tuple[int, float]] = (),
     members: int | None = None,
-    evaluate: Callable[[M], float | None] | None = None,
-    identified: Callable[[M], dict[str, float]] | None = None,
-    show: Callable[[Progress], object] = lambda progress: None,
-    log: Callable[[dict[str, Any]], object] = lambda record: None,
-    say: Callable[[str], object] = lambda line: None,
     compiled: CompiledStep | None = None,
 ) -> Fitted[M]:
-    """Minimise `loss` over the model's floating-point arrays, in at most `steps` steps.
+    """Minimise `loss` over the model's floating-point arrays, in at most `options.steps` steps.
 
-    Writes `history.jsonl` (a line per `log_every` steps) and `training_state/` (every `save_every`
-    steps, at the end, and when interrupted) into `folder`. With `resume` it continues from the last
-    state saved that is whole, with the same result to the bit as if it had not been interrupted;
-    without, states that are there are forgotten. One process at a time holds the folder. Several
-    processes (see `distributed`) all call it, with a folder that all see, inside a `Mesh`: the
-    first writes the history, and an interruption saves nothing, for it may be of one alone.
+    Writes `history.jsonl` and `training_state/` into `folder`, the latter also at the end and when
+    interrupted. Several processes (see `distributed`) all call it, with a folder that all see,
+    inside a `Mesh`: the first writes the history, and an interruption saves nothing, for it may be
+    of one alone. A training step in which a solve fails is done again with failed rollout steps
+    halved (see `rollout`), but for trials of Levenberg-Marquardt after the first, which are
+    rejected.
+
+    **Arguments:**
 
     - `optimizer`: an Optax transformation (one that searches along a line, such as `optax.lbfgs`,
       gets the loss to do so); `LevenbergMarquardt`, which ends by itself once converged; or a
       minimiser or least-squares solver of Optimistix, which does by its own `rtol` and `atol`, a
       trial of its a step.
-    - `validation`: the loss at observations held back (see `split`), from the same rollouts.
-    - `patience`: end after so many steps without a smaller validation loss, or without a smaller
-      training loss where nothing is held back.
-    - `keep_best`: return the parameters of that smallest loss rather than the last; by default if
-      there is a validation. Those after the last update are not among them, for their loss is not
-      known.
-    - `freeze`: paths of parts of the model that are not trained (see `partition`).
-    - `horizon`: a curriculum, pairs (training steps, fraction of the observed times): for so many
-      steps the rollout ends after that part of the times; after the last pair it is whole. Each
-      pair is a program to compile. Patience and best weights begin after the last.
+    - `folder`: one process at a time holds it.
+    - `options`, `callbacks`: see `FitOptions` and `Callbacks`.
+    - `resume`: continue from the last state saved that is whole, with the same result to the bit
+      as if it had not been interrupted; without, states that are there are forgotten.
     - `members`: how many models `model` is, stacked (see `fit_ensemble`); None: one.
-    - `identified`: named numbers of a model, for the log only.
-    - `evaluate`: test error of a model in percent (None if not finite), for the log only.
-    - `show`: called after each step.
-    - `log`: called with each line of the history.
-    - `say`: told of states that are damaged, in place of which an earlier one was taken.
     - `compiled`: the training step, if it is compiled already for these arguments.
 
-    A training step in which a solve fails is done again with failed rollout steps halved (see
-    `rollout`), but for trials of Levenberg-Marquardt after the first, which are rejected. Raises
-    `TrainingError`, naming the training step and, of the rollout, step, time, sample and field,
-    when a solve fails or the loss or its gradient is not finite, for a step that needs more memory
-    than the machine has, and, a `StorageError`, for a disk that has become full and a folder that
-    is moved; `InputError` for a folder that another process holds, that cannot be written to, has
-    no room for the training states, or holds none that can be read.
+    **Raises:** `TrainingError`, naming the training step and, of the rollout, step, time, sample
+    and field, when a solve fails or the loss or its gradient is not finite, for a step that needs
+    more memory than the machine has, and, a `StorageError`, for a disk that has become full and a
+    folder that is moved; `InputError` for a folder that another process holds, that cannot be
+    written to, has no room for the training states, or holds none that can be read.
     """
-    job, state = _start(model, loss, optimizer, freeze, validation, patience, keep_best, members)
+    job, state = _start(model, loss, optimizer, options, members)
     example = job.model(state.parameters)
-    curriculum = stages(job, example if members is None else member(example, 0), horizon)
-    plan = [*curriculum, (steps, job)]
+    curriculum = stages(job, example if members is None else member(example, 0), options.horizon)
+    plan = [*curriculum, (options.steps, job)]
     require_room(folder, _room(state), "training states")
     with contextlib.ExitStack() as stack:
         stack.enter_context(held(folder))
         store = TrainingStore(folder / "training_state", fresh=not resume)
         stack.enter_context(contextlib.closing(store))
-        restored = store.restore(state, say) if resume else None
+        restored = store.restore(state, callbacks.say) if resume else None
         state = state if restored is None else restored
         first = int(np.max(state.step))
         history = History(folder / "history.jsonl", after_step=first if resume else None)
@@ -117,7 +96,7 @@ def fit(
         test, mesh = None, active_mesh()
         has_rate = job.algorithm.has_rate(state.optimizer)
         try:
-            for step in range(first + 1, steps + 1):
+            for step in range(first + 1, options.steps + 1):
                 if bool(np.all(state.finished)):
                     break
                 stage = next(i for i, (last, _) in enumerate(plan) if step <= last)
@@ -140,32 +119,31 @@ def fit(
                 filled = np.full(state.seconds.shape, seconds, state.seconds.dtype)
                 timed = jnp.asarray(filled) if mesh is None else mesh.each(filled)
                 after = eqx.tree_at(lambda s: s.seconds, candidate, timed)
-                ends = step == steps or bool(np.all(after.finished))
-                if step % log_every == 0 or step == 1 or ends:
+                ends = step == options.steps or bool(np.all(after.finished))
+                if step % options.log_every == 0 or step == 1 or ends:
                     current = job.model(after.parameters)
-                    if evaluate is not None:
-                        test = evaluate(current)
+                    if callbacks.evaluate is not None:
+                        test = callbacks.evaluate(current)
                     line = record(after, report) | {"test_percent": test}
-                    if identified is not None:
-                        line["identified"] = identified(current)
+                    if callbacks.identified is not None:
+                        line["identified"] = callbacks.identified(current)
                     history.append(line)
-                    log(line)
+                    callbacks.log(line)
                 # only now: a state that is saved is never ahead of the history
                 state = after
-                saved = step % save_every == 0 or ends
+                saved = step % options.save_every == 0 or ends
                 if saved:
                     store.save(step, state)
                 mean = float(np.mean(state.loss))
-                show(Progress(step, mean, test, number(state.validation), saved))
+                callbacks.show(Progress(step, mean, test, number(state.validation), saved))
         except BaseException:
             # of several processes one may fail alone: the others would not save with it
             reached = int(np.max(state.step))
             if jax.process_count() == 1 and reached > first:
                 store.save(reached, state)
             raise
-    return fitted(
-        plan[-1][1], state, [p for p in programs if p is not None], durations, freeze, members
-    )
+    used = [program for program in programs if program is not None]
+    return fitted(plan[-1][1], state, used, durations, options.freeze, members)
 
 
 def steps_within(
@@ -173,36 +151,48 @@ def steps_within(
     model: eqx.Module,
     loss: TrajectoryLoss,
     optimizer: Optimizer,
-    most: int,
-    **options: Any,
+    options: FitOptions,
+    *,
+    members: int | None = None,
 ) -> tuple[int, CompiledStep]:
-    """How many training steps take so many seconds here, at most `most` and at least one.
+    """Measure how many training steps take so many seconds here, compilation not counted.
 
-    Compilation is not counted. Measured on steps from the initial state, which are dropped; with
-    them comes the compiled step. `options` are those of `fit` that the step depends on: `freeze`,
-    `validation`, `patience`, `keep_best`, `members`. Raises `TrainingError` for a step that needs
-    too much memory.
+    Measured on steps from the initial state, which are dropped.
+
+    **Returns:** a number from one to `options.steps`, and the compiled step.
+
+    **Raises:** `TrainingError` for a step that needs too much memory.
     """
-    job, state = _start(model, loss, optimizer, **options)
-    compiled = compile_step(_step(options.get("members")), state, job)
+    job, state = _start(model, loss, optimizer, options, members)
+    compiled = compile_step(_step(members), state, job)
     require_step_fits(compiled.temporary_mb)
     pace = seconds_per_step(compiled, state, job)
-    return max(1, min(most, int(seconds / pace))), compiled
+    return max(1, min(options.steps, int(seconds / pace))), compiled
 
 
 def compile_training_step(
-    model: eqx.Module, loss: TrajectoryLoss, optimizer: Optimizer, **options: Any
+    model: eqx.Module,
+    loss: TrajectoryLoss,
+    optimizer: Optimizer,
+    options: FitOptions,
+    *,
+    members: int | None = None,
 ) -> CompiledStep:
-    """The training step, compiled for what `fit` would be given (see `steps_within`); not run."""
-    job, state = _start(model, loss, optimizer, **options)
-    return compile_step(_step(options.get("members")), state, job)
+    """Compile the training step of what `fit` would be given, without running it."""
+    job, state = _start(model, loss, optimizer, options, members)
+    return compile_step(_step(members), state, job)
 
 
 def room_for_training(
-    model: eqx.Module, loss: TrajectoryLoss, optimizer: Optimizer, **options: Any
+    model: eqx.Module,
+    loss: TrajectoryLoss,
+    optimizer: Optimizer,
+    options: FitOptions,
+    *,
+    members: int | None = None,
 ) -> int:
     """Bytes on disk that the training states need, for what `fit` would be given."""
-    return _room(_start(model, loss, optimizer, **options)[1])
+    return _room(_start(model, loss, optimizer, options, members)[1])
 
 
 def _known_to_all(
@@ -230,19 +220,17 @@ def _start(
     model: eqx.Module,
     loss: TrajectoryLoss,
     optimizer: Optimizer,
-    freeze: Sequence[str] = (),
-    validation: TrajectoryLoss | None = None,
-    patience: int | None = None,
-    keep_best: bool | None = None,
+    options: FitOptions,
     members: int | None = None,
 ) -> tuple[Job, TrainingState]:
     """What every step needs, and the state before the first."""
-    parameters, static = partition(model, freeze)
+    parameters, static = partition(model, options.freeze)
+    validation, keep_best = options.validation, options.keep_best
     keep_best = validation is not None if keep_best is None else keep_best
     # what is frozen may differ between members
     own, static = (None, static) if members is None else eqx.partition(static, eqx.is_inexact_array)
     algorithm = algorithm_of(optimizer)
-    job = Job(static, loss, algorithm, validation, patience, keep_best, own=own)
+    job = Job(static, loss, algorithm, validation, options.patience, keep_best, own=own)
     state = job.start(parameters) if members is None else job.start_all(parameters)
     mesh = active_mesh()
     if mesh is None:

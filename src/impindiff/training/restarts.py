@@ -1,23 +1,24 @@
 """Several starts, of which the most promising goes on."""
 
+import dataclasses
 import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
 
 from impindiff.errors import InputError
 from impindiff.training.algorithm import Optimizer
-from impindiff.training.compiled_step import CompiledStep
 from impindiff.training.fit import compile_training_step, fit
 from impindiff.training.fitted import Fitted
 from impindiff.training.folder_lock import held
 from impindiff.training.loss import TrajectoryLoss
+from impindiff.training.options import Callbacks, FitOptions
 from impindiff.training.resources import (
     RoomError,
     StorageError,
@@ -49,41 +50,47 @@ def fit_restarts(
     loss: TrajectoryLoss,
     optimizer: Optimizer,
     folder: Path,
+    options: FitOptions,
     *,
     restart_steps: int,
-    steps: int,
+    callbacks: Callbacks = Callbacks(),
     resume: bool = False,
-    say: Callable[[str], object] = lambda line: None,
-    compiled: CompiledStep | None = None,
-    log: Callable[[dict[str, Any]], object] = lambda record: None,
-    **options: Any,
 ) -> tuple[Fitted[M], Restarts]:
     """Train each of `models` for a few steps, and the best of them to the end, as `fit` does.
 
     The result is that of a `fit` of the chosen model alone, to the bit, its history included. Each
-    start has a folder in `folder`/restarts; with `resume` those that are done are not done again.
+    start has a folder in `folder`/restarts.
 
-    - `restart_steps`: of each; the learning rate's schedule is that of all `steps`.
-    - `say`: told how each start ended.
-    - `compiled`: the training step of the first model, if it is compiled already.
-    - `log`: told of the chosen model's steps after the choice.
+    **Arguments:**
 
-    Raises `TrainingError` if every start fails, else as `fit`: a disk that becomes full ends it at
-    once, whichever start it is.
+    - `options`: of the whole training, as of `fit`.
+    - `restart_steps`: of each start; the learning rate's schedule is that of all `options.steps`.
+    - `callbacks`: as of `fit`; `say` is told how each start ended too, and `log` of the chosen
+      model's steps after the choice only.
+    - `resume`: starts that are done are not done again.
+
+    **Raises:** `TrainingError` if every start fails, else as `fit`: a disk that becomes full ends
+    it at once, whichever start it is.
     """
-    if not 1 <= restart_steps < steps:
+    if not 1 <= restart_steps < options.steps:
         raise InputError(
-            f"training.restart_steps: {restart_steps} must be between 1 and the {steps} steps of "
-            "the training"
+            f"training.restart_steps: {restart_steps} must be between 1 and the {options.steps} "
+            "steps of the training"
         )
+    say = callbacks.say
+    of_starts = dataclasses.replace(options, steps=restart_steps)
+    unlogged = dataclasses.replace(callbacks, log=Callbacks.log)
     require_room(folder, 0, "training states")
+    compiled = None
     with held(folder) as still:
         if resume and (folder / _STATE).exists():
             chosen = _known(folder / RECORD, len(models))
         else:
             if not resume:
                 shutil.rmtree(folder / _STATE, ignore_errors=True)
-            compiled = compiled or _compiled(models[0], loss, optimizer, options)
+            # of the whole horizon, shared by all starts; with stages before it none needs it
+            if not options.horizon:
+                compiled = compile_training_step(models[0], loss, optimizer, options)
             losses = []
             for i, model in enumerate(models):
                 still()
@@ -93,11 +100,10 @@ def fit_restarts(
                         loss,
                         optimizer,
                         folder / FOLDER / str(i),
-                        steps=restart_steps,
+                        of_starts,
+                        callbacks=unlogged,
                         resume=resume,
                         compiled=compiled if _same_program(model, models[0]) else None,
-                        say=say,
-                        **options,
                     )
                 except StorageError:  # no fault of the start
                     raise
@@ -122,12 +128,10 @@ def fit_restarts(
             loss,
             optimizer,
             folder,
-            steps=steps,
+            options,
+            callbacks=callbacks,
             resume=True,
             compiled=compiled if _same_program(model, models[0]) else None,
-            log=log,
-            say=say,
-            **options,
         )
         return fitted, chosen
 
@@ -165,17 +169,6 @@ def _go_on_from(start: Path, folder: Path, chosen: Restarts) -> None:
             os.replace(partial, folder / _STATE)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-
-
-def _compiled(
-    model: eqx.Module, loss: TrajectoryLoss, optimizer: Optimizer, options: dict[str, Any]
-) -> CompiledStep | None:
-    """The step of the whole horizon, shared by all starts; None where stages come before it."""
-    if options.get("horizon"):
-        return None
-    of_step = ("validation", "patience", "keep_best", "freeze")
-    given = {name: options[name] for name in of_step if name in options}
-    return compile_training_step(model, loss, optimizer, **given)
 
 
 def _same_program(model: eqx.Module, other: eqx.Module) -> bool:
