@@ -3,12 +3,14 @@
 import resource
 import time
 
+import jax
 import pytest
 
 from impindiff.errors import InputError
 from impindiff.experiment import prepare
 from impindiff.experiment.sizes import require_problem_fits
 from impindiff.problems import PROBLEMS
+from impindiff.problems.advection_diffusion import AdvectionDiffusionSteady
 from impindiff.settings import load_configuration
 
 STEADY, VAPOR = "advection_diffusion_steady", "vapor_infiltration_closure"
@@ -58,6 +60,19 @@ def test_a_black_box_that_no_machine_has(method):
         prepare(PROBLEMS[STEADY], settings)
     assert "those of method" in str(refusal.value)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+
+
+class Selecting(AdvectionDiffusionSteady):
+    def model(self, settings, key):
+        weights = jax.random.normal(key, (8,))
+        assert weights[weights > -9].shape == (8,)  # not known while JAX traces it
+        return super().model(settings, key)
+
+
+def test_a_model_that_cannot_be_traced_is_not_looked_at():
+    small = ["grid.cells=[8, 4]", "truth.dt=0.01", "forecast.every=0.05"]
+    settings = load_configuration(Selecting.settings, [], small)
+    assert prepare(Selecting(), settings).observations.times[-1] > 0
 
 
 @pytest.mark.parametrize("name", PROBLEMS)

@@ -1,6 +1,7 @@
 """Memory estimate of a run from its configuration alone, before anything is computed."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -43,7 +44,7 @@ def require_problem_fits(
     if until is not None:
         return
     training = settings.training
-    model = _shapes(problem.model, settings)
+    model = _shapes(problem.model, settings, jax.random.key(0))
     _require_parameters_fit(model, training.ensemble * training.restarts)
     cells = getattr(getattr(model, "grid", None), "cells", None)
     if cells is not None:
@@ -67,10 +68,7 @@ def require_parameters_fit(experiment: Experiment) -> None:
     training = experiment.settings.training
     method = experiment.method
     _ = method.observations  # evaluate before tracing
-    try:
-        model = eqx.filter_eval_shape(method.model, jax.random.key(0))
-    except (RuntimeError, TypeError, ValueError):
-        return
+    model = _shapes(method.model, jax.random.key(0))
     _require_parameters_fit(model, training.ensemble * training.restarts)
 
 
@@ -151,13 +149,13 @@ def _require_parameters_fit(model: Any, models: int) -> None:
     )
 
 
-def _shapes(make: Any, settings: ProblemSettings) -> Any:
+def _shapes(make: Callable[..., Any], *arguments: Any) -> Any:
     """The result of `make` with shapes in place of arrays; None if it cannot be traced.
 
     Faults of a model are reported when it is built.
     """
     try:
-        return eqx.filter_eval_shape(make, settings, jax.random.key(0))
+        return eqx.filter_eval_shape(make, *arguments)
     except (Exception, SystemExit):
         return None
 
