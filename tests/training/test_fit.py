@@ -164,3 +164,10 @@ def test_history_drops_what_comes_after_the_restored_step_and_a_cut_line(tmp_pat
     path.write_text("".join(json.dumps({"step": s}) + "\n" for s in (1, 10, 20)) + '{"step": 3')
     History(path, after_step=10).append({"step": 11})
     assert [r["step"] for r in read(path)] == [1, 10, 11]
+
+
+@pytest.mark.parametrize("name", ["steps", "log_every", "save_every", "patience"])
+def test_counts_below_one_are_refused(name):
+    numbers: Any = {"steps": 1, name: 0}
+    with pytest.raises(ipd.InputError, match=f"FitOptions: {name} = 0; expected at least 1"):
+        FitOptions(**numbers)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from impindiff.errors import InputError
 from impindiff.training.fitted import Progress
 from impindiff.training.loss import TrajectoryLoss
 
@@ -37,6 +38,13 @@ class FitOptions:
     keep_best: bool | None = None
     freeze: Sequence[str] = ()
     horizon: Sequence[tuple[int, float]] = ()
+
+    def __post_init__(self):
+        """Refuse counts below one."""
+        for name in ("steps", "log_every", "save_every", "patience"):
+            count = getattr(self, name)
+            if count is not None and count < 1:
+                raise InputError(f"FitOptions: {name} = {count}; expected at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
