@@ -19,6 +19,7 @@ from impindiff.problem import as_data
 from impindiff.problems import get_problem
 from impindiff.rollout import depends_on_time, failure_of
 from impindiff.settings.configuration import load_settings, merged, without_useless
+from impindiff.training import standard_errors
 
 SMALL = {
     "grid": {"cells": [16, 8]},
@@ -256,3 +257,19 @@ def test_every_method_takes_several_quantities_at_scattered_points(method):
         "a": (3, 1, 8),
         "b": (3, 1, 8),
     }
+
+
+def test_diffrax_gives_the_standard_errors_of_numbers():
+    """It has no forward mode where it stores for reverse mode, and Jacobians need one."""
+    errors = {}
+    for name in ("hybrid", "diffrax"):
+        given = {"grid": {"cells": 64}, "observations": {"points": 30}, "method": {"name": name}}
+        problem = get_problem("burgers_public")
+        settings = load_settings(problem.settings, given | {"training": {"optimizer": "adam"}})
+        data = problem.reference(settings)
+        settings = problem.configured(settings, data)
+        loss, model = loss_of(Experiment(problem, settings, as_data(data, None)))
+        errors[name] = standard_errors(problem.identified, model, loss)
+    assert set(errors["diffrax"]) == {"lambda", "nu"}
+    for number, expected in errors["hybrid"].items():
+        np.testing.assert_allclose(errors["diffrax"][number], expected, rtol=0.02)

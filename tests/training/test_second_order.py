@@ -111,3 +111,10 @@ def test_a_failed_solve_is_halved_in_training(tmp_path):
     with pytest.raises(TrainingError, match="the rollout failed at step 1 of 3"):
         start(tmp_path / "whole", 0)
     assert np.isfinite(start(tmp_path / "parts", 7).final_loss)
+
+
+@pytest.mark.parametrize("schedule", [ipd.Binomial(2), ipd.Segments(3), ipd.ForBudget(200)])
+def test_the_standard_errors_do_not_depend_on_the_checkpointing(schedule):
+    stored = standard_errors(found, model(), loss(noise=0.01))
+    spare = dataclasses.replace(loss(noise=0.01), checkpointing=schedule)
+    assert standard_errors(found, model(), spare) == stored

@@ -1,5 +1,6 @@
 """The hybrid model solved by Diffrax."""
 
+import dataclasses
 from contextlib import nullcontext
 
 import diffrax
@@ -18,7 +19,6 @@ from impindiff.rollout.samples import of_sample, sample_axes
 from impindiff.settings.methods import DiffraxSettings
 from impindiff.steppers import HybridModel
 from impindiff.steppers.mass import has_algebraic, rate
-from impindiff.training import algorithm_of
 
 _SOLVERS = {"tsit5": diffrax.Tsit5, "kvaerno5": diffrax.Kvaerno5}
 
@@ -33,10 +33,14 @@ class Integrator(eqx.Module):
     forward_mode: bool = eqx.field(static=True, default=False)
 
     @classmethod
-    def of(cls, settings: DiffraxSettings, *, forward_mode: bool = False) -> "Integrator":
+    def of(cls, settings: DiffraxSettings) -> "Integrator":
         """The integrator of a configuration."""
         chosen = settings
-        return cls(chosen.solver, chosen.rtol, chosen.atol, chosen.max_steps, forward_mode)
+        return cls(chosen.solver, chosen.rtol, chosen.atol, chosen.max_steps)
+
+    def forwards(self) -> "Integrator":
+        """The same for derivatives in forward mode (see `TrajectoryLoss.forwards`)."""
+        return dataclasses.replace(self, forward_mode=True)
 
     def __call__(self, model: HybridModel, u0: PyTree[Array], times: tuple[float, ...]) -> Rollout:
         """Integrate to the form of `rollout`, with one entry of statistics per interval of `times`.
@@ -109,5 +113,4 @@ class DiffraxHybrid(Hybrid):
 
     def simulate(self) -> Simulate:
         """The Diffrax integrator."""
-        algorithm = algorithm_of(self.settings.training.build())
-        return Integrator.of(self.settings.method, forward_mode=algorithm.is_forward)
+        return Integrator.of(self.settings.method)

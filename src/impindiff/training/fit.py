@@ -230,6 +230,8 @@ def _start(
     # what is frozen may differ between members
     own, static = (None, static) if members is None else eqx.partition(static, eqx.is_inexact_array)
     algorithm = algorithm_of(optimizer)
+    if algorithm.is_forward:
+        loss = loss.forwards()
     job = Job(static, loss, algorithm, validation, options.patience, keep_best, own=own)
     state = job.start(parameters) if members is None else job.start_all(parameters)
     mesh = active_mesh()

@@ -1,5 +1,6 @@
 """What training makes small."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -77,6 +78,14 @@ class TrajectoryLoss(eqx.Module):
         if self.prior is not None:
             residuals = jnp.append(residuals, self.prior(model))
         return residuals / self._size(), result
+
+    def forwards(self) -> "TrajectoryLoss":
+        """The same loss for derivatives in forward mode, which store no states.
+
+        A `simulate` that has only reverse mode offers its other self by a method `forwards`.
+        """
+        simulate = getattr(self.simulate, "forwards", lambda: self.simulate)()
+        return dataclasses.replace(self, checkpointing=StoreStates(), simulate=simulate)
 
     def at(self, result: Rollout, prepared: Any) -> Float[Array, ""]:
         """The misfit alone, ||w (H u - y)||^2 / ||w y||^2, of a rollout that is known already.

@@ -60,7 +60,7 @@ def standard_errors(
     at the model's parameters if they are known already, as after Levenberg-Marquardt. The parts of
     the model in `freeze` count as known.
     """
-    flat = flat_parameters(model, freeze)
+    flat, loss = flat_parameters(model, freeze), loss.forwards()
 
     @jax.jit
     def linearize(values):
