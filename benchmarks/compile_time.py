@@ -1,6 +1,6 @@
 """CPU seconds to compile a rollout and its gradient, by the number of its steps.
 
-    python benchmarks/compile_time.py                                       # 8 minutes
+    python benchmarks/compile_time.py
     python benchmarks/compile_time.py --json docs/results/compile_time.json
     python benchmarks/compile_time.py --quick                               # one stepper, once
 
