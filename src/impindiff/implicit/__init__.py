@@ -1,4 +1,4 @@
-"""The heart: implicit layers on any pytree, their solvers and their adjoint rules."""
+"""Implicit layers on any pytree, their solvers and their adjoint rules."""
 
 from impindiff.implicit.adjoint import AbstractAdjoint, ImplicitAdjoint, JacobianFree, Unrolled
 from impindiff.implicit.anderson import Anderson

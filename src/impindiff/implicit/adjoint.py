@@ -1,4 +1,4 @@
-"""How to differentiate through the root of an implicit layer.
+"""Differentiation rules for the root of an implicit layer.
 
 With F(z, args) = 0, the implicit function theorem gives dz = -(dF/dz)^{-1} (dF/dargs) dargs.
 `ImplicitAdjoint` applies it, `JacobianFree` with a truncated series in place of the inverse;
@@ -34,7 +34,7 @@ from impindiff.implicit.status import Status
 
 
 class AbstractAdjoint(eqx.Module):
-    """An adjoint rule: solves forward, and says how the result is differentiated."""
+    """An adjoint rule: solves forward, and defines the derivative of the result."""
 
     @abc.abstractmethod
     def solve(
@@ -50,13 +50,13 @@ class AbstractAdjoint(eqx.Module):
 
 
 class Unrolled(AbstractAdjoint):
-    """Reverse-mode differentiation through every Newton and Krylov iteration: the naive baseline.
+    """Reverse-mode differentiation through every Newton and Krylov iteration, as a baseline.
 
     Memory grows linearly with `solver.max_iterations` times the linear solver's `max_steps`, since
     loops get a fixed length and every iterate is stored. The gradient is that of the iteration, not
     of the root: it is exact only as far as the iteration has converged. Under `NewtonKrylov` the
-    Krylov method is BiCGStab whatever `linear_solver` is, since no library's can be differentiated
-    through, and there is no line search; `Picard` and `Anderson` run unchanged.
+    Krylov method is always BiCGStab, since library solvers cannot be differentiated through, and
+    there is no line search; `Picard` and `Anderson` run unchanged.
     """
 
     def solve(
@@ -68,19 +68,19 @@ class Unrolled(AbstractAdjoint):
         probe: Float[Array, ""] | None,
         guess: PyTree | None = None,
     ) -> tuple[PyTree, Status]:
-        """See `AbstractAdjoint.solve`; there is no adjoint solve, so `probe` gets no residual."""
+        """Solve with unrolled loops; there is no adjoint solve, so `probe` gets no residual."""
         del probe
         z, status = solver.solve(residual, z0, args, guess=guess, unrolled=True)
         return z, jax.lax.stop_gradient(status)
 
 
 class _AtTheRoot(AbstractAdjoint):
-    """A rule that needs the root only, not the way to it: dz = -B (dF/dargs) dargs.
+    """A rule that needs the root only, not the iterations: dz = -B (dF/dargs) dargs.
 
-    B stands for (dF/dz)^{-1} and is what the rules differ in. Stored are z and those entries of
-    `args` that the derivatives of F need; no solver iterate is, and the forward solve is not run
-    again. Forward mode, reverse mode, their compositions to any order, `vmap` and
-    `jit` all work.
+    B approximates (dF/dz)^{-1} and distinguishes the rules. Stored are z and those entries of
+    `args` that the derivatives of F need, but no solver iterates, and the forward solve is not
+    repeated. Forward mode, reverse mode, their compositions to any order, `vmap` and `jit` all
+    work.
     """
 
     def solve(
@@ -92,7 +92,7 @@ class _AtTheRoot(AbstractAdjoint):
         probe: Float[Array, ""] | None,
         guess: PyTree | None = None,
     ) -> tuple[PyTree, Status]:
-        """See `AbstractAdjoint.solve`."""
+        """Solve, and attach the rule's derivative to the root."""
         fixed_solver, fixed_residual, fixed_z0, fixed_args, fixed_guess = without_tangents(
             (solver, residual, z0, args, guess)
         )
@@ -107,7 +107,7 @@ class _AtTheRoot(AbstractAdjoint):
 
     @abc.abstractmethod
     def completed(self, solver: AbstractRootSolver) -> "ImplicitAdjoint | JacobianFree":
-        """This rule with what it does not say filled in from the forward solver."""
+        """This rule with its unset options taken from the forward solver."""
 
     @abc.abstractmethod
     def tangent(
@@ -119,9 +119,9 @@ class _AtTheRoot(AbstractAdjoint):
         args_dot: PyTree,
         probe_dot: Float[Array, ""] | None,
     ) -> PyTree:
-        """-B (dF/dargs) dargs at the root z.
+        """The tangent -B (dF/dargs) dargs at the root z.
 
-        Transposed, it gives `probe_dot` the relative residual that B leaves of the cotangent.
+        Its transpose returns the relative residual of the adjoint solve in `probe_dot`.
         """
 
 
@@ -144,9 +144,8 @@ class ImplicitAdjoint(_AtTheRoot):
       residual. Of a short time step it is near the solution, and near the last step's adjoint.
 
     The Krylov method works in the forward solver's `krylov_precision`. An adjoint solve that does
-    not reach `rtol` gives NaN, never a silently wrong gradient.
-    Pass a scalar `probe` to `root` to learn the relative residual: it is returned as the
-    "gradient" with respect to the probe.
+    not reach `rtol` gives NaN, never a silently wrong gradient. Pass a scalar `probe` to `root` to
+    obtain the relative residual: it is returned as the "gradient" with respect to the probe.
 
     Source: Blondel et al., "Efficient and modular implicit differentiation" (2022); the setting is
     Akhare et al. (2025), section 2.
@@ -163,7 +162,7 @@ class ImplicitAdjoint(_AtTheRoot):
             require_general(self.linear_solver, "ImplicitAdjoint")
 
     def completed(self, solver: AbstractRootSolver) -> "ImplicitAdjoint":
-        """See `_AtTheRoot.completed`."""
+        """This rule with its unset options taken from the forward solver."""
         linear_solver = self.linear_solver
         if linear_solver is None:
             linear_solver = getattr(solver, "linear_solver", None) or BiCGStab()
@@ -192,16 +191,15 @@ class ImplicitAdjoint(_AtTheRoot):
         args_dot: PyTree,
         probe_dot: Float[Array, ""] | None,
     ) -> PyTree:
-        """See `_AtTheRoot.tangent`; NaN where the solve fails."""
-        # Unknown and right-hand side carry one scalar more, which the system leaves alone. In the
-        # transposed solve it is free to bring the relative residual out, as the cotangent of
-        # `probe`.
+        """The tangent by a linear solve; NaN where the solve fails."""
+        # Unknown and right-hand side carry one additional scalar, which the system leaves alone.
+        # The transposed solve uses it to return the relative residual, as the cotangent of `probe`.
         scalar = jnp.zeros((), result_dtype(z))
         source = _minus_source(z, (residual, args), (residual_dot, args_dot))
-        # A barrier makes the parts one unit: JAX cannot transpose a linear solve of whose
-        # right-hand side some parts depend on the tangents and others (zeros here) do not.
-        # Differentiated again, the solve gets a right-hand side from `matvec` or its transpose:
-        # hence one at either end.
+        # A barrier makes the parts one unit: JAX cannot transpose a linear solve if only some parts
+        # of its right-hand side depend on the tangents (others are zeros here). In higher
+        # derivatives the right-hand side comes from `matvec` or its transpose: hence one at either
+        # end.
         one_unit = jax.lax.optimization_barrier
         b = one_unit((source, scalar if probe_dot is None else probe_dot))
 
@@ -209,8 +207,8 @@ class ImplicitAdjoint(_AtTheRoot):
             v, extra = one_unit(augmented)
             return one_unit((jax.jvp(lambda z: residual(z, args), (z,), (v,))[1], extra))
 
-        # Both solves linearise F once and iterate on that, instead of on `matvec`, which would
-        # evaluate F's nonlinear parts anew in every product.
+        # Linearise F once for both solves; iterating on `matvec` would evaluate F's nonlinear parts
+        # anew in every product.
         def solve_with(b, *, transpose):
             if isinstance(residual, InPrecisions):
                 linear_map, _ = linearised(residual, z, args, None, transpose=transpose)
@@ -255,7 +253,7 @@ class ImplicitAdjoint(_AtTheRoot):
 
 
 class JacobianFree(_AtTheRoot):
-    """A biased, cheap gradient: the Neumann series of the inverse, cut after `terms`.
+    """A biased, cheap gradient: the Neumann series of the inverse, truncated after `terms`.
 
     With A = dF/dz and a preconditioner M (the identity if there is none),
     A^{-1} is replaced by sum_{i=0}^{terms} (I - M A)^i M: for a fixed point z = g(z),
@@ -269,7 +267,7 @@ class JacobianFree(_AtTheRoot):
     result is from a solution of the adjoint system. Second derivatives are those of this gradient,
     bias and all, not of the root.
 
-    - `terms`: of the series, beyond the first.
+    - `terms`: terms of the series beyond the first.
     - `preconditioner`: as in `NewtonKrylov`; default the solver's own.
 
     Source: Fung et al., "JFB: Jacobian-free backpropagation for implicit networks", AAAI 2022;
@@ -280,7 +278,7 @@ class JacobianFree(_AtTheRoot):
     preconditioner: Preconditioner | None = None
 
     def completed(self, solver: AbstractRootSolver) -> "JacobianFree":
-        """See `_AtTheRoot.completed`."""
+        """This rule with its unset options taken from the forward solver."""
         preconditioner = self.preconditioner or getattr(solver, "preconditioner", None)
         return JacobianFree(terms=self.terms, preconditioner=preconditioner)
 
@@ -293,13 +291,13 @@ class JacobianFree(_AtTheRoot):
         args_dot: PyTree,
         probe_dot: Float[Array, ""] | None,
     ) -> PyTree:
-        """See `_AtTheRoot.tangent`; no solve is done, in whichever precision.
+        """The tangent by the truncated series; no solve is done, in either precision.
 
-        The series is written out, unlike a solve, whose derivative JAX knows without asking how it
-        is done: second derivatives are those of this rule, not of the root.
+        The series is written out, unlike a solve, whose derivative JAX takes implicitly: second
+        derivatives are those of this rule, not of the root.
         """
 
-        # The checkpoint keeps the intermediate values of F's derivative out of memory.
+        # the checkpoint avoids storing the intermediate values of F's derivative
         @eqx.filter_checkpoint
         def series(z, primal, tangent, rule):
             source = _minus_source(z, primal, tangent)
@@ -311,7 +309,7 @@ class JacobianFree(_AtTheRoot):
         if probe_dot is None:
             return x
 
-        # the identity, but for what its transpose tells of the cotangent
+        # the identity, except that its transpose observes the cotangent
         def transposed(_, augmented):
             linear_map, inverse = linearised(residual, z, args, self.preconditioner, transpose=True)
             b = augmented[0]
@@ -324,7 +322,7 @@ class JacobianFree(_AtTheRoot):
         return jax.lax.custom_linear_solve(lambda v: v, b, lambda _, v: v, transposed)[0]
 
     def _summed(self, linear_map: LinearMap, b: PyTree, preconditioner: LinearMap | None) -> PyTree:
-        """B b, with A = `linear_map`."""
+        """Apply B to b, with A = `linear_map`."""
         precondition = preconditioner or (lambda v: v)
 
         def add_term(x, _):
@@ -333,7 +331,7 @@ class JacobianFree(_AtTheRoot):
         return jax.lax.scan(add_term, precondition(b), length=self.terms)[0]
 
 
-# The checkpoint keeps F's intermediate values out of memory: only z and args are stored.
+# the checkpoint avoids storing F's intermediate values: only z and args are kept
 @eqx.filter_checkpoint
 def _minus_source(
     z: PyTree, primal: tuple[Any, ...], tangent: tuple[Any, ...]

@@ -1,4 +1,4 @@
-"""Recognise a residual that is affine in the unknown, so that one Newton iteration is enough."""
+"""Detection of residuals that are affine in the unknown, which one Newton iteration solves."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from jaxtyping import PyTree
 
 
 def is_affine(function: Callable[[PyTree], PyTree], z: PyTree) -> bool:
-    """Whether the derivative of `function` at z does, structurally, not depend on z.
+    """True if the derivative of `function` at z is structurally independent of z.
 
     The derivative z -> (dF/dz) v is itself differentiated by forward mode; JAX propagates tangents
     that are zero by construction as symbols, and a symbolic zero at the output means that z does

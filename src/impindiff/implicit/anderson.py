@@ -1,9 +1,9 @@
 """Anderson acceleration of a fixed-point iteration.
 
-Beside the textbook (type II, in differences): the columns of the least-squares problem are scaled
-to unit length and regularised by rows below them before the QR factorisation, so that a history not
-yet full, or nearly dependent, needs no special case; a residual that has grown too far makes the
-method go back to its best point, forget its history and halve the relaxation.
+Differences from the textbook (type II, in differences): the columns of the least-squares problem
+are scaled to unit length and regularised by rows below them before the QR factorisation, so an
+incomplete or nearly dependent history needs no special case; a residual that has grown too far
+makes the method return to its best point, clear its history and halve the relaxation.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ _MAX_RESTARTS = 12
 
 
 class _History(eqx.Module):
-    """The last differences of points and of changes (a row each), and where they start from."""
+    """The last differences of points and of changes (a row each), and their base point."""
 
     points: Float[Array, "depth unknowns"]
     changes: Float[Array, "depth unknowns"]
@@ -35,11 +35,12 @@ class _History(eqx.Module):
 
 
 class Anderson(AbstractFixedPointIteration):
-    """z_{k+1} = z_k + beta f_k - sum_j gamma_j (dz_j + beta df_j), with f = g(z) - z.
+    """Anderson acceleration z_{k+1} = z_k + beta f_k - sum_j gamma_j (dz_j + beta df_j).
 
-    dz_j, df_j are the last `depth` differences of points and of f, and gamma minimises
-    ||f_k - sum_j gamma_j df_j||. For a linear g it does, in exact arithmetic, what GMRES restarted
-    softly after `depth` does; it needs no derivative of g.
+    With f = g(z) - z, dz_j and df_j are the last `depth` differences of points and of f, and gamma
+    minimises
+    ||f_k - sum_j gamma_j df_j||. For a linear g it is similar, in exact arithmetic, to GMRES
+    restarted softly after `depth`; it needs no derivative of g.
 
     - `rtol`, `atol`: see `AbstractFixedPointIteration`; default rtol eps**0.5.
     - `max_iterations`: an iteration costs one evaluation of g and a QR factorisation of (unknowns x
@@ -48,12 +49,12 @@ class Anderson(AbstractFixedPointIteration):
     - `relaxation`: beta.
     - `regularization`: of the least-squares problem whose columns have unit length; default
       eps**0.5.
-    - `growth`: the safeguard. Once the residual is so many times the smallest seen, or not finite,
-      go back to the best point with an empty history and half the relaxation; after 12 such
-      restarts the iteration has diverged.
+    - `growth`: the safeguard. Once the residual exceeds the smallest one seen by this factor, or is
+      not finite, return to the best point with an empty history and half the relaxation; after 12
+      such restarts the iteration counts as diverged.
 
-    Under `jax.vmap` each sample has its own history, mixing and restarts. A solver of the interface
-    of Optimistix: it also runs under `optimistix.fixed_point`.
+    Under `jax.vmap` each sample has its own history, mixing and restarts. This is an Optimistix
+    solver: it also runs under `optimistix.fixed_point`.
 
     Source: Walker and Ni, "Anderson acceleration for fixed-point iterations", SIAM J. Numer. Anal.
     49 (2011); Anderson, J. ACM 12 (1965).
@@ -78,21 +79,21 @@ class Anderson(AbstractFixedPointIteration):
         return _History(empty, empty, zero, zero, zero, none, beta, none)
 
     def propose(self, y: PyTree, change: PyTree, progress: Progress) -> tuple[PyTree, _History]:
-        """See the class."""
+        """Propose the next point by the formula above."""
         old: _History = progress.memory
         z, unravel = ravel_pytree(y)
         f, _ = ravel_pytree(change)
         improved = progress.since_best == 0
         best_change = jnp.where(improved, f, old.best_change)
 
-        # rows are replaced in turn; their order does not matter to the least-squares problem
+        # rows are replaced in turn; their order is irrelevant in the least-squares problem
         row = jnp.maximum(old.count - 1, 0) % self.depth
         has_difference = old.count > 0
         points = jnp.where(has_difference, old.points.at[row].set(z - old.last_point), old.points)
         changes = jnp.where(
             has_difference, old.changes.at[row].set(f - old.last_change), old.changes
         )
-        # in the least-squares problem each component weighs the same, whatever its size
+        # scale so that each component weighs the same in the least-squares problem
         components, size = Components(y), progress.unknown
         scale = jnp.where((size > 0) & jnp.isfinite(size), size, 1.0)
         weights, _ = ravel_pytree(components.times(1 / scale, jax.tree.map(jnp.ones_like, y)))
@@ -112,7 +113,7 @@ class Anderson(AbstractFixedPointIteration):
         return unravel(jnp.where(lost, again, mixed)), tree_where(lost, restarted, kept)
 
     def gave_up(self, progress: Progress) -> Bool[Array, ""]:
-        """There were too many restarts."""
+        """True after too many restarts."""
         return progress.memory.restarts > _MAX_RESTARTS
 
     def _mixing(

@@ -1,4 +1,4 @@
-"""BiCGStab, for the forward solve, the adjoint and the unrolled baseline alike.
+"""BiCGStab, for the forward solve, the adjoint and the unrolled baseline.
 
 Why not Lineax's, which is accepted beside it: that one stops only once the last *update of x* is
 below the tolerance too, one to three more iterations of six in a typical step and dozens more when
@@ -130,7 +130,7 @@ class BiCGStab(lx.AbstractLinearSolver):
     max_steps: int = 200
 
     def init(self, operator: lx.AbstractLinearOperator, options: dict[str, Any]) -> Any:
-        """See Lineax."""
+        """Prepare the state; see Lineax."""
         del options
         if operator.in_structure() != operator.out_structure():
             raise ValueError("BiCGStab needs a square operator")
@@ -139,7 +139,7 @@ class BiCGStab(lx.AbstractLinearSolver):
     def compute(
         self, state: Any, vector: PyTree, options: dict[str, Any]
     ) -> tuple[PyTree, lx.RESULTS, dict[str, Any]]:
-        """See Lineax."""
+        """Solve; see Lineax."""
         preconditioner = options.get("preconditioner")
         x, steps, success = bicgstab(
             state.mv,
@@ -154,13 +154,13 @@ class BiCGStab(lx.AbstractLinearSolver):
         return x, result, {"num_steps": steps, "max_steps": self.max_steps}
 
     def transpose(self, state: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """See Lineax."""
+        """Transpose the state; see Lineax."""
         return state.transpose(), {k: v.transpose() for k, v in options.items()}
 
     def conj(self, state: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """See Lineax; the unknowns are real."""
+        """Conjugate the state, which is real; see Lineax."""
         return state, options
 
     def assume_full_rank(self) -> bool:
-        """See Lineax."""
+        """True: no least-squares problem; see Lineax."""
         return True

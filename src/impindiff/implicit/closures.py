@@ -1,4 +1,4 @@
-"""Functions that close over numbers which JAX is about to transform."""
+"""Functions that close over values which JAX is about to transform."""
 
 from types import FunctionType
 from typing import Any
@@ -13,7 +13,7 @@ from impindiff.implicit.linear import LinearMap, Preconditioner
 
 
 def holds_closure_over_tracer(tree: PyTree[Any]) -> bool:
-    """Whether a leaf is a plain function that closes over a tracer, itself or by another one."""
+    """True if a leaf is a plain function that closes over a tracer, directly or indirectly."""
     functions = [leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, FunctionType)]
     cells = [cell.cell_contents for f in functions for cell in f.__closure__ or ()]
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(cells)):
@@ -22,9 +22,9 @@ def holds_closure_over_tracer(tree: PyTree[Any]) -> bool:
 
 
 class HoistedPreconditioner(eqx.Module):
-    """A preconditioner whose closed-over arrays are leaves, for use after its own trace has ended.
+    """A preconditioner whose closed-over arrays are leaves, usable after its trace has ended.
 
-    It is traced once for all. Linearised in the vector, it is set up once a solve, as it was.
+    It is traced once. Linearised in the vector, it is set up once per solve, as without hoisting.
     """
 
     applied: Any
@@ -33,7 +33,7 @@ class HoistedPreconditioner(eqx.Module):
     def of(
         cls, preconditioner: Preconditioner, z0: PyTree, args: PyTree
     ) -> "HoistedPreconditioner":
-        """Of one for z and args like these."""
+        """Hoist a preconditioner for z and args like these."""
 
         def applied(z, args, v):
             return preconditioner(z, args)(v)
@@ -41,6 +41,6 @@ class HoistedPreconditioner(eqx.Module):
         return cls(eqx.filter_closure_convert(applied, z0, args, z0))
 
     def __call__(self, z: PyTree, args: PyTree) -> LinearMap:
-        """See `Preconditioner`."""
+        """Build the linear map (see `Preconditioner`)."""
         nothing = jax.tree.map(jnp.zeros_like, z)
         return jax.linearize(lambda v: self.applied(z, args, v), nothing)[1]

@@ -1,8 +1,8 @@
 """Components of an unknown, which may differ in size by many orders of magnitude.
 
-A component is a leaf of the unknown, or each entry of an unknown that has few. The magnitudes of a
-Jacobian's blocks (one row and one column a component) say how large the terms of each equation are,
-in its own units: what rounding leaves of a residual, and how a linear system is to be balanced.
+A component is a leaf of the unknown, or each entry of a small unknown. The magnitudes of a
+Jacobian's blocks (one row and one column per component) give the size of the terms of each
+equation, in its own units: its round-off, and the balancing of the linear system.
 """
 
 from collections.abc import Callable
@@ -15,19 +15,19 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from impindiff.implicit.pytree import any_sample, result_dtype, rms_norm
 
-# An unknown with at most so many entries is a system of numbers, each a component of its own.
+# an unknown with at most so many entries is a system of scalars, each a component
 _FEW = 16
-# What rounding leaves of a residual is below this many eps of the size of its terms: measured, 0.3
-# to 1.5 of stencils with and without stiffness, in either precision.
+# the round-off of a residual is below this many eps of the size of its terms: measured, 0.3 to 1.5
+# for stencils with and without stiffness, in either precision
 ROUND_OFF = 8.0
-# Passes along chains of couplings, in which one component drives the next.
+# passes along chains of couplings, in which one component drives the next
 _PASSES = 2
 
 
 class Components:
     """The components of pytrees that have the structure and shapes of `like`.
 
-    - `number`: how many there are.
+    - `number`: number of components.
     """
 
     def __init__(self, like: PyTree[Array]) -> None:
@@ -62,7 +62,7 @@ class Components:
         return jnp.asarray(owners, jnp.int32)[component]
 
     def times(self, factors: Float[Array, " components"], tree: PyTree[Array]) -> PyTree[Array]:
-        """The tree, each component multiplied by its factor."""
+        """Multiply each component of the tree by its factor."""
         leaves = jax.tree.leaves(tree)
         scaled = [
             jnp.broadcast_to(f.astype(x.dtype), x.shape) * x
@@ -73,14 +73,14 @@ class Components:
     def where(
         self, chosen: Bool[Array, " components"], tree: PyTree[Array], other: PyTree[Array]
     ) -> PyTree[Array]:
-        """The components of `tree` that are chosen, and the rest of `other`."""
+        """Take the chosen components of `tree`, and the rest of `other`."""
         leaves = zip(
             self._parts(chosen), jax.tree.leaves(tree), jax.tree.leaves(other), strict=True
         )
         return jax.tree.unflatten(self._structure, [jnp.where(*leaf) for leaf in leaves])
 
     def weights(self) -> Float[np.ndarray, " components"]:
-        """Factors under which each component weighs the same in a root mean square of all entries.
+        """Factors that give each component equal weight in a root mean square of all entries.
 
         sqrt(entries / (components x entries of this one)).
         """
@@ -91,10 +91,10 @@ class Components:
     def magnitudes(
         self, linear_map: Callable[[PyTree], PyTree]
     ) -> Float[Array, "components components"]:
-        """P_ij: the size of component i of A v, for v of size 1 in component j and 0 elsewhere.
+        """Block magnitudes P_ij: size of component i of A v, for v of size 1 in component j.
 
-        v has signs without a pattern, so that P_ij is the root of the sum of squares of a row of
-        block (i, j), averaged over rows. Cost: a product with A a component.
+        v has random-like signs, so P_ij is the root of the sum of squares of a row of block (i, j),
+        averaged over rows. Cost: one product with A per component.
         """
         signs = [
             _signs(shape, i).astype(dtype)
@@ -110,14 +110,15 @@ class Components:
         x: PyTree[Array],
         due: Bool[Array, ""],
     ) -> Float[Array, " components"]:
-        """R of `balanced` once x is known: of a row of A x = b, what the others do drive it by.
+        """R of `balanced` for known x: size of the other components' terms in a row of A x = b.
 
-        The estimate, by signs without a pattern, is of a derivative of a smooth field many times
-        too large.
+        The estimate, with random-like signs, far exceeds the derivative of a smooth field.
 
-        - `reference`: R as estimated; `right`: sizes of b; `due`: whether the answer matters yet.
+        - `reference`: R as estimated; `right`: sizes of b; `due`: True where the result matters
+          already.
 
-        Cost: where due, and where R is not that of b for some row, a product with A a component.
+        Cost: where due, and where R is not that of b for some row, one product with A per
+        component.
         """
         if self.number == 1:
             return reference
@@ -146,7 +147,7 @@ class Components:
         return lax.stop_gradient(found)
 
     def _parts(self, vector: Array) -> list[Array]:
-        """A number for each leaf, or an array of numbers, one an entry."""
+        """A scalar per leaf, or an array with one scalar per entry."""
         if not self._by_entry:
             return [vector[i] for i in range(self.number)]
         ends = np.cumsum(self._lengths)[:-1]
@@ -159,12 +160,11 @@ class Components:
 def balanced(
     magnitudes: Float[Array, "components components"], right: Float[Array, " components"]
 ) -> tuple[Float[Array, " components"], Float[Array, " components"]]:
-    """(R, U): sizes of the rows of A x = b, and of a row's terms for a unit of its own unknown.
+    """(R, U): sizes of the rows of A x = b, and of a row's diagonal terms for a unit unknown.
 
-    From P and the sizes of b. A row is as large as its b or as what the other components drive it
-    by; with C = R / U, the x that makes its row so, the balanced system R^{-1} A C y = R^{-1} b has
-    terms of about 1 whatever the units, and does not change if b is multiplied by a number. R is 0
-    for an equation that nothing drives.
+    From P and the sizes of b. A row is as large as its b or as the other components' terms; with C
+    = R / U, the corresponding x, the balanced system R^{-1} A C y = R^{-1} b has terms of about 1
+    in any units, and is invariant to scaling b. R is 0 for an equation without driving terms.
     """
     diagonal = jnp.diagonal(magnitudes)
     # an equation without its own unknown (a constraint) takes the scale of the largest in its row
@@ -178,7 +178,7 @@ def balanced(
 
 
 def as_divisors(rows: Float[Array, " components"]) -> Float[Array, " components"]:
-    """The sizes as divisors: what is 0, or not finite, as large as the largest of the others."""
+    """The sizes as divisors: zeros and non-finite values become the largest of the others."""
     fine = (rows > 0) & jnp.isfinite(rows)
     largest = jnp.max(jnp.where(fine, rows, 0.0))
     return jnp.where(fine, rows, jnp.where(largest > 0, largest, 1.0))
@@ -187,7 +187,7 @@ def as_divisors(rows: Float[Array, " components"]) -> Float[Array, " components"
 def size_of_terms(
     magnitudes: Float[Array, "components components"], sizes: Float[Array, " components"]
 ) -> Float[Array, " components"]:
-    """P s: how large the terms of each row of A x are, for an x of these sizes."""
+    """Sizes P s of the terms of each row of A x, for an x with component sizes s."""
     return jnp.sum(magnitudes * sizes[None, :], 1)
 
 
@@ -200,7 +200,7 @@ def ratio_to(
 
 
 def _signs(shape: tuple[int, ...], salt: int) -> Array:
-    """+1 and -1 without a pattern, the same at every call: the top bit of a hash of the index."""
+    """Random-like signs, equal at every call: the top bit of a hash of the index."""
     mixed = jnp.full(shape, 0x9E3779B9 * (salt + 1) % 2**32, jnp.uint32)
     for axis in range(len(shape)):
         mixed = (mixed ^ lax.broadcasted_iota(jnp.uint32, shape, axis)) * jnp.uint32(0x85EBCA6B)

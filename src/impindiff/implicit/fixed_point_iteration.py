@@ -1,8 +1,8 @@
 """Fixed-point iterations z = g(z), as Optimistix solvers; the plain one is `Picard`.
 
-Beside Optimistix's own `FixedPointIteration`: the residual of the point that is *returned* is what
-is judged, component by component, and an iteration that grows or no longer gets anywhere is stopped
-and says so instead of using up its steps.
+Differences from Optimistix's `FixedPointIteration`: convergence is judged by the residual of the
+point that is *returned*, component by component, and an iteration that grows or stagnates is
+stopped with that outcome instead of using up its steps.
 """
 
 import abc
@@ -26,16 +26,16 @@ from impindiff.implicit.pytree import (
 from impindiff.implicit.solver import require_tolerances, tolerances
 from impindiff.implicit.status import Outcome
 
-# Iterations without a new smallest residual after which there will be none.
+# iterations without a new smallest residual after which the iteration has stagnated
 _PATIENCE = 50
 
 
 class Progress(eqx.Module):
-    """How far a fixed-point iteration got, and what its method remembers.
+    """State of a fixed-point iteration, and the memory of its method.
 
     - `first`: each component's first change that was not zero: the reference of `rtol`.
     - `unknown`, `first_unknown`: the size of each component, now and at the start.
-    - `sizes`, `target`: of the change g(z) - z, and what each component of it has to reach.
+    - `sizes`, `target`: of the change g(z) - z, and the tolerance of each component.
     - `size`: the largest of `sizes` over `first`.
     """
 
@@ -53,13 +53,13 @@ class Progress(eqx.Module):
 
     @property
     def met(self) -> Bool[Array, ""]:
-        """Whether every component has reached its target."""
+        """True if every component has reached its tolerance."""
         reached = jnp.all(self.sizes <= self.target) & jnp.all(jnp.isfinite(self.sizes))
         return self.started & reached
 
 
 class AbstractFixedPointIteration(optx.AbstractFixedPointSolver):
-    """What the iterations share; each one says how the next point is made.
+    """Common base of the iterations; a subclass defines the next point.
 
     A point is accepted, and then returned itself, when the change f = g(z) - z of every component i
     (a leaf of z, or an entry if z has at most 16) satisfies ||f_i|| <= rtol ||f_i(z0)|| + atol; by
@@ -77,15 +77,15 @@ class AbstractFixedPointIteration(optx.AbstractFixedPointSolver):
 
     @abc.abstractmethod
     def start(self, y: PyTree) -> PyTree[Any]:
-        """What the method remembers before the first iteration."""
+        """The initial memory of the method."""
 
     @abc.abstractmethod
     def propose(self, y: PyTree, change: PyTree, progress: Progress) -> tuple[PyTree, PyTree[Any]]:
-        """(next point, what is remembered); `change` is g(y) - y, `progress` includes it."""
+        """(next point, memory); `change` is g(y) - y, `progress` includes it."""
 
     @abc.abstractmethod
     def gave_up(self, progress: Progress) -> Bool[Array, ""]:
-        """Whether the residual has grown beyond what the method can recover from."""
+        """True if the residual has grown beyond recovery."""
 
     def init(
         self,
@@ -97,7 +97,7 @@ class AbstractFixedPointIteration(optx.AbstractFixedPointSolver):
         aux_struct: PyTree,
         tags: frozenset[object],
     ) -> Progress:
-        """See `optimistix.AbstractIterativeSolver`."""
+        """Initial state; see `optimistix.AbstractIterativeSolver`."""
         del fn, args, options, f_struct, aux_struct, tags
         infinity = jnp.asarray(jnp.inf, result_dtype(y))
         zeros = jnp.zeros_like(Components(y).sizes(y))
@@ -126,7 +126,8 @@ class AbstractFixedPointIteration(optx.AbstractFixedPointSolver):
     ) -> tuple[PyTree, Progress, Any]:
         """One evaluation of g; see `optimistix.AbstractIterativeSolver`.
 
-        The option `reference` is the sizes that `rtol` refers to in place of the first change's.
+        The option `reference` overrides the sizes that `rtol` refers to, by default the first
+        change's.
         """
         del tags
         value, aux = fn(y, args)
@@ -173,7 +174,7 @@ class AbstractFixedPointIteration(optx.AbstractFixedPointSolver):
         state: Progress,
         tags: frozenset[object],
     ) -> tuple[Bool[Array, ""], optx.RESULTS]:
-        """See `optimistix.AbstractIterativeSolver`."""
+        """(finished, result); see `optimistix.AbstractIterativeSolver`."""
         del fn, y, args, options, tags
         outcome = self.outcome(state)
         going = outcome == Outcome.max_iterations
@@ -183,7 +184,7 @@ class AbstractFixedPointIteration(optx.AbstractFixedPointSolver):
         return ~going, results.where(fine, results.successful, results.nonlinear_divergence)
 
     def outcome(self, state: Progress) -> Outcome:
-        """Why the iteration stopped; `max_iterations` where there is no reason to stop yet."""
+        """The reason of the end; `max_iterations` if there is no other."""
         stalled = state.since_best >= _PATIENCE
         grown = self.gave_up(state) | (stalled & (state.size > 2 * state.best_size))
         outcome = Outcome.where(stalled, Outcome.stagnated, Outcome.max_iterations)
@@ -212,19 +213,19 @@ class AbstractFixedPointIteration(optx.AbstractFixedPointSolver):
 
 
 class Picard(AbstractFixedPointIteration):
-    """z_{k+1} = z_k + relaxation (g(z_k) - z_k).
+    """Damped fixed-point iteration z_{k+1} = z_k + relaxation (g(z_k) - z_k).
 
     Converges, linearly, where the spectral radius of (1 - relaxation) I + relaxation dg/dz is below
-    1: for a time step z = u + w f(z) and relaxation 1 where w times the stiffness is, which is
-    where an explicit step would do.
+    1: for a time step z = u + w f(z) and relaxation 1 where w times the stiffness is, so where an
+    explicit step would be stable.
 
     - `rtol`, `atol`: see `AbstractFixedPointIteration`; default rtol eps**0.5.
     - `max_iterations`: an iteration costs one evaluation of g.
     - `relaxation`: below 1 damps, and allows dg/dz eigenvalues of real part below -1.
-    - `growth`: the iteration has diverged once the residual is so many times the smallest seen, or
-      not finite.
+    - `growth`: the iteration counts as diverged once the residual exceeds the smallest one seen by
+      this factor, or is not finite.
 
-    A solver of the interface of Optimistix: it also runs under `optimistix.fixed_point`.
+    This is an Optimistix solver: it also runs under `optimistix.fixed_point`.
     """
 
     rtol: float | None = None
@@ -235,15 +236,15 @@ class Picard(AbstractFixedPointIteration):
     norm: Callable[[PyTree], Array] = rms_norm
 
     def start(self, y: PyTree) -> None:
-        """Nothing is remembered."""
+        """No memory."""
         del y
 
     def propose(self, y: PyTree, change: PyTree, progress: Progress) -> tuple[PyTree, None]:
-        """See the class."""
+        """Propose the next point by the formula above."""
         del progress
         return axpy(self.relaxation, change, y), None
 
     def gave_up(self, progress: Progress) -> Bool[Array, ""]:
-        """The residual has grown by `growth`, or is no longer finite."""
+        """True if the residual has grown by `growth`, or is not finite."""
         finite = jnp.isfinite(progress.size) | ~progress.started
         return ~finite | (progress.size > self.growth * progress.best_size)

@@ -1,4 +1,4 @@
-"""Which linear solvers of Lineax's solve a system of which nothing but products is known."""
+"""Selection of Lineax solvers for matrix-free general systems."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ _STRUCTURED = (lx.Diagonal, lx.Triangular, lx.Tridiagonal, lx.Cholesky)
 
 
 def require_general(solver: Any, user: str) -> None:
-    """Raise `InputError` unless the solver takes any matrix, given by its products.
+    """Raise `InputError` unless the solver accepts any matrix given by its products.
 
-    `lineax.CG` is let through: to choose it is to promise that the matrix is definite.
+    `lineax.CG` is accepted: the user who chooses it asserts that the matrix is definite.
     """
     if not isinstance(solver, lx.AbstractLinearSolver):
         raise InputError(

@@ -44,7 +44,7 @@ transpose.
 class Balance(NamedTuple):
     """Sizes that balance A x = b: the system solved is R^{-1} A C y = R^{-1} b, and x = C y.
 
-    - `rows`, `own`: R, and U in C = R / U, a number a component; see `balanced`.
+    - `rows`, `own`: R, and U in C = R / U, one number per component; see `balanced`.
     """
 
     components: Components
@@ -53,7 +53,7 @@ class Balance(NamedTuple):
 
     @classmethod
     def of(cls, matvec: LinearMap, b: PyTree[Float[Array, "..."]]) -> "Balance":
-        """The balance of A x = b; see `balanced`. Cost: a product with A a component."""
+        """The balance of A x = b; see `balanced`. Cost: one product with A per component."""
         components = Components(b)
         sizes = components.sizes(jax.lax.stop_gradient(b))
         return cls(components, *balanced(components.magnitudes(matvec), sizes))
@@ -66,14 +66,14 @@ class Balance(NamedTuple):
     ) -> tuple[LinearMap, LinearMap, LinearMap | None, LinearMap]:
         """(b -> R^{-1} b, the balanced A, its preconditioner, y -> x).
 
-        A system of one component needs its right-hand side scaled, and A itself only where no
-        preconditioner brings its size to 1.
+        A system of one component needs only its right-hand side scaled, and A too if no
+        preconditioner normalises it.
         """
         times = self.components.times
-        # conjugate gradients need A as it is, symmetric
+        # conjugate gradients need the original, symmetric A
         if self.components.number == 1 or isinstance(solver, lx.CG):
             size = jnp.full_like(self.rows, jnp.max(as_divisors(self.rows)))
-            # in two factors: XLA makes R U of the divisor in (R / U) / R, which can overflow
+            # in two factors: XLA turns (R / U) / R into R U as divisor, which can overflow
             unit = jnp.full_like(size, 1.0 if preconditioner else jnp.max(1 / self.own))
 
             def scaled(y: PyTree) -> PyTree:
@@ -90,7 +90,7 @@ class Balance(NamedTuple):
         rows = jax.lax.stop_gradient(as_divisors(self.rows) / weights)
         columns = rows / self.own
         inverse = preconditioner or (lambda v: v)
-        # a preconditioner in a lower precision has not the range of the unknown's units
+        # a preconditioner in a lower precision cannot represent the range of the unknown's units
         unit = rows / jnp.max(rows)
         return (
             lambda b: times(1 / rows, b),
@@ -115,15 +115,15 @@ def krylov_solve(
     """Solve A x = b to a relative residual of about `rtol`; returns (x, iterations, success).
 
     The system is balanced first, its right-hand side scaled to root mean square 1, and the solver's
-    own tolerances (if it has any) are replaced by `rtol` on that scale: Lineax compares residual
-    and tolerance entry by entry, which for a right-hand side with zeros asks for more, or less,
-    than was meant. A right-hand side that is not finite is replaced by zero, so that a lost sample
-    of a batch does not keep its neighbours iterating.
+    own tolerances (if any) are replaced by `rtol` on that scale: Lineax compares residual and
+    tolerance entrywise, which for a right-hand side with zeros is stricter, or looser, than
+    intended. A right-hand side that is not finite is replaced by zero, so that a failed sample of a
+    batch does not prolong its neighbours' iterations.
 
-    - `balance`: default that of this system, for a product more a component.
+    - `balance`: default that of this system, at one more product per component.
 
-    `unrolled`, the method is `bicgstab` whatever `solver` is, since no other can be differentiated
-    through; of `solver` only `max_steps` counts.
+    If `unrolled`, the method is always `bicgstab`, since other solvers cannot be differentiated
+    through; of `solver` only `max_steps` applies.
     """
     balance = Balance.of(matvec, b) if balance is None else balance
     into, matvec, preconditioner, out = balance.system(matvec, preconditioner, solver)
@@ -148,13 +148,13 @@ def krylov_solve(
     changes: dict[str, Any] = {name: replaced[name] for name in own & set(replaced)}
     solver = dataclasses.replace(solver, **changes)
     structure = jax.eval_shape(lambda: b)
-    # Lineax's CG accepts only operators that are declared definite: choosing CG is the caller's
-    # promise that this one is.
+    # Lineax's CG accepts only operators declared definite: by choosing CG the caller asserts that.
     tags = lx.positive_semidefinite_tag if isinstance(solver, lx.CG) else ()
     operator = lx.FunctionLinearOperator(matvec, structure, tags)
     options = {}
     if preconditioner is not None:
-        # whatever it closes over: how well it approximates is nothing that a solution depends on
+        # including closed-over values: the solution does not depend on the preconditioner's
+        # accuracy
         options["preconditioner"] = without_tangents(
             lx.FunctionLinearOperator(preconditioner, structure, tags)
         )
@@ -165,7 +165,7 @@ def krylov_solve(
 
 
 class LowerPrecision(NamedTuple):
-    """A linear map in a lower precision than that of the equation which it belongs to."""
+    """A linear map in a lower precision than its equation's."""
 
     matvec: LinearMap
     dtype: DTypeLike
@@ -178,9 +178,9 @@ class LowerPrecision(NamedTuple):
         preconditioner: LinearMap | None,
         balance: Balance,
     ) -> tuple[PyTree[Float[Array, "..."]], Int[Array, ""], Bool[Array, ""]]:
-        """`krylov_solve` in that precision, as far as it goes; x is given back in b's."""
+        """Apply `krylov_solve` in that precision; x is returned in b's."""
         least = 100 * float(jnp.finfo(self.dtype).eps)
-        # scaled in b's precision: what is left of a solve may be too small for the lower one
+        # scaled in b's precision: a remaining residual may underflow in the lower one
         size = jnp.max(as_divisors(balance.rows))
         rows, own = (balance.rows / size).astype(self.dtype), balance.own.astype(self.dtype)
         lowered = jax.tree.map(lambda x: (x / size.astype(x.dtype)).astype(self.dtype), b)
@@ -193,7 +193,7 @@ class LowerPrecision(NamedTuple):
 
 
 class LinearSolution(NamedTuple):
-    """`value` with the relative true residual that it leaves."""
+    """A solution `value` with its relative true residual."""
 
     value: PyTree[Float[Array, "..."]]
     residual: Float[Array, ""]
@@ -214,17 +214,16 @@ def refined_solve(
 ) -> LinearSolution:
     """Solve A x = b until the *true* residual of every component i meets its tolerance.
 
-    ||b - A x||_i <= rtol R_i + 8 eps T_i: R_i is the size of b_i, or of what the other components
-    drive it by, T_i that of the terms of its row, below which rounding leaves nothing to be had.
+    ||b - A x||_i <= rtol R_i + 8 eps T_i: R_i is the size of b_i, or of the other components' terms
+    in its row, T_i that of all terms of the row, whose round-off cannot be reduced further.
 
-    A Krylov method watches a residual that it updates by recurrence and that drifts from the true
-    one; iterative refinement (solve again for what is left) closes the gap, and restarts a
-    method that broke down.
+    A Krylov method monitors a residual that it updates by recurrence and that drifts from the true
+    one; iterative refinement (another solve for the remaining residual) closes the gap, and
+    restarts a method that broke down.
 
-    - `lower`: A in a lower precision, in which corrections are then sought, `preconditioner` being
-      in that precision too; x and what it leaves are kept in that of b. It may take twice as many
-      refinements.
-    - `start`: where to start, if less is left there than of b.
+    - `lower`: A in a lower precision, used for corrections, with `preconditioner` in that precision
+      too; x and the residual stay in b's precision. It may need twice as many refinements.
+    - `start`: initial guess, used if its residual is smaller than b.
 
     Source: Carson and Higham, "Accelerating the solution of linear systems by iterative refinement
     in three precisions", SIAM J. Sci. Comput. 40 (2018).
@@ -238,7 +237,7 @@ def refined_solve(
     magnitudes = components.magnitudes(matvec)
 
     def excess(x, left, reference):
-        """The largest ratio of what is left of a component to its tolerance."""
+        """The largest ratio of a component's residual to its tolerance."""
         terms = size_of_terms(magnitudes, components.sizes(x))
         target = tolerances(rtol, None, reference, terms, eps=components.eps)
         return jnp.max(ratio_to(components.sizes(left), target))
@@ -252,7 +251,7 @@ def refined_solve(
         x, left, reference, iterations, count = carry
         rows, own = balanced(magnitudes, components.sizes(left))
         balance, rows = Balance(components, rows, own), as_divisors(rows)
-        # a little below the target: rounding adds to what the recurrence shows
+        # slightly below the target: the recurrence underestimates round-off
         allowed = jnp.min(rtol * reference / rows) / components.number**0.5
         wanted = jnp.clip(0.9 * allowed / rms_norm(components.sizes(left) / rows), max=0.5)
         if lower is None:
@@ -263,7 +262,7 @@ def refined_solve(
             correction, steps, _ = lower.solve(left, solver, wanted, preconditioner, balance)
         candidate = tree_add(x, correction)
         remainder = tree_subtract(b, matvec(candidate))
-        # a correction that made things worse (breakdown) is not taken
+        # reject a correction that increased the residual (breakdown)
         better = rms_norm(components.sizes(remainder) / rows) < rms_norm(
             components.sizes(left) / rows
         )

@@ -1,10 +1,10 @@
 """Newton's method with a matrix-free Krylov solve in each iteration.
 
-Beside the textbook: the linear tolerance is chosen by Eisenstat and Walker (1996, choice 2), so
-that early iterations are not solved more exactly than they deserve; a residual that is affine in
-the unknown is recognised when traced and then solved to the final tolerance at once, in one
-iteration; steps that do not reduce the residual are shortened (backtracking); convergence is judged
-by the true residual, evaluated anew after each update.
+Differences from the textbook: the linear tolerance follows Eisenstat and Walker (1996, choice 2),
+which avoids oversolving in early iterations; a residual that is affine in the unknown is detected
+when traced and then solved to the final tolerance at once, in one iteration; steps that do not
+reduce the residual are shortened (backtracking); convergence is judged by the true residual,
+evaluated anew after each update.
 """
 
 from collections.abc import Callable
@@ -49,21 +49,21 @@ from impindiff.implicit.unrolled import bounded_loop
 # Eisenstat & Walker 1996, choice 2: eta_k = gamma (||F_k|| / ||F_{k-1}||)^2, at most eta_max.
 _EW_GAMMA = 0.9
 _EW_MAX = 0.1
-# A step of length s is taken if it reduces ||F|| by at least this part of s.
+# accept a step of length s if it reduces ||F|| by at least this fraction of s
 _SUFFICIENT = 1e-4
 _MAX_BACKTRACKS = 10
-# No Krylov solve is asked for more than this many eps: later iterations take up what is left.
+# tightest tolerance of a Krylov solve, in eps: later iterations reduce the rest
 _EXACTEST = 4.0
-# Without a line search the residual may grow for a while; beyond this factor it will not return.
+# without a line search the residual may grow temporarily; beyond this factor it has diverged
 _GROWTH = 1e4
 
 
 class _Iterate(eqx.Module):
-    """Where the iteration stands.
+    """State of the iteration.
 
-    - `at_first`: sizes of F(z0), by components; `reference`: what `rtol` refers to, these or what
-      the other components drive each by; `excess`: the largest size over its target.
-    - `reduction`: by how much the last iteration reduced the residual, in its balanced units.
+    - `at_first`: sizes of F(z0), by components; `reference`: sizes that `rtol` refers to, these or
+      those of the other components' terms; `excess`: the largest size over its target.
+    - `reduction`: reduction of the residual in the last iteration, in balanced units.
     """
 
     z: PyTree[Float[Array, "..."]]
@@ -82,7 +82,7 @@ class _Iterate(eqx.Module):
 
 
 class NewtonKrylov(AbstractRootSolver):
-    """z_{k+1} = z_k - s_k (dF/dz)^{-1} F(z_k), the linear system solved by a Krylov method.
+    """Newton's method z_{k+1} = z_k - s_k (dF/dz)^{-1} F(z_k), with a Krylov linear solver.
 
     The Jacobian is never formed: its action is `jax.linearize`d once per iteration.
 
@@ -96,17 +96,17 @@ class NewtonKrylov(AbstractRootSolver):
       `max_steps` is kept; its tolerances are replaced by those each iteration needs.
     - `preconditioner`: `preconditioner(z, args)` returns a linear map v -> M v with M close to
       (dF/dz)^{-1}; the adjoint solve uses its transpose.
-    - `krylov_precision`: "float32" has the linear solves of a float64 problem, forward and adjoint,
-      and their preconditioners done in float32: half the memory traffic. Residuals and tolerances
-      stay in float64; what a solve in float32 leaves, the next Newton iteration (or refinement of
-      the adjoint) takes up, so that linear problems take two or three. Not under `Unrolled`.
+    - `krylov_precision`: "float32" runs the linear solves of a float64 problem, forward and
+      adjoint, and their preconditioners in float32: half the memory traffic. Residuals and
+      tolerances stay in float64; the next Newton iteration (or refinement of the adjoint) reduces
+      the remaining error, so linear problems take two or three. Not under `Unrolled`.
     - `damping`: the step length s_k tried first, in (0, 1].
     - `line_search`: shorten steps until ||F|| decreases (Armijo's condition, lengths from a
       quadratic model of ||F||^2); costs nothing where the first length is taken. Under `Unrolled`
       there is none.
 
-    The status tells a residual that can no longer be reduced (`stagnated`) from one that grows
-    (`diverged`, possible only without line search) and from too few iterations.
+    The outcome distinguishes a residual that cannot be reduced further (`stagnated`) from one that
+    grows (`diverged`, possible only without line search) and from too few iterations.
 
     Source: Knoll and Keyes, "Jacobian-free Newton-Krylov methods", J. Comput. Phys. 193 (2004);
     Eisenstat and Walker, "Choosing the forcing terms in an inexact Newton method" (1996).
@@ -171,14 +171,14 @@ class NewtonKrylov(AbstractRootSolver):
                 )
 
             def judged(z, value) -> _Judged:
-                """A point, by the sizes of its terms; `merit` is its residual in balance."""
+                """Evaluate a point by the sizes of its terms; `merit` is its balanced residual."""
                 now = components.sizes(value)
                 return _Judged(rms_norm(value), rms_norm(now / rows), now, target(z, reference))
 
             here = judged(jax.lax.stop_gradient(it.z), value_now)
-            # a little below the target: the update itself is rounded
+            # slightly below the target: the update itself is rounded
             allowed = here.target / rows
-            # an equation that nothing drove at first has no target to speak of, but round-off
+            # an equation without initial driving terms has round-off as its only target
             part = float(jnp.finfo(size.dtype).eps) ** 0.5
             allowed = jnp.where(reference > 0, allowed, jnp.maximum(allowed, part))
             allowed = jnp.min(allowed) / components.number**0.5
@@ -206,7 +206,7 @@ class NewtonKrylov(AbstractRootSolver):
                     balance,
                     unrolled=unrolled,
                 )
-            # an update with a NaN (breakdown) is not taken: the state stays what it was
+            # an update with a NaN (breakdown) is rejected: the state is unchanged
             sound = all_finite(update)
             update = tree_where(sound, update, jax.tree.map(jnp.zeros_like, update))
 
@@ -266,7 +266,7 @@ class NewtonKrylov(AbstractRootSolver):
 
 
 class _Judged(NamedTuple):
-    """The residual at a point: its size, its size in balanced units, and by components."""
+    """The residual at a point: its size, its size in balanced units, and sizes by component."""
 
     size: Float[Array, ""]
     merit: Float[Array, ""]
@@ -286,7 +286,7 @@ class _Judged(NamedTuple):
     @property
     def worst(self) -> Int[Array, ""]:
         """The component with the largest ratio; one that is not finite counts as the largest."""
-        # the targets of all can be NaN because of one
+        # one NaN can make all targets NaN
         known = jnp.nan_to_num(self.ratios, nan=0.0)
         return jnp.argmax(jnp.where(jnp.isfinite(self.sizes), known, jnp.inf))
 
@@ -294,11 +294,11 @@ class _Judged(NamedTuple):
 def _shortened(
     after: Callable[[Float[Array, ""]], _Judged], length: Float[Array, ""], here: _Judged
 ) -> tuple[Float[Array, ""], _Judged]:
-    """A step length, at most `length`, that reduces the residual enough, and what it leaves.
+    """A step length, at most `length`, that reduces the residual enough, and the residual there.
 
-    If none does, the length is 0: the iterate stays where it is. Of components of different size
-    one may be at its round-off while another still falls: it counts as a reduction that the
-    residual in balanced units falls, or that its largest excess over the targets does.
+    If there is none, the length is 0 and the iterate is unchanged. With components of different
+    size one may be at its round-off while another still decreases: a reduction of the balanced
+    residual counts, and so does one of the largest excess over the targets.
     """
 
     def searching(carry):
@@ -311,8 +311,8 @@ def _shortened(
         enough = 1 - _SUFFICIENT * length
         reduced = (tried.merit <= enough * here.merit) | (tried.excess <= enough * here.excess)
         accepted = (reduced & jnp.isfinite(tried.size)) | (tried.excess <= 1)
-        # The minimum of the parabola through phi(0), phi'(0) = -2 phi(0) and phi(length), where
-        # phi = ||F||^2: of Newton's direction the slope is known.
+        # The minimum of the parabola through phi(0), phi'(0) = -2 phi(0) and phi(length), where phi
+        # = ||F||^2: the slope is that of Newton's direction.
         ratio = (tried.merit / jnp.where(here.merit > 0, here.merit, 1.0)) ** 2
         best = length**2 / (ratio - 1 + 2 * length)
         shorter = jnp.where(jnp.isfinite(ratio), best, 0.0)

@@ -1,4 +1,4 @@
-"""Optimistix's solvers, and ours of its interface, as solvers of an implicit layer."""
+"""Adapters from Optimistix solvers, and ours with that interface, to implicit layers."""
 
 from typing import Any
 
@@ -17,12 +17,12 @@ from impindiff.implicit.status import Outcome, Status
 from impindiff.implicit.unrolled import bounded_loop
 
 _MAX_STEPS = 256  # Optimistix's own default
-# Two evaluations of one residual differ by this much, far above round-off.
+# two evaluations of one residual differ by this much, far above round-off
 _ROUNDING = 1.01
 
 
 class OptimistixRoot(AbstractRootSolver):
-    """Runs an Optimistix root finder; convergence is Optimistix's own verdict and a finite result.
+    """Run an Optimistix root finder; convergence is Optimistix's own verdict and a finite result.
 
     `optimistix.Newton` and `optimistix.Chord` form a dense Jacobian unless they are given a Krylov
     linear solver.
@@ -58,7 +58,7 @@ class OptimistixRoot(AbstractRootSolver):
 
 
 class FixedPointRoot(AbstractRootSolver):
-    """Runs a fixed-point solver (`Picard`, `Anderson`, Optimistix's) on g(z) = z - F(z).
+    """Run a fixed-point solver (`Picard`, `Anderson`, Optimistix's) on g(z) = z - F(z).
 
     Convergence is the solver's own verdict and a finite result. The solver is driven through
     Optimistix's interface, in a loop that can also be unrolled.
@@ -115,7 +115,7 @@ class FixedPointRoot(AbstractRootSolver):
         value = jax.lax.stop_gradient(residual(z, args))
         if isinstance(solver, AbstractFixedPointIteration):
             outcome = solver.outcome(state)
-            # z - (z - F(z)) loses F where z is huge: what was iterated on is not the residual then
+            # z - (z - F(z)) loses F where z is huge, so the iteration's residual is inaccurate
             sizes = Components(value).sizes(value, solver.norm)
             lost = (outcome == Outcome.converged) & jnp.any(sizes > _ROUNDING * state.target)
             outcome = Outcome.where(lost, Outcome.stagnated, outcome)
@@ -127,7 +127,7 @@ class FixedPointRoot(AbstractRootSolver):
 def adapted(
     solver: AbstractRootSolver | optx.AbstractRootFinder | optx.AbstractFixedPointSolver,
 ) -> AbstractRootSolver:
-    """The solver itself, or what runs it if it is one of Optimistix's interface."""
+    """The solver itself, or an adapter for one with Optimistix's interface."""
     if isinstance(solver, optx.Bisection):
         raise InputError(
             "solver: optimistix.Bisection needs the ends of an interval around one scalar unknown; "

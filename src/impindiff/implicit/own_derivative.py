@@ -1,13 +1,12 @@
-"""A value with a derivative of its own, which JAX's loops do not take from it.
+"""Values with a custom derivative that JAX's loops preserve.
 
-`jax.custom_jvp` gives a function such a derivative, but its rule is lost in a loop that is
-differentiated in reverse mode: to compute once what does not change from turn to turn,
-`jax.lax.scan` splits its body into the part that depends on constants alone and the rest, and in
-this split JAX replaces each call that has a rule by the function itself ("non-trivial partial
-evaluation is only performed to build linear functions", `JaxprTrace.process_custom_jvp_call` in
-JAX 0.10). Whoever differentiates the result again differentiates the function, without the rule.
-Of a root, which is a constant but for its rule, all terms of a second derivative were lost in which
-the root moves. An operation of its own (a primitive) is never replaced.
+`jax.custom_jvp` gives a function a custom derivative, but its rule is lost in a loop that is
+differentiated in reverse mode: to hoist loop-invariant work, `jax.lax.scan` splits its body into
+the part that depends on constants alone and the rest, and in this split JAX replaces each call that
+has a rule by the function itself ("non-trivial partial evaluation is only performed to build linear
+functions", `JaxprTrace.process_custom_jvp_call` in JAX 0.10). Differentiating the result again
+differentiates the function, without the rule. For a root, which is a constant except for its rule,
+all terms of a second derivative from the root's motion were lost. A primitive is never replaced.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,11 +29,11 @@ def with_derivative(
 ) -> PyTree[Array]:
     """The value, with `derivative(value, operands, tangents)` as its tangent, in every order.
 
-    - `value`: arrays; how they were computed is not differentiated.
-    - `operands`: what they depend on. Leaves that are not arrays are handed through.
+    - `value`: arrays; their computation is not differentiated.
+    - `operands`: the inputs that they depend on. Leaves that are not arrays are passed through.
     - `derivative`: of the structure of `value`, linear in `tangents`, which are those of the
-      operands, None where one does not move; a function that closes over no array. It is
-      differentiated itself in higher orders, and transposed in reverse mode.
+      operands, or None for constants; a function that closes over no array. It is differentiated
+      itself in higher orders, and transposed in reverse mode.
     """
     leaves, structure = jax.tree.flatten(jax.lax.stop_gradient(value))
     arrays, static = eqx.partition(operands, eqx.is_array)
@@ -57,7 +56,7 @@ def _pushed_forward(primals, tangents, *, count: int, tangent: _Tangent):
     if all(still[count:]):
         return found, [ad.Zero(x.to_tangent_aval()) for x in map(jax.typeof, found)]
     moved = [None if zero else dot for dot, zero in zip(tangents, still, strict=True)]
-    # the value found, not the one given: it moves with the operands when this is differentiated
+    # the value found, not the one given: it depends on the operands when this is differentiated
     return found, tangent([*found, *primals[count:]], moved)
 
 

@@ -1,4 +1,4 @@
-"""The equation of an implicit layer in a lower precision, for the inside of its linear solves."""
+"""The equation of an implicit layer in a lower precision, for use in its linear solves."""
 
 import equinox as eqx
 import jax
@@ -12,9 +12,9 @@ from impindiff.implicit.solver import Residual
 
 
 class InPrecisions(eqx.Module):
-    """A residual that takes the unknown in either of two precisions, and answers in the same.
+    """A residual that takes the unknown in either of two precisions, and returns the same.
 
-    Its parts are made for one precision each: a function whose closure was converted is.
+    Its parts are made for one precision each, like a function with a converted closure.
     """
 
     own: Residual
@@ -25,7 +25,7 @@ class InPrecisions(eqx.Module):
     def of(
         cls, residual: Residual, own: Residual, z0: PyTree, args: PyTree, dtype: DTypeLike
     ) -> "InPrecisions":
-        """Of a residual, and what `eqx.filter_closure_convert` made of it for z0 and args."""
+        """Build from a residual and its `eqx.filter_closure_convert` for z0 and args."""
 
         def in_lower(z, args):
             return tree_cast(residual(z, args), dtype)
@@ -48,7 +48,7 @@ def linearised(
     *,
     transpose: bool = False,
 ) -> tuple[LinearMap, LinearMap | None]:
-    """dF/dz at z, and what stands for its inverse; or the transposes of both."""
+    """dF/dz at z, and its approximate inverse; or the transposes of both."""
     inverse = None if preconditioner is None else preconditioner(z, args)
     if not transpose:
         return jax.linearize(lambda z: residual(z, args), z)[1], inverse
@@ -67,7 +67,7 @@ def lowered(
     *,
     transpose: bool = False,
 ) -> tuple[LowerPrecision, LinearMap | None]:
-    """`linearised`, in the lower precision."""
+    """Linearise in the lower precision (see `linearised`)."""
     z, args = tree_cast((z, args), residual.dtype)
     matvec, inverse = linearised(residual, z, args, preconditioner, transpose=transpose)
     return LowerPrecision(matvec, residual.dtype), inverse

@@ -14,9 +14,9 @@ from impindiff.errors import InputError
 def rms_norm(tree: PyTree[Inexact[Array, "..."]]) -> Float[Array, ""]:
     """Root mean square over all entries of all leaves.
 
-    Independent of the number of unknowns, so that one tolerance means the same on every grid. No
-    square leaves the range of numbers: entries are divided by the largest first. A NaN gives NaN,
-    an infinite entry infinity.
+    Independent of the number of unknowns, so that one tolerance has the same meaning on every grid.
+    Entries are divided by the largest first, so no square over- or underflows. A NaN gives NaN, an
+    infinite entry infinity.
     """
     leaves = jax.tree.leaves(tree)
     size = sum(leaf.size for leaf in leaves)
@@ -38,7 +38,7 @@ def max_norm(tree: PyTree[Inexact[Array, "..."]]) -> Float[Array, ""]:
 
 
 def all_finite(tree: PyTree[Inexact[Array, "..."]]) -> Bool[Array, ""]:
-    """Whether no entry is NaN or infinite."""
+    """True if no entry is NaN or infinite."""
     finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
     return jnp.all(jnp.stack(finite))
 
@@ -53,37 +53,37 @@ def largest_leaf(tree: PyTree[Inexact[Array, "..."]]) -> Int[Array, ""]:
 
 
 def tree_add(a: PyTree, b: PyTree) -> PyTree:
-    """Leaf by leaf sum."""
+    """Leafwise sum."""
     return jax.tree.map(jnp.add, a, b)
 
 
 def tree_subtract(a: PyTree, b: PyTree) -> PyTree:
-    """Leaf by leaf difference."""
+    """Leafwise difference."""
     return jax.tree.map(jnp.subtract, a, b)
 
 
 def tree_scale(factor: Float[Array, ""] | float, tree: PyTree) -> PyTree:
-    """Leaf by leaf product with a scalar, in each leaf's own precision."""
+    """Leafwise product with a scalar, in each leaf's own precision."""
     return jax.tree.map(lambda leaf: jnp.asarray(factor, leaf.dtype) * leaf, tree)
 
 
 def tree_where(condition: Bool[Array, ""], a: PyTree, b: PyTree) -> PyTree:
-    """`a` where the (scalar) condition holds, else `b`."""
+    """Select `a` where the (scalar) condition holds, else `b`."""
     return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
 
 
 def result_dtype(tree: PyTree[Inexact[Array, "..."]]) -> jnp.dtype:
-    """The precision in which scalars that belong to `tree` are kept."""
+    """The precision of scalars derived from `tree`."""
     return jnp.result_type(*(leaf.dtype for leaf in jax.tree.leaves(tree)))
 
 
 def without_tangents(tree: PyTree) -> PyTree:
-    """The same numbers, of which nothing that follows is a derivative."""
+    """The same numbers, treated as constants in derivatives."""
     return jax.tree.map(lambda x: jax.lax.stop_gradient(x) if eqx.is_array(x) else x, tree)
 
 
 def tree_cast(tree: PyTree, dtype: DTypeLike) -> PyTree:
-    """The tree with its floating-point arrays in that precision; all else as it is."""
+    """Cast floating-point arrays to that precision; all else is unchanged."""
 
     def cast(leaf):
         floating = eqx.is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating)
@@ -93,7 +93,7 @@ def tree_cast(tree: PyTree, dtype: DTypeLike) -> PyTree:
 
 
 def tree_cast_like(tree: PyTree[Array], like: PyTree[Array]) -> PyTree[Array]:
-    """Each leaf in the precision of its counterpart."""
+    """Cast each leaf to the precision of its counterpart."""
     return jax.tree.map(lambda leaf, other: jnp.asarray(leaf, other.dtype), tree, like)
 
 
@@ -114,15 +114,15 @@ def require_floating(tree: PyTree[Array], name: str) -> None:
 
 
 def axpy(factor: Float[Array, ""] | float, x: PyTree, y: PyTree) -> PyTree:
-    """factor x + y, leaf by leaf, in each leaf's own precision."""
+    """factor x + y, leafwise, in each leaf's own precision."""
     return jax.tree.map(lambda a, b: jnp.asarray(factor, b.dtype) * a + b, x, y)
 
 
 @jax.custom_batching.custom_vmap
 def any_sample(flag: Bool[Array, ""]) -> Bool[Array, ""]:
-    """Whether the flag holds for any sample of a batch that `jax.vmap` made; the same for all.
+    """True if the flag holds for any sample of a `jax.vmap` batch; the same for all.
 
-    A `lax.cond` on it stays a branch under `vmap`; on `flag` it would run both sides, always.
+    A `lax.cond` on it stays a branch under `vmap`; on `flag` it would always run both sides.
     """
     return flag
 

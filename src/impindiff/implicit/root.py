@@ -1,4 +1,4 @@
-"""The implicit layers: root and fixed point, as differentiable functions of their parameters."""
+"""Implicit layers: root and fixed point, as differentiable functions of their parameters."""
 
 from collections.abc import Callable
 from typing import Any
@@ -35,33 +35,36 @@ def root(
 ) -> tuple[PyTree[Float[Array, "..."]], Status]:
     """Find z with F(z, args) = 0, differentiable in `args`.
 
-    - `residual`: F(z, args), a pytree of the structure, shapes and dtypes of `z0`. Values that it
-      closes over are differentiated too.
+    **Arguments:**
+
+    - `residual`: F(z, args), a pytree of the structure, shapes and dtypes of `z0`. Closed-over
+      values are differentiated too.
     - `z0`: first guess, real floating-point arrays. The gradient with respect to it is zero under
-      `ImplicitAdjoint`: the root does not depend on where the search began.
+      `ImplicitAdjoint`: the root does not depend on the start of the search.
     - `solver`: default `NewtonKrylov()`. Optimistix's root finders are accepted, and fixed-point
       solvers (`Picard`, `Anderson`, Optimistix's), which then iterate z -> z - F(z).
-    - `adjoint`: default `ImplicitAdjoint()`; `JacobianFree` (cheap, biased) or `Unrolled` (naive).
+    - `adjoint`: default `ImplicitAdjoint()`; `JacobianFree` (cheap, biased) or `Unrolled`
+      (baseline).
     - `probe`: a zero scalar; see `ImplicitAdjoint`.
-    - `guess`: where to start if the residual there is smaller than at `z0`. Tolerances refer to
-      ||F(z0)|| all the same.
+    - `guess`: start, used if the residual there is smaller than at `z0`. Tolerances still refer to
+    ||F(z0)||.
 
-    Returns (z, status). Nothing is raised when the solve fails: `status.converged` says so, and
-    under `vmap` it does for each sample on its own.
+    **Returns:** (z, status). A failed solve raises nothing and sets `status.converged` to False,
+    under `vmap` for each sample separately.
 
-    Raises `InputError` for an empty `z0`, for leaves that are not real floating-point arrays, and
-    for a residual whose structure differs from that of `z0`.
+    **Raises:** `InputError` for an empty `z0`, for leaves that are not real floating-point arrays,
+    and for a residual whose structure differs from that of `z0`.
     """
     solver = NewtonKrylov() if solver is None else solver
     adjoint = ImplicitAdjoint() if adjoint is None else adjoint
     z0 = jax.tree.map(jnp.asarray, z0)
     require_floating(z0, "root: z0")
-    # A Python number that is being differentiated is traced as an array over a number; giving it
-    # its dtype makes it an array in both senses.
+    # a Python number that is being differentiated is traced as an array over a number; giving it
+    # its dtype makes it an array in both senses
     args = jax.tree.map(lambda x: jnp.asarray(x, x.dtype) if eqx.is_array(x) else x, args)
-    # Hoists what the residual closes over, and what functions inside of `args` do, so that it is
-    # differentiated like `args`. Wrapped, since Equinox takes a function without a closure for one
-    # that closes over nothing, whatever it calls.
+    # Hoist values closed over by the residual, and by functions inside of `args`, so that they are
+    # differentiated like `args`. Wrapped, since Equinox treats a function without a closure as
+    # closing over nothing, although it may call others.
     converted = eqx.filter_closure_convert(lambda z, args: residual(z, args), z0, args)
     _check_like(
         jax.eval_shape(lambda: z0),
@@ -89,11 +92,13 @@ def fixed_point(
 ) -> tuple[PyTree[Float[Array, "..."]], Status]:
     """Find z with z = g(z, args), differentiable in `args`: `root` of z - g(z, args).
 
-    - `g`: a pytree of the structure, shapes and dtypes of `z0`. Values that it closes over are
+    **Arguments:**
+
+    - `g`: a pytree of the structure, shapes and dtypes of `z0`. Closed-over values are
       differentiated too.
-    - `solver`: default `Anderson()`; any that `root` takes. A batch of independent problems goes
-      through `jax.vmap`: each then has its own mixing, tolerance and status.
-    - all else, the result and the errors: as for `root`; `status.residual` is that of g(z) - z.
+    - `solver`: default `Anderson()`; any that `root` takes. For a batch of independent problems use
+      `jax.vmap`: each then has its own mixing, tolerance and status.
+    - others, the result and the errors: as for `root`; `status.residual` is that of g(z) - z.
     """
 
     def residual(z, args):

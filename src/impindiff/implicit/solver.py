@@ -1,4 +1,4 @@
-"""What a nonlinear solver of an implicit layer is."""
+"""Interface of the nonlinear solvers of implicit layers."""
 
 import abc
 from collections.abc import Callable
@@ -28,15 +28,15 @@ def tolerances(
     *,
     eps: Float[np.ndarray, " components"],
 ) -> Float[Array, " components"]:
-    """The residual that each component has to reach: rtol reference + atol.
+    """Tolerance of each component's residual: rtol reference + atol.
 
     - `rtol`: default eps**0.5.
-    - `atol`: default what rounding leaves, 8 eps times the size of the terms of the equation. Terms
-      that have grown since the start, `first_terms`, count only as far as round-off stays below
-      eps**0.5 of the reference: an unknown that runs away hides its residual.
+    - `atol`: default round-off, 8 eps times the size of the terms of the equation. Growth of the
+      terms since the start, `first_terms`, counts only as far as round-off stays below eps**0.5 of
+      the reference: a diverging unknown would hide its residual.
     - `eps`: of each component's precision.
 
-    What is beyond the range of numbers allows nothing: it would hide every residual.
+    A tolerance that is not finite becomes zero, since it would accept every residual.
     """
     # JAX hoists an array as an argument of the program, which is then differentiated like others
     unit = jax.lax.stop_gradient(jnp.asarray(eps, terms.dtype))
@@ -66,13 +66,13 @@ def _finite(target: Float[Array, " components"]) -> Float[Array, " components"]:
 
 
 class AbstractRootSolver(eqx.Module):
-    """Finds z with F(z) = 0.
+    """Solver for a root z with F(z) = 0.
 
     A solution is accepted when the true residual of every component i (a leaf of z, or an entry if
     z has at most 16) satisfies ||F_i(z)|| <= rtol R_i + atol, in root mean squares. R_i is the size
-    of F_i(z0), or of what the other components drive it by. By default atol is the round-off of
-    F_i, a few eps times the size of its terms: multiplying the unknown or the equations by a number
-    changes nothing.
+    of F_i(z0), or of the other components' terms in it. By default atol is the round-off of F_i, a
+    few eps times the size of its terms, so the criterion is invariant to scaling of the unknown or
+    the equations.
     """
 
     rtol: eqx.AbstractVar[float | None]
@@ -93,21 +93,21 @@ class AbstractRootSolver(eqx.Module):
 
         The iteration starts at `guess` if that has the smaller residual, else at `z0`; the
         tolerance always refers to ||F(z0)||, so that a good guess saves work rather than adding
-        digits. With `unrolled=True` every loop has a fixed length that reverse-mode differentiation
-        can run backwards through (and stores every iterate).
+        digits. With `unrolled=True` every loop has a fixed length, as reverse-mode differentiation
+        requires (and stores every iterate).
         """
 
 
 def better_start(
     function: Callable[[PyTree], PyTree], z0: PyTree, guess: PyTree | None
 ) -> tuple[PyTree, Float[Array, " components"] | None]:
-    """(where to start, sizes of F(z0) if it had to be evaluated).
+    """(initial point, sizes of F(z0) if it had to be evaluated).
 
     See `AbstractRootSolver.solve`.
     """
     if guess is None:
         return z0, None
     at_z0, at_guess = (jax.lax.stop_gradient(function(point)) for point in (z0, guess))
-    # a comparison with NaN is false: an unusable guess is not taken
+    # a comparison with NaN is false: an unusable guess is rejected
     better = rms_norm(at_guess) < rms_norm(at_z0)
     return tree_where(better, guess, z0), Components(z0).sizes(at_z0)

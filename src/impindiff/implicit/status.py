@@ -1,4 +1,4 @@
-"""What a solve tells about itself: whether it converged, how far it got and why it stopped."""
+"""Status of a solve: convergence, cost and reason of the end."""
 
 import equinox as eqx
 import jax
@@ -10,7 +10,7 @@ from impindiff.support.html_tables import html_table
 
 
 class Outcome(eqx.Enumeration):
-    """Why a solve ended. Each member's message is written for the user."""
+    """Reason for the end of a solve. Each member's message is written for the user."""
 
     converged = "converged"
     max_iterations = (
@@ -64,9 +64,9 @@ class Status(eqx.Module):
     - `linear_iterations`: Krylov iterations, all Newton iterations together.
     - `residual`: root mean square of the true residual at the returned point, in its own units.
     - `worst_leaf`: index of the state's leaf with the largest residual.
-    - `outcome`: why the solve ended, an `Outcome`.
-    - `halvings`: of a time step: how often it was halved before its solves converged. Iterations
-      then count all attempts, and `residual` is the largest of the parts taken.
+    - `outcome`: the reason of the end, an `Outcome`.
+    - `halvings`: of a time step: number of halvings before its solves converged. Iterations then
+      count all attempts, and `residual` is the largest of the accepted parts.
     """
 
     converged: Bool[Array, "*shape"]
@@ -80,8 +80,8 @@ class Status(eqx.Module):
     def combined(self) -> "Status":
         """One status for several solves that depend on each other, stacked along the first axis.
 
-        Iterations are added; reason and place are those of the first solve that failed, or of the
-        largest residual if none did.
+        Iterations are added; reason and place are those of the first failed solve, or of the
+        largest residual if none failed.
         """
         failed = ~self.converged
         worst = jnp.where(jnp.any(failed, 0), jnp.argmax(failed, 0), jnp.argmax(self.residual, 0))
@@ -103,7 +103,7 @@ class Status(eqx.Module):
         )
 
     def rows(self) -> list[tuple[str, str]]:
-        """What a table for people says: totals over all solves."""
+        """Rows of a printed table: totals over all solves."""
         converged = np.asarray(self.converged)
         return [
             ("solves", str(converged.size)),

@@ -1,6 +1,6 @@
-"""A loop that reverse-mode differentiation can run backwards through, if it must.
+"""Loops that support reverse-mode differentiation on request.
 
-Only the naive baseline (`Unrolled`) does: every iterate is stored.
+Only the baseline `Unrolled` does so: every iterate is stored.
 """
 
 from collections.abc import Callable
@@ -22,10 +22,10 @@ def bounded_loop(
     *,
     unrolled: bool,
 ) -> Carry:
-    """`while condition: body`, at most `max_iterations` times.
+    """Run `while condition: body`, at most `max_iterations` times.
 
-    Unrolled, it always runs the whole length and freezes the carry once the condition fails: a
-    scan has a reverse-mode derivative, a while loop has none.
+    Unrolled, it always runs the whole length and freezes the carry once the condition fails, since
+    a scan has a reverse-mode derivative and a while loop has none.
     """
     if not unrolled:
 
