@@ -1,4 +1,4 @@
-"""Time steppers, implicit and explicit, behind one protocol; and the model they advance."""
+"""Time steppers, implicit and explicit, with one interface; and the model they advance."""
 
 from impindiff.steppers.explicit import RK4, ForwardEuler
 from impindiff.steppers.implicit import ImplicitStepper, StageEquation, stage_residual

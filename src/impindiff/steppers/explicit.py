@@ -1,4 +1,4 @@
-"""Explicit steppers: the reference for small steps, the baseline for large ones."""
+"""Explicit steppers: a reference for small steps, a baseline for large ones."""
 
 import abc
 from collections.abc import Callable
@@ -19,7 +19,7 @@ Rate: TypeAlias = Callable[[int | Array, State], State]
 
 
 class ExplicitStepper(AbstractStepper):
-    """What explicit steppers share: a formula, of which reverse mode stores only u_n."""
+    """Common base of explicit steppers: a formula, for which reverse mode stores only u_n."""
 
     @abc.abstractmethod
     def formula(self, rate: Rate, dt: Time, u: State) -> State:
@@ -35,10 +35,10 @@ class ExplicitStepper(AbstractStepper):
         latents: tuple[PyTree[Any], ...],
         probe: Float[Array, ""] | None,
     ) -> Step:
-        """See `AbstractStepper.step`; `probe` is not used.
+        """Advance one step by the formula; `probe` is not used.
 
-        Raises `InputError` for a model with algebraic components; where that is not known when
-        traced, they become NaN.
+        Raises `InputError` for a model with algebraic components; if masses are traced, these
+        components become NaN.
         """
         del memory, probe
         require_masses(model, u, explicit=type(self).__name__)
@@ -58,13 +58,13 @@ class ExplicitStepper(AbstractStepper):
 
 
 class ForwardEuler(ExplicitStepper):
-    """u_{n+1} = u_n + dt f(t_n, u_n). First order; stable only for small steps."""
+    """Forward Euler, u_{n+1} = u_n + dt f(t_n, u_n). First order; stable only for small steps."""
 
     order: ClassVar[int] = 1
     nodes: ClassVar[tuple[float, ...]] = (0.0,)
 
     def formula(self, rate: Rate, dt: Time, u: State) -> State:
-        """See the class."""
+        """Evaluate the formula above."""
         return axpy(dt, rate(0, u), u)
 
 
@@ -75,9 +75,9 @@ class RK4(ExplicitStepper):
     nodes: ClassVar[tuple[float, ...]] = (0.0, 0.5, 1.0)
 
     def formula(self, rate: Rate, dt: Time, u: State) -> State:
-        """k1..k4 at c = 0, 1/2, 1/2, 1, weighted 1, 2, 2, 1 (sixths).
+        """Stages k1..k4 at c = 0, 1/2, 1/2, 1, weighted 1, 2, 2, 1 (sixths).
 
-        A loop when traced, for XLA would fuse chained stencils into one kernel that computes each
+        A loop when traced, since XLA would fuse chained stencils into one kernel that computes each
         point of the first many times over.
         """
 
@@ -94,7 +94,7 @@ class RK4(ExplicitStepper):
 
 
 def _taken(of_nodes: tuple[Any, ...], node: int | Array) -> Any:
-    """The entry of a node, which may be known at run time only; one for all is not copied."""
+    """The entry of a node, possibly traced; a single entry for all is not copied."""
     if all(x is of_nodes[0] for x in of_nodes):
         return of_nodes[0]
     return jnp.stack(of_nodes)[node]

@@ -1,4 +1,4 @@
-"""What implicit steppers share: the equation of a stage, and the layer that solves it."""
+"""Common base of implicit steppers: the equation of a stage, and the layer that solves it."""
 
 import dataclasses
 from typing import Any, Literal
@@ -23,19 +23,20 @@ from impindiff.steppers.mass import has_algebraic, over_mass, rows, without_alge
 from impindiff.steppers.model import IMEX, HybridModel, total_tendency
 from impindiff.steppers.stepper import AbstractStepper, State, Time, status_without_solve
 
-# A step is short that moves a component by less than this power of eps. In double precision the
-# quotient's first, second and third derivatives by a longer step have 9, 6 and 3 digits or more.
+# A step is short if it moves a component by less than this power of eps. In double precision the
+# first, second and third derivatives of the quotient by a longer step have 9, 6 and 3 digits or
+# more.
 _FEW_DIGITS = 0.2
 
 
 class StageEquation(eqx.Module):
-    """What `stage_residual(z, stage)` knows beside z.
+    """Data of `stage_residual(z, stage)` other than z.
 
-    Preconditioners receive it as their `args`: `weight` is the product of the step and the
-    method's coefficient, so that the Jacobian is M - weight df/dz, its rows divided by the model's
-    `scale`; those of algebraic components (mass 0) are -df/dz. With `imex`, f is the implicit part
-    of an `IMEX` tendency; otherwise it is all of it. A weight of 0 leaves the algebraic equations
-    alone: what makes an initial state consistent.
+    Preconditioners receive it as their `args`: `weight` is the product of the step and the method's
+    coefficient, so that the Jacobian is M - weight df/dz, its rows divided by the model's `scale`;
+    those of algebraic components (mass 0) are -df/dz. With `imex`, f is the implicit part of an
+    `IMEX` tendency; otherwise it is all of it. A weight of 0 leaves the algebraic equations alone,
+    which makes an initial state consistent.
     """
 
     model: HybridModel
@@ -46,7 +47,7 @@ class StageEquation(eqx.Module):
     imex: bool = eqx.field(static=True, default=False)
 
     def tendency(self, z: State) -> State:
-        """f(t, z, latent)."""
+        """Evaluate f(t, z, latent)."""
         if not self.imex:
             return total_tendency(self.model, self.t, z, self.latent)
         found = self.model.tendency(self.t, z, self.latent)
@@ -54,7 +55,7 @@ class StageEquation(eqx.Module):
 
 
 def stage_residual(z: State, stage: StageEquation) -> State:
-    """F(z) = M (z - known) - weight f(t, z, latent), and -f where the mass M is 0.
+    """Residual F(z) = M (z - known) - weight f(t, z, latent), and -f where the mass M is 0.
 
     Each row is divided by the model's `scale`; without one, and with M = 1, it is in the units of
     the state.
@@ -63,13 +64,13 @@ def stage_residual(z: State, stage: StageEquation) -> State:
 
 
 def stage_rate(z: State, stage: StageEquation) -> State:
-    """M^{-1} f at the root, from the equation itself: (z - known) / weight; 0 where M is.
+    """The rate M^{-1} f at the root from the equation itself: (z - known) / weight; 0 where M is.
 
-    Of a stiff tendency this is what is accurate: f would multiply the solve's error by its
-    stiffness. It needs no evaluation, and the backward pass nothing but z. Of a step so short that
-    z hardly differs from `known`, the quotient has few digits, its derivatives by the step's length
-    fewer, and none at length 0: there f(z) is taken, component by component, unless it is stiff
-    even in that step.
+    This is accurate for stiff tendencies, while f would multiply the solve's error by its
+    stiffness. It needs no evaluation, and the backward pass only z. In a step so short that z
+    hardly differs from `known`, the quotient has few digits, its derivatives by the step's length
+    fewer, and none at length 0: there f(z) is used, component by component, unless it is stiff even
+    in that step.
     """
     increments = jax.tree.map(jnp.subtract, z, stage.known)
     weight = jax.lax.stop_gradient(stage.weight)
@@ -82,7 +83,7 @@ def stage_rate(z: State, stage: StageEquation) -> State:
     weight_or_1 = jnp.where(stage.weight == 0, 1.0, stage.weight)
     quotient = jax.tree.map(lambda x: x / jnp.asarray(weight_or_1, x.dtype), increments)
 
-    # Of all this the backward pass keeps z, which it has already: around the branch, not in it.
+    # the backward pass stores only z, which it has already: around the branch, not in it
     @eqx.filter_checkpoint
     def by_tendency(z: State, stage: StageEquation, asked: Array) -> tuple[State, Array]:
         def rates(z):
@@ -102,11 +103,11 @@ def stage_rate(z: State, stage: StageEquation) -> State:
 
 
 class _Substitution(AbstractRootSolver):
-    """Solves a stage of weight 0: z = known.
+    """Solver of a stage of weight 0: z = known.
 
-    Derivatives are those of the root, by the adjoint rule. `Unrolled` has none but the solver's:
-    for it, z = known + weight M^{-1} f(z) is put into itself, and each iteration makes derivatives
-    by the weight right to one more order.
+    Derivatives are those of the root, by the adjoint rule. `Unrolled` has only the solver's: for
+    it, z = known + weight M^{-1} f(z) is substituted into itself, and each iteration makes
+    derivatives by the weight exact to one more order.
     """
 
     rtol: float | None = None
@@ -122,7 +123,7 @@ class _Substitution(AbstractRootSolver):
         guess: State | None = None,
         unrolled: bool = False,
     ) -> tuple[State, Status]:
-        """See `AbstractRootSolver.solve`."""
+        """Return `known`; see `AbstractRootSolver.solve`."""
         del residual, z0, guess
         if not unrolled:
             return args.known, status_without_solve(args.known)
@@ -135,17 +136,17 @@ class _Substitution(AbstractRootSolver):
 
 
 class ImplicitStepper(AbstractStepper):
-    """What implicit steppers share: the layer's solver, its adjoint rule, its first guess.
+    """Common base of implicit steppers: the layer's solver, its adjoint rule, its first guess.
 
     - `solver`: nonlinear solver, `NewtonKrylov()`, or any that `root` takes; its `rtol` refers to
       the residual of the previous state, that is to the size of the step's increment.
     - `adjoint`: `ImplicitAdjoint()` (exact, nothing stored but the state), `JacobianFree(...)` or
       `Unrolled()`.
-    - `first_guess`: "previous", the state the step starts from, or "extrapolated", linearly from
-      the last two states or, in a method of several stages, along the last stage's tendency; the
-      latter is taken only where its residual is the smaller one.
-    - `max_halvings`: a step whose solve fails is tried again in halves, quarters, ... of itself, at
-      most halved so often; see `rollout`.
+    - `first_guess`: "previous", the state at the beginning of the step, or "extrapolated", linearly
+      from the last two states or, in a method of several stages, along the last stage's tendency;
+      the latter is used only where its residual is smaller.
+    - `max_halvings`: a step whose solve fails is retried in halves, quarters, ... of itself, up to
+      this number of halvings; see `rollout`.
     """
 
     solver: Solver = eqx.field(default_factory=NewtonKrylov)
@@ -154,7 +155,7 @@ class ImplicitStepper(AbstractStepper):
     max_halvings: int = 3
 
     def without_length(self, model: HybridModel, u: State) -> "ImplicitStepper":
-        """See `AbstractStepper.without_length`."""
+        """The stepper for steps of length 0; see `AbstractStepper.without_length`."""
         return (
             self if has_algebraic(model, u) else dataclasses.replace(self, solver=_Substitution())
         )
@@ -166,7 +167,7 @@ class ImplicitStepper(AbstractStepper):
         guess: State | None,
         probe: Float[Array, ""] | None,
     ) -> tuple[State, Status]:
-        """z with `stage_residual(z, stage) = 0`; tolerances refer to the residual at u."""
+        """Solve `stage_residual(z, stage) = 0` for z; tolerances refer to the residual at u."""
         return root(
             stage_residual,
             u,

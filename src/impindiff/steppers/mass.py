@@ -1,8 +1,8 @@
-"""The mass of each component: M du/dt = f, where a component of mass zero is algebraic, 0 = f.
+"""Mass matrix of a semi-explicit DAE: M du/dt = f, with zero mass for algebraic components.
 
-M is diagonal. A component whose mass is zero has no history: it is what the others make of it at
-every moment, and every stage of every step solves its equation. The steppers speak of rates,
-du/dt = M^{-1} f; that of an algebraic component counts as zero.
+M is diagonal. A component of zero mass is an algebraic variable (index 1): it has no history, and
+every stage of every step solves its equation 0 = f. The steppers use rates, du/dt = M^{-1} f; that
+of an algebraic component counts as zero.
 """
 
 from collections.abc import Callable
@@ -20,28 +20,28 @@ from impindiff.steppers.model import HybridModel, declared, total_tendency
 
 
 def masses(model: HybridModel, u: PyTree[Array]) -> PyTree[float | Array]:
-    """`model.mass()`: for each leaf of u a number, or an array that broadcasts to it.
+    """Masses `model.mass()`: for each leaf of u a number, or an array that broadcasts to it.
 
-    Raises `InputError` for a structure or shape that does not fit u, and for entries (those that
-    are known when traced) below zero or not finite.
+    Raises `InputError` for a structure or shape that does not fit u, and for concrete entries below
+    zero or not finite.
     """
     return _of_leaves(model, "mass", u, lambda m: m >= 0, "0 or more")
 
 
 def scales(model: HybridModel, u: PyTree[Array]) -> PyTree[float | Array]:
-    """`model.scale()`, in the same form. Raises as `masses`, and for entries of zero."""
+    """Scales `model.scale()`, in the same form. Raises as `masses`, and for entries of zero."""
     return _of_leaves(model, "scale", u, lambda s: s > 0, "above 0")
 
 
 def has_algebraic(model: HybridModel, u: PyTree[Array]) -> bool:
-    """Whether some component has mass zero, or may have: entries of an array are not known here."""
+    """True if some component has mass zero, or may have, since traced entries are unknown."""
     return any(not isinstance(m, float) or m == 0 for m in jax.tree.leaves(masses(model, u)))
 
 
 def require_masses(model: HybridModel, u: PyTree[Array], explicit: str | None) -> None:
     """Raise as `masses` and `scales` do, and for a mass of 0 under the `explicit` stepper named.
 
-    To be called where the model's arrays are still known. A learned mass is traced even then.
+    Call it where the model's arrays are still concrete. A learned mass is traced even then.
     """
     scales(model, u)
     for entry in jax.tree.leaves(masses(model, u)):
@@ -54,7 +54,7 @@ def require_masses(model: HybridModel, u: PyTree[Array], explicit: str | None) -
 
 
 def lost_where_algebraic(model: HybridModel, u: PyTree[Array]) -> PyTree[Array]:
-    """u, and NaN where a mass that was not known when traced is 0: explicit steppers refuse it."""
+    """Replace u by NaN where a traced mass is 0, which explicit steppers refuse."""
     return jax.tree.map(
         lambda m, x: x if isinstance(m, float) else jnp.where(m == 0, jnp.nan, x),
         masses(model, u),
@@ -63,30 +63,30 @@ def lost_where_algebraic(model: HybridModel, u: PyTree[Array]) -> PyTree[Array]:
 
 
 def negative(model: HybridModel, u: PyTree[Array]) -> list[Array]:
-    """Whether some entry is, of each mass that was not known when traced."""
+    """Flags of traced masses with a negative entry."""
     traced = [m for m in jax.tree.leaves(masses(model, u)) if isinstance(m, jax.core.Tracer)]
     return [jnp.any(m < 0) for m in traced]
 
 
 def rate(model: HybridModel, t: Array, u: PyTree[Array], latent: PyTree[Any]) -> PyTree[Array]:
-    """du/dt = M^{-1} f(t, u, latent), and 0 where M is."""
+    """The rate du/dt = M^{-1} f(t, u, latent), and 0 where M is."""
     return over_mass(model, total_tendency(model, t, u, latent))
 
 
 def over_mass(model: HybridModel, f: PyTree[Array]) -> PyTree[Array]:
-    """M^{-1} f, and 0 where M is."""
+    """Divide by the mass, M^{-1} f, and 0 where M is."""
     return _by_mass(masses(model, f), jnp.zeros_like, lambda m, f: f if m is None else f / m, f)
 
 
 def without_algebraic(model: HybridModel, rates: PyTree[Array]) -> PyTree[Array]:
-    """The rates, and 0 for algebraic components, which have none."""
+    """The rates, with 0 for algebraic components."""
     return _by_mass(masses(model, rates), jnp.zeros_like, lambda _, k: k, rates)
 
 
 def rows(
     model: HybridModel, increment: PyTree[Array], weight: Array, f: PyTree[Array]
 ) -> PyTree[Array]:
-    """M increment - weight f, and -f where M is 0, each row over its scale."""
+    """Rows M increment - weight f, and -f where M is 0, each over its scale."""
 
     def differential(m, increment, f):
         inertia = increment if m is None else m * increment

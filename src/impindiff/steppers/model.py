@@ -1,4 +1,4 @@
-"""What the user writes: known physics with unknown parts."""
+"""The model that a user writes: known physics with unknown parts."""
 
 import abc
 from collections.abc import Callable, Sequence
@@ -23,24 +23,25 @@ class IMEX(NamedTuple):
 
 
 class HybridModel(eqx.Module):
-    """M du/dt = tendency(t, u, latent(t)), with M = mass(), by default 1.
+    """Hybrid model M du/dt = tendency(t, u, latent(t)), with mass matrix M = mass(), by default 1.
 
-    Subclass it with your own fields (grids, neural parts, known constants) and write
+    Subclass it with fields for grids, neural parts and known constants, and write
 
     - `latent(t)`: coefficient fields that do not depend on the state, learned or known. Evaluated
       outside every solver, once per rollout if it does not depend on t and once per needed time
-      otherwise. Leave it out and `tendency` receives None. Fields that differ from sample to sample
-      of a batch are wrapped in `PerSample`.
+      otherwise. Without it `tendency` receives None. Fields that differ between samples of a batch
+      are wrapped in `PerSample`.
     - `tendency(t, u, latent)`: the right-hand side, for one sample: `u` without batch axes.
-      Closures that depend on the state belong here. A stiff part may be kept apart: see `IMEX`.
-    - `mass()`: of each component, where it is not 1. Zero makes a component quasi-steady: its
-      equation is 0 = tendency, solved anew in every stage of every implicit step, and `rollout`
-      makes the initial state obey it. Explicit steppers refuse such a model.
-    - `scale()`: how large the equations of each component are, where they differ; see there.
-    - `jump_times()`: when a coefficient or source is switched; see there.
+      Closures that depend on the state belong here. A stiff part may be separated: see `IMEX`.
+    - `mass()`: of each component, where it is not 1. Zero makes a component algebraic
+      (quasi-steady): its equation is 0 = tendency, solved in every stage of every implicit step,
+      and `rollout` makes the initial state consistent with it. Explicit steppers refuse such a
+      model.
+    - `scale()`: size of the equations of each component, where they differ; see there.
+    - `jump_times()`: times when a coefficient or source is switched; see there.
 
-    A field called `grid` tells the library which trailing axes of `u` are space; leading axes are
-    then a batch of independent samples.
+    A field called `grid` defines which trailing axes of `u` are spatial; leading axes are then a
+    batch of independent samples.
     """
 
     def latent(self, t: Float[Array, ""]) -> PyTree[Any]:
@@ -53,19 +54,20 @@ class HybridModel(eqx.Module):
         """The right-hand side: a pytree of the structure and shapes of `u`, or an `IMEX`."""
 
     def mass(self) -> PyTree[Any] | None:
-        """M >= 0: a number, or one or an array of the component's shape for each part of the state.
+        """Mass matrix M >= 0: a number, or one per part of the state (number or array).
 
-        A pytree like the state or, as `jax.tree.broadcast` takes it, like the top of it. None: 1.
-        An attribute or a property in place of the method serves too.
+        A pytree like the state or, as `jax.tree.broadcast` takes it, like the top of it; arrays
+        have the component's shape. None: 1. An attribute or a property in place of the method
+        serves too.
         """
         return None
 
     def scale(self) -> PyTree[Any] | None:
         """The typical size of each component's equation, in the form of `mass`; None: 1.
 
-        Of a component with a mass, that of M u; of an algebraic one, that of the terms of its
-        tendency. Solvers see every equation divided by it. None of them needs it: each component is
-        judged by its own size (see `AbstractRootSolver`). It gives an explicit `atol` one meaning
+        For a component with a mass, the size of M u; for an algebraic one, that of the terms of its
+        tendency. Solvers see every equation divided by it. It is optional, since each component is
+        judged by its own size (see `AbstractRootSolver`), but gives an explicit `atol` one meaning
         for all of them.
         """
         return None
@@ -73,20 +75,20 @@ class HybridModel(eqx.Module):
     def jump_times(self) -> Sequence[float]:
         """The times at which `tendency` or `latent` jumps: known numbers, in any order.
 
-        `rollout` makes steps land on them and keeps either side of each apart. An attribute
+        `rollout` makes steps end at them and separates their two sides. An attribute
         (`eqx.field(static=True)`) or a property in place of the method serves too.
         """
         return ()
 
 
 def declared(model: HybridModel, name: str) -> Any:
-    """A property of the model that may be a method without arguments or a plain attribute."""
+    """A property of the model, given as a method without arguments or a plain attribute."""
     given = getattr(model, name)
     return given() if callable(given) else given
 
 
 class PerSample(eqx.Module):
-    """Coefficients of which every sample of a batch has its own.
+    """Coefficients with a separate value for each sample of a batch.
 
     `latent(t)` returns it, or a pytree with some in it; `values` has the batch's axes first. The
     `tendency` of a sample receives that sample's values in its place.
@@ -96,13 +98,13 @@ class PerSample(eqx.Module):
 
 
 class VectorField(HybridModel):
-    """A callable `f(t, u, args)`, as Diffrax takes it, as a model: du/dt = f(t, u, args)."""
+    """Model du/dt = f(t, u, args) of a callable `f(t, u, args)`, as in Diffrax."""
 
     function: Callable[[Any, Any, Any], Any]
     args: PyTree[Any] = None
 
     def tendency(self, t: Float[Array, ""], u: PyTree[Any], latent: PyTree[Any]) -> PyTree[Any]:
-        """f(t, u, args); `latent` is None."""
+        """Evaluate f(t, u, args); `latent` is None."""
         del latent
         return self.function(t, u, self.args)
 
@@ -110,6 +112,6 @@ class VectorField(HybridModel):
 def total_tendency(
     model: HybridModel, t: Float[Array, ""], u: PyTree[Any], latent: PyTree[Any]
 ) -> PyTree[Any]:
-    """The whole right-hand side, whether the model splits it or not."""
+    """The whole right-hand side, the sum of both parts of an `IMEX`."""
     found = model.tendency(t, u, latent)
     return tree_add(*found) if isinstance(found, IMEX) else found

@@ -1,4 +1,4 @@
-"""Implicit steppers of one stage: one solve a step."""
+"""Implicit steppers of one stage, with one solve per step."""
 
 import abc
 from typing import Any, ClassVar
@@ -17,19 +17,19 @@ from impindiff.steppers.window import at
 
 
 class _Memory(eqx.Module):
-    """What is carried: the method's own memory, and the last step taken if a guess needs it."""
+    """Memory between steps: the method's own, and the last step if a guess needs it."""
 
     method: PyTree[Any]
     last: tuple[State, Time] | None
 
 
 class OneStageStepper(ImplicitStepper):
-    """What these steppers share: u_{n+1} is the root of one `StageEquation`."""
+    """Common base of one-stage steppers: u_{n+1} is the root of one `StageEquation`."""
 
     nodes: ClassVar[tuple[float, ...]] = (1.0,)
 
     def start(self, model: HybridModel, t: Time, u: State, latent: PyTree[Any]) -> _Memory:
-        """See `AbstractStepper.start`."""
+        """The initial memory."""
         method = self.start_method(model, t, u, latent)
         extrapolate = self.first_guess == "extrapolated"
         return _Memory(method, _before_first(t, u) if extrapolate else None)
@@ -44,7 +44,7 @@ class OneStageStepper(ImplicitStepper):
         latents: tuple[PyTree[Any], ...],
         probe: Float[Array, ""] | None,
     ) -> Step:
-        """See `AbstractStepper.step`."""
+        """Advance one step by one solve."""
         guess, last = None, None
         if memory.last is not None:
             before, length = memory.last
@@ -64,7 +64,7 @@ class OneStageStepper(ImplicitStepper):
         memory: _Memory,
         latents: tuple[PyTree[Any], ...],
     ) -> tuple[State, _Memory]:
-        """See `AbstractStepper.stay`."""
+        """Pass the memory over a step of length 0."""
         z, after = super().stay(model, t, dt, u, memory, latents)
         last = None if memory.last is None else (memory.last[0], memory.last[1] + dt)
         return z, _Memory(self.stay_method(dt, memory.method, after.method), last)
@@ -72,13 +72,13 @@ class OneStageStepper(ImplicitStepper):
     def start_method(
         self, model: HybridModel, t: Time, u: State, latent: PyTree[Any]
     ) -> PyTree[Any]:
-        """What the method remembers before the first step."""
+        """Initial memory of the method."""
         del model, t, u, latent
 
     def stay_method(self, dt: Time, before: PyTree[Any], after: PyTree[Any]) -> PyTree[Any]:
-        """What the method remembers after a step of length dt = 0.
+        """Memory of the method after a step of length dt = 0.
 
-        - `before`, `after`: what it remembered before the step, and what `remember` gave.
+        - `before`, `after`: memory before the step, and the result of `remember`.
         """
         del dt, before
         return after
@@ -88,17 +88,17 @@ class OneStageStepper(ImplicitStepper):
         """(weight, known) of the step's equation M (z - known) - weight f(t + dt, z) = 0."""
 
     def remember(self, stage: StageEquation, dt: Time, u: State, z: State) -> PyTree[Any]:
-        """What the method remembers after the step from u to z."""
+        """Memory of the method after the step from u to z."""
         del stage, dt, u, z
 
 
 def _before_first(t: Time, u: State) -> tuple[State, Time]:
-    """A last step that was infinitely long: what is extrapolated from it is the state itself."""
+    """An infinitely long last step, so that extrapolation gives the state itself."""
     return u, jnp.full_like(t, jnp.inf)
 
 
 class BackwardEuler(OneStageStepper):
-    """u_{n+1} = u_n + dt f(t_{n+1}, u_{n+1}).
+    """Backward Euler, u_{n+1} = u_n + dt f(t_{n+1}, u_{n+1}).
 
     First order, L-stable: every decaying mode decays, however large the step.
     """
@@ -106,19 +106,19 @@ class BackwardEuler(OneStageStepper):
     order: ClassVar[int] = 1
 
     def equation(self, dt: Time, u: State, memory: None) -> tuple[Time, State]:
-        """See `OneStageStepper.equation`."""
+        """(weight, known) of the step's equation."""
         del memory
         return dt, u
 
 
 class CrankNicolson(OneStageStepper):
-    """u_{n+1} = u_n + dt/2 (f(t_n, u_n) + f(t_{n+1}, u_{n+1})).
+    """Trapezoidal rule u_{n+1} = u_n + dt/2 (f(t_n, u_n) + f(t_{n+1}, u_{n+1})).
 
-    Second order, A-stable: no step is unstable, but very stiff modes are not damped, they
-    alternate in sign.
+    Second order, A-stable: no step is unstable, but very stiff modes are not damped and alternate
+    in sign.
 
     The rate at the new time follows from the step's own equation (`stage_rate`) and is carried to
-    the next step: no step evaluates it explicitly, and the backward pass needs one state a step,
+    the next step: no step evaluates it explicitly, and the backward pass needs one state per step,
     not two.
     """
 
@@ -129,7 +129,7 @@ class CrankNicolson(OneStageStepper):
         return rate(model, t, u, latent)
 
     def equation(self, dt: Time, u: State, memory: State) -> tuple[Time, State]:
-        """See `OneStageStepper.equation`; `memory` is the rate at t_n."""
+        """(weight, known) of the step's equation; `memory` is the rate at t_n."""
         half = 0.5 * dt
         return half, axpy(half, memory, u)
 
@@ -147,9 +147,9 @@ class BDF2(OneStageStepper):
     $$u_{n+1} = u_n + \frac{w^2}{1 + 2 w} (u_n - u_{n-1}) + \frac{1 + w}{1 + 2 w}\, dt_n\,
     f(t_{n+1}, u_{n+1})$$
 
-    Second order, L-stable for equal steps, and one solve a step; zero-stable while no step is more
-    than 1 + sqrt(2) times the one before. The first step is backward Euler's (w = 0), which does
-    not lower the order.
+    Second order, L-stable for equal steps, with one solve per step; zero-stable while no step is
+    more than 1 + sqrt(2) times the one before. The first step is backward Euler's (w = 0), which
+    does not lower the order.
 
     Source: Hairer, Norsett and Wanner, "Solving Ordinary Differential Equations I", section III.5.
     """
@@ -159,25 +159,25 @@ class BDF2(OneStageStepper):
     def start_method(
         self, model: HybridModel, t: Time, u: State, latent: PyTree[Any]
     ) -> tuple[State, Time]:
-        """No step before the first."""
+        """The initial memory: no previous step."""
         del model, latent
         return _before_first(t, u)
 
     def stay_method(
         self, dt: Time, before: tuple[State, Time], after: tuple[State, Time]
     ) -> tuple[State, Time]:
-        """The last step, which has become longer by dt."""
+        """The memory with the last step lengthened by dt."""
         del after
         return before[0], before[1] + dt
 
     def equation(self, dt: Time, u: State, memory: tuple[State, Time]) -> tuple[Time, State]:
-        """See `OneStageStepper.equation`; `memory` is u_{n-1} and dt_{n-1}."""
+        """(weight, known) of the step's equation; `memory` is u_{n-1} and dt_{n-1}."""
         before, length = memory
         w = dt / length
         known = axpy(w**2 / (1 + 2 * w), jax.tree.map(jnp.subtract, u, before), u)
         return (1 + w) / (1 + 2 * w) * dt, known
 
     def remember(self, stage: StageEquation, dt: Time, u: State, z: State) -> tuple[State, Time]:
-        """The step that was taken."""
+        """The last state and step length."""
         del stage, z
         return u, dt

@@ -1,7 +1,7 @@
-"""Diagonally implicit Runge-Kutta steppers: one solve a stage, one after the other.
+"""Diagonally implicit Runge-Kutta steppers, with one solve per implicit stage.
 
-The stages run in a loop (`lax.scan`), not written out: the compiled program holds one implicit
-layer and its adjoint, whatever the number of stages.
+The stages run in a loop (`lax.scan`): the compiled program holds one implicit layer and its
+adjoint, for any number of stages.
 """
 
 from typing import Any, ClassVar
@@ -24,12 +24,12 @@ from impindiff.steppers.window import at
 
 
 class DIRK(ImplicitStepper):
-    """What these steppers share; see `Tableau` for the formula.
+    """Common base of DIRK steppers; see `Tableau` for the formula.
 
     The rate of each stage follows from the stage's own equation (`stage_rate`). Where the first
-    stage is explicit its rate is the last stage's of the step before: nothing but the solves
-    evaluates a tendency, and the backward pass keeps a state a solve. The last stage is the result
-    (the methods are stiffly accurate), so that algebraic components obey their equation in it.
+    stage is explicit its rate is the previous step's last one: tendencies are evaluated in the
+    solves only, and the backward pass stores one state per solve. The last stage is the result (the
+    methods are stiffly accurate), so that algebraic components satisfy their equation in it.
 
     A tendency that is an `IMEX` is advanced as an IMEX pair if the tableau has one: the implicit
     part as above, the explicit part by evaluation at each stage.
@@ -59,7 +59,7 @@ class DIRK(ImplicitStepper):
         latents: tuple[PyTree[Any], ...],
         probe: Float[Array, ""] | None,
     ) -> Step:
-        """See `AbstractStepper.step`."""
+        """Advance one step, stage by stage."""
         tableau = self.tableau
         by_node = dict(zip(self.nodes, latents, strict=True))
         imex = self._is_split(model, t, u, latents[0])
@@ -79,7 +79,7 @@ class DIRK(ImplicitStepper):
         steady = all(latent is of_stages[0] for latent in of_stages)
         stacked = None if steady else jax.tree.map(lambda *all: jnp.stack(all), *of_stages)
 
-        # the rates of the stages so far: implicit and explicit part, zero where not yet known
+        # rates of the stages so far: implicit and explicit part, zero where unknown
         nothing = jax.tree.map(lambda x: jnp.zeros((tableau.stages, *x.shape), x.dtype), u)
         rates = IMEX(nothing, nothing if imex else None)
         if first:
@@ -107,7 +107,7 @@ class DIRK(ImplicitStepper):
         z = jax.tree.map(lambda all: all[-1], stages)
         total = tree_add(rates.implicit, rates.explicit) if imex else rates.implicit
         if imex:
-            # the last stage of the explicit method is not its result: the implicit one's is
+            # the result is the implicit method's last stage, not the explicit one's
             weights = jnp.asarray(tableau.weights, dtype)
             z = axpy(dt, _combined(weights, total), u)
         error = None
@@ -119,7 +119,7 @@ class DIRK(ImplicitStepper):
         return Step(z, None if memory is None else last, statuses.combined(), error)
 
     def _is_split(self, model: HybridModel, t: Time, u: State, latent: PyTree[Any]) -> bool:
-        """Whether the model splits its tendency and this stepper makes use of it."""
+        """True if the model splits its tendency and this stepper uses the split."""
         if self.tableau.explicit is None:
             return False
         return isinstance(eqx.filter_eval_shape(model.tendency, t, u, latent), IMEX)
@@ -128,8 +128,8 @@ class DIRK(ImplicitStepper):
 class SDIRK2(DIRK):
     """Alexander's method of two implicit stages, with c = (g, 1) and g = 1 - 1/sqrt(2).
 
-    Second order, L-stable, stiffly accurate: unlike Crank-Nicolson it damps stiff modes, for two
-    solves a step.
+    Second order, L-stable, stiffly accurate: unlike Crank-Nicolson it damps stiff modes, at two
+    solves per step.
 
     Source: Alexander, "Diagonally implicit Runge-Kutta methods for stiff O.D.E.'s", SIAM J. Numer.
     Anal. 14 (1977).
@@ -140,7 +140,7 @@ class SDIRK2(DIRK):
 
 
 class KenCarp3(DIRK):
-    """ARK3(2)4L[2]SA of Kennedy and Carpenter: third order, three solves a step.
+    """ARK3(2)4L[2]SA of Kennedy and Carpenter: third order, three solves per step.
 
     L-stable, stiffly accurate, of stage order 2, with an embedded method of order 2; with an `IMEX`
     tendency an IMEX pair of order 3, otherwise an ESDIRK method.
@@ -155,7 +155,7 @@ class KenCarp3(DIRK):
 
 
 class KenCarp4(DIRK):
-    """ARK4(3)6L[2]SA of Kennedy and Carpenter: fourth order, five solves a step.
+    """ARK4(3)6L[2]SA of Kennedy and Carpenter: fourth order, five solves per step.
 
     L-stable, stiffly accurate, of stage order 2, with an embedded method of order 3; with an `IMEX`
     tendency an IMEX pair of order 4, otherwise an ESDIRK method.
@@ -171,17 +171,17 @@ class KenCarp4(DIRK):
 
 @eqx.filter_checkpoint
 def _evaluated(model: HybridModel, t: Time, u: State, latent: PyTree[Any]) -> IMEX:
-    """The rates of both parts, of which reverse mode keeps u only."""
+    """The rates of both parts, for which reverse mode stores u only."""
     return IMEX(*(over_mass(model, part) for part in model.tendency(t, u, latent)))
 
 
 def _square(rows: tuple[tuple[float, ...], ...]) -> Float[np.ndarray, "stages stages"]:
-    """The rows, filled up with zeros."""
+    """The rows padded with zeros."""
     return np.asarray([[*row, *[0.0] * (len(rows) - len(row))] for row in rows])
 
 
 def _combined(row: Float[Array, " stages"], rates: PyTree[Array]) -> State:
-    """sum_j row_j k_j."""
+    """Weighted sum sum_j row_j k_j of the rates."""
     return jax.tree.map(lambda all: jnp.tensordot(row.astype(all.dtype), all, 1), rates)
 
 

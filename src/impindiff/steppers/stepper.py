@@ -1,4 +1,4 @@
-"""What a time stepper is."""
+"""Interface of time steppers."""
 
 import abc
 from typing import Any, ClassVar, NamedTuple
@@ -16,13 +16,13 @@ State = PyTree[Float[Array, "..."]]
 
 
 class Step(NamedTuple):
-    """What one step gives.
+    """Result of one step.
 
     - `u`: the state at its end.
-    - `memory`: what the next step needs beside it.
-    - `status`: of its solves, all together.
-    - `error`: an estimate of the step's own error in u, from an embedded method of lower order;
-      None if the stepper has none.
+    - `memory`: further data for the next step.
+    - `status`: combined status of its solves.
+    - `error`: an estimate of the step's error in u, from an embedded method of lower order; None if
+      the stepper has none.
     """
 
     u: State
@@ -32,16 +32,17 @@ class Step(NamedTuple):
 
 
 class AbstractStepper(eqx.Module):
-    """Advances one sample by one step.
+    """Time stepper that advances one sample by one step.
 
     - `order`: of accuracy in time.
     - `nodes`: the fractions c of a step at whose times t + c dt coefficients (latent fields) are
       needed; `step` receives one latent per node.
-    - `solves_per_step`: how many states reverse mode keeps of a step: one a solve.
-    - `embedded_order`: of the embedded method that estimates the error; None if there is none.
+    - `solves_per_step`: number of states that reverse mode stores per step: one per solve.
+    - `embedded_order`: order of the embedded method that estimates the error; None if there is
+      none.
 
     A stepper may carry a `memory` from step to step (a tendency to reuse, earlier states): `start`
-    makes the first one, and `stay` hands it on between two times that are equal.
+    makes the first one, and `stay` passes it on between two equal times.
     """
 
     order: ClassVar[int]
@@ -50,7 +51,7 @@ class AbstractStepper(eqx.Module):
     embedded_order: ClassVar[int | None] = None
 
     def start(self, model: HybridModel, t: Time, u: State, latent: PyTree[Any]) -> PyTree[Any]:
-        """What the first step needs to know beside `u`; `latent` is that at the initial time."""
+        """The initial memory; `latent` is that at the initial time."""
         del model, t, u, latent
 
     def stay(
@@ -62,12 +63,12 @@ class AbstractStepper(eqx.Module):
         memory: PyTree[Any],
         latents: tuple[PyTree[Any], ...],
     ) -> tuple[State, PyTree[Any]]:
-        """(u, memory) after a step of length dt = 0: what they were, differentiable in dt."""
+        """(u, memory) after a step of length dt = 0: unchanged, but differentiable in dt."""
         step = self.without_length(model, u).step(model, t, dt, u, memory, latents, None)
         return step.u, step.memory
 
     def without_length(self, model: HybridModel, u: State) -> "AbstractStepper":
-        """This stepper for steps of length 0, which it may take with less work."""
+        """This stepper for steps of length 0, possibly with less work."""
         del model, u
         return self
 
@@ -82,14 +83,14 @@ class AbstractStepper(eqx.Module):
         latents: tuple[PyTree[Any], ...],
         probe: Float[Array, ""] | None,
     ) -> Step:
-        """From t to t + dt.
+        """Advance from t to t + dt.
 
         `probe` goes to the step's implicit layers (see `ImplicitAdjoint`).
         """
 
 
 def status_without_solve(u: State) -> Status:
-    """The status of a step in which nothing is solved: nothing can fail but the numbers."""
+    """The status of a step without solves: only numbers can fail."""
     finite = all_finite(u)
     zero = jnp.zeros((), jnp.int32)
     return Status(

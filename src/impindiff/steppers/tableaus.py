@@ -7,10 +7,10 @@ Row = tuple[float, ...]
 
 
 class Tableau(NamedTuple):
-    """k_i = f(t + c_i dt, u + dt sum_{j <= i} a_ij k_j), and u_{n+1} = u + dt sum_i b_i k_i.
+    """Butcher tableau: k_i = f(t + c_i dt, u + dt sum_{j <= i} a_ij k_j).
 
-    Every implicit stage has the same `diagonal` a_ii, so that all share one Jacobian, and the
-    method is stiffly accurate: b is the last row of a.
+    The result is u_{n+1} = u + dt sum_i b_i k_i. Every implicit stage has the same `diagonal` a_ii,
+    so that all share one Jacobian, and the method is stiffly accurate: b is the last row of a.
 
     - `below`: the rows of a left of the diagonal; the first stage is explicit if `explicit_first`.
     - `nodes`: c.
@@ -28,12 +28,12 @@ class Tableau(NamedTuple):
 
     @property
     def stages(self) -> int:
-        """Their number."""
+        """Number of stages."""
         return len(self.nodes)
 
     @property
     def weights(self) -> Row:
-        """b."""
+        """The weights b."""
         return (*self.below[-1], self.diagonal)
 
 
