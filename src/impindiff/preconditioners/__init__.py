@@ -1,4 +1,4 @@
-"""Preconditioners of a step's equation, found from the model; and which of them to take."""
+"""Preconditioners of a step's equation, derived from the model."""
 
 from impindiff.preconditioners.fast_diagonalization import FastDiagonalization
 from impindiff.preconditioners.jacobi import Jacobi

@@ -1,9 +1,9 @@
-"""The components of a state, and the matrix of each: what preconditioners are made of.
+"""Matrices of a state's components, the basis of preconditioners.
 
-Nothing is asked of the model but its tendency: the matrix of the step's equation is read off
-products with its Jacobian, which are few since a cell is coupled with its neighbours only. Where
-that does not hold (a limiter, a stencil of five cells a side), a preconditioner may be made for
-another model, whose matrix is near: `simplify`.
+The model needs no more than its tendency: the matrix of the step's equation is extracted from a few
+products with its Jacobian, since a cell is coupled with its neighbours only. Where that does not
+hold (a limiter, a stencil of five cells per axis), a preconditioner may be built for another model
+with a similar matrix: `simplify`.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ Field = Float[Array, "*cells"]
 
 
 def grid_of(stage: StageEquation, user: str) -> Grid:
-    """The model's grid. Raises `InputError`, naming the preconditioner, if it has none."""
+    """The model's grid. Raises `InputError` with the preconditioner's name if it has none."""
     grid = getattr(stage.model, "grid", None)
     if not isinstance(grid, Grid):
         raise InputError(
@@ -34,7 +34,7 @@ def grid_of(stage: StageEquation, user: str) -> Grid:
 
 
 def simplified(stage: StageEquation, simplify: Simplify | None) -> StageEquation:
-    """The equation of the model that the preconditioner is made for."""
+    """The equation of the model that the preconditioner is built for."""
     return stage if simplify is None else dataclasses.replace(stage, model=simplify(stage.model))
 
 
@@ -55,7 +55,7 @@ def component_matrix(
 def component_inverses(
     z: PyTree, stage: StageEquation, user: str, inverse_of: Callable[[Elliptic], LinearMap]
 ) -> list[LinearMap | None]:
-    """What stands for the inverse of each component's matrix; None for what is no field.
+    """Approximate inverses of each component's matrix; None for components that are not fields.
 
     Raises as `grid_of`.
     """
@@ -71,7 +71,7 @@ def component_inverses(
 
 
 def by_component(z: PyTree, inverses: list[LinearMap | None]) -> LinearMap:
-    """The block-diagonal map: each component by its own inverse, or left alone."""
+    """The block-diagonal map: each component by its own inverse, or unchanged."""
     structure = jax.tree.structure(z)
 
     def inverse(v: PyTree) -> PyTree:

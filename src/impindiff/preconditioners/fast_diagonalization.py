@@ -27,19 +27,19 @@ Field = Float[Array, "*cells"]
 
 
 class FastDiagonalization(eqx.Module):
-    """The exact inverse of r - sum_i D_i d^2/dx_i^2, with r and D_i the means of what the step has.
+    """Exact inverse of r - sum_i D_i d^2/dx_i^2, with r and D_i the means of the step's matrix.
 
-    One Krylov iteration a solve where the step's matrix has constant coefficients and no drift, few
-    where they vary by a small factor; many where they jump, or advection dominates: then take
+    One Krylov iteration per solve where the step's matrix has constant coefficients and no drift,
+    few where they vary by a small factor; many where they jump, or advection dominates: then use
     `Multigrid`. The transforms along an axis follow the grid's boundary conditions: FFT (periodic),
     DCT-II (Neumann on both sides), DST-II (Dirichlet on both), and for others, Robin included, the
     eigenvectors themselves, n x n for the n cells of that axis.
 
-    - `simplify`: makes, of the model, the one to precondition.
+    - `simplify`: maps the model to the one to precondition.
 
-    The means are taken over entries read off the Jacobian by some 2 ndim + 1 products a component.
-    The map is its own transpose. Raises `InputError` for a model without `grid`. Components that
-    are not fields on it are left alone.
+    The means are taken over entries extracted from the Jacobian by some 2 ndim + 1 products per
+    component. The map is its own transpose. Raises `InputError` for a model without `grid`.
+    Components that are not fields on it are unchanged.
 
     Source: Lynch, Rice and Thomas, "Direct solution of partial difference equations by tensor
     product methods", Numer. Math. 6 (1964); Swarztrauber, "The methods of cyclic reduction, Fourier
@@ -49,7 +49,7 @@ class FastDiagonalization(eqx.Module):
     simplify: Simplify | None = None
 
     def __call__(self, z: PyTree, stage: StageEquation) -> LinearMap:
-        """The linear map v -> (dF/dz)^{-1} v at z, about; see `NewtonKrylov`."""
+        """Build the linear map v -> (dF/dz)^{-1} v at z, approximately; see `NewtonKrylov`."""
         stage = simplified(stage, self.simplify)
         grid = grid_of(stage, "FastDiagonalization")
         axes = [_axis(grid, axis) for axis in range(grid.ndim)]
@@ -61,7 +61,7 @@ class FastDiagonalization(eqx.Module):
 
 
 class _Axis(NamedTuple):
-    """-h^2 d^2/dx^2 along an axis: its eigenvalues, and the map to its eigenvectors and back.
+    """Operator -h^2 d^2/dx^2 along an axis: eigenvalues, and the map to its eigenvectors and back.
 
     Both maps are None along a periodic axis: those axes are transformed together.
     """
@@ -107,7 +107,7 @@ def _inverse(matrix: Elliptic, grid: Grid, axes: list[_Axis]) -> LinearMap:
     def solve(_, v: Field) -> Field:
         return transformed(v, lambda x: x / spectrum.astype(x.dtype))
 
-    # told to JAX, so that the transposed solve does not transpose the transforms
+    # declared symmetric, so that the transposed solve does not transpose the transforms
     return lambda v: lax.custom_linear_solve(apply, v, solve, symmetric=True)
 
 
@@ -141,7 +141,7 @@ def _cosines(axis: int) -> tuple[Callable[[Array], Array], Callable[[Array], Arr
 def _sines(
     axis: int, n: int, ndim: int
 ) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
-    """DST-II by DCT-II: every other sign turned before, the order after."""
+    """DST-II by DCT-II: alternate signs before, reversed order after."""
     shape = [1] * ndim
     shape[axis] = n
     signs = np.where(np.arange(n) % 2, -1.0, 1.0).reshape(shape)
@@ -153,7 +153,7 @@ def _sines(
 
 
 def _wall(side: Boundary, h: float) -> float:
-    """The conductance of a wall, in that between two cells; one not known yet counts as closed."""
+    """Conductance of a wall relative to that between two cells; a traced one counts as closed."""
     if isinstance(side, Dirichlet):
         return 2.0
     if isinstance(side, Neumann):

@@ -1,4 +1,4 @@
-"""The diagonal of a step's matrix, or its diagonal blocks, inverted."""
+"""Diagonal and block-diagonal preconditioners."""
 
 import equinox as eqx
 import jax
@@ -21,24 +21,24 @@ Field = Float[Array, "*cells"]
 
 
 class Jacobi(eqx.Module):
-    """The inverse of the matrix's diagonal, or of what couples the components within a cell.
+    """Inverse of the matrix's diagonal, or of the coupling of components within a cell.
 
-    For stiff reactions, coefficients or cells of very different sizes; of diffusion it takes
-    nothing away but the variation of its coefficient: iterations grow with the number of cells.
+    For stiff reactions, and coefficients or cells of very different sizes; for diffusion it removes
+    only the variation of the coefficient: iterations grow with the number of cells.
 
     - `blocks`: invert, in each cell, the whole matrix between the components there: where they
       react with each other faster than a step.
-    - `simplify`: makes, of the model, the one to precondition.
+    - `simplify`: maps the model to the one to precondition.
 
-    The entries are read off the Jacobian by some 2 ndim + 1 products a component. Raises
-    `InputError` for a model without `grid`. Components that are not fields on it are left alone.
+    The entries are extracted from the Jacobian by some 2 ndim + 1 products per component. Raises
+    `InputError` for a model without `grid`. Components that are not fields on it are unchanged.
     """
 
     blocks: bool = False
     simplify: Simplify | None = None
 
     def __call__(self, z: PyTree, stage: StageEquation) -> LinearMap:
-        """The linear map v -> (dF/dz)^{-1} v at z, about; see `NewtonKrylov`."""
+        """Build the linear map v -> (dF/dz)^{-1} v at z, approximately; see `NewtonKrylov`."""
         stage = simplified(stage, self.simplify)
         if self.blocks:
             return _cell_blocks(z, stage)
@@ -85,9 +85,9 @@ def _cell_blocks(z: PyTree, stage: StageEquation) -> LinearMap:
 
 
 def _inverted(rows: list[list[Field]]) -> list[list[Field]]:
-    """The inverses of small matrices, one a cell, by Gauss-Jordan elimination without pivots.
+    """Inverses of small matrices, one per cell, by Gauss-Jordan elimination without pivots.
 
-    Written out in fields, which XLA fuses, where a batch of calls to LAPACK would not.
+    Written out in fields, which XLA fuses, unlike a batch of LAPACK calls.
     """
     n = len(rows)
     one, zero = jnp.ones_like(rows[0][0]), jnp.zeros_like(rows[0][0])

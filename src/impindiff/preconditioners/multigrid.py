@@ -26,31 +26,31 @@ class Multigrid(eqx.Module):
 
         ipd.CrankNicolson(solver=ipd.NewtonKrylov(preconditioner=ipd.Multigrid()))
 
-    Krylov iterations hardly grow with the number of cells, whatever the boundary conditions and
-    however the diffusivity varies; with advection that dominates they grow slowly. In one dimension
-    between walls it is the exact inverse, and a linear solve takes one iteration. The matrix is
-    read off the Jacobian (`star_of`: 2 ndim + 1 products with it a component, or some more on
-    periodic axes), so that nonlinear and learned terms count too; cells whose central differences
-    would make it lose its diagonal dominance are taken upwind. The adjoint solve takes the
-    transposed cycles.
+    Krylov iterations hardly grow with the number of cells, for any boundary conditions and any
+    diffusivity; if advection dominates they grow slowly. In one dimension between walls it is the
+    exact inverse, and a linear solve takes one iteration. The matrix is extracted from the Jacobian
+    (`star_of`: 2 ndim + 1 products with it per component, or some more on periodic axes), so
+    nonlinear and learned terms are included; cells whose central differences would destroy its
+    diagonal dominance use upwind ones. The adjoint solve uses the transposed cycles.
 
-    - `operator`: instead, `operator(z, stage)` gives, for one sample, a pytree like the state z
-      with an `Elliptic` for each array, close to that component's part of dF/dz, or None for a
-      component to leave alone; `stage` is a `StageEquation`.
-    - `coupling`: "diagonal" treats each component alone; "lower" in their order (of
-      `jax.tree.leaves`), each knowing what those before it have become, at the price of a product
-      with the Jacobian a component: where the first drives the second, and so on.
+    - `operator`: alternatively, `operator(z, stage)` gives, for one sample, a pytree like the state
+      z with an `Elliptic` for each array, close to that component's part of dF/dz, or None for an
+      unchanged component; `stage` is a `StageEquation`.
+    - `coupling`: "diagonal" treats each component alone; "lower" treats them in the order of
+      `jax.tree.leaves`, each with the updates of those before it, at the price of a product with
+      the Jacobian per component: where the first drives the second, and so on.
     - `cycles`, `smoothing`, `shape`: of `multigrid_cycle`.
-    - `precision`: "float32" runs the cycles in float32 whatever the state's precision is: as many
-      iterations, and in float64 half of the cycles' memory traffic. The solve's residuals stay what
-      they are. One-dimensional inverses stay exact.
-    - `symmetric`: the matrices are symmetric; drift is left out. Needed for conjugate gradients.
-    - `simplify`: makes, of the model, the one to precondition: e.g. upwind in place of "van_leer",
+    - `precision`: "float32" runs the cycles in float32 for any state precision: the same number of
+      iterations, and in float64 half of the cycles' memory traffic. Residuals of the solve keep
+      their precision, and one-dimensional inverses stay exact.
+    - `symmetric`: declare the matrices symmetric; drift is left out. Required for conjugate
+      gradients.
+    - `simplify`: maps the model to the one to precondition: e.g. upwind in place of "van_leer",
       `lambda model: eqx.tree_at(lambda m: m.scheme, model, "upwind")`.
 
     Raises `InputError` for a model without `grid`, another `coupling`, `shape` or `precision`, and
     where an `Elliptic` and its component differ in shape. Components that are not fields on the
-    model's grid are left alone.
+    model's grid are unchanged.
     """
 
     operator: Callable[[PyTree, Any], PyTree] | None = None
@@ -63,7 +63,7 @@ class Multigrid(eqx.Module):
     simplify: Simplify | None = None
 
     def __call__(self, z: PyTree, stage: StageEquation) -> LinearMap:
-        """The linear map v -> (dF/dz)^{-1} v at z, about; see `NewtonKrylov`."""
+        """Build the linear map v -> (dF/dz)^{-1} v at z, approximately; see `NewtonKrylov`."""
         if self.coupling not in ("diagonal", "lower"):
             raise InputError(
                 f"Multigrid: coupling is {self.coupling!r}; expected 'diagonal' or 'lower'"
@@ -85,7 +85,7 @@ class Multigrid(eqx.Module):
         return _in_order(z, stage, inverses)
 
     def _inverse(self, matrix: Elliptic) -> LinearMap:
-        # A component whose equation has the other sign, and its inverse with it.
+        # a component whose equation has the opposite sign, and its inverse too
         sign = jnp.where(jnp.sum(matrix.main_diagonal()) < 0, -1.0, 1.0)
         matrix = jax.tree.map(lambda x: jnp.asarray(sign, x.dtype) * x, matrix)
         if self.symmetric:
@@ -114,15 +114,15 @@ class Multigrid(eqx.Module):
 
 
 def _is_line_between_walls(operator: Elliptic) -> bool:
-    """Whether the cycles are the inverse itself."""
+    """True if the cycles are the exact inverse."""
     return len(operator.shape) == 1 and not operator.periodic[0]
 
 
 def regular(operator: Elliptic) -> Elliptic:
-    """The operator, with a reaction of the size of rounding where nothing holds its level.
+    """Regularise the operator by a reaction of the size of round-off if it is singular.
 
-    That is so of a pressure between impermeable walls. Its equation has solutions all the same,
-    where sources and sinks are in balance, and a Krylov method finds one.
+    An example is the pressure between impermeable walls. Its equation has solutions if sources and
+    sinks balance, and a Krylov method finds one.
     """
     held = jnp.sum(operator.reaction)
     for k in operator.faces:
@@ -136,7 +136,7 @@ def regular(operator: Elliptic) -> Elliptic:
 def m_matrix(operator: Elliptic) -> Elliptic:
     """The operator with its conductances at least as large as its drift, and r >= 0.
 
-    It keeps an M-matrix as it is. Of others it is the upwind form: a smoother converges for it.
+    An M-matrix is unchanged. Others become their upwind form, for which a smoother converges.
     """
     faces = operator.faces
     if operator.drift is not None:
@@ -146,7 +146,8 @@ def m_matrix(operator: Elliptic) -> Elliptic:
         )
     else:
         faces = jax.tree.map(lambda k: jnp.maximum(k, 0.0), faces)
-    # Growth that outweighs the rest leaves no level; a little keeps what is divided by from 0.
+    # A negative reaction can make the operator indefinite. Clip it at a tiny positive value so that
+    # the smoother never divides by zero.
     least = jnp.finfo(operator.reaction.dtype).eps * jnp.max(jnp.abs(operator.main_diagonal()))
     return dataclasses.replace(
         operator, faces=faces, reaction=jnp.maximum(operator.reaction, least)
