@@ -1,4 +1,4 @@
-"""Trajectories: times, saving, checkpoint schedules, statistics, failures."""
+"""Trajectories: output times, checkpoint schedules, statistics, failures."""
 
 from impindiff.rollout.adaptive import AdaptiveStep
 from impindiff.rollout.checkpointing import (

@@ -1,4 +1,4 @@
-"""Step sizes chosen by an estimate of the error."""
+"""Adaptive step sizes by an error estimate."""
 
 import math
 from collections.abc import Callable
@@ -19,42 +19,42 @@ from impindiff.steppers import AbstractStepper, HybridModel, Step
 from impindiff.steppers.mass import rate
 from impindiff.steppers.window import Between
 
-# Hairer and Wanner's PI controller: exponents (of one over the order of the error) of this step's
-# error and the last one's, and how far a step may change.
+# Hairer and Wanner's PI controller: exponents (of one over the order of the error) for the errors
+# of this step and the last one, and limits on the change of a step
 _NOW, _BEFORE = 0.7, 0.4
 _SAFETY, _SHORTEST, _LONGEST = 0.9, 0.2, 5.0
 _AFTER_FAILURE = 0.25
-# What `atol` is by default, over `rtol` and the size of the state.
+# default `atol`, relative to `rtol` and the size of the state
 _SMALL = 1e-2
-# An interval that is this much longer than a whole number of steps needs no further one.
+# an interval that exceeds a whole number of steps by less than this needs no further one
 _SLACK = 1e-6
-# The part of an interval that counts as no time at all: what changes in it was switched.
+# fraction of an interval that counts as instantaneous: a change in it is a switch
 _CAUTIOUS = 1e-6
 
 
 class AdaptiveStep(eqx.Module):
-    r"""Steps as long as their estimated error allows; given to `rollout` as its `dt`.
+    r"""Adaptive steps limited by their estimated error; passed to `rollout` as its `dt`.
 
-    A step is accepted if, in every sample, the root mean square over all unknowns of
-    e / (atol + rtol max(|u_n|, |u_{n+1}|)) is at most 1, with e the estimate of the stepper's
-    embedded method (`KenCarp3`, `KenCarp4`); otherwise, or if one of its solves fails, it is
-    rejected and taken again, shorter. The next length follows from this error and the last one (PI
-    control). All samples of a batch take the same steps, and steps divide the interval to the next
-    output time (or jump, see `rollout`) equally, so that none is tiny.
+    A step is accepted if, in every sample, the root mean square over all unknowns of e / (atol +
+    rtol max(|u_n|, |u_{n+1}|)) is at most 1, with e the estimate of the stepper's embedded method
+    (`KenCarp3`, `KenCarp4`); otherwise, or if one of its solves fails, it is rejected and repeated
+    with a shorter length. The next length follows from this error and the last one (PI control).
+    All samples of a batch take the same steps, and steps divide the interval to the next output
+    time (or jump, see `rollout`) equally, so that none is tiny.
 
-    In a gradient the steps are held fixed, as fractions of the interval from one output time to the
-    next: they are found first, then taken, so that a rollout with adaptive steps costs two forward
-    passes, and its gradient, with any checkpoint schedule, is exactly that of the steps taken.
+    In a gradient the steps are fixed fractions of the interval from one output time to the next:
+    they are found first, then taken, so a rollout with adaptive steps costs two forward passes, and
+    its gradient, with any checkpoint schedule, is exactly that of the steps taken.
 
     - `rtol`: of one step's error, relative.
-    - `atol`: the error that is small enough for every unknown, in the state's units; default
-      `0.01 * rtol` times the largest value so far of the unknown's own array, in each sample, so
-      that a state has the same steps in any unit.
+    - `atol`: absolute error allowed for every unknown, in the state's units; default `0.01 * rtol`
+      times the largest value so far of the unknown's own array, in each sample, so that the steps
+      do not depend on units.
     - `first`: length of the first step tried; default from the size of state and tendency.
-    - `max_steps`: that may be accepted, and that may be rejected. Inside `jax.jit` the loop has
-      this length whatever is needed, with nothing done in the rest; outside it is cut to size.
-    - `max_step`: the longest step. An estimate knows the tendency at the stages only: give a length
-      below that of a short pulse, or its edges as `jump_times`, lest it be stepped over.
+    - `max_steps`: limit on accepted steps, and on rejected ones. Inside `jax.jit` the loop always
+      has this length, with no work in the rest; outside it is cut to size.
+    - `max_step`: the longest step. An estimate evaluates the tendency at the stages only: give a
+      length below that of a short pulse, or its edges as `jump_times`, lest it be missed.
 
     Raises `InputError` for tolerances, lengths or counts that are not positive, and in `rollout`
     for a stepper without an error estimate.
@@ -79,14 +79,14 @@ class AdaptiveStep(eqx.Module):
 
 
 class AcceptedSteps(NamedTuple):
-    """The steps that were accepted, and how the search for them ended.
+    """The accepted steps, and the end of the search for them.
 
-    - `interval`, `done`, `part`: the interval between stops that each of the `max_steps` steps lies
-      in, the part of it that was done before, and the step's own; those beyond `accepted` are of
-      length 0 and lie where the search ended.
-    - `output`, `reached`: the output time that the search was on the way to when it ended, and
-      whether that is behind it.
-    - `ordered`: whether what it ended at are not times that decrease.
+    - `interval`, `done`, `part`: the interval between stops that contains each of the `max_steps`
+      steps, the fraction of it done before, and the step's own; those beyond `accepted` are of
+      length 0 and lie at the end of the search.
+    - `output`, `reached`: the output time that the search was approaching at its end, and whether
+      it was reached.
+    - `ordered`: False if it ended at decreasing times.
     """
 
     interval: Int[Array, " max_steps"]
@@ -99,10 +99,10 @@ class AcceptedSteps(NamedTuple):
     ordered: Bool[Array, ""]
 
     def schedule(self, stops: Stops, *, cut: bool) -> Schedule:
-        """The steps; their places and lengths move with the stops, of which they are fractions.
+        """The schedule of these steps, whose starts and lengths are fractions between the stops.
 
-        - `cut`: leave out as many steps of length 0 as a coarse choice of lengths allows. Programs
-          are compiled for a number of steps; rounding it up lets similar rollouts share one.
+        - `cut`: drop steps of length 0, up to a coarse choice of lengths. Programs are compiled for
+          a number of steps; rounding it up lets similar rollouts share one.
         """
         kept = len(self.interval)
         if cut:
@@ -122,7 +122,7 @@ class AcceptedSteps(NamedTuple):
 
 
 class _Search(NamedTuple):
-    """`done` is the part of the `interval` that is behind, and `lost` what its sum lost."""
+    """State of the search; `done` is the completed part of the `interval`, `lost` its round-off."""
 
     interval: Int[Array, ""]
     done: Float[Array, ""]
@@ -139,7 +139,7 @@ class _Search(NamedTuple):
 
 
 class _System(NamedTuple):
-    """What the search needs of model and stepper, for all samples together.
+    """Model and stepper as the search uses them, for all samples together.
 
     - `take(index, t, dt, u, memory)`: a step in an interval.
     - `renewed(index, u)`: state and memory after the jump that the interval begins with.
@@ -161,9 +161,9 @@ def find_steps(
     *,
     batch_ndim: int,
 ) -> AcceptedSteps:
-    """The steps that `control` accepts on the way through the stops (`Stops.cast` arrays).
+    """Find the steps that `control` accepts through the stops (`Stops.cast` arrays).
 
-    They are not known before, so that a latent which changes in time is evaluated as they come,
+    Since they are not known in advance, a time-dependent latent is evaluated during the search,
     once per attempted step and node. Raises `InputError` for a stepper without an error estimate.
     """
     if stepper.embedded_order is None:
@@ -206,7 +206,7 @@ def find_steps(
 
 
 def within(model: HybridModel, jumps: Any, passed: Any) -> HybridModel:
-    """The model on the near side of the jumps around a step, of which `passed` lie before it."""
+    """The model on the near side of the jumps around a step, `passed` of which lie before it."""
     if jumps is None:
         return model
     return Between(model, jumps.lower[passed], jumps.upper[passed])
@@ -220,7 +220,7 @@ def _search(
     rate: PyTree[Any],
     stops: Stops,
 ) -> AcceptedSteps:
-    """See `find_steps`; `rate` is the tendency of u0, for the length of the first step."""
+    """Search for the steps; `rate` is the tendency of u0, for the length of the first step."""
     points, lengths = jnp.asarray(stops.points), jnp.asarray(stops.lengths)
     outputs, passed = jnp.asarray(stops.outputs), jnp.asarray(stops.passed)
     intervals, order = lengths.shape[0], system.order
@@ -229,10 +229,10 @@ def _search(
     def relative_error(
         error: PyTree[Any], u: PyTree[Any], z: PyTree[Any], largest: PyTree[Any], ahead: Any
     ) -> Float[Array, ""]:
-        """Over what is tolerated; all in units of the largest value, which may be of any size.
+        """Error over tolerance, in units of the largest value, which may be of any size.
 
-        - `ahead`: how many steps like this one count as no time at all. What a state that is
-          switched on reaches in that many is not small for it.
+        - `ahead`: number of steps like this one that count as instantaneous. The values that a
+          switched-on state reaches in that many are not small for it.
         """
 
         def scaled(e, a, b, unit):
@@ -264,7 +264,7 @@ def _search(
         return (s.interval < intervals) & room & moves & (length >= 0)
 
     def pass_over(s: _Search) -> _Search:
-        """An interval of length 0."""
+        """Skip an interval of length 0."""
         return _reached(s, s.u, s.memory, s.interval, jnp.zeros(()), jnp.ones(()))
 
     def _reached(s, u, memory, index, done, part):
@@ -311,10 +311,10 @@ def _search(
         size = jnp.clip(jnp.where(fine, size, 1.0), 1e-8)
         enough = fine & (size <= 1)
         wished = _SAFETY * size ** (-_NOW / order) * s.last_error ** (_BEFORE / order)
-        # right after a rejection a step does not grow
+        # a step does not grow right after a rejection
         most = jnp.where(s.after_rejection | ~enough, 1.0, _LONGEST)
         factor = jnp.where(fine, jnp.clip(wished, _SHORTEST, most), _AFTER_FAILURE)
-        # a step cut short by an output time says nothing against a longer one
+        # a step cut short by an output time is no reason against a longer one
         kept = jnp.where(enough & (factor >= 1), s.proposal, 0.0)
 
         def taken() -> _Search:
@@ -398,7 +398,7 @@ def _search(
 def _sum(
     high: Float[Array, ""], low: Float[Array, ""], added: Float[Array, ""]
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """high + low + added, as a rounded sum and what it lost.
+    """high + low + added, as a rounded sum and its round-off.
 
     Source: Neumaier's variant of Kahan's compensated summation (1974).
     """

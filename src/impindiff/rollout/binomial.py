@@ -1,11 +1,11 @@
-"""A loop that goes backwards with a fixed number of stored states.
+"""Binomial checkpointing: a reversible loop with a fixed number of stored states.
 
-The schedule (which states to store, which steps to run again) is that of Griewank and Walther
-(2000), taken from the package checkpoint_schedules. It is turned into tables that one `lax.scan`
-works through, from the last step to the first: load a state, run forward to the step, go back
-through it. The compiled program is as long for a thousand steps as for ten. Equinox's checkpointed
-loop (`equinox.internal`) does a like thing for an unknown number of steps; it is not public, and
-does not tell how often it will run a step.
+The schedule (which states to store, which steps to recompute) is that of Griewank and Walther
+(2000), from the package checkpoint_schedules. It is converted to tables that one `lax.scan`
+processes, from the last step to the first: load a state, run forward to the step, differentiate it.
+The size of the compiled program does not depend on the number of steps. Equinox's checkpointed loop
+(`equinox.internal`) is similar, for an unknown number of steps; it is not public, and the number of
+recomputations is not available.
 """
 
 import functools
@@ -21,7 +21,7 @@ from jaxtyping import Array, Int, PyTree
 
 from impindiff.rollout.refusals import no_forward_mode, no_reverse_mode
 
-# A slot that does not exist: reading or writing it is left out.
+# no slot: reading or writing it is skipped
 _NONE = -1
 
 
@@ -29,10 +29,10 @@ class _Plan(NamedTuple):
     """The schedule as tables, by step (all but the last).
 
     - `stored_in`: the slot that the first sweep stores the state in before the step.
-    - `load`, `start`: before going back through the step, load this slot, the state before the
-      step `start`, and run forward from there.
-    - `store_before`, `store_in`: before which step on the way the state is stored, and in which
-      slot, all runs in one list; those of a run begin at `first_store` and end with `_NONE`.
+    - `load`, `start`: before differentiating the step, load this slot, the state before the step
+      `start`, and run forward from there.
+    - `store_before`, `store_in`: steps before which the state is stored during that run, and their
+      slots, all runs in one list; those of a run begin at `first_store` and end with `_NONE`.
     """
 
     slots: int
@@ -46,7 +46,7 @@ class _Plan(NamedTuple):
 
 @functools.lru_cache(maxsize=16)
 def _plan(steps: int, slots: int) -> _Plan:
-    """The plan for all steps but the last, which ordinary differentiation goes through first."""
+    """The plan for all steps but the last, which is differentiated first."""
     slots = min(slots, steps - 1)
     stored_in, load, start, first_store = (np.full(steps - 1, _NONE, np.int32) for _ in range(4))
     stores: list[tuple[int, int]] = []
@@ -85,15 +85,15 @@ def binomial_scan(
     outputs: Int[Array, " steps"],
     number: int,
 ) -> tuple[PyTree[Any], PyTree[Any], PyTree[Any]]:
-    """All steps but the last: (carry, states at the outputs reached, statistics).
+    """Scan all steps but the last: (carry, states at the outputs reached, statistics).
 
-    The states have room for all output times, `number` of them, zeros where none was reached.
+    The states have room for all `number` output times, zeros where none was reached.
     """
     head = jax.tree.map(lambda leaf: leaf[:-1], xs)
     plan = _plan(len(outputs), slots)
-    # where each step writes: nowhere, unless it is the one that reaches the output time
+    # index of the output that each step writes: none, unless it reaches an output time
     writes = jnp.where(jnp.diff(outputs) > 0, outputs[:-1], _NONE)
-    # what the step closes over becomes one of its parameters, to be differentiated like these
+    # values closed over by the step become parameters, to be differentiated like these
     converted = eqx.filter_closure_convert(step, parameters, carry, _get(head, 0))
     differentiated = no_forward_mode(((converted, parameters), carry, head))
     reached, stats = _run(differentiated, _call, plan, writes, number)
@@ -181,7 +181,7 @@ def _run_backward(stored, cotangent, perturbed, differentiated, step, plan, writ
 
 
 def _empty(number: int, like: PyTree[Any]) -> PyTree[Any]:
-    """Room for so many."""
+    """Zeros with an additional leading axis of length `number`."""
     return jax.tree.map(lambda leaf: jnp.zeros((number, *leaf.shape), leaf.dtype), like)
 
 
@@ -191,7 +191,7 @@ def _get(stored: PyTree[Any], slot: Any) -> PyTree[Any]:
 
 
 def _set(stored: PyTree[Any], slot: Any, value: PyTree[Any]) -> PyTree[Any]:
-    """With the value in a slot; unchanged for `_NONE`."""
+    """Write the value to a slot; unchanged for `_NONE`."""
 
     def put(leaf, new):
         beyond = jnp.where(slot == _NONE, leaf.shape[0], slot)
@@ -201,7 +201,7 @@ def _set(stored: PyTree[Any], slot: Any, value: PyTree[Any]) -> PyTree[Any]:
 
 
 def _zeros_for_none(cotangent: PyTree[Any], like: PyTree[Any]) -> PyTree[Any]:
-    """The cotangent with zeros where Equinox gives None for what nothing depends on."""
+    """Replace None, Equinox's cotangent of unused values, by zeros."""
 
     def fill(leaf, bar):
         return jnp.zeros_like(leaf) if bar is None and leaf is not None else bar

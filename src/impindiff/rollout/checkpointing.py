@@ -1,4 +1,4 @@
-"""What a rollout keeps for its backward pass."""
+"""Checkpoint schedules: the states that a rollout stores for its backward pass."""
 
 import abc
 import math
@@ -19,11 +19,11 @@ Step = Callable[[PyTree[Any], PyTree[Any], PyTree[Any]], tuple[PyTree[Any], PyTr
 
 
 class Sizes(eqx.Module):
-    """What a schedule is chosen by.
+    """Sizes by which a schedule is chosen.
 
     - `steps`: of the rollout.
-    - `carry`: bytes that the loop hands from step to step: the state and the stepper's memory.
-    - `kept`: bytes that the derivative of one step needs: a state for each of its solves.
+    - `carry`: bytes passed from step to step: the state and the stepper's memory.
+    - `kept`: bytes stored for the derivative of one step: a state for each of its solves.
     """
 
     steps: int
@@ -32,7 +32,7 @@ class Sizes(eqx.Module):
 
 
 class AbstractCheckpointing(eqx.Module):
-    """A checkpoint schedule: how the loop over steps is run and differentiated.
+    """A checkpoint schedule: execution and differentiation of the loop over steps.
 
     All schedules give the same trajectory and, to round-off, the same gradient; they trade memory
     for solves. See `StoreStates`, `Segments`, `Binomial` and `ForBudget`.
@@ -48,7 +48,7 @@ class AbstractCheckpointing(eqx.Module):
         outputs: Int[Array, " steps"],
         number: int,
     ) -> tuple[PyTree[Any], PyTree[Any]]:
-        """(states at the outputs, first that of `carry`; statistics of all steps).
+        """Run the loop: (states at the outputs, first that of `carry`; statistics of all steps).
 
         `xs` has a leading axis of steps; `outputs[i]` is the output time that step i leads to, one
         of `number` with the first.
@@ -56,11 +56,11 @@ class AbstractCheckpointing(eqx.Module):
 
     @abc.abstractmethod
     def solves(self, steps: int) -> int:
-        """How many steps are solved in a rollout of so many and its backward pass together."""
+        """Number of solved steps in a rollout and its backward pass together."""
 
     @abc.abstractmethod
     def stored_bytes(self, sizes: Sizes) -> int:
-        """What the schedule keeps, beside outputs, coefficients and the work of a step."""
+        """Bytes stored, except outputs, coefficients and the work of a step."""
 
     def chosen(self, sizes: Sizes) -> "AbstractCheckpointing":
         """The schedule to run: itself, unless it is one that chooses."""
@@ -69,7 +69,7 @@ class AbstractCheckpointing(eqx.Module):
 
 
 def _saving(step: Step, parameters: PyTree[Any]) -> Callable[..., Any]:
-    """`step` as the body of a scan that also writes the state to its output time.
+    """Turn `step` into the body of a scan that also writes the state to its output time.
 
     Steps between two output times write to the same place; the last one stays.
     """
@@ -90,10 +90,10 @@ def _empty_outputs(carry: PyTree[Any], number: int) -> PyTree[Any]:
 
 
 class StoreStates(AbstractCheckpointing):
-    """Keep the state of every step; re-run no solve.
+    """Store the state of every step; recompute no solve.
 
-    Memory of the backward pass: one state a step and solve (the steppers recompute everything
-    else). Solves: one a step. Forward mode, reverse mode and all their compositions.
+    Memory of the backward pass: one state per step and solve (the steppers recompute everything
+    else). Solves: one per step. Forward mode, reverse mode and all their compositions.
     """
 
     def run(
@@ -105,29 +105,29 @@ class StoreStates(AbstractCheckpointing):
         outputs: Int[Array, " steps"],
         number: int,
     ) -> tuple[PyTree[Any], PyTree[Any]]:
-        """See `AbstractCheckpointing.run`."""
+        """Run the loop as a plain scan."""
         start = (carry, _empty_outputs(carry, number))
         (_, saved), stats = jax.lax.scan(_saving(step, parameters), start, (xs, outputs))
         return saved, stats
 
     def solves(self, steps: int) -> int:
-        """See `AbstractCheckpointing.solves`."""
+        """One solve per step."""
         return steps
 
     def stored_bytes(self, sizes: Sizes) -> int:
-        """See `AbstractCheckpointing.stored_bytes`."""
+        """The states of all steps."""
         return sizes.steps * sizes.kept
 
 
 class Segments(AbstractCheckpointing):
-    """Keep the state at the start of each segment; run a segment again to go back through it.
+    """Store the state at the start of each segment; recompute each segment once.
 
-    The second run keeps the state of every step, so no step is solved a third time, and the last
-    segment, whose states are still there, not a second time. Memory: a state per segment and one
-    per step of a segment, about 2 sqrt(steps) in all. Forward mode, reverse mode and all their
+    The second run stores the state of every step, so no step is solved a third time, and the last
+    segment, whose states are still available, not a second time. Memory: a state per segment and
+    one per step of a segment, about 2 sqrt(steps) in all. Forward mode, reverse mode and all their
     compositions.
 
-    - `length`: steps in a segment; default the square root of their number, rounded up.
+    - `length`: steps per segment; default the square root of their number, rounded up.
 
     Source: the two-level case of Griewank and Walther, "Evaluating derivatives" (2008), ch. 12.
     """
@@ -152,7 +152,7 @@ class Segments(AbstractCheckpointing):
         outputs: Int[Array, " steps"],
         number: int,
     ) -> tuple[PyTree[Any], PyTree[Any]]:
-        """See `AbstractCheckpointing.run`."""
+        """Run the loop as nested scans."""
         segments, length = self._split(len(outputs))
         again = segments * length
         body = _saving(step, parameters)
@@ -175,29 +175,29 @@ class Segments(AbstractCheckpointing):
         return saved, stats
 
     def solves(self, steps: int) -> int:
-        """See `AbstractCheckpointing.solves`."""
+        """Two solves per step, except in the last segment."""
         segments, length = self._split(steps)
         return steps + segments * length
 
     def stored_bytes(self, sizes: Sizes) -> int:
-        """See `AbstractCheckpointing.stored_bytes`."""
+        """The states of all segments' starts, and of one segment's steps."""
         segments, length = self._split(sizes.steps)
         return segments * sizes.carry + length * sizes.kept
 
 
 class Binomial(AbstractCheckpointing):
-    """Keep the states of at most `slots` steps; re-run the others as few times as possible.
+    """Store the states of at most `slots` steps, with the fewest possible recomputations.
 
-    The optimal schedule for a known number of steps: with r the least number for which
-    C(slots + r, r) >= steps, all solves together are (r + 1) steps - C(slots + r, r - 1).
-    Memory: `slots` times state and stepper's memory, whatever the number of steps. Reverse mode,
-    and forward over reverse mode (`jax.hessian`); other orders are an `InputError`.
+    The optimal schedule for a known number of steps: with r the least number for which C(slots + r,
+    r) >= steps, all solves together are (r + 1) steps - C(slots + r, r - 1). Memory: `slots` times
+    state and stepper's memory, for any number of steps. Reverse mode, and forward over reverse mode
+    (`jax.hessian`); other orders are an `InputError`.
 
-    - `slots`: states that may be stored at the same time.
+    - `slots`: states stored at the same time, at most.
 
-    Which states to store and which steps to run again comes from the package checkpoint_schedules.
-    It lists actions for a loop of Python's; one that is compiled once for any number of steps is
-    this library's, and so are `StoreStates` and `Segments`, which are plain nested scans.
+    The schedule comes from the package checkpoint_schedules. It lists actions for a Python loop;
+    the loop that is compiled once for any number of steps is this library's, and so are
+    `StoreStates` and `Segments`, which are plain nested scans.
 
     Source: Griewank and Walther, "Algorithm 799: revolve", ACM TOMS 26 (2000).
     """
@@ -217,14 +217,14 @@ class Binomial(AbstractCheckpointing):
         outputs: Int[Array, " steps"],
         number: int,
     ) -> tuple[PyTree[Any], PyTree[Any]]:
-        """See `AbstractCheckpointing.run`."""
+        """Run the loop by the binomial schedule."""
         if len(outputs) == 1:
             return StoreStates().run(step, parameters, carry, xs, outputs, number)
         initial = carry[0]
         carry, saved, stats = binomial_scan(
             step, self.slots, parameters, carry, xs, outputs, number
         )
-        # The last step is the first that the backward pass goes through: it need not be run again.
+        # the backward pass begins with the last step, which need not be recomputed
         last_x = jax.tree.map(lambda leaf: leaf[-1], xs)
         carry, last_stats = step(parameters, carry, last_x)
         saved = jax.tree.map(
@@ -237,7 +237,7 @@ class Binomial(AbstractCheckpointing):
         return saved, stats
 
     def solves(self, steps: int) -> int:
-        """See `AbstractCheckpointing.solves`."""
+        """Solves of the optimal schedule."""
         if steps == 1:
             return 1
         slots = min(self.slots, steps - 1)
@@ -247,7 +247,7 @@ class Binomial(AbstractCheckpointing):
         return (repeats + 1) * steps - math.comb(slots + repeats, repeats - 1)
 
     def stored_bytes(self, sizes: Sizes) -> int:
-        """See `AbstractCheckpointing.stored_bytes`."""
+        """The states of all slots."""
         return min(self.slots, max(sizes.steps - 1, 1)) * sizes.carry
 
 
@@ -257,14 +257,13 @@ _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**
 class ForBudget(AbstractCheckpointing):
     """The schedule with the fewest solves whose stored states fit into a budget.
 
-    `StoreStates` if it fits, else `Segments`, else `Binomial` with as many slots as there is room
-    for. The result of `rollout` tells which: `result.checkpointing`. The budget is for stored
-    states; outputs, coefficients that change in time and the work of a step come on top (see
-    `estimate_memory`).
+    `StoreStates` if it fits, else `Segments`, else `Binomial` with as many slots as fit; the choice
+    is `result.checkpointing` of `rollout`. The budget is for stored states; outputs, time-dependent
+    coefficients and the work of a step are additional (see `estimate_memory`).
 
     - `budget`: bytes, or text such as "512MB", "1.5 GiB".
 
-    Raises `InputError` for a budget that cannot be read, and in `rollout` for one that does not
+    Raises `InputError` for a budget that cannot be parsed, and in `rollout` for one that does not
     hold a single state.
     """
 
@@ -289,7 +288,7 @@ class ForBudget(AbstractCheckpointing):
         return amount
 
     def chosen(self, sizes: Sizes) -> AbstractCheckpointing:
-        """See `AbstractCheckpointing.chosen`."""
+        """Choose the schedule."""
         budget = self._bytes()
         slots = int(budget // sizes.carry)
         if slots < 1:
@@ -310,13 +309,13 @@ class ForBudget(AbstractCheckpointing):
         outputs: Int[Array, " steps"],
         number: int,
     ) -> tuple[PyTree[Any], PyTree[Any]]:
-        """Never called: `rollout` runs what `chosen` returns."""
+        """Never called: `rollout` runs the result of `chosen`."""
         raise TypeError("ForBudget chooses a schedule; it is not one")
 
     def solves(self, steps: int) -> int:
-        """As for `run`."""
+        """Never called, like `run`."""
         raise TypeError("ForBudget chooses a schedule; it is not one")
 
     def stored_bytes(self, sizes: Sizes) -> int:
-        """See `AbstractCheckpointing.stored_bytes`."""
+        """Never called, like `run`."""
         return self.chosen(sizes).stored_bytes(sizes)

@@ -11,16 +11,16 @@ from jaxtyping import Array, PyTree
 from impindiff.rollout.schedule import Schedule
 from impindiff.steppers import HybridModel
 
-# What the evaluation of latent fields for many times may keep for its backward pass. Beyond it the
-# times are gone through in chunks, each of which is evaluated a second time going backwards.
+# limit on the memory for the derivative of latent fields at many times; beyond it the times are
+# evaluated in chunks, each of which is recomputed in the backward pass
 _CHUNK_BYTES = 2**29
 
 
 def depends_on_time(model: HybridModel, t: Any) -> bool:
-    """Whether any output of `model.latent(t)` is computed from t.
+    """True if any output of `model.latent(t)` depends on t.
 
-    Read off the traced program, so it also sees dependence without a derivative (a switch at a
-    given time); what cannot be told apart counts as dependent.
+    This is read off the traced program, so it includes dependence without a derivative (a switch at
+    a given time); undecidable cases count as dependent.
     """
     jaxpr = jax.make_jaxpr(model.latent)(t).jaxpr
     tainted = set(jaxpr.invars)
@@ -38,9 +38,9 @@ class Latents(NamedTuple):
     """The latent fields of a rollout.
 
     - `initial`: at the initial time.
-    - `of_nodes`: per node those of all steps (leading axis); None if the latent does not depend on
-      time: `initial` then serves everywhere.
-    - `after_jumps`: those right after each jump (leading axis); None if there is none, or no need.
+    - `of_nodes`: per node those of all steps (leading axis); None for a steady latent, given by
+      `initial`.
+    - `after_jumps`: those right after each jump (leading axis); None if not needed.
     """
 
     initial: PyTree[Any]
@@ -49,23 +49,22 @@ class Latents(NamedTuple):
 
 
 def evaluate_latents(model: HybridModel, schedule: Schedule, nodes: tuple[float, ...]) -> Latents:
-    """The latent at the initial time, at the nodes of all steps, and after jumps.
+    """Evaluate the latent at the initial time, at the nodes of all steps, and after jumps.
 
-    Times that several steps or nodes share are evaluated once, all of them in one batched pass, or
-    in chunks where that would need too much memory. Those at a jump are evaluated on the side of it
-    that the step is on.
+    Times shared by several steps or nodes are evaluated once, all of them in one batched pass, or
+    in chunks to limit memory. Those at a jump are evaluated on the step's side of it.
     """
     starts, lengths = jnp.asarray(schedule.starts), jnp.asarray(schedule.lengths)
     jumps, passed = schedule.jumps, schedule.passed
 
     def inside(t: Array) -> Array:
-        """The times, one of each step, on the step's side of every jump."""
+        """The times, one per step, on the step's side of every jump."""
         return t if jumps is None else jnp.clip(t, jumps.lower[passed], jumps.upper[passed])
 
     first = inside(starts)[:1]
     if not depends_on_time(model, first[0]):
         return Latents(model.latent(first[0]))
-    # The start of a step is the end of the one before: both nodes share one evaluation.
+    # the start of a step is the end of the one before: both nodes share one evaluation
     interior = [c for c in nodes if c not in (0.0, 1.0)]
     ends = inside(jnp.append(starts[1:], schedule.end))
     after = starts[:0] if jumps is None else jumps.lower[1:]
@@ -102,7 +101,7 @@ def evaluate_latents(model: HybridModel, schedule: Schedule, nodes: tuple[float,
 
 
 def _evaluated(model: HybridModel, needed: Array) -> PyTree[Any]:
-    """`model.latent` at all the times (leading axis)."""
+    """Evaluate `model.latent` at all the times (leading axis)."""
     chunk = _chunk_length(model, needed)
     if chunk >= needed.shape[0]:
         return jax.vmap(model.latent)(needed)
@@ -110,9 +109,9 @@ def _evaluated(model: HybridModel, needed: Array) -> PyTree[Any]:
 
 
 def _chunk_length(model: HybridModel, needed: Array) -> int:
-    """How many times may be evaluated at once: what all intermediate results together allow.
+    """Number of times to evaluate at once, limited by the memory of all intermediate results.
 
-    What does not depend on t (a network pass that all times share) is not counted.
+    Results independent of t (a network pass shared by all times) are not counted.
     """
 
     def bytes_of(times: int) -> int:

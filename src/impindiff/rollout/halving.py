@@ -1,4 +1,4 @@
-"""A step whose solve fails is taken again in smaller parts."""
+"""Repetition of a failed step in smaller parts."""
 
 import functools
 from collections.abc import Callable
@@ -15,10 +15,10 @@ from impindiff.steppers import AbstractStepper, HybridModel, ImplicitStepper, St
 
 
 def can_be_halved(stats: Status) -> Bool[Array, "*shape"]:
-    """Which solves failed in a way that a smaller step may mend.
+    """Flags of failed solves that a smaller step may repair.
 
-    Not those that met a NaN, an equation that is ill-posed or times that decrease, nor an adaptive
-    step, which has tried that already.
+    Not those with a NaN, an ill-posed equation or decreasing times, nor of an adaptive step, which
+    has been shortened already.
     """
     beyond_help = [
         stats.outcome == outcome
@@ -33,7 +33,7 @@ def can_be_halved(stats: Status) -> Bool[Array, "*shape"]:
 
 
 def max_halvings(stepper: AbstractStepper) -> int:
-    """How often the stepper's steps may be halved; an explicit one has no solve that could fail."""
+    """Number of halvings allowed by the stepper; 0 for an explicit one, which has no solves."""
     return stepper.max_halvings if isinstance(stepper, ImplicitStepper) else 0
 
 
@@ -45,7 +45,7 @@ def without_halving(stepper: AbstractStepper) -> AbstractStepper:
 
 
 class _Partial(eqx.Module):
-    """A step under way: the fraction done, the state there, and what it cost so far."""
+    """A step in progress: the fraction done, the state there, and the cost so far."""
 
     done: Float[Array, ""]
     length: Float[Array, ""]
@@ -65,13 +65,13 @@ def step_or_halve(
     latent_at: Callable[[Float[Array, ""]], PyTree[Any]],
     probe: Float[Array, ""] | None,
 ) -> Step:
-    """`stepper.step`; where its solve fails, the same step in 2, 4, ... parts.
+    """Take `stepper.step`; where its solve fails, repeat the step in 2, 4, ... parts.
 
-    A part that fails is halved, at most `stepper.max_halvings` times in all; those that follow keep
-    its length. If that does not help either, the result is that of the whole step, with its status.
-    Differentiable with the lengths held fixed. The backward pass makes the parts again from u_n and
-    the memory, which are stored for it; where no sample fails they cost no time. `latent_at(t)`
-    is the coefficients inside the step; `probe` gets the sum of the parts' residuals.
+    A part that fails is halved, at most `stepper.max_halvings` times in all; the following ones
+    keep its length. If that fails too, the result is that of the whole step, with its status.
+    Differentiable at fixed lengths. The backward pass recomputes the parts from u_n and the memory,
+    which are stored; where no sample fails they cost no time. `latent_at(t)` gives the coefficients
+    inside the step; `probe` gets the sum of the parts' residuals.
     """
     step = stepper.step(model, t, dt, u, memory, latents, probe)
     bound = max_halvings(stepper)
@@ -112,7 +112,7 @@ def step_or_halve(
 
         zero = jnp.zeros_like(failed.residual)
         first = _Partial(
-            # a sample whose whole step was fine, or beyond help, has nothing to do
+            # a sample whose whole step succeeded, or cannot be repaired, is done
             done=jnp.where(can_be_halved(failed), zero, 1.0),
             length=jnp.full_like(zero, 0.5),
             u=u,
@@ -121,7 +121,7 @@ def step_or_halve(
                 lambda s: (s.residual, s.halvings), failed, (zero, failed.halvings + 1)
             ),
         )
-        # failed parts, and at the smallest length all that are needed
+        # limits on failed parts, and on all parts at the smallest length
         attempts = bound - 1 + 2**bound
         end, _ = jax.lax.scan(maybe, first, length=attempts)
         return end.u, end.memory, end.status, end.done == 1

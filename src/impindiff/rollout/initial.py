@@ -1,4 +1,4 @@
-"""An initial state that obeys the algebraic equations of its model."""
+"""Consistent initial states of models with algebraic equations."""
 
 from typing import Any
 
@@ -21,11 +21,11 @@ def consistent(
     latent: PyTree[Any],
     batch_ndim: int,
 ) -> tuple[PyTree[Array], Status | None]:
-    """(u0 with its algebraic components solved for, what the solve tells).
+    """(u0 with its algebraic components solved for, status of that solve).
 
     They are the root of 0 = f(t, u, latent) with all components that have a mass held fixed: a
-    stage of length 0, with the stepper's own solver and adjoint rule. What u0 says of them is the
-    first guess. Without such components u0 comes back as it is, and no status.
+    stage of length 0, with the stepper's own solver and adjoint rule, and u0 as first guess.
+    Without such components u0 is returned unchanged, with status None.
     """
     if not isinstance(stepper, ImplicitStepper) or not has_algebraic(model, u0):
         return u0, None
@@ -38,7 +38,7 @@ def consistent(
 
 
 def with_initial(stats: Status, initial: Status | None) -> Status:
-    """Statistics of all steps, the first of which answers for the initial state too."""
+    """Statistics of all steps, with the initial solve merged into the first one."""
     if initial is None:
         return stats
     first = jax.tree.map(lambda all: all[0], stats)

@@ -1,4 +1,4 @@
-"""What the gradient of a rollout will take, told before anything is compiled or run."""
+"""Memory estimate of a rollout's gradient, before anything is compiled or run."""
 
 from typing import Any
 
@@ -18,19 +18,19 @@ from impindiff.steppers import AbstractStepper, CrankNicolson, HybridModel
 
 
 class MemoryEstimate(eqx.Module):
-    """Bytes that a rollout and its backward pass take beside their arguments and results.
+    """Bytes used by a rollout and its backward pass, without arguments and results.
 
-    - `schedule`: the one that is run; for `ForBudget` the one it chooses.
-    - `stored`: what the schedule keeps: states, with a stepper's memory where it has one.
+    - `schedule`: the schedule run; for `ForBudget` the one chosen.
+    - `stored`: bytes stored by the schedule: states, with a stepper's memory where it has one.
     - `outputs`: the states at the output times and, in their place later on, their cotangent.
-    - `coefficients`: what evaluating the latent fields keeps for the backward pass: the activations
-      of a network; where they change in time also the table of fields at all needed times, its
-      parts by node of the stepper, and the cotangents of both.
+    - `coefficients`: storage of latent fields for the backward pass: the activations of a network;
+      for time-dependent ones also the table of fields at all needed times, its parts by node of the
+      stepper, and the cotangents of both.
     - `step`: the work of one step and of its adjoint solve.
     - `total`: the sum.
-    - `solves`: steps that are solved in the rollout and its backward pass together.
+    - `solves`: number of solved steps in the rollout and its backward pass together.
 
-    Printed, a line each.
+    Printed, one line each.
     """
 
     schedule: AbstractCheckpointing
@@ -42,11 +42,11 @@ class MemoryEstimate(eqx.Module):
 
     @property
     def total(self) -> int:
-        """All of it, in bytes."""
+        """The total, in bytes."""
         return self.stored + self.outputs + self.coefficients + self.step
 
     def __str__(self) -> str:
-        """A line each, in units for people."""
+        """One line each, in readable units."""
         parts = {
             "stored states": self.stored,
             "outputs": self.outputs,
@@ -68,22 +68,22 @@ def estimate_memory(
     checkpointing: AbstractCheckpointing | None = None,
     batch_ndim: int | None = None,
 ) -> MemoryEstimate:
-    """The memory of the gradient of `rollout` with these arguments.
+    """Estimate the memory of the gradient of `rollout` with these arguments.
 
     Nothing is compiled or run, and no array of the state's size is made: the arrays in `model` and
-    `u0` may be `jax.ShapeDtypeStruct`. To be compared with the temporary bytes of XLA's memory
-    analysis, `jax.jit(jax.grad(loss)).lower(...).compile().memory_analysis()`, where `loss` costs
-    little beside its rollout.
+    `u0` may be `jax.ShapeDtypeStruct`. Compare with the temporary bytes of XLA's memory analysis,
+    `jax.jit(jax.grad(loss)).lower(...).compile().memory_analysis()`, where `loss` costs little
+    besides its rollout.
 
     - What the schedule stores, the outputs and the coefficients are counted, from their shapes.
-    - The work of a step is estimated: the most that is alive at one time when the traced step and
-      its adjoint are gone through in order, elementwise operations fused.
-    - Not counted: the model, `u0` and their gradients, what a loss or an optimiser adds, and the
-      states of steps that are halved (`halving=True`).
+    - The work of a step is estimated: the peak of live values when the traced step and its adjoint
+      are executed in order, elementwise operations fused.
+    - Not counted: the model, `u0` and their gradients, additions of a loss or an optimiser, and the
+      states of halved steps (`halving=True`).
 
     The compiler's figure was within a factor of 1.3, above or below, for every schedule, implicit
-    and explicit steppers, steady and changing coefficients, on 100 steps; it is a few per cent
-    where states are most of it.
+    and explicit steppers, steady and time-dependent coefficients, on 100 steps, and within a few
+    per cent where states dominate.
 
     The arguments are those of `rollout`, and so are the errors raised.
     """
@@ -115,7 +115,7 @@ def estimate_memory(
 
 
 class _Notes:
-    """What a rollout tells while it is traced. Each is another, so that none is traced before."""
+    """Properties recorded while a rollout is traced. Each instance is new, to force tracing."""
 
     sizes: Sizes
     schedule: AbstractCheckpointing
@@ -124,13 +124,13 @@ class _Notes:
 
 
 class _Recording(AbstractCheckpointing):
-    """Stands in for a schedule and writes down what it is given."""
+    """A stand-in for a schedule that records its arguments."""
 
     schedule: AbstractCheckpointing
     notes: _Notes = eqx.field(static=True)
 
     def chosen(self, sizes: Sizes) -> AbstractCheckpointing:
-        """See `AbstractCheckpointing.chosen`."""
+        """Record the sizes."""
         self.notes.sizes, self.notes.schedule = sizes, self.schedule.chosen(sizes)
         return self
 
@@ -143,23 +143,23 @@ class _Recording(AbstractCheckpointing):
         outputs: Int[Array, " steps"],
         number: int,
     ) -> tuple[PyTree[Any], PyTree[Any]]:
-        """See `AbstractCheckpointing.run`."""
+        """Record the arguments; run nothing."""
         x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), xs)
         self.notes.step = _work(step, (parameters, carry, x))
         self.notes.step_times = xs.start
         return StoreStates().run(step, parameters, carry, xs, outputs, number)
 
     def solves(self, steps: int) -> int:
-        """See `AbstractCheckpointing.solves`."""
+        """Solves of the recorded schedule."""
         return self.schedule.solves(steps)
 
     def stored_bytes(self, sizes: Sizes) -> int:
-        """See `AbstractCheckpointing.stored_bytes`."""
+        """Bytes of the recorded schedule."""
         return self.schedule.stored_bytes(sizes)
 
 
 def _work(step: Step, arguments: PyTree[Any]) -> int:
-    """Bytes of one step and the way back through it, its arguments and cotangents left out."""
+    """Bytes of one step and its backward pass, without its arguments and cotangents."""
     shapes, static = eqx.partition(_shapes(arguments), _is_shape)
 
     def there_and_back(shapes: PyTree[Any]) -> PyTree[Any]:
@@ -200,7 +200,7 @@ def _is_inexact(leaf: Any) -> bool:
 
 
 def _shapes(tree: PyTree[Any]) -> PyTree[Any]:
-    """With shapes in place of arrays."""
+    """Replace arrays by their shapes."""
     return jax.tree.map(
         lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype) if eqx.is_array(a) else a, tree
     )

@@ -1,4 +1,4 @@
-"""What a rollout was solved with, and what to try, it being so, when a solve fails."""
+"""The method of a rollout in words, and advice for a failed solve."""
 
 from typing import Any, NamedTuple
 
@@ -10,12 +10,12 @@ from impindiff.steppers import AbstractStepper, ImplicitStepper
 
 
 class Method(NamedTuple):
-    """What of a rollout's method an advice depends on, in words and numbers.
+    """Properties of a rollout's method that advice depends on.
 
-    - `solver`: the nonlinear one's name, None of an explicit stepper; `max_iterations` its own, and
-      `relaxed`, whether it has a relaxation.
+    - `solver`: name of the nonlinear solver, None for an explicit stepper; `max_iterations` its
+      own, and `relaxed`, True if it has a relaxation.
     - `linear_solver`, `max_steps`, `preconditioner`, `line_search`: of `NewtonKrylov`.
-    - `adaptive`: the largest number of adaptive steps, None where steps were given.
+    - `adaptive`: the limit of adaptive steps, None for fixed steps.
     """
 
     dtype: str
@@ -30,7 +30,7 @@ class Method(NamedTuple):
 
     @classmethod
     def of(cls, stepper: AbstractStepper, dt: Any, dtype: jnp.dtype) -> "Method":
-        """Of `rollout`'s arguments and the state's precision."""
+        """The method from `rollout`'s arguments and the state's precision."""
         found = cls(dtype.name, adaptive=dt.max_steps if isinstance(dt, AdaptiveStep) else None)
         if not isinstance(stepper, ImplicitStepper):
             return found
@@ -54,7 +54,7 @@ class Method(NamedTuple):
 
 
 def reason(outcome: Outcome, method: Method | None) -> str:
-    """Why a solve ended and what to try: nothing that has been tried already."""
+    """The reason of a solve's end and remedies, without those already in use."""
     message = Outcome[outcome]
     tried = None if method is None else _to_try(outcome, method)
     if not tried:
@@ -64,10 +64,10 @@ def reason(outcome: Outcome, method: Method | None) -> str:
 
 
 def _to_try(outcome: Outcome, m: Method) -> list[str] | None:
-    """What may help, the likeliest first; None to leave it at the outcome's own words."""
+    """Possible remedies, the likeliest first; None to use the outcome's own message."""
     gmres = [] if m.linear_solver == "GMRES" else ["linear_solver=lineax.GMRES(...)"]
     double = ["float64"] if m.dtype in ("float32", "float16", "bfloat16") else []
-    # adaptive steps have been made smaller already
+    # adaptive steps have been shortened already
     smaller = ["a smaller time step"] if m.adaptive is None else []
     if outcome == Outcome.linear_failure:
         if m.preconditioner is None:

@@ -1,4 +1,4 @@
-"""How much memory a traced program takes, read off its jaxpr: nothing is compiled or run."""
+"""Peak memory of a traced program, from its jaxpr: nothing is compiled or run."""
 
 import functools
 from collections.abc import Iterable
@@ -7,8 +7,8 @@ from typing import Any
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
-# The one operation that reads the result of such an operation makes it itself, entry by entry. Of
-# paddings, by which operators join faces, XLA makes some and not others: they count as made.
+# Elementwise primitives: XLA fuses them into their only consumer, so they allocate nothing. It
+# fuses `pad`, used to join faces, only sometimes; we assume that it does.
 _FUSED = frozenset({
     "abs", "add", "add_any", "and", "broadcast_in_dim", "concatenate", "convert_element_type",
     "copy", "cos", "div", "eq", "exp", "expand_dims", "ge", "gt", "integer_pow", "iota",
@@ -16,17 +16,17 @@ _FUSED = frozenset({
     "pow", "reshape", "rev", "rsqrt", "select_n", "sign", "sin", "slice", "sqrt", "squeeze",
     "stop_gradient", "sub", "tanh",
 })  # fmt: skip
-# Lineax's solves and the operators' products: what they do is not part of the jaxpr.
+# Lineax's solves and the operators' products: their internals are not part of the jaxpr.
 _OPAQUE = frozenset({"linear_solve", "inflow_by_fluxes", "inflow_by_star"})
 _REDUCTIONS = frozenset({"reduce_sum", "reduce_max", "reduce_min", "reduce_and", "reduce_or"})
 
 
 def peak_bytes(jaxpr: ClosedJaxpr) -> int:
-    """The most bytes that the values computed in a program take at one time.
+    """Peak bytes of the values computed in a program.
 
     Every value is freed after its last use; an operation that frees an operand of the size of its
-    result writes there; a loop updates what it carries in place. Arguments and results of the
-    whole program are not counted, as in `temp_size_in_bytes` of XLA's memory analysis. XLA fuses
+    result overwrites it; a loop updates its carry in place. Arguments and results of the whole
+    program are not counted, as in `temp_size_in_bytes` of XLA's memory analysis. XLA fuses
     operations (less memory) and packs buffers with gaps (more).
     """
     results = {v for v in jaxpr.jaxpr.outvars if isinstance(v, Var)}
@@ -34,15 +34,15 @@ def peak_bytes(jaxpr: ClosedJaxpr) -> int:
 
 
 def _bytes(variables: Iterable[Any]) -> int:
-    # what has no size is no array: a token that orders effects
+    # values without a size are no arrays but tokens that order effects
     arrays = (v.aval for v in variables if hasattr(v.aval, "size"))
     return sum(aval.size * aval.dtype.itemsize for aval in arrays)
 
 
 def _peak(jaxpr: Jaxpr, owned: frozenset[Var], elsewhere: frozenset[Var] = frozenset()) -> int:
-    """The peak of `jaxpr`: of what it computes, and of the arguments it owns until used up.
+    """The peak of `jaxpr`: its computed values, and its owned arguments until their last use.
 
-    - `elsewhere`: results whose memory somebody else counts.
+    - `elsewhere`: results whose memory is counted by a caller.
     """
     fused, last_use = _uses(jaxpr)
     live = {v: _bytes([v]) for v in owned}
@@ -53,7 +53,7 @@ def _peak(jaxpr: Jaxpr, owned: frozenset[Var], elsewhere: frozenset[Var] = froze
         results = [v for v in equation.outvars if v in last_use and v not in elsewhere]
         inside = _inside(equation, frozenset(dying))
         kept = 0 if fused[i] else _bytes(results)
-        # without a program inside, the result goes where an operand was, if it fits there
+        # without inner programs, the result overwrites a dying operand of sufficient size
         during = max(kept, freed) if inside is None else max(inside, kept, freed)
         peak = max(peak, now - freed + during)
         live |= {v: 0 if kept == 0 else _bytes([v]) for v in results}
@@ -62,9 +62,9 @@ def _peak(jaxpr: Jaxpr, owned: frozenset[Var], elsewhere: frozenset[Var] = froze
 
 
 def _uses(jaxpr: Jaxpr) -> tuple[list[bool], dict[Var, int]]:
-    """Whether each operation is fused into the one that reads it, and each value's last use.
+    """Flags of operations fused into their consumer, and each value's last use.
 
-    What a fused operation reads is needed until the operation runs that it is fused into.
+    Operands of a fused operation live until its consumer runs.
     """
     readers: dict[Var, list[int]] = {}
     for i, equation in enumerate(jaxpr.eqns):
@@ -87,7 +87,7 @@ def _uses(jaxpr: Jaxpr) -> tuple[list[bool], dict[Var, int]]:
 
 
 def _inside(equation: JaxprEqn, dying: frozenset[Var]) -> int | None:
-    """The bytes that an operation takes while its own programs run; None if it has none."""
+    """Bytes that an operation takes while its inner programs run; None if it has none."""
     name, parameters = equation.primitive.name, equation.params
     if name == "scan":
         body = parameters["jaxpr"].jaxpr
@@ -113,7 +113,7 @@ def _inside(equation: JaxprEqn, dying: frozenset[Var]) -> int | None:
 
 
 def _handed_over(program: Jaxpr, equation: JaxprEqn, dying: frozenset[Var]) -> frozenset[Var]:
-    """The arguments of an operation's program that nobody needs afterwards."""
+    """The arguments of an operation's program that are not used afterwards."""
     arguments = equation.invars[len(equation.invars) - len(program.invars) :]
     if len(arguments) != len(program.invars):
         return frozenset()

@@ -1,7 +1,7 @@
-"""Orders of differentiation that a loop with a backward pass of its own cannot give.
+"""Refusal of orders of differentiation that a custom backward pass does not support.
 
-Both are the identity. JAX's own errors for these cases (of custom_vjp and of while loops) tell
-nothing about the rollout, and come while a program is compiled, without a line of the user's.
+Both are the identity. JAX's own errors for these cases (of custom_vjp and of while loops) do not
+mention the rollout, and arise during compilation, without a line of the user's code.
 """
 
 from collections.abc import Callable
@@ -27,12 +27,12 @@ _NO_SECOND_REVERSE = (
 
 
 def no_forward_mode(tree: PyTree[Any]) -> PyTree[Any]:
-    """The tree; an `InputError` once a tangent of it is needed, and not only its transpose."""
+    """The tree; raises `InputError` once a tangent of it is needed, not only its transpose."""
     return _mapped(_no_forward_p, tree)
 
 
 def no_reverse_mode(tree: PyTree[Any]) -> PyTree[Any]:
-    """The tree; an `InputError` once it is differentiated in reverse mode."""
+    """The tree; raises `InputError` once it is differentiated in reverse mode."""
     return _mapped(_no_reverse_p, tree)
 
 
@@ -48,7 +48,7 @@ def _refused(message: str) -> Callable[..., Any]:
 
 
 def _identity(name: str, refuse_in: str, message: str) -> Primitive:
-    """An identity that is gone once it is differentiated, and left on the tangent alone."""
+    """An identity primitive that disappears when differentiated, and acts on the tangent alone."""
     refuse = _refused(message)
     identity, of_tangent = Primitive(name), Primitive(f"{name}_of_tangent")
     for primitive in (identity, of_tangent):
@@ -58,7 +58,7 @@ def _identity(name: str, refuse_in: str, message: str) -> Primitive:
 
     def pushed_forward(primals, tangents):
         (x,), (dx,) = primals, tangents
-        # with x, so that a second derivative, which moves x, comes here before it comes to JAX
+        # includes x, so that a second derivative in x arrives here before JAX's own error
         return x, dx if isinstance(dx, ad.Zero) else of_tangent.bind(dx, x)
 
     def batched(operands, dims):

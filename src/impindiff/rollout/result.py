@@ -1,4 +1,4 @@
-"""A trajectory, what its solves tell, and the error for one that failed."""
+"""A trajectory with its solver statistics, and the error for a failed one."""
 
 from typing import Any
 
@@ -15,17 +15,17 @@ from impindiff.support.html_tables import html_table
 
 
 class Rollout(eqx.Module):
-    """What `rollout` returns.
+    """The result of `rollout`.
 
-    - `u`: the trajectory, a pytree like u0 with a leading axis of `len(times)`; `u[0]` is u0,
+    - `u`: the trajectory, a pytree like u0 with a leading axis of `len(times)`; `u[0]` is u0 with
       its algebraic components (mass 0) solved for.
     - `times`: the output times.
     - `stats`: a `Status` whose arrays have shape (steps, *batch): `converged`, `iterations`,
       `linear_iterations`, `residual`, ...
-    - `checkpointing`: the schedule that was run.
-    - `step_times`: the time each step started from, and the last one's end; shape (steps + 1,).
-    - `rejected_steps`: how many adaptive steps were taken again; None for steps that were given.
-    - `method`: what it was solved with, for the advice when a solve fails.
+    - `checkpointing`: the schedule used.
+    - `step_times`: the start time of each step, and the last one's end; shape (steps + 1,).
+    - `rejected_steps`: number of repeated adaptive steps; None for fixed steps.
+    - `method`: description of the method, for advice when a solve fails.
     """
 
     u: PyTree[Float[Array, "..."]]
@@ -37,7 +37,7 @@ class Rollout(eqx.Module):
     method: Method | None = eqx.field(static=True, default=None)
 
     def raise_for_failure(self) -> None:
-        """Raise `SolverError` for the first step that failed; do nothing if none did.
+        """Raise `SolverError` for the first step that failed, if any.
 
         The message names the step, its time, the sample, the field and its residual. Only outside
         `jax.jit`: the statistics must be concrete.
@@ -59,15 +59,15 @@ class Rollout(eqx.Module):
 
 
 def leaf_names(tree: PyTree[Any]) -> list[str]:
-    """How each leaf is reached, such as "['gas']"; "u" for a lone array."""
+    """The path of each leaf, such as "['gas']"; "u" for a lone array."""
     paths = jax.tree_util.tree_flatten_with_path(tree)[0]
     return [jax.tree_util.keystr(path) or "u" for path, _ in paths]
 
 
 def failure_of(result: Rollout) -> SolverError | None:
-    """The error of the first step of a rollout that failed; None if every solve converged.
+    """The error of the first failed step of a rollout; None if every solve converged.
 
-    What it advises to try fits the method that was used, where that is known.
+    Its advice fits the method used, where known.
     """
     stats, names = result.stats, leaf_names(result.u)
     failed = ~np.asarray(stats.converged)

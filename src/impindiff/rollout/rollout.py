@@ -56,48 +56,53 @@ def rollout(
     halving: bool | None = None,
     jump_times: Sequence[float] | None = None,
 ) -> Rollout:
-    """The trajectory of M du/dt = model.tendency(t, u, model.latent(t)) from u(times[0]) = u0.
+    """Advance M du/dt = model.tendency(t, u, model.latent(t)) from u(times[0]) = u0.
+
+    **Arguments:**
 
     - `u0`: one array or a pytree of arrays. Trailing axes are the grid's, leading axes a batch of
-      samples, each of which is its own system: it meets the tolerance itself, and a sample that
-      fails does not change its neighbours. Components of mass 0 are a first guess: they are solved
-      for at times[0], and the statistics of the first step tell of that solve too.
-    - `times`: strictly increasing, evenly spaced or not; steps land on each of them. Traced times
-      (under `jax.jit`) may repeat: between two that are equal nothing happens, and derivatives by
-      either are right, to the fifth order at least. From where they decrease on, states are NaN and
-      the status says so.
+      independent samples: each meets the tolerance itself, and a failing sample does not affect its
+      neighbours. Components of mass 0 are a first guess: they are solved for at times[0], and the
+      statistics of the first step include that solve.
+    - `times`: strictly increasing, evenly spaced or not; steps end at each of them. Traced times
+      (under `jax.jit`) may repeat: between two equal ones nothing happens, and derivatives by
+      either are exact, to the fifth order at least. From where they decrease on, states are NaN,
+      with a status.
     - `stepper`: default `CrankNicolson()`.
     - `dt`: the largest step; intervals between output times are divided equally. Default: one step
-      per interval. `AdaptiveStep(rtol, atol)`: as long as the estimated error allows.
-    - `checkpointing`: what the backward pass finds stored: `StoreStates()` (default), `Segments()`,
-      `Binomial(slots)`, or `ForBudget("512MB")`, which chooses; `result.checkpointing` tells.
+      per interval. `AdaptiveStep(rtol, atol)` adapts steps to the estimated error.
+    - `checkpointing`: schedule of stored states for the backward pass: `StoreStates()` (default),
+      `Segments()`, `Binomial(slots)`, or `ForBudget("512MB")`, which chooses
+      (`result.checkpointing`).
     - `throw`: raise when a solve fails: a `SolverError` that names step, time, sample, field and
-      residual, or inside `jax.jit`, where these are not known yet, Equinox's runtime error. With
+      residual, or inside `jax.jit`, where these are traced, Equinox's runtime error. With
       `throw=False` look at `result.stats`, or call `result.raise_for_failure()`.
-    - `batch_ndim`: number of leading batch axes; default what is left of `u0` beside the axes of
+    - `batch_ndim`: number of leading batch axes; default all of `u0` besides the axes of
       `model.grid`, and 0 for a model without a grid.
     - `probe`: zeros of shape (steps, *batch). The "gradient" with respect to it is the relative
       residual of each step's adjoint solve (see `ImplicitAdjoint`).
-    - `halving`: a step whose solve fails is taken again in halves, quarters, ..., at most halved
-      `stepper.max_halvings` times; `result.stats.halvings` tells, and the gradient is that of the
-      parts taken. A program that can do so takes twice as long to compile and its gradient stores
-      three or four states a step. With None (default) it is made only once a solve has failed,
-      which inside `jax.jit` and `jax.grad` cannot be seen; there True asks for it. False: never.
-    - `jump_times`: known numbers: when a coefficient or source jumps (a switch at t >= 1, say).
-      Steps land on them; the step before is told times before the jump only, the one after times
-      after it, and what a stepper remembers of the steps before is made anew, so that it keeps its
-      order. Default: `model.jump_times`. Those outside of `times` are not met. A jump that
-      is not declared makes every stepper first order there, even where a step lands on it:
-      its last stage is evaluated at the jump, on whichever side the model says.
+    - `halving`: repeat a step whose solve fails in halves, quarters, ..., at most halved
+      `stepper.max_halvings` times (`result.stats.halvings`); the gradient is that of the parts
+      taken. Such a program takes twice as long to compile and its gradient stores three or four
+      states per step. With None (default) it is built only once a solve has failed, which cannot be
+      detected inside `jax.jit` and `jax.grad`; use True there. False: never.
+    - `jump_times`: known times at which a coefficient or source jumps (such as a switch at t >= 1).
+      Steps end at them; the step before sees the side before the jump only, the one after the side
+      after it, and a stepper's memory is renewed, which preserves its order. Default:
+      `model.jump_times`. Those outside of `times` are ignored. An undeclared jump makes every
+      stepper first order there, even where a step ends at it, since its last stage is evaluated at
+      the jump, on the side chosen by the model.
 
-    Differentiable in `model`, `u0` and `times`, and in what functions inside of
-    the model close over, to any order and in every composition of forward and reverse mode:
-    `jax.hessian`, `jax.grad` of `jax.grad`, and a Hessian-vector product as
+    **Returns:** a `Rollout`, differentiable in `model`, `u0` and `times`, and in values closed over
+    by functions inside of the model, to any order and in every composition of forward and reverse
+    mode: `jax.hessian`, `jax.grad` of `jax.grad`, and a Hessian-vector product as
     `jax.grad(lambda u: jax.jvp(loss, (u,), (v,))[1])`. `Binomial` allows reverse mode, and forward
-    over reverse mode; other orders are an `InputError`. Raises `InputError` for times, dt or shapes
-    that do not fit.
+    over reverse mode; other orders are an `InputError`.
 
-    Source: Akhare et al. (2025), section 2; the split of latent and tendency is this library's.
+    **Raises:** `InputError` for times, dt or shapes that do not fit; `SolverError` by `throw`.
+
+    Source: Akhare et al. (2025), section 2; the separation of latent and tendency is this
+    library's.
     """
     stepper = CrankNicolson() if stepper is None else stepper
     checkpointing = StoreStates() if checkpointing is None else checkpointing
@@ -121,7 +126,7 @@ def rollout(
         )
         known = not isinstance(found.accepted, jax.core.Tracer)
         schedule = found.schedule(stops, cut=known and probe is None)
-        # a step that is known to succeed has no need of being halved
+        # the search has found steps that succeed: no halving is needed
         halving = False if halving is None else halving
     else:
         schedule = make_schedule(stops, dt, dtype)
@@ -172,7 +177,7 @@ def rollout(
 def number_of_steps(
     times: Any, dt: float | AdaptiveStep | None, jump_times: Sequence[float] | None = None
 ) -> int:
-    """How many steps a rollout with these arguments has, as its `probe` needs to know."""
+    """Number of steps of a rollout with these arguments, for the shape of its `probe`."""
     if isinstance(dt, AdaptiveStep):
         return dt.max_steps
     return int(np.sum(steps_per_interval(times, dt, jump_times)))
@@ -181,7 +186,7 @@ def number_of_steps(
 def declared_jumps(
     model: HybridModel, jump_times: Sequence[float] | None = None
 ) -> Sequence[float]:
-    """The times given, or those that the model declares."""
+    """The times given, or those declared by the model."""
     if jump_times is not None:
         return jump_times
     return declared(model, "jump_times")
@@ -232,13 +237,13 @@ def _rollout(
         return over_batch(step_sample, batch_ndim, axes)(carry, samples, coefficients, x.probe)
 
     def renewed(parameters, carry, x):
-        """State and memory after a jump, and what solving for an algebraic state there tells."""
+        """State and memory after a jump, and the status of solving for an algebraic state there."""
         stepper, model, latents, _ = parameters
         latent = latents.initial
         if latents.after_jumps is not None:
             latent = jax.tree.map(lambda all: all[x.passed - 1], latents.after_jumps)
 
-        # what it computes is not stored for the backward pass of every step, jump or not
+        # not stored for the backward pass of every step, jump or not
         @eqx.filter_checkpoint
         def renew(stepper, model, u, t, latent):
             u, status = consistent(stepper, model, t, u, latent, batch_ndim)
@@ -247,7 +252,7 @@ def _rollout(
         return renew(stepper, model, carry[0], x.start, latent)
 
     def take(parameters, carry, x):
-        """What there is to do between two points in time: after a jump, without a step."""
+        """Act between two points in time: after a jump, without a step."""
         if x.passed is None:
             return pass_or_advance(parameters, carry, x)
         stepper, model, latents, jumps = parameters
@@ -266,13 +271,13 @@ def _rollout(
         return carry, both.combined()
 
     def stay(parameters, carry, x):
-        """A step of length 0; a step that was never asked for has no derivative by its length."""
+        """Take a step of length 0; a step that does not exist has no derivative by its length."""
         if x.no_length is None:
             return carry
         stepper, model, latents, _ = parameters
         coefficients = (latents.initial,) * len(stepper.nodes) if steady else x.of_nodes
 
-        # what it computes is not stored for the backward pass of every step, empty or not
+        # not stored for the backward pass of every step, empty or not
         @eqx.filter_checkpoint
         def stay(stepper, model, t, dt, carry, coefficients):
             def of_one(carry, coefficients):
@@ -284,7 +289,7 @@ def _rollout(
         return stay(stepper, model, x.start, x.no_length, carry, coefficients)
 
     def pass_or_advance(parameters, carry, x):
-        """`advance`, or nothing for a step of length 0."""
+        """Apply `advance`, or nothing for a step of length 0."""
         if x.empty is None:
             return advance(parameters, carry, x)
         stats = eqx.filter_eval_shape(advance, parameters, carry, x)[1]
@@ -313,7 +318,7 @@ def _rollout(
         empty = ~(lengths > 0)
         if schedule.failed is not None:
             no_length = jnp.where(empty & ~schedule.failed, lengths, 0.0)
-        # Under `jax.vmap` a step that is left out is taken all the same, and then not used.
+        # under `jax.vmap` a skipped step is computed nevertheless, and discarded
         lengths = jnp.where(empty, shortest(lengths), lengths)
     saved, stats = checkpointing.run(
         take,
@@ -343,11 +348,11 @@ def _rollout(
 
 
 class _Steps(NamedTuple):
-    """What the loop is told of each step; all have a leading axis of steps, or are None.
+    """Data of each step for the loop; all have a leading axis of steps, or are None.
 
-    - `empty`: whether it is to be left out.
-    - `no_length`: 0, as the difference of two traced times that are equal.
-    - `passed`, `restart`: how many jumps lie before it, and whether it begins at one.
+    - `empty`: True for steps to skip.
+    - `no_length`: 0, as the difference of two equal traced times.
+    - `passed`, `restart`: number of jumps before the step, and whether it begins at one.
     """
 
     start: Float[Array, " steps"]
@@ -361,7 +366,7 @@ class _Steps(NamedTuple):
 
 
 def _nothing_to_solve(shape: Any) -> Any:
-    """The status of no solve at all."""
+    """The status without any solve."""
     if shape is None:
         return None
     nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shape)
@@ -369,7 +374,7 @@ def _nothing_to_solve(shape: Any) -> Any:
 
 
 def _with_disorder(result: Rollout, schedule: Schedule) -> Rollout:
-    """The rollout with the steps at times that decrease, known now, as failed ones."""
+    """The rollout with steps at decreasing times marked as failed."""
     failed = jnp.asarray(schedule.failed)
 
     def of_steps(like: Array) -> Array:
@@ -389,7 +394,7 @@ def _with_disorder(result: Rollout, schedule: Schedule) -> Rollout:
 
 
 def _lost(u: PyTree, missed: Bool[Array, " outputs"]) -> PyTree:
-    """The states, NaN for the output times that were not reached."""
+    """The states, NaN for output times that were not reached."""
 
     def of_leaf(x):
         # a product, so that derivatives are NaN too
@@ -399,10 +404,10 @@ def _lost(u: PyTree, missed: Bool[Array, " outputs"]) -> PyTree:
 
 
 def _with_search(result: Rollout, found: AcceptedSteps) -> Rollout:
-    """The rollout with what the search for its steps tells.
+    """The rollout with the result of the search for its steps.
 
-    If it did not reach the last time, the states it did not reach are NaN and its last step counts
-    as failed. Outside `jax.jit` the statistics end with the last step.
+    If it did not reach the last time, unreached states are NaN and its last step counts as failed.
+    Outside `jax.jit` the statistics end with the last step.
     """
     stats, last = result.stats, jnp.maximum(found.accepted - 1, 0)
     of_last = jax.tree.map(lambda all: all[last], stats.outcome)
@@ -433,7 +438,7 @@ def _bytes(tree: PyTree) -> int:
 
 
 def _is_known(stats: Status) -> bool:
-    """Whether the statistics are numbers, not tracers of a JAX transformation."""
+    """True if the statistics are numbers, not tracers of a JAX transformation."""
     return not isinstance(stats.converged, jax.core.Tracer)
 
 

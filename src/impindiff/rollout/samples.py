@@ -1,4 +1,4 @@
-"""The samples of a batch: which axes they are, and what of the model is each one's own."""
+"""Samples of a batch: their axes, and sample-specific parts of the model."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from impindiff.steppers import AbstractStepper, HybridModel, PerSample
 
 
 def find_batch_ndim(model: HybridModel, u0: PyTree) -> int:
-    """How many leading axes of the state are a batch: what the axes of `model.grid` leave.
+    """Number of batch axes of the state: its leading axes before those of `model.grid`.
 
     0 for a model without a grid. Raises `InputError` for a state that does not fit the grid.
     """
@@ -39,14 +39,14 @@ def find_batch_ndim(model: HybridModel, u0: PyTree) -> int:
 def over_batch(
     function: Callable[..., Any], batch_ndim: int, in_axes: tuple[Any, ...]
 ) -> Callable[..., Any]:
-    """The function of one sample, over the leading axes of those arguments that have them."""
+    """Map a function of one sample over the leading axes of those arguments that have them."""
     for _ in range(batch_ndim):
         function = jax.vmap(function, in_axes)
     return function
 
 
 def sample_indices(u0: PyTree, batch_ndim: int) -> Int[Array, "*batch axes"]:
-    """Where each sample is: its index along every batch axis."""
+    """Index of each sample along every batch axis."""
     batch = jax.tree.leaves(u0)[0].shape[:batch_ndim]
     return jnp.moveaxis(jnp.indices(batch), 0, -1)
 
@@ -56,17 +56,17 @@ def _is_per_sample(leaf: Any) -> bool:
 
 
 def sample_axes(latent: PyTree[Any]) -> PyTree[int | None]:
-    """As `jax.vmap` over the samples of a batch takes it: axis 0 of what is `PerSample`."""
+    """Axes for `jax.vmap` over the samples of a batch: axis 0 of `PerSample` values."""
     return jax.tree.map(
         lambda leaf: 0 if _is_per_sample(leaf) else None, latent, is_leaf=_is_per_sample
     )
 
 
 def of_sample(latent: PyTree[Any], index: Int[Array, " axes"] | None = None) -> PyTree[Any]:
-    """The latent as the `tendency` of a sample receives it.
+    """The latent as passed to the `tendency` of a sample.
 
-    - `index`: the sample's along every batch axis; None if `jax.vmap` has already taken it out (see
-      `sample_axes`).
+    - `index`: the sample's index along every batch axis; None if `jax.vmap` has already selected it
+      (see `sample_axes`).
     """
 
     def chosen(leaf):
@@ -88,7 +88,7 @@ def started(
     latent: PyTree,
     batch_ndim: int,
 ) -> PyTree:
-    """The stepper's first memory, of every sample."""
+    """The stepper's initial memory for every sample."""
 
     def start(u0, latent):
         return stepper.start(model, t, u0, of_sample(latent))

@@ -1,4 +1,4 @@
-"""Which steps lead from one output time to the next, and from jump to jump."""
+"""Steps from one output time to the next, and from jump to jump."""
 
 import math
 from collections.abc import Sequence
@@ -12,22 +12,22 @@ from jaxtyping import Array, Bool, Float, Int
 
 from impindiff.errors import InputError
 
-# How many units in the last place a given time may be off: `linspace` rounds more than once.
+# error of a given time in units in the last place: `linspace` rounds more than once
 _ULPS = 4
-# A step may exceed `dt` by the rounding of the times, but never by more than this part of it.
+# a step may exceed `dt` by the round-off of the times, but never by more than this fraction
 _MOST_SLACK, _LEAST_SLACK = 0.1, 1e-9
-# If the times are of higher precision than their values need, they may be rounded, or round.
+# times of higher precision than their values need may be rounded, or round
 _PERHAPS = 1e-3
-# So many units in the last place before or after a jump is beside it: one may be lost where a model
-# multiplies or divides the time by a unit.
+# distance of times next to a jump in units in the last place: one may be lost where a model
+# multiplies or divides the time by a unit
 _BESIDE = 2
 
 
 class Jumps(NamedTuple):
-    """Where the right-hand side jumps, between the first and the last output time.
+    """Jumps of the right-hand side, between the first and the last output time.
 
-    - `lower`, `upper`: the times that may be asked for before the first jump, between the first and
-      the second, ...: one entry more than there are jumps.
+    - `lower`, `upper`: the range of times that may be evaluated before the first jump, between the
+      first and the second, ...: one entry more than jumps.
     """
 
     lower: Float[Array, " jumps_and_one"]
@@ -35,16 +35,16 @@ class Jumps(NamedTuple):
 
 
 class Stops(NamedTuple):
-    """The times on which steps must land, outputs and jumps, and the intervals between them.
+    """The times at which steps must end, outputs and jumps, and the intervals between them.
 
     - `points`: the times; one more than intervals.
     - `lengths`: of the intervals: differences taken before any rounding to the state's precision,
       in which late times may be equal.
-    - `outputs`: the output time that each interval leads to, or is on the way to.
-    - `passed`: how many jumps lie at or before the start of each interval.
-    - `slack`: how much of each length may be rounding of the times.
-    - `ordered`: whether the output times that lead here never decrease, and are finite; None for
-      times that are known: others are refused.
+    - `outputs`: the output time at or after the end of each interval.
+    - `passed`: number of jumps at or before the start of each interval.
+    - `slack`: round-off of each length from that of the times.
+    - `ordered`: True while output times are finite and do not decrease; None for concrete times,
+      for which others are refused.
     """
 
     points: Float[Array | np.ndarray, " stops"]
@@ -56,7 +56,7 @@ class Stops(NamedTuple):
     jumps: Jumps | None
 
     def cast(self, dtype: Any) -> "Stops":
-        """As arrays of JAX in the precision of the state."""
+        """Convert to JAX arrays in the precision of the state."""
 
         def of(array: Any) -> Array:
             floating = jnp.issubdtype(array.dtype, jnp.floating)
@@ -67,15 +67,15 @@ class Stops(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """The steps of a rollout: where each starts, how long it is, which output it leads to.
+    """The steps of a rollout: start, length and output time of each.
 
-    A step of length 0 is none: the state passes through unchanged. Adaptive step sizes end with
-    such steps where the number of steps has to be fixed before their lengths are known, and traced
-    times have them where two are equal.
+    The state is unchanged by a step of length 0. Adaptive step sizes end with such steps where the
+    number of steps is fixed before their lengths are known, and traced times have them where two
+    are equal.
 
-    - `end`: where the last step leads to.
-    - `passed`: how many jumps lie at or before the start of each step; None if there are none.
-    - `failed`: of each step, whether the times around it are not in order; None if that is known.
+    - `end`: end of the last step.
+    - `passed`: number of jumps at or before the start of each step; None if there are none.
+    - `failed`: True for steps between times that are not in order; None if times are concrete.
     """
 
     starts: Float[Array, " steps"]
@@ -88,14 +88,14 @@ class Schedule(NamedTuple):
 
     @property
     def steps(self) -> int:
-        """How many."""
+        """Number of steps."""
         return len(self.outputs)
 
 
 def known_times(times: Any) -> Float[np.ndarray, "..."] | None:
-    """The times as NumPy has them, or None if `jax.jit` or `jax.vmap` keeps them from being known.
+    """The times as a NumPy array, or None if traced by `jax.jit` or `jax.vmap`.
 
-    Times that are only being differentiated are known.
+    Times that are only differentiated are known.
     """
     if isinstance(times, jax.Array):
         times = jax.lax.stop_gradient(times)
@@ -103,11 +103,11 @@ def known_times(times: Any) -> Float[np.ndarray, "..."] | None:
 
 
 def make_stops(times: Any, jump_times: Sequence[float] | None, dtype: Any) -> Stops:
-    """Where steps must land. `times` may be traced, `jump_times` may not.
+    """Collect the stops of a rollout. `times` may be traced, `jump_times` may not.
 
-    Raises `InputError` for times that are not a finite sequence of at least two that increases
-    (traced ones may repeat), and for jumps that are not finite, not known, or too close to each
-    other to be told apart in the precision of the state.
+    Raises `InputError` for times that are not a finite increasing sequence of at least two (traced
+    ones may repeat), and for jumps that are not finite, traced, or closer to each other than the
+    precision of the state resolves.
     """
     traced = isinstance(times, jax.core.Tracer)
     known = known_times(times)
@@ -129,7 +129,7 @@ def make_stops(times: Any, jump_times: Sequence[float] | None, dtype: Any) -> St
     size = xp.maximum(abs(points[1:]), abs(points[:-1]))
     slack = _ULPS * eps * size / xp.where(positive, lengths, 1.0)
     outputs = xp.cumsum(is_output)[:-1]
-    # an interval that ends with the first output has nothing before it that it could contradict
+    # an interval that ends with the first output contains nothing before it
     rising = xp.concatenate([xp.ones(1, bool), xp.diff(exact) >= 0])
     in_order = xp.cumprod(rising) if len(jumps) == 0 else xp.min(rising) * xp.ones(len(rising))
     stops = Stops(
@@ -143,7 +143,7 @@ def make_stops(times: Any, jump_times: Sequence[float] | None, dtype: Any) -> St
     )
     if traced:
         return stops
-    # what coincides leaves no interval between
+    # coincident times have no interval between them
     kept = np.flatnonzero(lengths > 0)
     columns = (column[kept] for column in stops[1:-2])
     ends = np.append(points[kept], points[-1])
@@ -151,7 +151,7 @@ def make_stops(times: Any, jump_times: Sequence[float] | None, dtype: Any) -> St
 
 
 def make_schedule(stops: Stops, dt: float | None, dtype: Any) -> Schedule:
-    """Land on every stop; between two of them, equal steps of at most `dt`.
+    """Divide every interval between stops into equal steps of at most `dt`.
 
     With `dt=None` there is one step per interval, and the stops may be traced.
 
@@ -178,7 +178,7 @@ def make_schedule(stops: Stops, dt: float | None, dtype: Any) -> Schedule:
 def as_schedule(
     stops: Stops, index: Any, starts: Any, lengths: Any, end: Any, dtype: Any
 ) -> Schedule:
-    """The schedule of steps of which each lies in the interval `index` of the stops."""
+    """The schedule of steps, each in the interval `index` of the stops."""
     return Schedule(
         jnp.asarray(starts, dtype),
         jnp.asarray(lengths, dtype),
@@ -215,9 +215,9 @@ def steps_per_interval(
     dt: float | None,
     jump_times: Sequence[float] | None = None,
 ) -> Int[np.ndarray, " intervals"]:
-    """Into how many steps of at most `dt` each interval between outputs and jumps is divided.
+    """Number of steps of at most `dt` in each interval between outputs and jumps.
 
-    A step may be longer than `dt` by as much as the times are rounded.
+    A step may exceed `dt` by the round-off of the times.
 
     Raises `InputError` for a `dt` that is not positive, and as `make_stops`.
     """
@@ -238,24 +238,24 @@ def _counts(
 
 
 def steps_of_at_most(quotient: Any, slack: Any, xp: Any) -> Any:
-    """How many steps a length takes that is `quotient` times the longest step; at least 1.
+    """Number of steps for a length `quotient` times the longest step; at least 1.
 
-    A whole number that `quotient` exceeds by no more than its rounding, `slack` of it, will do.
+    A whole number that `quotient` exceeds by no more than its round-off `slack` suffices.
     """
     whole = xp.maximum(xp.round(quotient), 1.0)
     return xp.where(quotient <= whole * (1 + slack), whole, xp.ceil(quotient))
 
 
 def shortest(lengths: Float[Array, " steps"]) -> Float[Array, ""]:
-    """The shortest step that is one; 1 if none is."""
+    """The shortest step of positive length; 1 if there is none."""
     found = jnp.min(jnp.where(lengths > 0, lengths, jnp.inf))
     return jax.lax.stop_gradient(jnp.where(jnp.isfinite(found), found, 1.0))
 
 
 def _rounding(dtype: Any, known: Float[np.ndarray, " outputs"] | None) -> tuple[float, float]:
-    """The relative rounding of the times, and the most that is made of it.
+    """The relative round-off of the times, and its largest effect.
 
-    It is that of the lowest precision that holds them all: lists are made of arrays, too.
+    It is that of the lowest precision that represents them all: lists are made of arrays, too.
     """
     eps = float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else 0.0
     if known is not None:
@@ -264,7 +264,8 @@ def _rounding(dtype: Any, known: Float[np.ndarray, " outputs"] | None) -> tuple[
             single = exact.astype(np.float32)
         lower = float(np.finfo(np.float32).eps)
         if eps < lower and np.array_equal(single, exact):
-            # short decimals and whole numbers are exact; what needs every bit has been rounded
+            # short decimals and whole numbers are exact; others that need every bit have been
+            # rounded
             every_bit = np.any(np.frexp(exact)[0] * 2**22 % 1 != 0)
             rounded = every_bit and np.any(exact % 1 != 0)
             return lower, _MOST_SLACK if rounded else _PERHAPS
@@ -287,10 +288,10 @@ def _checked_jumps(jump_times: Sequence[float]) -> Float[np.ndarray, " jumps"]:
 
 
 def _merged(times: Any, jumps: np.ndarray, eps: float, xp: Any) -> tuple[Any, Any]:
-    """(times and jumps in their order, which of them are times).
+    """(times and jumps in their order, mask of the times).
 
-    A jump that is a time to within rounding lands on that time; one that is outside of a traced
-    range, on its end. Of two that coincide the jump is first.
+    A jump equal to a time up to round-off is moved to it; one outside of a traced range, to its
+    end. Of two that coincide the jump is first.
     """
     jumps = xp.asarray(jumps, times.dtype)
     near = xp.argmin(abs(times[:, None] - jumps[None, :]), axis=0)
@@ -303,7 +304,7 @@ def _merged(times: Any, jumps: np.ndarray, eps: float, xp: Any) -> tuple[Any, An
 
 
 def _windows(jumps: Float[np.ndarray, " jumps"], dtype: Any) -> Jumps | None:
-    """Which times may be asked for from jump to jump; see `Jumps`."""
+    """Ranges of evaluation times from jump to jump; see `Jumps`."""
     if len(jumps) == 0:
         return None
     before, after = (_beside(jumps, towards, dtype) for towards in (-np.inf, np.inf))
@@ -322,7 +323,7 @@ def _windows(jumps: Float[np.ndarray, " jumps"], dtype: Any) -> Jumps | None:
 
 
 def _beside(times: np.ndarray, towards: float, dtype: jnp.dtype) -> np.ndarray:
-    """Just before or after each time, as numbers of the precision."""
+    """The nearest numbers of the precision before or after each time."""
     kind: Any = np.dtype(dtype)
     found = np.asarray(times, kind)
     direction = np.asarray(towards, kind)

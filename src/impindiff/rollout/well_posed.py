@@ -1,4 +1,4 @@
-"""What the status of a step says of an equation that is not well-posed."""
+"""Detection of ill-posed equations in the status of a step."""
 
 import functools
 from typing import Any
@@ -18,14 +18,16 @@ from impindiff.steppers.mass import negative
 def with_well_posedness(
     status: Status, model: HybridModel, t: Float[Array, ""], u: PyTree[Any], latent: PyTree[Any]
 ) -> Status:
-    """The status, converged no more if the tendency at (t, u) has a negative
-    diffusivity, or a component a negative mass.
+    """Mark a step as failed if its equation is ill-posed.
 
-    Each step of such an equation has an answer, and a solver finds it. It is worthless: it depends
-    on the grid, the smallest scales growing fastest. Only the coefficients are evaluated again.
+    This is so if the tendency at (t, u) has a negative diffusivity, or a component a negative mass.
+
+    Each step of such an equation has a solution, which a solver finds. It is meaningless: it
+    depends on the grid, since the smallest scales grow fastest. Only the coefficients are evaluated
+    again.
     """
 
-    # A program of its own, which is dropped where nothing in it is to be doubted.
+    # a separate program, which is dropped unless something may be ill-posed
     def flags_of_tendency():
         with noting_ill_posed() as flags:
             model.tendency(t, *jax.lax.stop_gradient((u, latent)))
