@@ -1,4 +1,4 @@
-"""Training: loss, optimiser, loop, history, training state."""
+"""Training: loss, optimisers, training loop, history, training state."""
 
 from impindiff.training.algorithm import Algorithm, Optimizer, algorithm_of
 from impindiff.training.compiled_step import CompiledStep

@@ -1,4 +1,4 @@
-"""What any optimiser is to the training loop: ours, one of Optax's or one of Optimistix's."""
+"""Interface of optimisers to the training loop: ours, Optax's and Optimistix's."""
 
 import abc
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -23,15 +23,14 @@ _SEARCHES = (optax.ScaleByZoomLinesearchState, optax.ScaleByBacktrackingLinesear
 
 
 class Update(NamedTuple):
-    """What an algorithm makes of a training state.
+    """The result of one step of an algorithm.
 
-    - `parameters`, `state`: to go on from; `finished`: whether that is the end.
-    - `seen`: the parameters that `loss` and `rollout` are of, after so many updates more than the
-      state's, `ahead`.
+    - `parameters`, `state`: to continue with; `finished`: True at the end.
+    - `seen`: the parameters that `loss` and `rollout` belong to, `ahead` updates after the state's.
     - `adjoint_residual`: of the backward pass; zeros where there is none.
-    - `gradient_norm`: None where the algorithm knows of no gradient.
-    - `taken`: false for a trial that was rejected.
-    - `broken`: whether the algorithm says that it cannot go on; None if it never does.
+    - `gradient_norm`: None for algorithms without a gradient.
+    - `taken`: False for a rejected trial.
+    - `broken`: True if the algorithm cannot continue; None if it never reports so.
     """
 
     parameters: PyTree[Any]
@@ -48,53 +47,53 @@ class Update(NamedTuple):
 
 
 class Algorithm(eqx.Module):
-    """An optimiser, a training step at a time.
+    """An optimiser, executed one training step at a time.
 
-    - `rejects_failures`: whether a trial whose solves fail is rejected, so that nothing is lost.
+    - `rejects_failures`: True if a trial whose solves fail is rejected, without loss.
     """
 
     rejects_failures: ClassVar[bool] = False
 
     @property
     def is_forward(self) -> bool:
-        """Whether it differentiates forwards, where no adjoint is solved for."""
+        """True if it differentiates in forward mode, without adjoint solves."""
         return False
 
     def check(self, parameters: PyTree[Any]) -> None:
-        """Raise `InputError` for parameters that the algorithm does not take; it takes all."""
+        """Raise `InputError` for unsuitable parameters; by default none are."""
         del parameters
 
     @abc.abstractmethod
     def start(self, parameters: PyTree[Any], loss: TrajectoryLoss, static: Any) -> PyTree[Any]:
-        """Its state before the first step. Raises `InputError` for a loss that it does not take."""
+        """State before the first step. Raises `InputError` for an unsuitable loss."""
 
     @abc.abstractmethod
     def advance(self, state: "TrainingState", job: "Job") -> Update:
         """One step."""
 
     def has_rate(self, state: PyTree[Any]) -> bool:
-        """Whether a learning rate sets how far a step goes."""
+        """True if a learning rate sets the size of a step."""
         del state
         return False
 
     def linearization(self, state: PyTree[Any], loss: TrajectoryLoss) -> tuple[Array, Array] | None:
-        """(misfit, its Jacobian) at the parameters of the state, if known; None."""
+        """(misfit, its Jacobian) at the parameters of the state, if known; else None."""
         del state, loss
         return None
 
 
 class Gradient(Algorithm):
-    """A transformation of Optax's, of the gradient by adjoint solves."""
+    """An Optax transformation of the gradient by adjoint solves."""
 
     optimizer: optax.GradientTransformation
 
     def start(self, parameters: PyTree[Any], loss: TrajectoryLoss, static: Any) -> PyTree[Any]:
-        """See `Algorithm.start`."""
+        """Initial state of the transformation."""
         del loss, static
         return self.optimizer.init(parameters)
 
     def advance(self, state: "TrainingState", job: "Job") -> Update:
-        """See `Algorithm.advance`."""
+        """One update by the gradient."""
 
         def value(parameters, probe):
             return job.loss(job.model(parameters), probe)
@@ -102,7 +101,7 @@ class Gradient(Algorithm):
         probe = job.loss.probe(job.model(state.parameters))
         differentiate = jax.value_and_grad(value, argnums=(0, 1), has_aux=True)
         (loss, result), (gradient, adjoint_residual) = differentiate(state.parameters, probe)
-        # Optax's own arithmetic mixes integers and floats, which JAX's strict mode refuses
+        # Optax's arithmetic mixes integers and floats, which JAX's strict mode refuses
         with jax.numpy_dtype_promotion("standard"):
             updates, after = optax.with_extra_args_support(self.optimizer).update(
                 gradient,
@@ -126,13 +125,13 @@ class Gradient(Algorithm):
         )
 
     def has_rate(self, state: PyTree[Any]) -> bool:
-        """See `Algorithm.has_rate`; a search along a line finds that itself."""
+        """True unless a line search sets the size of a step."""
         parts = jax.tree.leaves(state, is_leaf=lambda part: isinstance(part, _SEARCHES))
         return not any(isinstance(part, _SEARCHES) for part in parts)
 
 
 class LeastSquares(Algorithm):
-    """`LevenbergMarquardt`, whose state is a `Point`."""
+    """The algorithm of `LevenbergMarquardt`, whose state is a `Point`."""
 
     rejects_failures = True
 
@@ -140,19 +139,19 @@ class LeastSquares(Algorithm):
 
     @property
     def is_forward(self) -> bool:
-        """See `Algorithm.is_forward`."""
+        """Always True: its Jacobian is by forward mode."""
         return True
 
     def check(self, parameters: PyTree[Any]) -> None:
-        """See `Algorithm.check`."""
+        """Refuse too many parameters."""
         self.method.check(parameters)
 
     def start(self, parameters: PyTree[Any], loss: TrajectoryLoss, static: Any) -> PyTree[Any]:
-        """See `Algorithm.start`."""
+        """The initial point."""
         return self.method.start(parameters, loss, static)
 
     def advance(self, state: "TrainingState", job: "Job") -> Update:
-        """See `Algorithm.advance`; forward mode, so that there is no adjoint solve."""
+        """One trial, in forward mode, without adjoint solves."""
         trial = self.method.advance(state.optimizer, job.fixed(), job.loss)
         return Update(
             parameters=trial.point.parameters,
@@ -168,29 +167,29 @@ class LeastSquares(Algorithm):
         )
 
     def linearization(self, state: PyTree[Any], loss: TrajectoryLoss) -> tuple[Array, Array]:
-        """See `Algorithm.linearization`."""
+        """Misfit and Jacobian at the point."""
         counts = loss.residuals_that_count(len(state.misfit))
         return state.misfit[counts], state.jacobian[counts]
 
 
 class Optimistix(Algorithm):
-    """A minimiser or least-squares solver of Optimistix's."""
+    """A minimiser or least-squares solver of Optimistix."""
 
     method: OptimistixMethod
 
     @property
     def is_forward(self) -> bool:
-        """See `Algorithm.is_forward`; least squares need the Jacobian."""
+        """True for least-squares solvers, which need the Jacobian."""
         return isinstance(self.method, optx.AbstractLeastSquaresSolver)
 
     def start(self, parameters: PyTree[Any], loss: TrajectoryLoss, static: Any) -> PyTree[Any]:
-        """See `Algorithm.start`."""
+        """Arrays of the method's initial state."""
         return start(self.method, parameters, loss, static)
 
     def advance(self, state: "TrainingState", job: "Job") -> Update:
-        """See `Algorithm.advance`."""
+        """One step of the method."""
         after = advance(self.method, state.optimizer, state.parameters, job.loss, job.fixed())
-        # once more at the point to go on from: methods differ in what they tell of it
+        # Re-evaluate at the accepted point: Optimistix methods report different quantities there.
         model = job.model(after.parameters)
         loss, result = job.loss(model, job.loss.probe(model))
         return Update(
@@ -209,7 +208,7 @@ class Optimistix(Algorithm):
 
 
 def algorithm_of(optimizer: Optimizer) -> Algorithm:
-    """The optimiser as the training loop takes it."""
+    """The algorithm of an optimiser."""
     if isinstance(optimizer, LevenbergMarquardt):
         return LeastSquares(optimizer)
     if isinstance(optimizer, OptimistixMethod):

@@ -1,4 +1,4 @@
-"""The training step as a compiled program, and what it costs."""
+"""Ahead-of-time compilation of the training step, and its cost."""
 
 import re
 import time
@@ -11,18 +11,18 @@ import jax
 from impindiff.errors import FailureCode, SolverError
 from impindiff.training.resources import TrainingError
 
-# of the libraries by which processes talk to each other, on CPUs and GPUs
+# libraries for communication between processes, on CPUs and GPUs
 _LOST = re.compile(r"gloo|nccl|closed by peer", re.IGNORECASE)
 
 
 class CompiledStep(NamedTuple):
     """A training step, compiled ahead of time.
 
-    - `advance`: takes what it was compiled for, (state, static, loss, optimizer). Raises
-      `SolverError` for an error that arises while the program runs, such as those of other
-      libraries' linear solvers, and `TrainingError` if one of several processes is gone.
-    - `compile_seconds`: tracing and compilation; less where a cache on disk holds the program.
-    - `temporary_mb`: what XLA allocates beside arguments and results; None where it does not tell.
+    - `advance`: takes the arguments it was compiled for, (state, static, loss, optimizer). Raises
+      `SolverError` for an error while the program runs, such as those of other libraries' linear
+      solvers, and `TrainingError` if one of several processes is gone.
+    - `compile_seconds`: tracing and compilation; less with a cache on disk.
+    - `temporary_mb`: XLA's temporary memory; None if not available.
     """
 
     advance: Callable[..., Any]
@@ -52,20 +52,20 @@ def compile_step(step: Callable[..., Any], *arguments: Any) -> CompiledStep:
                     code=FailureCode.process_lost,
                 ) from error
             if "RESOURCE_EXHAUSTED" in reason:
-                raise  # the command has words for it
+                raise  # the command words it
             raise SolverError(reason) from error
 
     return CompiledStep(advance, seconds, temporary)
 
 
 def _reason(text: str) -> str:
-    """What an error of a running program says, without the traceback that is part of its text."""
+    """The message of an error of a running program, without the traceback in its text."""
     found = re.search(r"EquinoxRuntimeError: (.+?)\n\n", text, re.DOTALL)
     return " ".join((found[1] if found else text.splitlines()[0]).split())
 
 
 def seconds_per_step(compiled: CompiledStep, *arguments: Any, repeats: int = 3) -> float:
-    """The median over `repeats` runs after a first; what they return is dropped."""
+    """Median time over `repeats` runs after a first; results are discarded."""
     taken = []
     for _ in range(1 + repeats):
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Training on the beginning of the trajectories first, where the loss is easier to descend."""
+"""Curriculum training: first on the beginning of the trajectories, an easier loss."""
 
 import dataclasses
 import math
@@ -21,9 +21,9 @@ L = TypeVar("L", bound=TrajectoryLoss)
 
 
 class _Padded(eqx.Module):
-    """`observe` of all times, given the states of the first only: the last of them is repeated.
+    """Observe all times, given the states of the first only: the last of them is repeated.
 
-    What depends on the missing states weighs nothing, so that any finite value will do.
+    Values that depend on missing states have weight 0, so any finite value will do.
     """
 
     observe: Callable[..., Any]
@@ -41,10 +41,9 @@ class _Padded(eqx.Module):
 
 
 def shortened(loss: L, model: Any, fraction: float) -> L:
-    """`loss` with the rollout ended after the first part of the observed times.
+    """Restrict `loss` to the first part of the observed times.
 
-    Values that depend on later times weigh nothing. The rollout is as much cheaper as it is
-    shorter.
+    Values that depend on later times get weight 0. The rollout is shorter in proportion.
 
     **Arguments:**
 
@@ -66,13 +65,13 @@ def shortened(loss: L, model: Any, fraction: float) -> L:
 
 
 def stages(job: Job, model: Any, horizon: Sequence[tuple[int, float]]) -> list[tuple[int, Job]]:
-    """(last training step, what to do until then) of each stage before the whole horizon's.
+    """(last training step, job) of each stage before the whole horizon's.
 
     - `horizon`: pairs of a number of training steps and a fraction of the observed times.
 
-    The smallest loss is looked for after them only: losses of other horizons do not compare.
+    The smallest loss is tracked after them only: losses of different horizons are not comparable.
 
-    Raises `InputError` for a stage in which nothing is observed.
+    Raises `InputError` for a stage without observations.
     """
     found, last = [], 0
     for steps, fraction in horizon:

@@ -1,4 +1,4 @@
-"""Several models at once: what their disagreement tells of how well the data determine them."""
+"""Ensembles: several models trained at once, whose spread measures uncertainty."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Ensemble(eqx.Module, Generic[M]):
     """Models of one kind that differ in their numbers only.
 
     - `stacked`: a model whose floating-point arrays have a leading axis of members.
-    - `size`: how many.
+    - `size`: number of members.
     """
 
     stacked: M
@@ -34,7 +34,7 @@ class Ensemble(eqx.Module, Generic[M]):
 
     @classmethod
     def of(cls, models: Sequence[M]) -> "Ensemble[M]":
-        """What else than floating-point arrays the models hold is taken from the first.
+        """Stack models; parts other than floating-point arrays come from the first.
 
         Raises `InputError` for fewer than two, and for models of another structure.
         """
@@ -51,7 +51,7 @@ class Ensemble(eqx.Module, Generic[M]):
 
     @property
     def members(self) -> list[M]:
-        """One by one."""
+        """The models one by one."""
         parameters, rest = eqx.partition(self.stacked, eqx.is_inexact_array)
         return [
             eqx.combine(jax.tree.map(lambda leaf: leaf[i], parameters), rest)  # noqa: B023

@@ -1,4 +1,4 @@
-"""What to tell a person about a training step that failed."""
+"""Error messages for failed training steps."""
 
 import numpy as np
 
@@ -18,13 +18,13 @@ def require_success(
     *,
     has_rate: bool = False,
 ) -> None:
-    """Raise `TrainingError` for a solve that failed, and a loss or gradient that is not finite.
+    """Raise `TrainingError` for a failed solve, and a loss or gradient that is not finite.
 
-    A trial that was rejected may fail, for the state before is kept, if that has a finite loss.
+    A rejected trial may fail, since the previous state is kept, if its loss is finite.
 
     - `members`: of an ensemble, along the leading axis; the error names the first that failed.
-    - `has_rate`: whether the optimiser has a learning rate. One that is too large is the likely
-      reason for what fails after the first step, with which the model was still the given one.
+    - `has_rate`: True if the optimiser has a learning rate. One that is too large is the likely
+      reason for failures after the first step, which used the initial model.
     """
     for i in range(1 if members is None else members):
         one, of_one = (state, report) if members is None else (member(state, i), member(report, i))

@@ -107,7 +107,7 @@ def fit(
                     require_step_fits(program.temporary_mb)
                 begun = time.perf_counter()
                 candidate, report = _known_to_all(mesh, *program.advance(state, job))
-                # a failed trial is rejected anyway; the first has no point to go back to
+                # a failed trial is rejected anyway; the first has no previous point
                 rejected = job.algorithm.rejects_failures and step > 1
                 if bool(jnp.any(can_be_halved(report.rollout.stats))) and not rejected:
                     halving = dataclasses.replace(job.loss, halving=True)
@@ -137,7 +137,7 @@ def fit(
                 mean = float(np.mean(state.loss))
                 callbacks.show(Progress(step, mean, test, number(state.validation), saved))
         except BaseException:
-            # of several processes one may fail alone: the others would not save with it
+            # one of several processes may fail alone: the others would not save with it
             reached = int(np.max(state.step))
             if jax.process_count() == 1 and reached > first:
                 store.save(reached, state)
@@ -198,7 +198,7 @@ def room_for_training(
 def _known_to_all(
     mesh: Mesh | None, state: TrainingState, report: StepReport
 ) -> tuple[TrainingState, StepReport]:
-    """What every process of a mesh decides by, on each; the trajectory stays where it is."""
+    """Replicate values for decisions on all processes of a mesh; the trajectory stays in place."""
     if mesh is None:
         return state, report
     trajectory = report.rollout.u
@@ -208,7 +208,7 @@ def _known_to_all(
 
 
 def _room(state: TrainingState) -> int:
-    # the next state is written before the oldest goes
+    # the next state is written before the oldest is deleted
     return (STATES_KEPT + 1) * (size_in_bytes(state) + _AROUND_A_STATE)
 
 
@@ -227,7 +227,7 @@ def _start(
     parameters, static = partition(model, options.freeze)
     validation, keep_best = options.validation, options.keep_best
     keep_best = validation is not None if keep_best is None else keep_best
-    # what is frozen may differ between members
+    # frozen parts may differ between members
     own, static = (None, static) if members is None else eqx.partition(static, eqx.is_inexact_array)
     algorithm = algorithm_of(optimizer)
     if algorithm.is_forward:

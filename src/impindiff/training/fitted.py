@@ -1,4 +1,4 @@
-"""What the training loop tells: after each step, in the history, and in the end."""
+"""Results of the training loop: per step, in the history, and at the end."""
 
 import dataclasses
 import math
@@ -16,9 +16,9 @@ from impindiff.training.state import Job, StepReport, Totals, TrainingState
 
 
 class Progress(NamedTuple):
-    """What a progress display is told after each step.
+    """Progress after a step, for displays.
 
-    - `saved`: whether the state of this step is on disk.
+    - `saved`: True if the state of this step is on disk.
     """
 
     step: int
@@ -33,19 +33,19 @@ M = TypeVar("M", bound=eqx.Module)
 
 @dataclasses.dataclass(frozen=True)
 class Fitted(Generic[M]):
-    """The trained model and what training cost.
+    """The trained model and the cost of training.
 
-    - `seconds`: in all, with compilation and evaluation.
+    - `seconds`: total, with compilation and evaluation.
     - `compile_seconds`, `temporary_mb`: see `CompiledStep`.
     - `seconds_per_step`: median over the steps of this session, without the logging between them;
       NaN if there was none.
     - `final_loss`: of the last step.
-    - `linearization`: misfit and its Jacobian at the model's parameters, if the optimiser knows
-      them.
-    - `validation_loss`: of the model where the best weights are kept, else of the last step; None
+    - `linearization`: misfit and its Jacobian at the model's parameters, if available from the
+      optimiser.
+    - `validation_loss`: of the model if the best weights are kept, else of the last step; None
       without validation.
-    - `best_step`: how many updates the best weights had; None if they are not kept.
-    - `stopped_early`: whether patience ended it.
+    - `best_step`: number of updates of the best weights; None if they are not kept.
+    - `stopped_early`: True if patience ended training.
     - `frozen`: the parts that were not trained.
     - `member_losses`: of an ensemble, the final loss of each; the other losses are means,
       `best_step` is the latest.
@@ -106,7 +106,7 @@ def record(state: TrainingState, report: StepReport) -> dict[str, Any]:
 
 
 def number(value: Array | None) -> float | None:
-    """The mean over the members of an ensemble; None for what is not there or not finite."""
+    """Mean over the members of an ensemble; None for missing values and those not finite."""
     mean = math.nan if value is None else float(np.mean(value))
     return mean if math.isfinite(mean) else None
 
@@ -119,7 +119,7 @@ def fitted(
     freeze: Sequence[str],
     members: int | None,
 ) -> Fitted[Any]:
-    """What training ends with, after `programs` were used."""
+    """The result of a training, after `programs` were used."""
     best = state.best
     parameters, validation = state.parameters, number(state.validation)
     best_step = None

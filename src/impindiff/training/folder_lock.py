@@ -1,4 +1,4 @@
-"""A folder that one process at a time writes to."""
+"""A lock on a folder that one process at a time writes to."""
 
 import contextlib
 import fcntl
@@ -25,14 +25,14 @@ _held: dict[tuple[int, int], int] = {}
 
 @contextmanager
 def held(folder: Path) -> Iterator[Callable[[], None]]:
-    """Hold a folder until the block ends, and give what makes sure that it is still there.
+    """Lock a folder until the block ends; yields a function that checks its existence.
 
-    The lock is the operating system's (flock), on a file in the folder: a process that dies does
-    not keep it. One process may hold a folder several times, as a run and the `fit` in it do. Of
-    the processes of a distributed run the first alone takes it. Whoever takes it deletes files of
-    temporary names that a killed process has left.
+    The lock is the operating system's (flock), on a file in the folder: it ends with the process.
+    One process may lock a folder several times, as a run and the `fit` in it do. Of the processes
+    of a distributed run only the first takes it. Taking it deletes temporary files left by a killed
+    process.
 
-    Raises `InputError` for a folder that another process holds, naming it, and one that cannot be
+    Raises `InputError` for a folder locked by another process, naming it, and one that cannot be
     written to; `StorageError`, in place of any other error, if the folder was moved or deleted.
     """
     if jax.process_index() != 0:
@@ -69,9 +69,9 @@ def held(folder: Path) -> Iterator[Callable[[], None]]:
 
 
 def holder(folder: Path) -> str | None:
-    """What other process holds the folder: "process 4711", or "process 4711 on HOST" elsewhere.
+    """The other process that holds the folder: "process 4711", or "process 4711 on HOST".
 
-    None if no other does, or if it cannot be seen.
+    None if there is none, or if it cannot be determined.
     """
     path = folder / LOCK
     if not path.is_file() or identity_of(folder) in _held:
@@ -92,7 +92,7 @@ def holder(folder: Path) -> str | None:
 
 
 def identity_of(folder: Path) -> tuple[int, int] | None:
-    """Which folder this is, whatever its name; None if it is not there."""
+    """Identity of a folder, independent of its name; None if it does not exist."""
     try:
         found = folder.stat()
     except OSError:
@@ -101,7 +101,7 @@ def identity_of(folder: Path) -> tuple[int, int] | None:
 
 
 def clean(folder: Path) -> None:
-    """Delete what processes that are no more have left under temporary names."""
+    """Delete temporary files of processes that no longer exist."""
     for parent in [folder, *(found for place in _PLACES for found in folder.glob(place))]:
         for path in filter(is_leftover, _entries(parent)):
             with contextlib.suppress(OSError):
@@ -109,7 +109,7 @@ def clean(folder: Path) -> None:
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether a file is of a temporary name, and not of a process that is alive."""
+    """True if a file has a temporary name of a process that is not alive."""
     if _LEFT_BY_ORBAX.fullmatch(path.name):
         return True
     found = _LEFT.fullmatch(path.name)
@@ -143,7 +143,7 @@ def _is_another_alive(process: int) -> bool:
 
 
 def _lock(folder: Path) -> int | None:
-    """A descriptor of the lock file, locked; None where the file system knows no locks."""
+    """A descriptor of the lock file, locked; None where the file system has no locks."""
     path = folder / LOCK
     while True:
         try:
@@ -164,18 +164,18 @@ def _lock(folder: Path) -> int | None:
         except OSError:
             os.close(descriptor)
             return None
-        # the one who held it may have deleted it in between
+        # the previous holder may have deleted it in between
         if identity_of(path) == (os.fstat(descriptor).st_dev, os.fstat(descriptor).st_ino):
             break
         os.close(descriptor)
-    with contextlib.suppress(OSError):  # a full disk: held all the same
+    with contextlib.suppress(OSError):  # a full disk: locked nevertheless
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()} {os.uname().nodename}\n".encode())
     return descriptor
 
 
 def _named(descriptor: int) -> str:
-    """The process whose lock this is."""
+    """The process that holds this lock."""
     for _ in range(20):  # it may not have written its name yet
         words = os.pread(descriptor, 200, 0).decode(errors="replace").split()
         if len(words) == 2:
@@ -186,7 +186,7 @@ def _named(descriptor: int) -> str:
 
 
 def _unlock(folder: Path, descriptor: int) -> None:
-    """Delete the lock file, while it is still held, and let go."""
+    """Delete the lock file, while it is still locked, and unlock it."""
     path = folder / LOCK
     with contextlib.suppress(OSError):
         if identity_of(path) == (os.fstat(descriptor).st_dev, os.fstat(descriptor).st_ino):

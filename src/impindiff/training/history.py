@@ -1,4 +1,4 @@
-"""The training history: one JSON object a line."""
+"""The training history: one JSON object per line."""
 
 import json
 import os
@@ -12,9 +12,9 @@ from impindiff.training.resources import storing
 
 
 class History:
-    """Appends records to `history.jsonl`; on resuming drops those past the restored step.
+    """A writer of `history.jsonl`; on resuming it drops records after the restored step.
 
-    Of several processes the first alone writes. Raises `InputError` on resuming from a file that is
+    Of several processes only the first writes. Raises `InputError` on resuming from a file that is
     no history.
     """
 
@@ -30,7 +30,7 @@ class History:
             os.replace(partial, path)
 
     def append(self, record: dict[str, Any]) -> None:
-        """Write one record, at once.
+        """Write one record, unbuffered.
 
         Raises `StorageError` if the disk is full, or the file is gone.
         """
@@ -42,9 +42,9 @@ class History:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """All whole records of a history; a last line cut short by a kill is left out.
+    """All complete records of a history; a truncated last line is left out.
 
-    Raises `InputError` for a file that holds anything else.
+    Raises `InputError` for a file with other content.
     """
     try:
         content = path.read_bytes()
@@ -77,7 +77,7 @@ def _record(line: bytes) -> dict[str, Any] | None:
 
 
 def _is_numeric(value: Any) -> bool:
-    """Whether it is a number or nothing, or such by name or in a row."""
+    """True for a number or None, or a mapping or sequence of such."""
     if isinstance(value, dict):
         value = list(value.values())
     of = value if isinstance(value, list) else [value]

@@ -1,4 +1,4 @@
-"""Which combinations of parameters the data can tell apart."""
+"""Identifiability: combinations of parameters that the data determine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,22 +8,23 @@ from jaxtyping import Array, Float
 
 from impindiff.errors import InputError
 
-# Belsley, Kuh and Welsch: dependencies are weak up to about 10, and moderate to strong from 30 on.
+# Belsley, Kuh and Welsch: dependencies are weak up to about 10, and moderate to strong from 30 on
 _WEAK, _STRONG = 10.0, 30.0
-# The parameters named for a direction make up this much of its square.
+# the parameters named for a direction make up this fraction of its square
 _SHARE = 0.9
 _NAMED = 4
 
 
 @dataclass(frozen=True)
 class Identifiability:
-    """What `identifiability` finds.
+    """The result of `identifiability`.
 
     - `names`: of the n parameters.
-    - `correlation`: of the parameters' errors, (n, n); NaN for one that the data do not see.
-    - `singular_values`: of the scaled Jacobian, falling, one for each parameter seen, (k,).
-    - `directions`: combinations of the scaled parameters, unit length, a row for each singular
-      value, (k, n): a step of 1 along one changes the misfit by its singular value.
+    - `correlation`: of the parameters' errors, (n, n); NaN for one without influence on the data.
+    - `singular_values`: of the scaled Jacobian, decreasing, one for each parameter with influence,
+      (k,).
+    - `directions`: combinations of the scaled parameters, unit length, a row per singular value,
+      (k, n): a step of 1 along one changes the misfit by its singular value.
     - `unseen`: the parameters on which the misfit does not depend at all.
     """
 
@@ -35,7 +36,7 @@ class Identifiability:
 
     @property
     def condition_indices(self) -> Float[np.ndarray, " k"]:
-        """The largest singular value over each; infinite for what cannot be told at all."""
+        """Condition indices: the largest singular value over each; infinite if undetermined."""
         largest = self.singular_values[:1]
         positive = self.singular_values > 0
         return np.divide(
@@ -46,15 +47,15 @@ class Identifiability:
         )
 
     def composition(self, direction: int = -1) -> dict[str, float]:
-        """The share of each parameter in a direction, largest first; the shares sum up to 1."""
+        """Share of each parameter in a direction, largest first, with sum 1."""
         shares = self.directions[direction] ** 2
         return {self.names[i]: float(shares[i]) for i in np.argsort(-shares, kind="stable")}
 
     def weakest(self) -> str:
         """One line: `cannot be told apart: gamma and prefactor (condition index 430)`.
 
-        Below a condition index of 30 it says `hard to tell apart`, below 10 that all can be told.
-        Parameters that the data do not see are named too.
+        Below a condition index of 30 the line reads `hard to tell apart`, below 10 that all can be
+        told. Parameters without influence on the data are named too.
         """
         unseen = f"not seen by the data: {_list(self.unseen)}" if self.unseen else ""
         if len(self.singular_values) < 2:
@@ -74,11 +75,11 @@ class Identifiability:
     def _weakest_names(self) -> tuple[str, ...]:
         shares = self.composition()
         enough = int(np.searchsorted(np.cumsum(list(shares.values())), _SHARE)) + 1
-        # A dependency is of two at least, even if one has nearly all of it.
+        # a dependency involves at least two, even if one dominates
         involved = list(shares)[: max(enough, 2)]
         more = len(involved) - _NAMED
         shown = set(involved if more <= 1 else involved[:_NAMED])
-        # As the caller orders them: shares are often equal but for round-off.
+        # in the caller's order: shares are often equal up to round-off
         named = tuple(name for name in self.names if name in shown)
         return named if more <= 1 else (*named, f"{more} more")
 
@@ -86,16 +87,16 @@ class Identifiability:
 def identifiability(
     jacobian: Float[Array | np.ndarray, "m n"], names: Sequence[str]
 ) -> Identifiability:
-    r"""What a misfit's Jacobian tells about the parameters at which it was taken.
+    r"""Analyse the identifiability of parameters from the Jacobian of a misfit.
 
-    Each column of J is divided by its length, so that units and sizes do not count: S = J D. The
-    singular value decomposition S = U diag(s) V^T gives the combinations of parameters (rows of
-    V^T) in order of how well they are determined; s_1 / s_k are the condition indices. The errors
-    of the parameters correlate as (S^T S)^{-1} does, for independent errors of equal variance.
+    Each column of J is divided by its length, which removes units and sizes: S = J D. The singular
+    value decomposition S = U diag(s) V^T gives combinations of parameters (rows of V^T), the best
+    determined first; s_1 / s_k are the condition indices. The correlations of the parameters'
+    errors are those of (S^T S)^{-1}, for independent errors of equal variance.
 
     **Arguments:**
 
-    - `jacobian`: dr/dp, observations by parameters, as `LevenbergMarquardt` has it.
+    - `jacobian`: dr/dp, observations by parameters, as computed by `LevenbergMarquardt`.
     - `names`: one for each column.
 
     **Raises:** `InputError` for another number of names and for values that are not finite.
@@ -121,7 +122,7 @@ def identifiability(
     scaled = np.zeros((max(m, k), k))
     scaled[:m] = columns[:, seen] / lengths[seen]
     _, values, rows = np.linalg.svd(scaled, full_matrices=False)
-    # Below round-off a singular value is zero; its direction is still right.
+    # below round-off a singular value is zero; its direction is still right
     floor = max(m, k) * np.finfo(float).eps * (values[0] if k else 0.0)
     covariance = (rows.T / np.maximum(values, floor) ** 2) @ rows
     deviation = np.sqrt(np.diag(covariance))

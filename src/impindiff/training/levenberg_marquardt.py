@@ -1,7 +1,7 @@
-"""Levenberg-Marquardt, a trial at a time, for problems with few parameters.
+"""Levenberg-Marquardt, one trial at a time, for problems with few parameters.
 
-Beside Optimistix's, which `fit` takes too: it ends by what the data's noise makes the loss vary by,
-keeps the Jacobian for the standard errors, and evaluates no point twice.
+Differences from Optimistix's, which `fit` takes too: it stops relative to the variation of the loss
+from the data's noise, keeps the Jacobian for standard errors, and evaluates no point twice.
 """
 
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ _MAX_DAMPING = 1e10
 
 
 class Point(eqx.Module):
-    """The best parameters so far, what they leave, and the damping of the next trial."""
+    """The best parameters so far, their misfit and Jacobian, and the damping of the next trial."""
 
     parameters: PyTree[Any]
     misfit: Float[Array, " observations"]
@@ -31,7 +31,7 @@ class Point(eqx.Module):
 
 
 class Trial(NamedTuple):
-    """What a trial gave: the point to go on from, whether the trial was taken, and its rollout."""
+    """Result of a trial: the point to continue from, whether it was accepted, and its rollout."""
 
     point: Point
     taken: Bool[Array, ""]
@@ -41,17 +41,17 @@ class Trial(NamedTuple):
 
 
 class LevenbergMarquardt(eqx.Module):
-    """Minimises ||r(p)||^2 by trials p - (J^T J + mu diag(J^T J))^{-1} J^T r, with J = dr/dp.
+    """Minimise ||r(p)||^2 by trials p - (J^T J + mu diag(J^T J))^{-1} J^T r, with J = dr/dp.
 
-    A trial that makes the loss smaller is taken and mu divided by ten; otherwise, or if one of its
+    A trial that reduces the loss is accepted and mu divided by ten; otherwise, or if one of its
     solves fails, mu is multiplied by ten. J is exact: forward mode through the implicit steps, one
-    linear solve a step and parameter, so a trial costs little more than 1 + parameters / 2
+    linear solve per step and parameter, so a trial costs little more than 1 + parameters / 2
     rollouts. Finished when a trial's step is below `tolerance` relative to the parameters, or when
-    a trial that is taken lowers the loss by less than `loss_tolerance` of it.
+    an accepted trial reduces the loss by less than `loss_tolerance` of it.
 
-    - `damping`: mu at the start.
-    - `tolerance`, `loss_tolerance`: see above. With N data that weigh by their errors, a part of
-      0.1 / N of the loss is a tenth of what their noise alone makes it vary by.
+    - `damping`: initial mu.
+    - `tolerance`, `loss_tolerance`: see above. With N data weighted by their errors, 0.1 / N of the
+      loss is a tenth of its variation from noise alone.
 
     Source: Marquardt, J. SIAM 11 (1963).
     """
@@ -65,7 +65,7 @@ class LevenbergMarquardt(eqx.Module):
         require_few("levenberg_marquardt", parameters)
 
     def start(self, parameters: PyTree[Any], loss: TrajectoryLoss, static: eqx.Module) -> Point:
-        """Before the first trial, which is the starting point itself.
+        """The point before the first trial, which is the starting point itself.
 
         Raises as `check`, and `InputError` for a loss that is more than a sum of squares.
         """
@@ -118,7 +118,7 @@ class LevenbergMarquardt(eqx.Module):
 
 
 def require_few(method: str, parameters: PyTree[Any]) -> None:
-    """Raise `InputError`, naming the method, for more parameters than a Jacobian is made of."""
+    """Raise `InputError`, naming the method, for too many parameters for a Jacobian."""
     count = sum(leaf.size for leaf in jax.tree.leaves(parameters))
     if count > _MAX_PARAMETERS:
         raise InputError(
@@ -141,9 +141,9 @@ def value_and_jacobian(function: Any, x: Float[Array, " n"]) -> tuple[Array, Arr
 def damped_step(
     jacobian: Float[Array, "m n"], misfit: Float[Array, " m"], damping: Float[Array, ""]
 ) -> Float[Array, " n"]:
-    """(J^T J + mu diag(J^T J))^{-1} J^T r as a least-squares problem, and 0 where J is 0.
+    """Solve (J^T J + mu diag(J^T J))^{-1} J^T r by least squares; 0 where J is 0.
 
-    Columns are scaled to unit length: parameters of any unit are treated alike.
+    Columns are scaled to unit length, for invariance to units.
     """
     lengths = jnp.linalg.norm(jacobian, axis=0)
     lengths = jnp.where(lengths > 0, lengths, 1.0)
@@ -156,11 +156,11 @@ def damped_step(
 
 
 def covariance(jacobian: Float[Array, "m n"], misfit: Float[Array, " m"]) -> Float[Array, "n n"]:
-    """Gauss-Newton's covariance of the parameters, s^2 (J^T J)^{-1} with s^2 = ||r||^2 / (m - n).
+    """Gauss-Newton covariance of the parameters, s^2 (J^T J)^{-1} with s^2 = ||r||^2 / (m - n).
 
     It holds for independent errors of equal variance, near the minimum; in data without noise it
-    measures what the discretisation leaves. Not finite where a parameter cannot be told (m <= n, or
-    J not of full rank).
+    reflects discretisation errors. Not finite where a parameter is undetermined (m <= n, or J not
+    of full rank).
 
     Source: Seber and Wild, Nonlinear Regression, 1989, section 2.1.
     """

@@ -1,4 +1,4 @@
-"""What training makes small."""
+"""The training objective: least-squares misfit of a rollout, plus regularisation."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ from impindiff.steppers import AbstractStepper, HybridModel
 
 
 class TrajectoryLoss(eqx.Module):
-    """The relative mean square misfit of a rollout at the observations, and a penalty if given.
+    """Relative mean square misfit of a rollout at the observations, plus an optional penalty.
 
     L(model) = ||w (H u - y)||^2 / ||w y||^2 + R(model): a misfit of 0.01 means an error of 10 % of
     the observations' root mean square.
@@ -34,24 +34,23 @@ class TrajectoryLoss(eqx.Module):
     - `u0`: initial states, (samples, *cells) or a pytree of such; or one state without the axis
       of samples, as `rollout` takes it, and then `observe` takes states without it too.
     - `times`: that of u0, then the observation times.
-    - `values`: y, what was observed, of any shape.
-    - `observe`: H, which takes the states at all of `times`, the initial ones first, (times,
-      samples, *cells) or a pytree of such, to an array of the shape of `values`: `AtTimes`,
-      `SpaceTimePoints`, `ScatteredPoints`, `Measurements`, or any callable. One with a method
-      `of_model` is asked for the operator of the model at hand, whose boundary values may be
-      learned.
+    - `values`: y, the observed values, of any shape.
+    - `observe`: H, from the states at all of `times`, the initial ones first, (times, samples,
+      *cells) or a pytree of such, to an array of the shape of `values`: `AtTimes`,
+      `SpaceTimePoints`, `ScatteredPoints`, `Measurements`, or any callable. If it has a method
+      `of_model`, the operator follows the current model, whose boundary values may be learned.
     - `stepper`, `dt`, `checkpointing`: as in `rollout`.
     - `penalty`: R, a prior such as `SlowChange`; none by default.
     - `prior`: a prior as residuals, such as `GaussianPrior`: they are appended to w (H u - y), in
-      the same units, and so reach least-squares methods and standard errors too.
-    - `weights`: w, of the shape of `values`; None: 1. What weighs 0 is not looked at, be it NaN.
-    - `halving`: build the halving of failed steps in (see `rollout`).
+      the same units, so they apply to least-squares methods and standard errors too.
+    - `weights`: w, of the shape of `values`; None: 1. Values of weight 0 are ignored, even NaN.
+    - `halving`: build in the halving of failed steps (see `rollout`).
     - `jump_times`: as in `rollout`; default those that the model declares.
-    - `simulate`: what makes a trajectory of (model, u0, times) in place of `rollout`, such as
-      another package's solver or an emulator; it returns a `Rollout`.
-    - `prepare`: takes the model to (the model with what is each sample's own in it, u0), where
-      conditions differ between samples or the initial state is unknown too; the rollout is of that.
-      None: the model, and `u0` as it is.
+    - `simulate`: integrator (model, u0, times) -> `Rollout` in place of `rollout`, such as another
+      package's solver or an emulator.
+    - `prepare`: maps the model to (the model with sample-specific values, u0), where conditions
+      differ between samples or the initial state is unknown too; the rollout uses these. None: the
+      model, and `u0` unchanged.
     """
 
     u0: PyTree[Float[Array, "..."]]
@@ -72,7 +71,7 @@ class TrajectoryLoss(eqx.Module):
     def misfit(
         self, model: Any, probe: Float[Array, "steps samples"] | None
     ) -> tuple[Float[Array, " residuals"], Rollout]:
-        """(w (H u - y) / ||w y|| in a row, and the prior; the rollout with its statistics)."""
+        """(w (H u - y) / ||w y|| flattened, and the prior; the rollout with its statistics)."""
         result = self.trajectory(model, probe)
         residuals = self._difference(result, self.prepared(model))
         if self.prior is not None:
@@ -88,14 +87,14 @@ class TrajectoryLoss(eqx.Module):
         return dataclasses.replace(self, checkpointing=StoreStates(), simulate=simulate)
 
     def at(self, result: Rollout, prepared: Any) -> Float[Array, ""]:
-        """The misfit alone, ||w (H u - y)||^2 / ||w y||^2, of a rollout that is known already.
+        """The misfit alone, ||w (H u - y)||^2 / ||w y||^2, of a known rollout.
 
-        - `prepared`: the model that it is of, see `prepared` of the loss that made it.
+        - `prepared`: the rollout's model, see `prepared` of the loss that made it.
         """
         return jnp.sum((self._difference(result, prepared) / self._size()) ** 2)
 
     def number_of_observations(self) -> int:
-        """How many values weigh more than nothing; not to be asked inside `jax.jit`."""
+        """Number of values with positive weight; not inside `jax.jit`."""
         return self.values.size if self.weights is None else int(np.count_nonzero(self.weights))
 
     def number_of_residuals(self, model: Any) -> int:
@@ -103,7 +102,7 @@ class TrajectoryLoss(eqx.Module):
         return eqx.filter_eval_shape(lambda m: self.misfit(m, None)[0], model).size
 
     def residuals_that_count(self, residuals: int) -> Bool[np.ndarray, " residuals"]:
-        """Which of so many entries of the misfit weigh; not to be asked inside `jax.jit`."""
+        """Mask of the first `residuals` entries of the misfit by weight; not inside `jax.jit`."""
         counts = np.ones(residuals, bool)
         if self.weights is not None:
             counts[: self.values.size] = np.ravel(np.asarray(self.weights)) != 0
@@ -131,7 +130,7 @@ class TrajectoryLoss(eqx.Module):
         return jnp.where(self.weights == 0, 0.0, self.weights * x)
 
     def trajectory(self, model: Any, probe: Float[Array, "steps samples"] | None) -> Rollout:
-        """What the model makes of the initial states until the last of `times`."""
+        """The trajectory from the initial states to the last of `times`."""
         prepared, u0 = (model, self.u0) if self.prepare is None else self.prepare(model)
         if self.simulate is not None:
             return self.simulate(prepared, u0, self.times)
@@ -151,16 +150,16 @@ class TrajectoryLoss(eqx.Module):
     def __call__(
         self, model: Any, probe: Float[Array, "steps samples"]
     ) -> tuple[Float[Array, ""], Rollout]:
-        """(L, the rollout with its statistics); `probe` is handed to the rollout."""
+        """(L, the rollout with its statistics); `probe` is passed to the rollout."""
         misfit, result = self.misfit(model, probe)
         total = jnp.sum(misfit**2)
         return (total if self.penalty is None else total + self.penalty(model)), result
 
     def probe(self, model: Any = None) -> Float[Array, "steps *batch"]:
-        """The zeros that `rollout` takes as its probe.
+        """Zeros for the `probe` of `rollout`.
 
-        - `model`: from which it is seen whether the initial state has an axis of samples, and where
-          steps land on jumps; None: it has, and there are none but those of the loss.
+        - `model`: determines whether the initial state has an axis of samples, and the jumps; None:
+          it has, and the jumps are those of the loss.
         """
         prepared, u0 = model, self.u0
         if model is not None and self.prepare is not None:

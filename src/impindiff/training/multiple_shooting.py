@@ -1,4 +1,4 @@
-"""A long record cut into segments that start from states of their own."""
+"""Multiple shooting: a long record cut into segments with free initial states."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from impindiff.training.loss import TrajectoryLoss
 
 
 class WithNodes(eqx.Module):
-    """A model and the states at which the segments of a record start, all of them trained.
+    """A model and the initial states of a record's segments, all of them trained.
 
     - `nodes`: of each segment but the first, like u0: (samples, *cells) or a pytree of such.
     """
@@ -28,16 +28,16 @@ class WithNodes(eqx.Module):
 
 
 class MultipleShooting(TrajectoryLoss):
-    r"""`TrajectoryLoss` of a `WithNodes`, over segments of the record.
+    r"""Loss of a `WithNodes`, over segments of the record.
 
-    $L + c \, \mathrm{mean}_{s} ((u(t_s^-) - n_s) / \sigma)^2$: L is the loss as before, with each
+    $L + c \, \mathrm{mean}_{s} ((u(t_s^-) - n_s) / \sigma)^2$: L is the `TrajectoryLoss`, with each
     segment rolled out from its own node $n_s$; the second part is the defect at the nodes, relative
-    to the size $\sigma$ of the nodes at the start. Over a long record of an oscillating or chaotic
+    to the initial size $\sigma$ of the nodes. Over a long record of an oscillating or chaotic
     process the loss of one rollout has many local minima, since an early error grows; over a short
-    segment it has few. Where the defects vanish both losses are the same. Measured at the time of a
-    node is the end of the segment before.
+    segment it has few. Where the defects vanish both losses are the same. A value measured at the
+    time of a node refers to the end of the segment before.
 
-    The cost is that of one rollout, the program is as many times larger as there are segments.
+    The cost is that of one rollout; the program grows with the number of segments.
 
     - `starts`: indices in `times` of the nodes, increasing.
     - `continuity`: c.
@@ -54,7 +54,7 @@ class MultipleShooting(TrajectoryLoss):
     def misfit(
         self, model: WithNodes, probe: Float[Array, "steps samples"] | None
     ) -> tuple[Float[Array, " residuals"], Rollout]:
-        """See `TrajectoryLoss.misfit`; the defects follow."""
+        """The misfit with the defects appended; see `TrajectoryLoss.misfit`."""
         residuals, result = super().misfit(model, probe)
         defects = []
         for start, node in zip(self.starts, model.nodes, strict=True):
@@ -67,11 +67,11 @@ class MultipleShooting(TrajectoryLoss):
         return jnp.append(residuals, row * jnp.sqrt(self.continuity / row.size)), result
 
     def prepared(self, model: WithNodes) -> Any:
-        """See `TrajectoryLoss.prepared`."""
+        """The prepared model, without nodes."""
         return super().prepared(model.model)
 
     def trajectory(self, model: WithNodes, probe: Float[Array, "steps samples"] | None) -> Rollout:
-        """All segments, joined."""
+        """The trajectories of all segments, joined."""
         prepared, u0 = model.model, self.u0
         if self.prepare is not None:
             prepared, u0 = self.prepare(prepared)
@@ -96,7 +96,7 @@ class MultipleShooting(TrajectoryLoss):
         return _joined(parts)
 
     def probe(self, model: WithNodes | None = None) -> Float[Array, "steps *batch"]:
-        """See `TrajectoryLoss.probe`."""
+        """Zeros for the probe of all segments."""
         return super().probe(None if model is None else model.model)
 
     def _steps(self, jumps: Sequence[float] | None) -> int:
@@ -115,16 +115,16 @@ def multiple_shooting(
     continuity: float = 1.0,
     nodes: Sequence[PyTree] | None = None,
 ) -> tuple[MultipleShooting, WithNodes]:
-    """(the loss over so many segments, the model with the nodes to train with it).
+    """(the loss over segments, the model with its initial nodes).
 
     **Arguments:**
 
-    - `loss`: of one rollout. Its own `trajectory` must be that of `TrajectoryLoss`.
-    - `segments`: of equal numbers of observed times, as far as that is possible.
-    - `continuity`: weight of the defects at the nodes. The larger, the closer to one rollout; the
-      smaller, the further the start may be from the truth.
-    - `nodes`: to start from, one for each segment but the first; by default `states_near` the
-      observations, which suits whole fields, and not a few sensors.
+    - `loss`: of one rollout. Its `trajectory` must be that of `TrajectoryLoss`.
+    - `segments`: number of segments, of equal numbers of observed times, as far as possible.
+    - `continuity`: weight of the defects at the nodes. Larger values approach one rollout; smaller
+      ones allow a start further from the truth.
+    - `nodes`: initial values, one for each segment but the first; by default `states_near` the
+      observations, which suits whole fields, not a few sensors.
 
     **Raises:** `InputError` for more segments than observed times, and, without `nodes`, where less
     than half of the state is measured.
@@ -166,7 +166,7 @@ def states_near(loss: TrajectoryLoss, model: Any) -> PyTree[Float[Array, "times 
     """The states at all of the loss's times closest to u0 that fit the observations.
 
     u0 + H^T (H H^T)^{-1} (y - H u0), with H linear at u0; by conjugate gradients. Where the whole
-    state is measured these are the measurements; what is not measured stays at u0.
+    state is measured these are the measurements; unmeasured parts stay at u0.
     """
     u0 = loss.u0 if loss.prepare is None else loss.prepare(model)[1]
     observe = of_model(loss.observe, loss.prepared(model))

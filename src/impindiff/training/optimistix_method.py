@@ -1,4 +1,4 @@
-"""Optimistix's minimisers and least-squares solvers as optimisers of `fit`, a step at a time."""
+"""Optimistix's minimisers and least-squares solvers, one step at a time."""
 
 from typing import Any, NamedTuple
 
@@ -18,9 +18,9 @@ _NO_TAGS: frozenset[object] = frozenset()
 
 
 class Advanced(NamedTuple):
-    """After a step: the parameters to go on from, the arrays of the method's state, and its end.
+    """Result of a step: the next parameters, the arrays of the method's state, and its end.
 
-    `broken` is true where the method itself says that it cannot go on.
+    `broken` is True if the method cannot continue.
     """
 
     parameters: PyTree[Any]
@@ -34,8 +34,8 @@ def start(
 ) -> list[Array]:
     """The arrays of the method's state before its first step.
 
-    Raises `InputError`, of least-squares solvers, for a loss that is more than a sum of squares and
-    for more parameters than a Jacobian is made of.
+    Raises `InputError`, for least-squares solvers, for a loss that is more than a sum of squares
+    and for too many parameters for a Jacobian.
     """
     if isinstance(method, optx.AbstractLeastSquaresSolver):
         name = f"optimistix.{type(method).__name__}"
@@ -55,9 +55,9 @@ def advance(
     loss: TrajectoryLoss,
     static: Any,
 ) -> Advanced:
-    """One step of the method, which is one evaluation of the loss for most; `arrays` as `start`'s.
+    """One step of the method, usually one evaluation of the loss; `arrays` are those of `start`.
 
-    What else the state holds (the functions of linear operators) is made anew at each trace.
+    Other parts of the state (the functions of linear operators) are rebuilt at each trace.
     """
     function = _function(method, loss, static)
     like = eqx.filter_eval_shape(lambda p: _initial(method, function, p), parameters)
@@ -84,7 +84,7 @@ def _arrays(state: Any) -> list[Array]:
 
 
 def _function(method: OptimistixMethod, loss: TrajectoryLoss, static: Any) -> Any:
-    """What the method is to make small, NaN where a solve fails, so that it takes no such trial."""
+    """The function to minimise, NaN where a solve fails, so that such trials are rejected."""
     if isinstance(method, optx.AbstractMinimiser):
 
         def value(parameters, _):
@@ -98,8 +98,8 @@ def _function(method: OptimistixMethod, loss: TrajectoryLoss, static: Any) -> An
         found, result = loss.misfit(eqx.combine(parameters, static), None)
         return jnp.where(jnp.all(result.stats.converged), found, jnp.nan), None
 
-    # The method keeps its linearisation between steps. With the Jacobian as a matrix that is small,
-    # and of the same shape however long the rollout is.
+    # The method keeps its linearisation between steps. As a Jacobian matrix it is small, and of the
+    # same shape for any length of the rollout.
     linearised = jax.custom_jvp(lambda parameters: residuals(parameters)[0])
 
     @linearised.defjvp

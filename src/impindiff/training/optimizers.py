@@ -9,10 +9,10 @@ _FINAL_FACTOR = 0.01
 def learning_rate_schedule(
     name: str, learning_rate: float, steps: int, warmup: int = 0
 ) -> optax.Schedule:
-    """`constant`; `cosine` or `exponential`, which end at a hundredth of `learning_rate`.
+    """`constant`, or `cosine` and `exponential` decay to a hundredth of `learning_rate`.
 
-    In `warmup` steps before, the rate grows linearly: (k + 1) / (warmup + 1) of `learning_rate` in
-    step k = 0, 1, ...; `steps` are all of them.
+    In the first `warmup` steps the rate grows linearly: (k + 1) / (warmup + 1) of `learning_rate`
+    in step k = 0, 1, ...; `steps` is the total.
     """
     if warmup:
         rising = optax.linear_schedule(learning_rate / (warmup + 1), learning_rate, warmup)
@@ -36,13 +36,14 @@ def adam(
 def muon(
     schedule: str, learning_rate: float, steps: int, warmup: int = 0
 ) -> optax.GradientTransformation:
-    """Muon with the named schedule: momentum whose matrices are orthogonalised; Adam for the rest.
+    """Muon with the named schedule: orthogonalised momentum for matrices, Adam for the rest.
 
-    Every direction in a layer's weights moves alike, also those that the loss hardly sees; fields
-    inferred through a rollout, whose fine detail is such a direction, train in fewer steps.
+    All directions in a layer's weights move at the same pace, also those that hardly affect the
+    loss; fields inferred through a rollout, whose fine detail is such a direction, train in fewer
+    steps.
 
     Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024), as
-    Optax gives it.
+    implemented in Optax.
     """
     return optax.contrib.muon(learning_rate_schedule(schedule, learning_rate, steps, warmup))
 
@@ -50,7 +51,7 @@ def muon(
 def lbfgs(memory: int = 20) -> optax.GradientTransformationExtraArgs:
     """L-BFGS with the zoom line search of Nocedal and Wright (2006), ch. 3.5 and 7.2.
 
-    A step costs a few evaluations of the loss and its gradient, and is worth many of Adam's where
+    A step costs a few evaluations of the loss and its gradient, and replaces many of Adam's where
     the loss is smooth and free of noise.
     """
     return optax.lbfgs(memory_size=memory)

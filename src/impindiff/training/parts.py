@@ -1,4 +1,4 @@
-"""Parts of a model, named by their paths: which are trained, and how fast."""
+"""Parts of a model by path: freezing, and learning rates."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -16,13 +16,13 @@ _NAMED = 12
 
 
 def partition(model: M, freeze: Sequence[str] = ()) -> tuple[M, M]:
-    """(what is trained, the rest), to be put together again by `equinox.combine`.
+    """Split a model into (trained parts, rest), to be merged by `equinox.combine`.
 
-    Trained are the floating-point arrays, but for the parts in `freeze`. A part is named by its
-    path, such as "velocity" or "velocity.network.layers[0]": all that is below it belongs to it.
+    Trained parts are the floating-point arrays, except those in `freeze`. A part is named by its
+    path, such as "velocity" or "velocity.network.layers[0]", and includes everything below it.
 
     Raises `InputError` for a path at which the model has no floating-point array, if nothing is
-    left to train, and for a complex array, which has no gradient that a loss could go down.
+    left to train, and for a complex array, which has no gradient for descent.
     """
     for path, leaf in jax.tree_util.tree_flatten_with_path(model)[0]:
         if eqx.is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.complexfloating):
@@ -54,11 +54,11 @@ def partition(model: M, freeze: Sequence[str] = ()) -> tuple[M, M]:
 def at_rates(
     optimizer: optax.GradientTransformation, rates: Mapping[str, float]
 ) -> optax.GradientTransformationExtraArgs:
-    """`optimizer`, its updates of some parts of the model multiplied, by path (see `partition`).
+    """Multiply the updates of some parts of the model by factors, by path (see `partition`).
 
     For optimisers whose updates are proportional to their learning rate, such as Adam's. The
-    longest path that a parameter belongs to counts. A path at which nothing is trained is an
-    `InputError` once the optimiser sees the parameters.
+    longest matching path applies. A path without trained parts raises `InputError` once the
+    optimiser receives the parameters.
     """
     scales: dict[Hashable, optax.GradientTransformation] = {"": optax.identity()}
     scales |= {path: optax.scale(factor) for path, factor in rates.items()}
@@ -85,12 +85,12 @@ def require_parts(key: str, model: Any, paths: Sequence[str]) -> None:
 
 
 def path_text(path: Sequence[Any]) -> str:
-    """A path of JAX's as it is written: "velocity.network.layers[0].weight"."""
+    """A JAX path in Python notation: "velocity.network.layers[0].weight"."""
     return jax.tree_util.keystr(tuple(path)).lstrip(".")
 
 
 def belongs(path: str, part: str) -> bool:
-    """Whether `path` is that of `part` or below it."""
+    """True if `path` is `part` or below it."""
     return path == part or path.startswith((f"{part}.", f"{part}["))
 
 

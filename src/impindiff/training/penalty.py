@@ -1,4 +1,4 @@
-"""Priors that a loss adds to its misfit."""
+"""Priors and penalties that a loss adds to its misfit."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,17 +12,17 @@ from jaxtyping import Array, Float
 
 from impindiff.steppers import HybridModel
 
-# Times at which the latent fields are looked at: more resolve what a smooth field does not have.
+# times at which the latent fields are evaluated, enough for smooth fields
 _TIMES = 9
 
 
 class SlowChange(eqx.Module):
-    r"""A prior against latent fields that bend fast in time, where the data do not ask for it.
+    r"""A prior against latent fields with large second derivatives in time.
 
     R(model) = weight mean |d^2 v / ds^2|^2, the mean over components, space and the times s = t / T
     in [0, 1], with T = `until`; v is the model's latent, an array. By central differences over 9
-    even times. A field that changes linearly costs nothing: it is what a forecast past the data
-    goes on with.
+    even times. A field that changes linearly costs nothing, and a forecast beyond the data
+    continues linearly.
 
     - `weight`: relative to the loss, whose misfit is relative too.
     - `until`: the end of the times, those of the forecast included.
@@ -35,7 +35,7 @@ class SlowChange(eqx.Module):
     until: float = eqx.field(static=True)
 
     def __call__(self, model: HybridModel) -> Float[Array, ""]:
-        """R of the model."""
+        """Evaluate R."""
         times = jnp.asarray(np.linspace(0.0, self.until, _TIMES))
         latent = jax.vmap(model.latent)(times)
         bend = latent[2:] - 2 * latent[1:-1] + latent[:-2]
@@ -43,15 +43,15 @@ class SlowChange(eqx.Module):
 
 
 class GaussianPrior(eqx.Module):
-    r"""The belief that some parameters are near 0: pseudo-measurements $p / \sigma$ of value 0.
+    r"""A Gaussian prior on parameters near 0: pseudo-measurements $p / \sigma$ of value 0.
 
-    Given to a loss as its `prior`, with measurements that are divided by their own errors. It keeps
-    combinations of parameters that the data cannot tell apart where they started, and gives them
+    Passed to a loss as its `prior`, with measurements that are divided by their own errors. It
+    keeps combinations of parameters that the data do not determine at their initial values, with
     the error $\sigma$ rather than an infinite one.
 
-    - `where`: the parameters, an array or a pytree of such, of a model; such as the log slopes of a
-      closure, of which 0 is its prior law.
-    - `standard_deviation`: of the belief.
+    - `where`: selects the parameters of a model, an array or a pytree of such; for example the log
+      slopes of a closure, of which 0 is its prior law.
+    - `standard_deviation`: of the prior.
 
     Source: Tarantola, "Inverse Problem Theory", SIAM 2005, section 1.5.
     """

@@ -1,4 +1,4 @@
-"""Memory and room on disk: looked at before they are needed."""
+"""Memory and disk space, checked before use."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from impindiff.support.memory import memory_limit
 
 
 class TrainingError(ImpindiffError, RuntimeError):
-    """Training cannot go on: a loss or gradient is not finite, a solve failed, a disk is full."""
+    """Training cannot continue: a non-finite loss or gradient, a failed solve, a full disk."""
 
 
 class StorageError(TrainingError):
@@ -25,14 +25,14 @@ class StorageError(TrainingError):
 
 
 class RoomError(InputError):
-    """A disk has too little room for what will be written."""
+    """A disk with too little room for a run."""
 
     code = FailureCode.full_disk
 
 
 @contextmanager
 def storing(path: Path) -> Iterator[None]:
-    """Give errors of the operating system, while `path` is written, as `StorageError`."""
+    """Convert errors of the operating system, while `path` is written, to `StorageError`."""
     try:
         yield
     except OSError as error:
@@ -49,7 +49,7 @@ def storing(path: Path) -> Iterator[None]:
 
 
 def require_step_fits(temporary_mb: float | None) -> None:
-    """Raise `TrainingError` for a step whose temporary memory this machine does not have."""
+    """Raise `TrainingError` for a step that needs more temporary memory than this machine has."""
     available = memory_limit() / 1e6
     if temporary_mb is not None and temporary_mb > available:
         raise TrainingError(
@@ -64,7 +64,7 @@ def require_room(folder: Path, needed: int, purpose: str) -> None:
     """Make `folder` and raise `InputError` if it cannot be written to; `RoomError` if it is full.
 
     - `needed`: bytes.
-    - `purpose`: what they are for, such as "training states".
+    - `purpose`: of these bytes, such as "training states".
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -84,5 +84,5 @@ def require_room(folder: Path, needed: int, purpose: str) -> None:
 
 
 def size_in_bytes(tree: PyTree) -> int:
-    """Of all arrays in it."""
+    """Size of all arrays in a tree."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

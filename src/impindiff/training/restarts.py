@@ -1,4 +1,4 @@
-"""Several starts, of which the most promising goes on."""
+"""Training from several starts, of which the best continues."""
 
 import dataclasses
 import json
@@ -34,7 +34,7 @@ M = TypeVar("M", bound=eqx.Module)
 
 
 class Restarts(NamedTuple):
-    """Which start went on, and why.
+    """Losses of all starts, and the chosen one.
 
     - `losses`: of each start after its steps, of validation where there is one; infinite for one
       that failed.
@@ -105,7 +105,7 @@ def fit_restarts(
                         resume=resume,
                         compiled=compiled if _same_program(model, models[0]) else None,
                     )
-                except StorageError:  # no fault of the start
+                except StorageError:  # not the fault of this start
                     raise
                 except RoomError as error:
                     raise error if i == 0 else StorageError(str(error), code=error.code) from None
@@ -137,7 +137,7 @@ def fit_restarts(
 
 
 def _known(record: Path, starts: int) -> Restarts:
-    """What was chosen. Raises `InputError` for a record that cannot be read."""
+    """The stored choice. Raises `InputError` for a record that cannot be read."""
     try:
         told = json.loads(record.read_text())
         losses = tuple(math.inf if value is None else float(value) for value in told["losses"])
@@ -154,7 +154,7 @@ def _known(record: Path, starts: int) -> Restarts:
 
 
 def _go_on_from(start: Path, folder: Path, chosen: Restarts) -> None:
-    """Copy what is needed to resume; the training state last, for it says that all is there."""
+    """Copy the files needed to resume; the training state last, as the mark of completeness."""
     record = {
         "losses": [value if math.isfinite(value) else None for value in chosen.losses],
         "chosen": chosen.chosen,
@@ -172,7 +172,7 @@ def _go_on_from(start: Path, folder: Path, chosen: Restarts) -> None:
 
 
 def _same_program(model: eqx.Module, other: eqx.Module) -> bool:
-    """Whether models differ in the numbers of their arrays only."""
+    """True if models differ in the numbers of their arrays only."""
     first, second = (
         jax.tree.map(lambda x: (x.shape, str(x.dtype)) if eqx.is_array(x) else x, one)
         for one in (model, other)

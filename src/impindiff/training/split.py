@@ -1,4 +1,4 @@
-"""Observations held back from training, to tell when it begins to fit noise."""
+"""Validation sets, split from the observations to detect overfitting."""
 
 import dataclasses
 import math
@@ -25,19 +25,20 @@ def split(
     seed: int = 0,
     by: Literal["value", "sample", "last"] = "value",
 ) -> tuple[L, L]:
-    """(for training, for validation): the same loss with other weights.
+    """(training loss, validation loss): the same loss with different weights.
 
     **Arguments:**
 
-    - `loss`: its values of weight 0 stay so in both.
-    - `model`: any model that `loss` takes; its unknowns do not matter.
-    - `fraction`: held back, of the values; of the samples for "sample"; of the times for "last".
-    - `seed`: of what is drawn at random.
+    - `loss`: its values of weight 0 keep it in both.
+    - `model`: any model that `loss` takes; its unknowns are irrelevant.
+    - `fraction`: size of the validation set, as a fraction of the values; of the samples for
+      "sample"; of the times for "last".
+    - `seed`: of the random choice.
     - `by`: "value", values at random; "sample", all values of samples at random; "last", all values
-      that depend on the last times. Values next to one that is trained on are easy to guess from
-      it: the later choices are the harder tests.
+      that depend on the last times. Values near training values are easily interpolated: the later
+      choices are the harder tests.
 
-    **Raises:** `InputError` if nothing would be left on one of the sides.
+    **Raises:** `InputError` if one of the sets would be empty.
     """
     before = np.ones(loss.values.shape) if loss.weights is None else np.asarray(loss.weights)
     rng = np.random.default_rng(seed)
@@ -71,10 +72,10 @@ def depends_on(
     times: Any = slice(None),
     samples: Any = slice(None),
 ) -> Bool[np.ndarray, "..."]:
-    """Which of the loss's values depend on the states at these times and samples.
+    """Mask of the loss's values that depend on the states at these times and samples.
 
-    By a derivative along states that change there only, at states near the initial ones: exact for
-    a linear measuring operator, and for others unless a derivative vanishes by chance.
+    Computed by a derivative along states that change there only, at states near the initial ones:
+    exact for a linear observation operator, and for others unless a derivative vanishes by chance.
 
     - `times`: indices in `loss.times`.
     - `samples`: indices.

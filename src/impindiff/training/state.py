@@ -1,4 +1,4 @@
-"""The training state, and what training steps and their loop hand to each other."""
+"""The training state, and data shared by training steps and their loop."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -25,11 +25,11 @@ class Totals(eqx.Module):
 
     @classmethod
     def zero(cls) -> "Totals":
-        """Before the first step."""
+        """Statistics before the first step."""
         return cls(*(jnp.zeros(()) for _ in range(6)))
 
     def add(self, result: Rollout, adjoint_residual: Float[Array, "steps samples"]) -> "Totals":
-        """With one more rollout and its backward pass."""
+        """Add one more rollout and its backward pass."""
         stats = result.stats
         dtype = self.solves.dtype
         return Totals(
@@ -42,7 +42,7 @@ class Totals(eqx.Module):
         )
 
     def of_all(self) -> "Totals":
-        """Of all members of an ensemble together."""
+        """Combine all members of an ensemble."""
         return Totals(
             jnp.sum(self.solves),
             jnp.sum(self.iterations),
@@ -54,12 +54,12 @@ class Totals(eqx.Module):
 
 
 class Best(eqx.Module):
-    """The smallest loss so far: of validation where there is one, else of training.
+    """The smallest loss so far: of the validation set if there is one, else of training.
 
     - `loss`: infinite before the first step.
-    - `step`: how many updates its parameters had.
-    - `parameters`: None where they are not kept.
-    - `stalled`: whether it has not become smaller for as many steps as patience lasts.
+    - `step`: number of updates of its parameters.
+    - `parameters`: None if not kept.
+    - `stalled`: True once it has not decreased for `patience` steps.
     """
 
     loss: Array
@@ -69,13 +69,13 @@ class Best(eqx.Module):
 
     @classmethod
     def none(cls, parameters: PyTree[Any]) -> "Best":
-        """Before the first step."""
+        """The value before the first step."""
         return cls(jnp.asarray(jnp.inf), jnp.zeros((), jnp.int32), parameters, jnp.zeros((), bool))
 
     def updated(
         self, loss: Array, step: Array, parameters: PyTree[Any], patience: int | None
     ) -> "Best":
-        """With the loss of the parameters after `step` updates; a NaN is never the smallest."""
+        """Update by the loss of parameters after `step` updates; a NaN is never the smallest."""
         loss = loss.astype(self.loss.dtype)
         better = loss < self.loss
         best = jnp.where(better, step, self.step)
@@ -92,7 +92,7 @@ class Best(eqx.Module):
 
 
 class TrainingState(eqx.Module):
-    """All that the next step depends on, and what the run's metrics need; arrays only.
+    """All inputs of the next step, and data for the run's metrics; arrays only.
 
     - `loss`, `validation`: at the parameters before the last update; after it for
       `LevenbergMarquardt` and Optimistix's methods. `validation` is None without one.
@@ -111,11 +111,11 @@ class TrainingState(eqx.Module):
 
 
 class StepReport(NamedTuple):
-    """What a training step tells beside the next state.
+    """Report of a training step, besides the next state.
 
-    - `gradient_norm`: None for Optimistix's methods, some of which know of no gradient.
-    - `taken`: false for a trial of Levenberg-Marquardt that was rejected.
-    - `broken`: whether a method of Optimistix's says that it cannot go on.
+    - `gradient_norm`: None for Optimistix's methods, some of which compute no gradient.
+    - `taken`: False for a rejected trial of Levenberg-Marquardt.
+    - `broken`: True if an Optimistix method cannot continue.
     """
 
     rollout: Rollout
@@ -126,14 +126,14 @@ class StepReport(NamedTuple):
 
 
 class Job(eqx.Module):
-    """What is the same at every training step.
+    """Constants of all training steps.
 
-    - `static`: what of the model is not trained.
-    - `own`: of an ensemble, what is not trained and yet each member's own; None otherwise.
-    - `validation`: the loss at observations held back, computed from the rollout of `loss`.
+    - `static`: the frozen part of the model.
+    - `own`: of an ensemble, frozen parts specific to each member; None otherwise.
+    - `validation`: the validation loss, computed from the rollout of `loss`.
     - `patience`: steps without a smaller loss after which training ends; None: never.
     - `keep_best`: keep the parameters of the smallest loss.
-    - `watching`: look for the smallest loss at all; not before the last stage of a curriculum.
+    - `watching`: track the smallest loss; not before the last stage of a curriculum.
     """
 
     static: Any
@@ -150,14 +150,13 @@ class Job(eqx.Module):
         return eqx.combine(parameters, self.fixed())
 
     def fixed(self) -> Any:
-        """All of the model that is not trained."""
+        """The frozen part of the model."""
         return self.static if self.own is None else eqx.combine(self.own, self.static)
 
     def start(self, parameters: PyTree[Any]) -> TrainingState:
         """The state before the first step, of the types that a step returns.
 
-        A weakly typed scalar (a Python number made an array) would have the second step compiled
-        anew.
+        A weakly typed scalar (a Python number made an array) would cause a second compilation.
         """
         watched = self.patience is not None or self.keep_best
         state = TrainingState(
@@ -174,17 +173,17 @@ class Job(eqx.Module):
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), state)
 
     def start_all(self, parameters: PyTree[Any]) -> TrainingState:
-        """As `start`, for the stacked parameters of an ensemble."""
+        """Initial state for the stacked parameters of an ensemble."""
         return over_members(lambda parameters, job: job.start(parameters), parameters, self)
 
 
 def member(stacked: PyTree[Any], i: int) -> Any:
-    """That of member i of an ensemble, of arrays along the leading axis."""
+    """Select member i of an ensemble from arrays stacked along the leading axis."""
     return jax.tree.map(lambda leaf: leaf[i] if eqx.is_array(leaf) else leaf, stacked)
 
 
 def over_members(function: Any, stacked: PyTree[Any], job: Job) -> Any:
-    """`function(stacked, job)` of each member of an ensemble, along the leading axis."""
+    """Map `function(stacked, job)` over the members of an ensemble, along the leading axis."""
 
     def of_member(one, own):
         return function(one, dataclasses.replace(job, own=own))

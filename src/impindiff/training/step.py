@@ -12,7 +12,7 @@ from impindiff.training.state import Best, Job, StepReport, TrainingState, over_
 
 
 def training_step(state: TrainingState, job: Job) -> tuple[TrainingState, StepReport]:
-    """The state after one step, and what there is to tell."""
+    """One training step: (next state, report)."""
     update = job.algorithm.advance(state, job)
     validation = _validation(job, update.rollout, update.seen)
     if validation is not None and state.validation is not None:
@@ -36,14 +36,14 @@ def training_step(state: TrainingState, job: Job) -> tuple[TrainingState, StepRe
 
 
 def _validation(job: Job, result: Rollout, parameters: Any) -> Array | None:
-    """The loss at observations held back, of the rollout of these parameters."""
+    """The validation loss, from the rollout of these parameters."""
     if job.validation is None:
         return None
     return job.validation.at(result, job.loss.prepared(job.model(parameters)))
 
 
 def _best(state: TrainingState, job: Job, update: Update, validation: Array | None) -> Best | None:
-    """With the loss of the parameters that the update has seen."""
+    """Update the smallest loss by the parameters that the update has evaluated."""
     if state.best is None or not job.watching:
         return state.best
     watched = update.loss if validation is None else validation
@@ -51,7 +51,7 @@ def _best(state: TrainingState, job: Job, update: Update, validation: Array | No
 
 
 def ensemble_step(state: TrainingState, job: Job) -> tuple[TrainingState, StepReport]:
-    """`training_step` of each member, along the leading axis; one that has finished stays."""
+    """One `training_step` of each ensemble member (leading axis); finished ones are unchanged."""
 
     def step(state: TrainingState, job: Job) -> tuple[TrainingState, StepReport]:
         new, report = training_step(state, job)

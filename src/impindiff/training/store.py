@@ -1,4 +1,4 @@
-"""The training state on disk: saved whole, restored to the bit."""
+"""The training state on disk: saved atomically, restored bit by bit."""
 
 import gc
 import hashlib
@@ -25,7 +25,7 @@ from impindiff.training.resources import StorageError, size_in_bytes
 STATES_KEPT = 2
 _THREAD_SECONDS = 10.0
 _STATE, _DIGEST = "state", "sha256"
-# what Orbax says of arrays or names that it does not find as they were asked for
+# Orbax's messages for arrays or names that do not match
 _ANOTHER = ("structures do not match", "not compatible with the stored shape")
 
 
@@ -33,10 +33,10 @@ class TrainingStore:
     """A folder of training states, one per saved step, of which the last two are kept.
 
     Orbax writes each under a temporary name and renames it: a process killed while saving leaves
-    the state before. A digest of all numbers is saved with them, for Orbax restores some damaged
-    files to other numbers without a word.
+    the state before. A digest of all numbers is saved with them, since Orbax silently restores some
+    damaged files to other numbers.
 
-    - `fresh`: forget the states that are there.
+    - `fresh`: delete existing states.
 
     Raises `InputError` if `folder` cannot hold them.
     """
@@ -61,8 +61,8 @@ class TrainingStore:
     def save(self, step: int, state: PyTree[Any]) -> None:
         """Store the arrays of `state` as that of `step`.
 
-        Raises `StorageError` if that cannot be done, as on a full disk, or in a folder that was
-        moved or deleted; the states saved before stay as they are.
+        Raises `StorageError` if that fails, as on a full disk, or in a folder that was moved or
+        deleted; the states saved before are unchanged.
         """
         if step in self._manager.all_steps():
             return
@@ -82,7 +82,7 @@ class TrainingStore:
                     reason, code = "the disk is full", FailureCode.full_disk
                     help_ = "make room and continue with --resume"
             if reason is not None:
-                # Orbax's other threads may meet the same later, and complain when deleted
+                # Orbax's other threads may meet the same error later, and complain when deleted
                 for thread in threading.enumerate():
                     if type(thread).__module__.startswith("orbax."):
                         thread.join(_THREAD_SECONDS)
@@ -102,9 +102,10 @@ class TrainingStore:
     def restore(
         self, like: PyTree[Any], say: Callable[[str], object] = lambda line: None
     ) -> PyTree[Any] | None:
-        """The last whole state saved, in the structure of `like`; None if there is none.
+        """The last complete state saved, in the structure of `like`; None if there is none.
 
-        - `say`: told of each later state that is damaged; it is deleted once an earlier is read.
+        - `say`: receives a message for each later, damaged state, which is deleted once an earlier
+          is read.
 
         Raises `InputError` if none of those stored can be read as `like`.
         """
@@ -138,7 +139,7 @@ class TrainingStore:
         )
 
     def _restored(self, step: int, like: PyTree[Any]) -> tuple[PyTree[Any] | None, str | None]:
-        """(state, None), or (None, why there is none)."""
+        """(state, None), or (None, reason)."""
         asked = {_STATE: like, _DIGEST: np.zeros(hashlib.sha256().digest_size, np.uint8)}
         found, reason = None, None
         with _quietly():
@@ -154,7 +155,7 @@ class TrainingStore:
         return found[_STATE], None
 
     def close(self) -> None:
-        """Finish what is under way."""
+        """Finish pending writes."""
         self._manager.close()
 
 
@@ -174,7 +175,7 @@ def _reason(error: BaseException) -> str:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Keep Orbax's threads from writing tracebacks to the terminal: the error is raised as well."""
+    """Keep Orbax's threads from printing tracebacks: the error is raised as well."""
     loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
     levels = [logger.level for logger in loggers]
     hooks = threading.excepthook, sys.unraisablehook

@@ -11,10 +11,10 @@ _NOT_SHOWN = {"step", "seconds"}
 
 
 class TensorBoard:
-    """Writes each record it is called with, number by number: give it to `fit` as its `log`.
+    """Writer of history records as TensorBoard events: pass it to `fit` as its `log`.
 
-    Look at them with `tensorboard --logdir RUN_DIR`; after a resumption what is written replaces
-    what was there of the same steps. To be closed in the end, or used in a `with` statement.
+    View them with `tensorboard --logdir RUN_DIR`; after a resumption new records replace those of
+    the same steps. Close it at the end, or use a `with` statement.
 
     Raises `InputError` if tensorboardX is not installed.
     """
@@ -43,7 +43,7 @@ class TensorBoard:
         self._writer.flush()
 
     def close(self) -> None:
-        """Finish what is under way."""
+        """Finish pending writes."""
         if self._writer is not None:
             self._writer.close()
 

@@ -1,4 +1,4 @@
-"""How well numbers that were found are determined by the data."""
+"""Standard errors of identified numbers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ M = TypeVar("M", bound=eqx.Module)
 
 @dataclass(frozen=True)
 class FlatParameters(Generic[M]):
-    """The floating-point arrays of a model in one row, in the order of a Jacobian's columns.
+    """The floating-point arrays of a model flattened, in the order of a Jacobian's columns.
 
     - `values`: (n,).
-    - `names`: where each is in the model, such as "transport.closure.log_slopes[2]".
-    - `model`: the model with other values in their place.
+    - `names`: the path of each in the model, such as "transport.closure.log_slopes[2]".
+    - `model`: builds the model with other values.
     """
 
     values: Float[Array, " n"]
@@ -35,7 +35,7 @@ class FlatParameters(Generic[M]):
 
 
 def flat_parameters(model: M, freeze: Sequence[str] = ()) -> FlatParameters[M]:
-    """See `FlatParameters`; the parts of the model in `freeze` are left as they are."""
+    """Flatten a model's parameters; parts in `freeze` are left out."""
     parameters, static = partition(model, freeze)
     flat, unravel = ravel_pytree(parameters)
     names = []
@@ -53,12 +53,12 @@ def standard_errors(
     linearization: Linearization | None = None,
     freeze: Sequence[str] = (),
 ) -> dict[str, Float[Array, ""]]:
-    """Of each of the named `quantities` of a fitted model, by its covariance (see `covariance`).
+    """Standard errors of scalar `quantities` of a fitted model, from `covariance`.
 
-    Errors of the parameters are carried over to first order: g^T C g with g = dq/dp. For models
-    with few parameters: the Jacobian has a column for each. `linearization` is misfit and Jacobian
-    at the model's parameters if they are known already, as after Levenberg-Marquardt. The parts of
-    the model in `freeze` count as known.
+    Errors are propagated to first order: g^T C g with g = dq/dp. For models with few parameters,
+    since the Jacobian has a column for each. `linearization` is misfit and Jacobian at the model's
+    parameters, if known already, as after Levenberg-Marquardt. Parts of the model in `freeze` count
+    as known.
     """
     flat, loss = flat_parameters(model, freeze), loss.forwards()
 
