@@ -43,7 +43,7 @@ def test_mean_and_spread_of_every_method(html):
 
 
 def test_what_training_costs(html):
-    rows = table(html, "What training costs")
+    rows = table(html, "Cost of training")
     assert rows["Implicit steps"] == [
         "0.110 ± 0.010",
         "5.20",

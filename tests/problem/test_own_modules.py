@@ -98,5 +98,5 @@ def test_a_configuration_of_another_file_is_refused(tmp_path):
     problem = load_problem(path)
     assert configure_problem(problem, [], []).problem == str(path)
     assert configure_problem(problem, [], [f"problem={path}"]).problem == str(path)
-    with pytest.raises(InputError, match=r"^problem: the configuration is of .*, but what is run"):
+    with pytest.raises(InputError, match=r"^problem: the configuration is of .*, but .* is run;"):
         configure_problem(problem, [], [f"problem={other}"])

@@ -219,7 +219,7 @@ def _reason(
 ) -> str:
     if choice.iterations is None or choice.adjoint is None:
         return (
-            "None of them solves this system: a smaller dt, or a preconditioner of your own (see "
+            "None of them solves this system: a smaller dt, or a user-defined preconditioner (see "
             "NewtonKrylov), made perhaps for a simpler model (`simplify`)."
         )
     plain = candidates[0]

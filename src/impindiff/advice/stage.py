@@ -54,7 +54,7 @@ def first_stage(
 ) -> StageEquation:
     """The equation of the first stage of a step of one sample, with concrete numbers.
 
-    Raises `InputError` for a stepper without one.
+    **Raises:** `InputError` for a stepper without one.
     """
     if not isinstance(stepper, ImplicitStepper):
         raise InputError(
@@ -83,7 +83,7 @@ def _of_first_sample(latent: PyTree[Any]) -> PyTree[Any]:
 def one_sample(model: HybridModel, u0: PyTree | None) -> PyTree:
     """The first sample of the state; a field of zeros if none is given.
 
-    Raises `InputError` for a model without grid.
+    **Raises:** `InputError` for a model without grid.
     """
     grid = getattr(model, "grid", None)
     if not isinstance(grid, Grid):

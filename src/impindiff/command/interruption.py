@@ -27,7 +27,7 @@ class Watch:
     def stepped(self, *, saved: bool = False) -> None:
         """Note that a training step is done; an unsaved one is saved before the end.
 
-        Raises `KeyboardInterrupt` if a signal has requested it.
+        **Raises:** `KeyboardInterrupt` if a signal has requested it.
         """
         self._unsaved = not saved
         if self.asked is not None:

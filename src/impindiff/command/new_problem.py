@@ -20,7 +20,7 @@ _TAKEN = {"make_data", "conftest"}
 def write_problem(name: str, parent: Path) -> Path:
     """Make `parent`/`name` with a model, its configuration and schema, data and a test.
 
-    Raises `InputError` for a name that Python cannot import or that is another module's, and a
+    **Raises:** `InputError` for a name that Python cannot import or that is another module's, and a
     folder that exists.
     """
     plain = name.isidentifier() and unicodedata.normalize("NFKC", name) == name

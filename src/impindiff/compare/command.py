@@ -34,7 +34,7 @@ def compare_problem(
 ) -> tuple[ComparisonResults, Path]:
     """Run a comparison, write results.json and figures; returns the results and the folder.
 
-    Raises `InputError` before anything is written if a requested name does not exist.
+    **Raises:** `InputError` before anything is written if a requested name does not exist.
     """
     name = Path(problem).stem if problem.endswith(".py") else get_problem(problem).name
     if study is not None and study not in STUDIES:
@@ -72,7 +72,7 @@ def compare_problem(
     try:
         run_comparison(request, folder, say=say, show=show)
     except KeyboardInterrupt:
-        say(f"interrupted; go on with: impindiff compare {problem} --out {folder} --resume")
+        say(f"interrupted; continue with: impindiff compare {problem} --out {folder} --resume")
         write_results(request, folder)
         raise
     results = write_results(request, folder)

@@ -121,7 +121,7 @@ def _has_seed(settings: type[BaseModel], section: str) -> bool:
 def rows_of(request: Request) -> list[Row]:
     """All rows, including those that cannot be run.
 
-    Raises `InputError` for an unknown problem or method, or a study that does not fit.
+    **Raises:** `InputError` for an unknown problem or method, or a study that does not fit.
     """
     study = None if request.study is None else STUDIES[request.study]
     available = methods_of(problem_of(request), request.overrides)

@@ -57,9 +57,10 @@ def run_comparison(
 ) -> None:
     """Execute every unfinished run of the request, in `out`.
 
-    A failed run keeps its reason (failure.json) and the others continue. Raises `InputError` if
-    another process works on the comparison, and `StorageError` once the disk is full: the run that
-    met it is repeated on resumption.
+    A failed run keeps its reason (failure.json) and the others continue.
+
+    **Raises:** `InputError` if another process works on the comparison, and `StorageError` once the
+    disk is full: the run that met it is repeated on resumption.
     """
     out.mkdir(parents=True, exist_ok=True)
     with held(out):

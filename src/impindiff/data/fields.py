@@ -77,7 +77,7 @@ def _usual_dimensions(raw: xr.Dataset, axes: Mapping[str, str], variables: Names
         if len(set(variable.dims)) < variable.ndim:
             raise InputError(
                 f"variable '{name}' has dimensions {listed(variable.dims)}, one of them twice; "
-                f"give each axis a dimension of its own"
+                f"give each axis its own dimension"
             )
     names = list(map(str, [*raw.variables, *(d for d in raw.sizes if d not in raw.variables)]))
     # plain arrays have these names already

@@ -10,6 +10,8 @@ from impindiff.errors import InputError
 def gridded(points: xr.Dataset) -> xr.Dataset:
     """Arrange points as fields; requires one value for every pair of a time and a grid position.
 
+    **Arguments:**
+
     - `points`: in the form of `read_points`; their standard deviations are dropped.
 
     **Raises:** `InputError` for a duplicate or missing value.

@@ -15,6 +15,8 @@ _UNPACKS_TO, _BYTES = 100, 2**30
 def require_readable(what: str, needed: int, advice: str, stored: int | None = None) -> None:
     """Refuse to read more than half of this machine's memory.
 
+    **Arguments:**
+
     - `stored`: bytes in the file, if known; a hundredfold expansion to more than a gigabyte is
       refused on any machine.
 

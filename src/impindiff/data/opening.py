@@ -52,6 +52,8 @@ class Opened(NamedTuple):
 def opened(path: str | Path, variables: object = None) -> Iterator[Opened]:
     """Open a file for the duration of the block; suffix and content determine the format.
 
+    **Arguments:**
+
     - `variables`: as in `read`; entries of {name in the file: name wanted} assign axes and columns.
 
     **Raises:** `InputError` starting with the path, also for one raised inside the block.

@@ -14,9 +14,9 @@ def provenance(
 
     **Arguments:**
 
-    - `title`: one line saying what the file holds.
-    - `source`: how its values were made or measured.
-    - `configuration`: whatever reproduces them (seeds included), stored as JSON.
+    - `title`: one line on the content of the file.
+    - `source`: the origin of its values.
+    - `configuration`: the settings that reproduce them (seeds included), stored as JSON.
 
     **Returns:** `title`, `source`, `created` (UTC, ISO 8601), `software` and, if given,
     `configuration`.

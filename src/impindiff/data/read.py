@@ -85,6 +85,8 @@ def read_points(path: str | Path, variables: Names = None) -> xr.Dataset:
     `dropped_rows` counts them. Capital X, Y, Z and T are quantities if there are axes in lower
     case.
 
+    **Arguments:**
+
     - `variables`: as in `read_fields`; {name in the file: name wanted} also assigns the columns
       `value`, `quantity` and `standard_deviation`.
 

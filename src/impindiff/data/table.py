@@ -51,6 +51,8 @@ def read_table(path: Path, axes: Mapping[str, str] | None = None) -> Table:
     seconds, and `# units of dye: mg/l` states the unit of a quantity. Empty cells, NaN and NA
     become NaN. The column of times may hold ISO 8601 dates.
 
+    **Arguments:**
+
     - `axes`: assigns columns by their name in the file; others by their names.
 
     **Raises:** `InputError` with line and column.

@@ -106,7 +106,7 @@ def _coordinate(name: str, entry: h5py.Dataset) -> xr.Variable:
     if values.ndim != 1:
         raise InputError(
             f"coordinate '{name}' has shape {values.shape}: it differs between samples, which must "
-            f"share one grid and one set of times; write each sample to a file of its own"
+            f"share one grid and one set of times; write each sample to its own file"
         )
     return xr.Variable(name, values, attrs)
 

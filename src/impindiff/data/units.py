@@ -75,9 +75,9 @@ def _parsed(text: str) -> tuple[float, Any]:
 def elapsed(variable: xr.Variable) -> xr.Variable:
     """Times as numbers: dates become seconds since the first, stored in the attribute `start`.
 
-    Dates are `datetime64`, objects of `cftime` or `datetime`, or numbers in a unit such as `hours
-    since 2024-05-01`. A day has 86400 seconds in every calendar of the CF conventions; a month has
-    30 days in `360_day`; a year 365 in `noleap`, 366 in `all_leap`, 360 in `360_day`.
+    Dates are `datetime64`, objects of `cftime` or `datetime`, or numbers in a unit such as
+    `hours since 2024-05-01`. A day has 86400 seconds in every calendar of the CF conventions; a
+    month has 30 days in `360_day`; a year 365 in `noleap`, 366 in `all_leap`, 360 in `360_day`.
 
     **Raises:** `InputError` for a unit of variable length, such as months of another calendar, and
     for dates written as digits, such as 20240501 in `day as %Y%m%d.%f`.

@@ -45,10 +45,12 @@ class Mesh:
     needed while programs are traced, so that operators communicate layers only. Loss and gradient
     equal those of one device to the tolerance of the solves, up to the order of summation.
 
+    **Arguments:**
+
     - `batch`, `x`, `y`, `z`: numbers of devices; default 1 each.
     - `devices`: by default the first of all, including those of other processes.
 
-    Raises `InputError` for more devices than available.
+    **Raises:** `InputError` for more devices than available.
     """
 
     def __init__(
@@ -93,7 +95,7 @@ class Mesh:
         The axis before the cells is the batch's, if there is one and it divides evenly; further
         leading axes are not distributed.
 
-        Raises `InputError` for a number of cells that does not divide evenly.
+        **Raises:** `InputError` for a number of cells that does not divide evenly.
         """
         leading = len(shape) - grid.ndim
         if leading < 0 or shape[leading:] != grid.cells:

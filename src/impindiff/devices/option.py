@@ -19,7 +19,7 @@ def mesh_of(text: str) -> Mesh | None:
     On a CPU this creates as many devices, which share its cores. It must be called before JAX
     computes anything.
 
-    Raises `InputError` for any other text, and for more devices than this machine can have.
+    **Raises:** `InputError` for any other text, and for more devices than this machine can have.
     """
     try:
         axes: dict[str, Any] = {"x": int(text)} if text.isdecimal() else _axes(text)

@@ -16,8 +16,9 @@ from impindiff.training import partition
 def check_problem(problem: Problem, settings: Any) -> GradientCheck:
     """Apply `check_gradient` to the loss of `impindiff run`, at initial parameters, in float64.
 
-    For an ensemble or several starts the first model is used; `training.freeze` applies. Raises
-    `InputError` as `run` does before it writes anything.
+    For an ensemble or several starts the first model is used; `training.freeze` applies.
+
+    **Raises:** `InputError` as `run` does before it writes anything.
     """
     training = settings.training.model_copy(update={"ensemble": 1, "restarts": 1})
     settings = settings.model_copy(update={"precision": "float64", "training": training})

@@ -45,8 +45,8 @@ def claimed(name: str, out: Path | None, *, resume: bool = False) -> Iterator[Pa
     Without `out`: runs/NAME, or runs/NAME-2, ..., so that no other run is touched; with `resume`
     the latest of these. A folder without a run at the end of the block is removed again.
 
-    Raises `InputError` for an `out` that is not empty, for nothing to resume, and for a folder held
-    by another process.
+    **Raises:** `InputError` for an `out` that is not empty, for nothing to resume, and for a folder
+    held by another process.
     """
     if resume:
         folder = _latest(name) if out is None else out
@@ -88,7 +88,7 @@ def write_failure(folder: Path, code: FailureCode, message: str) -> None:
 def read_failure(folder: Path) -> Failure | None:
     """The reason of a run's failure; None if it did not fail, or has been resumed.
 
-    Raises `InputError` for a file of other content.
+    **Raises:** `InputError` for a file of other content.
     """
     path = folder / FAILURE
     return Failure.read(path) if path.is_file() else None
@@ -196,9 +196,11 @@ def require_same_files(folder: Path, *, changed: bool = False) -> None:
     They are its configuration, its reference data, its problem's Python files, and external files
     named in the configuration, such as measurements. Missing files are left to their readers.
 
+    **Arguments:**
+
     - `changed`: continue nevertheless.
 
-    Raises `InputError`.
+    **Raises:** `InputError`.
     """
     if changed or not has_begun(folder):
         return

@@ -163,7 +163,7 @@ class Experiment:
     def forecast_times(self) -> Float[np.ndarray, " time"]:
         """Times of the data, if they are fields; up to `forecast.until` in any case.
 
-        Raises `InputError` if that is not after the start.
+        **Raises:** `InputError` if that is not after the start.
         """
         until, every = self.settings.forecast.until, self.settings.forecast.every
         there = self.data.dataset["time"].to_numpy().astype(float)

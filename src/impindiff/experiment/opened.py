@@ -144,7 +144,7 @@ class Run:
     def model(self) -> Any:
         """The trained model; sets JAX to the run's precision.
 
-        Raises `InputError` for a run whose training did not finish, or of another model.
+        **Raises:** `InputError` for a run whose training did not finish, or of another model.
         """
         path = self.path / MODEL
         like = self.experiment.model(jax.random.key(0))
@@ -205,7 +205,7 @@ class Run:
 def open_run(path: str | Path) -> Run:
     """Open the finished run in a folder.
 
-    Raises `InputError` for one without a finished run, or with other content.
+    **Raises:** `InputError` for one without a finished run, or with other content.
     """
     run = Run(Path(path))
     _ = run.command, run.metrics, run.history

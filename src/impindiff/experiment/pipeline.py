@@ -57,9 +57,11 @@ _LABELS = ("long_name", "units", "scaling", "standard_name")
 def prepare(problem: Problem, settings: ProblemSettings, stored: Path | None = None) -> Experiment:
     """Prepare an experiment, in the precision of the settings; nothing is written.
 
+    **Arguments:**
+
     - `stored`: data of an earlier session, in place of computed ones.
 
-    Raises `InputError` for invalid settings, hooks or data, and for too little memory.
+    **Raises:** `InputError` for invalid settings, hooks or data, and for too little memory.
     """
     directory.set_precision(settings)
     settings = directory.with_absolute_path(settings)
@@ -90,13 +92,15 @@ def run(
 ) -> RunMetrics:
     """Run a problem from data to figures in `folder`; returns the metrics, which are also written.
 
+    **Arguments:**
+
     - `mesh`: devices to train on; None: one.
     - `say`: receives progress messages, a line at a time.
     - `show`: receives each training step.
 
-    Raises `InputError` before anything is written if settings or data are wrong, with the line of
-    the problem's file where that is at fault; `TrainingError` or `SolverError` when training or the
-    forecast cannot continue.
+    **Raises:** `InputError` before anything is written if settings or data are wrong, with the line
+    of the problem's file where that is at fault; `TrainingError` or `SolverError` when training or
+    the forecast cannot continue.
     """
     start = time.perf_counter()
     experiment = prepare(problem, settings, folder / directory.DATA if resume else None)
@@ -201,6 +205,8 @@ def forecast(
     Where the problem computes its own data, the truth is extended to `until` and stored too. For a
     user-defined problem this executes the copy of its file in the run, and no other.
 
+    **Arguments:**
+
     - `out`: the file to write; by default forecast_until_T.nc in `folder`.
     - `animate`, `sample`: the file of an animation, .mp4 or .gif (see `animate_forecast`), and the
       sample that it shows, by default the middle one of the test set.
@@ -208,8 +214,8 @@ def forecast(
     - `warn`: receives, before anything is computed, a warning of extrapolation beyond the training
       range (see `extrapolation`).
 
-    Raises `InputError` for a folder that is not a trained run, a time that is not after the initial
-    one, a sample that does not exist, or files that cannot be written.
+    **Raises:** `InputError` for a folder that is not a trained run, a time that is not after the
+    initial one, a sample that does not exist, or files that cannot be written.
     """
     out = folder / f"forecast_until_{until:g}.nc" if out is None else out
     animation = None if animate is None else report.animation_path(animate)

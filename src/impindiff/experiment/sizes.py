@@ -33,6 +33,8 @@ def require_problem_fits(
     by the checkpoint schedule, the model's parameters and one field of its grid, whose shapes JAX
     evaluates abstractly. A model that cannot be traced is ignored.
 
+    **Arguments:**
+
     - `until`: end of a forecast, overriding the settings.
 
     **Raises:** `InputError`, one line with the sizes and the keys that set them.

@@ -70,7 +70,7 @@ class Trained(NamedTuple):
 def plan_training(experiment: Experiment) -> Plan:
     """Plan the training by the settings.
 
-    Raises `InputError` for settings that do not fit model or observations.
+    **Raises:** `InputError` for settings that do not fit model or observations.
     """
     settings = experiment.settings
     training = settings.training
@@ -119,11 +119,13 @@ def train(
 ) -> Trained:
     """Train the model on the data, in `folder`, and store the configuration there.
 
+    **Arguments:**
+
     - `results_size`: bytes that the run will write besides training states.
     - `store`: writes further inputs into the folder, before training starts.
     - `mesh`: devices to train on; None: one.
 
-    Raises `InputError` before anything is written if settings do not fit the model, and for a
+    **Raises:** `InputError` before anything is written if settings do not fit the model, and for a
     folder that cannot be written to or has too little room.
     """
     settings, evaluate = experiment.settings, experiment.test_error()

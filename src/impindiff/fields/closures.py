@@ -71,15 +71,18 @@ class PositiveClosure(eqx.Module):
     N is a network of tanh layers whose last layer starts as 0. It takes each variable scaled to
     [-1, 1] and is bounded outside, so that y stays within a factor of the prior.
 
+    **Arguments:**
+
     - `prior`: a positive function of the variables, entrywise, without learned parameters.
     - `lower`, `upper`: the range of each variable, a tuple, or a number for one variable. Calls may
       leave it.
     - `variables`: their number.
     - `width`, `depth`: neurons per hidden layer, and number of hidden layers.
 
-    Calling it with arrays that broadcast, one per variable, gives y in their common shape. Raises
-    `InputError` for arguments out of range, a prior that is not positive in the middle, at the ends
-    and corners of the range, and a call with another number of variables.
+    **Raises:** `InputError` for arguments out of range, a prior that is not positive in the middle,
+    at the ends and corners of the range, and a call with another number of variables.
+
+    Calling it with arrays that broadcast, one per variable, gives y in their common shape.
     """
 
     network: _Network
@@ -123,6 +126,8 @@ class MonotoneClosure(eqx.Module):
     With further variables z, v = v_0 + V(z) and b = b_0 + B(z), where (B, V) is a network that
     starts as 0: y is monotone in x for every z, and free in z.
 
+    **Arguments:**
+
     - `prior`: a positive function of all variables, entrywise, without learned parameters; strictly
       monotone in x. (Values below 5e-32 in double precision are taken for that.)
     - `lower`, `upper`: the range of each variable, x first: a tuple, or a number for x alone. Calls
@@ -131,10 +136,11 @@ class MonotoneClosure(eqx.Module):
     - `variables`: number of variables, x included.
     - `width`, `depth`, `key`: of the network's hidden layers, for more than one variable.
 
-    Calling it with arrays that broadcast, one per variable, gives y in their common shape. Raises
-    `InputError` for arguments out of range, a prior that is not positive and strictly monotone
-    between `lower` and `upper` (other variables at mid-range), and a call with another number of
-    variables.
+    **Raises:** `InputError` for arguments out of range, a prior that is not positive and strictly
+    monotone between `lower` and `upper` (other variables at mid-range), and a call with another
+    number of variables.
+
+    Calling it with arrays that broadcast, one per variable, gives y in their common shape.
 
     Source: Ramsay, "Monotone regression splines in action", Statistical Science 3, 1988.
     """
@@ -214,6 +220,8 @@ class PercolatingClosure(eqx.Module):
     Below the threshold y is the floor, and all its derivatives vanish, also with respect to x_p,
     which is learned from values above it.
 
+    **Arguments:**
+
     - `threshold`, `exponent`: initial x_p and a; properties of these names give the current ones.
     - `largest_threshold`: x_p = largest_threshold / (1 + exp(-p)) stays between 0 and this, for
       example the smallest x known to be above it.
@@ -221,7 +229,9 @@ class PercolatingClosure(eqx.Module):
     - `floor`: the smallest y. For a < 1 it also keeps the slope at the threshold finite.
     - `knots`: their number.
 
-    Calling it with an array gives y in its shape. Raises `InputError` for arguments out of range.
+    **Raises:** `InputError` for arguments out of range.
+
+    Calling it with an array gives y in its shape.
 
     Source: Tomadakis and Sotirchos, "Ordinary and transition regime diffusion in random fiber
     structures", AIChE J. 39, 1993 (the law); Ramsay (1988), see `MonotoneClosure`.
@@ -289,11 +299,14 @@ def percolation_law(
     pores below the threshold x_p form no connected path. Random fibres in three dimensions have x_p
     = 0.037, a = 0.661; in planes, along them 0.11, 0.521 and across them 0.11, 0.785.
 
+    **Arguments:**
+
     - `x`: an array of real numbers.
     - `threshold`, `exponent`, `floor`: x_p in (0, 1), a > 0, and the floor in (0, 1).
 
-    No derivative is infinite or NaN, at the threshold or below it. Raises `InputError` for numbers
-    out of range (arrays are not checked).
+    **Raises:** `InputError` for numbers out of range (arrays are not checked).
+
+    No derivative is infinite or NaN, at the threshold or below it.
 
     Source: Tomadakis and Sotirchos, AIChE J. 39, 1993.
     """

@@ -32,6 +32,8 @@ class ConditionalField(eqx.Module):
     another. Each coordinate is scaled to xi in [-1, 1] on the box; along axes marked `periodic` it
     enters as (cos pi xi, sin pi xi) instead, and the field is exactly periodic.
 
+    **Arguments:**
+
     - `components`: number of outputs (2 for a velocity in the plane).
     - `lower`, `upper`: corners of the box, in the units of the coordinates.
     - `periodic`: one flag per axis; default none.
@@ -50,10 +52,12 @@ class ConditionalField(eqx.Module):
     - `code_size`: entries of z, such as a learned vector per trajectory (auto-decoder); default 0,
       no code. Draw the first codes at random: at z = 0 "modulation" has no derivative by z.
 
+    **Raises:** `InputError` if the box or the grid have the wrong dimension, if `conditioning`,
+    `time` and `code_size` do not fit together, and if a time or code is missing or of the wrong
+    shape.
+
     Calling it with a grid, a time and a code (code_size,) gives an array (components, *grid.shape);
-    a field without `time` ignores the time. Use `jax.vmap` for many times or codes. Raises
-    `InputError` if the box or the grid have the wrong dimension, if `conditioning`, `time` and
-    `code_size` do not fit together, and if a time or code is missing or of the wrong shape.
+    a field without `time` ignores the time. Use `jax.vmap` for many times or codes.
 
     Source: Akhare et al. (2025), section 2 (conditional neural fields); Sitzmann et al. (2020);
     Park et al., "DeepSDF", CVPR 2019 (codes). For the conditionings see `fields.conditioning`.

@@ -23,6 +23,8 @@ class TimeBasis(eqx.Module):
     - fourier: 1, then d^j cos(2 pi j s), d^j sin(2 pi j s), j = 1 ... order, where
       s = (t - (start + end) / 2) / period; bounded for all times.
 
+    **Arguments:**
+
     - `start`, `end`: the interval, in units of time.
     - `order`: the highest polynomial degree, or harmonic.
     - `kind`: "chebyshev" or "fourier".
@@ -31,9 +33,10 @@ class TimeBasis(eqx.Module):
     - `period`: of the fourier kind only, in units of time; default twice the interval. A longer
       period than the interval does not force equal values at its ends (Fourier extension).
 
+    **Raises:** `InputError` for arguments out of range and for a time that is not a scalar.
+
     `size` is the number of features and the first of them is the constant 1. Calling it with one
-    time gives (size,); use `jax.vmap` for many times. Raises `InputError` for arguments out of
-    range and for a time that is not a scalar.
+    time gives (size,); use `jax.vmap` for many times.
 
     Source: Trefethen, "Approximation theory and approximation practice", SIAM 2013, chapter 3;
     Huybrechs, "On the Fourier extension of nonperiodic functions", SIAM J. Numer. Anal. 47, 2010.

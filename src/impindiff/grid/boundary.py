@@ -122,7 +122,8 @@ def normalise_boundary(boundary: BoundaryLike, ndim: int) -> Boundaries:
     """Convert to one (lower side, upper side) pair per axis.
 
     `boundary` has one entry per axis: a `Boundary` for both sides, or a pair (lower, upper).
-    Raises `InputError` on another number of entries, on an entry that is neither, and on a
+
+    **Raises:** `InputError` on another number of entries, on an entry that is neither, and on a
     `Periodic` with another condition opposite to it.
     """
     if not isinstance(boundary, Sequence) or len(boundary) != ndim:

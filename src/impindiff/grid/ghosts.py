@@ -53,7 +53,7 @@ def ghosts(
 
     which is 2 g - U for Dirichlet and U + d g for Neumann (LeVeque 2007, ch. 2).
 
-    **Arguments**
+    **Arguments:**
 
     - `u`: field, (*batch, *cells).
     - `grid`: the grid; `axis`: index of the axis, from 0.
@@ -61,11 +61,11 @@ def ghosts(
     - `boundary`: conditions of this variable, in the form `Grid` takes; default the grid's own.
     - `t`: time, for time-dependent boundary values.
 
-    **Returns** two arrays shaped as `u` but `width` long along the axis, in u's dtype, ordered as
+    **Returns:** two arrays shaped as `u` but `width` long along the axis, in u's dtype, ordered as
     in space.
 
-    Raises `InputError` on wrong shapes, axis or width, on a boundary value that does not fit the
-    face, on a missing `t`, and on a Robin condition that leaves the ghost undefined.
+    **Raises:** `InputError` on wrong shapes, axis or width, on a boundary value that does not fit
+    the face, on a missing `t`, and on a Robin condition that leaves the ghost undefined.
     """
     grid.check_field(u, "u")
     if not 0 <= axis < grid.ndim:

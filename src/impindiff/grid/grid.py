@@ -23,7 +23,7 @@ class Grid(eqx.Module):
     centres x_k = lower[i] + (k + 1/2) h_i and faces lower[i] + k h_i. A field's trailing axes are
     the grid's, in the same order; its leading axes are a batch.
 
-    **Arguments**
+    **Arguments:**
 
     - `lower`, `upper`: the box's corners, one number per axis, in the user's unit of length.
     - `cells`: number of cells per axis, at least 2.
@@ -31,9 +31,9 @@ class Grid(eqx.Module):
       `Periodic` everywhere. It is stored as a pair per axis in `grid.boundary`, and is only a
       default: operators take `boundary=` for each variable.
 
-    Raises `InputError` if lengths disagree, there are more than 3 axes, an upper bound is not above
-    its lower one, an axis has fewer than 2 cells, cells are narrower than 1e-100, wider than 1e100
-    or below round-off of their coordinates, or a boundary entry is wrong.
+    **Raises:** `InputError` if lengths disagree, there are more than 3 axes, an upper bound is not
+    above its lower one, an axis has fewer than 2 cells, cells are narrower than 1e-100, wider than
+    1e100 or below round-off of their coordinates, or a boundary entry is wrong.
     """
 
     lower: tuple[float, ...] = eqx.field(static=True)

@@ -20,7 +20,7 @@ from impindiff.implicit.solver import AbstractRootSolver, Residual
 from impindiff.implicit.status import Status
 
 Solver = AbstractRootSolver | optx.AbstractRootFinder | optx.AbstractFixedPointSolver
-"""What an implicit layer takes: this package's solvers, and Optimistix's."""
+"""Solvers accepted by an implicit layer: this package's, and Optimistix's."""
 
 
 def root(

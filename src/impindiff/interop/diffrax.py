@@ -38,11 +38,13 @@ class Implicit(diffrax.AbstractSolver):
     steps the solution is interpolated: linearly up to order 2, since low orders oscillate
     otherwise, and by cubic Hermite polynomials above.
 
+    **Arguments:**
+
     - `stepper`: such as `CrankNicolson()`; its `solver` may have a preconditioner, which receives
       the `StageEquation` of a `VectorField`. `max_halvings` is ignored: a step whose solve fails
       ends the solution with `RESULTS.nonlinear_divergence`.
 
-    Raises `InputError` for other terms, and for a state that is not real and floating-point.
+    **Raises:** `InputError` for other terms, and for a state that is not real and floating-point.
     """
 
     term_structure: ClassVar[Any] = diffrax.AbstractTerm
@@ -156,12 +158,14 @@ def field(t: Array, u: PyTree[Array], model: HybridModel) -> PyTree[Array]:
     """Vector field of a `HybridModel`, for `diffrax.ODETerm` with the model as `args`.
 
     Its latent fields are evaluated with each evaluation of the tendency; `rollout` evaluates them
-    once per step, or once in all. Raises `InputError` for components of mass zero, whose initial
-    state Diffrax would not make consistent.
+    once per step, or once in all.
+
+    **Raises:** `InputError` for components of mass zero, whose initial state Diffrax would not make
+    consistent.
     """
     if has_algebraic(model, u):
         raise InputError(
-            "ipd.diffrax.field: a component of the model has mass 0, which no differential "
-            "equation tells; use ipd.rollout, or give it inertia"
+            "ipd.diffrax.field: a component of the model has mass 0, so it is algebraic and "
+            "no ODE; use ipd.rollout, or give it inertia"
         )
     return rate(model, t, u, model.latent(t))

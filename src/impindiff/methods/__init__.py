@@ -17,7 +17,7 @@ _EXTRA_HINT = "pip install 'impindiff[baselines]'"
 def method_of(problem: Problem, settings: Any, data: Data) -> Method:
     """The method chosen by `settings.method`, for a problem and its data.
 
-    Raises `InputError` for a method that needs a package which is not installed.
+    **Raises:** `InputError` for a method that needs a package which is not installed.
     """
     name = settings.method.name
     if name == "diffrax":

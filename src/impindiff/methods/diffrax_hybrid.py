@@ -47,7 +47,8 @@ class Integrator(eqx.Module):
 
         Every sample has its own steps. A steady latent field is evaluated once, outside the solver;
         a varying one at each evaluation of the tendency, whose times are not known in advance.
-        Raises `InputError` for a model with algebraic components, which is no ODE.
+
+        **Raises:** `InputError` for a model with algebraic components, which is no ODE.
         """
         first = jax.tree.map(lambda x: x[0], u0)
         if has_algebraic(model, first):

@@ -93,7 +93,7 @@ class Emulator(BlackBox):
     def simulate_to_train(self) -> Simulate:
         """Training by `method.fit_to`, one step ahead or along trajectories.
 
-        Raises `InputError` where whole fields are required and not all of them are observed.
+        **Raises:** `InputError` where whole fields are required and not all of them are observed.
         """
         fit_to = self.settings.method.fit_to
         whole = None if fit_to == "trajectory" else self._whole_fields()

@@ -113,7 +113,7 @@ class BlackBox(Method):
 
         Taken from the data, where they are fields; else from the problem's initial state.
 
-        Raises `InputError` for a measured quantity that is not a component of the state.
+        **Raises:** `InputError` for a measured quantity that is not a component of the state.
         """
         state = self.problem.start(self.settings, self.example, data, samples)
         if isinstance(state, Mapping):

@@ -76,13 +76,13 @@ class SequenceModel(eqx.Module):
     - `conditions`: those numbers, for the current samples. `with_conditions` sets them on a copy;
       in a trained model they would be trained too.
 
-    Results have u0's precision. The model is a function of arrays and differentiable; under jit,
-    times must be a tuple of numbers, since they determine the number of steps.
-
     **Raises:** `InputError` for knots that do not increase, axes that do not agree, a scale that is
     not positive or not one for each field, or a network of another number of channels; when called,
     for times that do not increase from knots[0] on, for another number of fields than the network's
     and for fields or conditions of the wrong shape.
+
+    Results have u0's precision. The model is a function of arrays and differentiable; under jit,
+    times must be a tuple of numbers, since they determine the number of steps.
     """
 
     network: SequenceNetwork

@@ -67,8 +67,8 @@ class BlockAverages(eqx.Module):
 class PartAverage(eqx.Module):
     r"""Observation operator $H u = V^{-1} \int u \, dV$, the mean over the part.
 
-    Called on an array whose trailing axes are the grid's, it keeps the axes before them: `(...,
-    *cells) -> (..., 1)`. A balance measures such a mean of the density.
+    Called on an array whose trailing axes are the grid's, it keeps the axes before them:
+    `(..., *cells) -> (..., 1)`. A balance measures such a mean of the density.
 
     **Arguments:**
 

@@ -171,9 +171,7 @@ class Measurements(eqx.Module):
         twice = sorted({name for name in names if names.count(name) > 1})
         if not parts or twice:
             problem = f"'{twice[0]}' is the name of more than one" if twice else "there are none"
-            raise InputError(
-                f"measurements: {problem}; give at least one, each with a name of its own"
-            )
+            raise InputError(f"measurements: {problem}; give at least one, each with its own name")
         self.parts = tuple(parts)
 
     def __call__(self, u: PyTree[Float[Array | np.ndarray, "..."]]) -> Float[Array, " measured"]:

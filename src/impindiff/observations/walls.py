@@ -56,6 +56,8 @@ class NearWalls(eqx.Module):
     ) -> Float[Array, "..."]:
         """Values at `rows`, (..., row), from the 2 x 2 ... cells around each, (..., row, 2, ...).
 
+        **Arguments:**
+
         - `t`: for time-dependent boundary values, where no `times` are known.
 
         **Raises:** `InputError` for boundary values that do not fit the face, or lack a time.

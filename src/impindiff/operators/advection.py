@@ -53,7 +53,7 @@ def advection(
     face, exactly) for any scheme, so the inflow is v g. An outflow carries the scheme's value from
     inside; "central" takes the condition's value both ways.
 
-    **Arguments**
+    **Arguments:**
 
     - `u`: field, (*batch, *cells).
     - `velocity`: an array (ndim, ...) or a sequence of ndim entries, whose leading axes broadcast
@@ -67,9 +67,10 @@ def advection(
     - `boundary`: boundary conditions of u, as `Grid` takes them; default the grid's own.
     - `t`: time, for time-dependent boundary values.
 
-    **Returns** (*batch, *cells), in u's dtype, in units of u times velocity over length.
+    **Returns:** (*batch, *cells), in u's dtype, in units of u times velocity over length.
 
-    Raises `InputError` on shapes that do not fit the grid, an unknown scheme, and as `ghosts` does.
+    **Raises:** `InputError` on shapes that do not fit the grid, an unknown scheme, and as `ghosts`
+    does.
 
     Source: LeVeque, Finite Volume Methods for Hyperbolic Problems, 2002, ch. 4 and 6; van Leer,
     Towards the ultimate conservative difference scheme II and V, J. Comput. Phys. 14 (1974) and

@@ -60,7 +60,7 @@ def convection(
     give `Neumann()`, whose face has the inner state). "central" carries f of the condition's value
     both ways.
 
-    **Arguments**
+    **Arguments:**
 
     - `u`: field, (*batch, *cells).
     - `flux`: f, used along every axis, or a sequence of grid.ndim of them. It receives the states
@@ -71,13 +71,13 @@ def convection(
     - `boundary`: boundary conditions of u, as `Grid` takes them; default the grid's own.
     - `t`: time, for time-dependent boundary values.
 
-    **Returns** (*batch, *cells), in u's dtype, in units of f over length.
+    **Returns:** (*batch, *cells), in u's dtype, in units of f over length.
+
+    **Raises:** `InputError` on a `flux` that is neither of the above or returns another shape, an
+    unknown scheme, and as `advection` does.
 
     Differentiable if f is twice differentiable: the derivative of c is 0 where f' is, and the mean
     of both sides where |f'(a)| = |f'(b)|.
-
-    Raises `InputError` on a `flux` that is neither of the above or returns another shape, an
-    unknown scheme, and as `advection` does.
 
     Source: Rusanov, The calculation of the interaction of non-stationary shock waves and obstacles,
     USSR Comput. Math. Math. Phys. 1 (1962; Russian original 1961); LeVeque, Finite Volume Methods

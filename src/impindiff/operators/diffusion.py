@@ -43,7 +43,7 @@ def diffusion(
     side, whose ghosts are mirror images, its truncation error does not vanish, without effect on
     the solution's order.
 
-    **Arguments**
+    **Arguments:**
 
     - `u`: field, (*batch, *cells).
     - `coefficient`: D >= 0, a number or an array (..., *cells) whose leading axes broadcast with
@@ -58,7 +58,7 @@ def diffusion(
     - `boundary`: boundary conditions of u, as `Grid` takes them; default the grid's own.
     - `t`: time, for time-dependent boundary values.
 
-    **Returns** (*batch, *cells), in u's dtype.
+    **Returns:** (*batch, *cells), in u's dtype.
 
     Raises `InputError` on shapes that do not fit the grid, a D that is negative or not finite, an
     unknown averaging, and as `ghosts` does. A traced D is not checked: where it is negative, the

@@ -23,7 +23,7 @@ def divergence(
     hence second in the mean. With v_i Dirichlet(0) where p is Neumann(0) it is minus the transpose
     of `gradient`.
 
-    **Arguments**
+    **Arguments:**
 
     - `v`: vector field, (ndim, *batch, *cells).
     - `grid`: the grid.
@@ -31,10 +31,10 @@ def divergence(
       (the others have no flux through them); default the grid's own.
     - `t`: time, for time-dependent boundary values.
 
-    **Returns** (*batch, *cells), in v's dtype and in units of v over length.
+    **Returns:** (*batch, *cells), in v's dtype and in units of v over length.
 
-    Raises `InputError` if v's leading axis is not ndim or its trailing axes are not the grid's, and
-    as `ghosts` does.
+    **Raises:** `InputError` if v's leading axis is not ndim or its trailing axes are not the
+    grid's, and as `ghosts` does.
 
     Source: LeVeque, Finite Volume Methods for Hyperbolic Problems, 2002, ch. 4.
     """

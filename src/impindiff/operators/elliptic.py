@@ -77,7 +77,7 @@ class Elliptic(eqx.Module):
         An implicit step of u_t = div(D grad u), of weight w (see `StageEquation`), has the matrix
         `Elliptic.of(w * D, 1.0, grid)`.
 
-        **Arguments**
+        **Arguments:**
 
         - `coefficient`: D >= 0, a number or an array (*cells); or a sequence with one of these per
           axis.
@@ -85,7 +85,8 @@ class Elliptic(eqx.Module):
         - `averaging`, `boundary`: as for `diffusion`; equal ones give the same operator. The
           boundary conditions' values do not matter.
 
-        Raises `InputError` on shapes that do not fit the grid, on batch axes, and as `diffusion`.
+        **Raises:** `InputError` on shapes that do not fit the grid, on batch axes, and as
+        `diffusion`.
         """
         boundaries = homogeneous(grid.boundary_or_own(boundary))
         per_axis = coefficient if isinstance(coefficient, Sequence) else (coefficient,)

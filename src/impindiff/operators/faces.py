@@ -193,7 +193,7 @@ def given_field(
 ) -> Array:
     """A coefficient as an array in the field's precision.
 
-    Raises `InputError` unless it is real, finite (if concrete), and a number or an array whose
+    **Raises:** `InputError` unless it is real, finite (if concrete), and a number or an array whose
     trailing axes are the grid's or, where allowed, the grid's with one more along `axis`.
     """
     array = real_array(x, dtype, name)

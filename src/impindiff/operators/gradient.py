@@ -21,16 +21,16 @@ def gradient(
     cells, which is (u_{i+1} - u_{i-1}) / 2h inside. Second order inside and next to Neumann sides;
     first order in the layer of cells next to a Dirichlet or Robin side, hence second in the mean.
 
-    **Arguments**
+    **Arguments:**
 
     - `u`: field, (*batch, *cells).
     - `grid`: the grid.
     - `boundary`: boundary conditions of u, as `Grid` takes them; default the grid's own.
     - `t`: time, for time-dependent boundary values.
 
-    **Returns** (ndim, *batch, *cells), in u's dtype and in units of u over length.
+    **Returns:** (ndim, *batch, *cells), in u's dtype and in units of u over length.
 
-    Raises `InputError` if u's trailing axes are not the grid's, and as `ghosts` does.
+    **Raises:** `InputError` if u's trailing axes are not the grid's, and as `ghosts` does.
 
     Source: LeVeque, Finite Difference Methods for ODEs and PDEs, 2007, ch. 1.
     """

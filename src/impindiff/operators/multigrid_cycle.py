@@ -66,7 +66,7 @@ def multigrid_cycle(
     (`benchmarks/preconditioner.py`). Axes are coarsened together once their spacings are similar;
     strong anisotropy of D is not handled.
 
-    **Arguments**
+    **Arguments:**
 
     - `operator`: A. It must not be singular: with Neumann or periodic sides all around, r > 0 is
       required.
@@ -75,7 +75,7 @@ def multigrid_cycle(
     - `shape`: "V" visits each coarser grid once, "W" twice, which costs little on a machine with
       one level of memory and helps where a coarse grid represents the fine one poorly.
 
-    **Returns** the map b -> x of fields of the operator's shape and precision. The coarse
+    **Returns:** the map b -> x of fields of the operator's shape and precision. The coarse
     operators, down to a single cell, are computed once, here.
 
     Source: Trottenberg, Oosterlee and Schuller, "Multigrid", 2001; Wesseling, "Cell-centered

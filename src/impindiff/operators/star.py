@@ -93,7 +93,7 @@ def star_of(
     The column sums of A are the reaction, except that their excess in a layer of cells at a wall
     over the next layer counts as the wall's conductance.
 
-    **Arguments**
+    **Arguments:**
 
     - `matvec`: v -> A v, linear, for fields like `like` (only its shape and precision count).
     - `periodic`: flags of periodic axes.

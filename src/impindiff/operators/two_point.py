@@ -29,7 +29,7 @@ def net_inflow(
 ) -> Float[Array, "..."]:
     """Net inflow of each cell, per volume: minus the divergence of a flux.
 
-    **Arguments**
+    **Arguments:**
 
     - `u`: field, (*batch, *cells).
     - `fluxes`: per axis the coefficients of the flux on the inner faces and through the seam;

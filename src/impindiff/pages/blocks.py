@@ -91,7 +91,7 @@ class Prose:
 
 @dataclass(frozen=True)
 class Code:
-    """Text of a terminal or a file; `label` says which."""
+    """Text of a terminal or a file; `label` names it."""
 
     macro: ClassVar[str] = "code"
     text: str

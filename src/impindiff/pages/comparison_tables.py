@@ -67,10 +67,10 @@ def cost_table(results: ComparisonResults) -> Table:
         ]
         rows.append(Row(method.title, cells, method.kind))
     return Table(
-        "What training costs, means over runs",
+        "Cost of training, means over runs",
         ["method", *(label for label, _ in shown.values())],
         rows,
-        note="Temporary memory is what the compiled training step needs beside its arguments; peak "
+        note="Temporary memory is that of the compiled training step, without its arguments; peak "
         "memory is that of the whole process.",
     )
 

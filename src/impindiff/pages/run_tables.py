@@ -72,7 +72,7 @@ def _misfit(misfit: dict[str, dict[str, Misfit]]) -> Table:
         "Misfit to the measurements",
         ["", "root mean square", "relative", "in standard deviations", "values"],
         rows,
-        note="About 1 standard deviation is what errors of the stated size explain.",
+        note="About 1 standard deviation is consistent with the stated errors.",
     )
 
 

@@ -57,7 +57,7 @@ def component_inverses(
 ) -> list[LinearMap | None]:
     """Approximate inverses of each component's matrix; None for components that are not fields.
 
-    Raises as `grid_of`.
+    **Raises:** as `grid_of`.
     """
     grid = grid_of(stage, user)
 

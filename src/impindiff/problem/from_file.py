@@ -35,9 +35,12 @@ def load_problem(path: Path, modules: Path | None = None) -> Problem:
     The file imports modules from its folder by name, as a script does. They are private to the
     problem: another problem in the same process may have others of the same names.
 
+    **Arguments:**
+
     - `modules`: folder to import them from; None: the file's folder.
 
-    Raises `InputError` for a file that does not exist, fails, or defines no or several problems.
+    **Raises:** `InputError` for a file that does not exist, fails, or defines no or several
+    problems.
     """
     if not path.is_file():
         raise InputError(
@@ -80,7 +83,7 @@ def configure_problem(
 ) -> ProblemSettings:
     """Load the settings of a problem, with the file's name in them where it has one.
 
-    Raises `InputError` as `load_configuration`, and if the settings name another file.
+    **Raises:** `InputError` as `load_configuration`, and if the settings name another file.
     """
     settings: ProblemSettings = load_configuration(problem.settings, files, overrides)
     file = file_of(problem)
@@ -88,7 +91,7 @@ def configure_problem(
         return settings
     if settings.problem is not None and Path(settings.problem).resolve() != file.resolve():
         raise InputError(
-            f"problem: the configuration is of {settings.problem}, but what is run is {file}; "
+            f"problem: the configuration is of {settings.problem}, but {file} is run; "
             "leave it out of the configuration, or run that file"
         )
     return settings.model_copy(update={"problem": str(file.absolute())})
@@ -149,10 +152,12 @@ def _imported(file: Path) -> set[str]:
 def located(default: Path | None = None) -> Iterator[None]:
     """Turn an error raised by a problem's file into one line with file and line number.
 
+    **Arguments:**
+
     - `default`: the file to name for an error outside such files; None: that error passes
       unchanged, and so do this package's own errors.
 
-    Raises `InputError`.
+    **Raises:** `InputError`.
     """
     try:
         yield

@@ -67,12 +67,14 @@ def measured(
     Fields count as values at every place of the file. The settings choose times, places and noise
     of the training set; values after `observations.until` are the test set.
 
+    **Arguments:**
+
     - `first_is_state`: the fields at the start are the initial state, so they are no observations;
       else they are values like the later ones.
     - `to_train_on`: False for test samples: all their values are in the test set.
     - `deviations`: by quantity, errors where the file gives none; None: those of the settings.
 
-    Raises `InputError` for a dataset without values, or with none for training.
+    **Raises:** `InputError` for a dataset without values, or with none for training.
     """
     axes = AXES[: grid.ndim]
     scattered = is_points(dataset)
@@ -133,11 +135,13 @@ def initial_fields(
     Data are extrapolated linearly up to half a gap beyond the outermost places; along a periodic
     axis they wrap around.
 
+    **Arguments:**
+
     - `names`: of the fields; by default all that vary in time.
     - `start`: one of the data's times; None: the first.
 
-    Raises `InputError` for scattered points, a time that the data do not have, a grid larger than
-    the data's domain, and gaps in the fields.
+    **Raises:** `InputError` for scattered points, a time that the data do not have, a grid larger
+    than the data's domain, and gaps in the fields.
     """
     if is_points(dataset):
         raise InputError(
@@ -331,7 +335,7 @@ def _of_fields(dataset: xr.Dataset, axes: Sequence[str], chosen: Any) -> PointTa
 def index_of_times(there: Float[np.ndarray, " time"], wanted: Sequence[float]) -> list[int]:
     """Indices of the given times among the data's.
 
-    Raises `InputError` with the nearest time for a time without data.
+    **Raises:** `InputError` with the nearest time for a time without data.
     """
     indices, interval = [], shortest(there)
     for time in wanted:

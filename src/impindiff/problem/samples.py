@@ -50,10 +50,12 @@ class Data(NamedTuple):
 def as_data(dataset: xr.Dataset, test: Sequence[int] | None) -> Data:
     """Split the samples of a dataset into training and test set.
 
+    **Arguments:**
+
     - `test`: indices; None: those marked by the variable `test` of the dataset.
 
-    Raises `InputError` for an index out of range or given twice, if no training sample is left, and
-    for a dataset of neither form.
+    **Raises:** `InputError` for an index out of range or given twice, if no training sample is
+    left, and for a dataset of neither form.
     """
     dataset = with_numbers(dataset)
     scattered = is_points(dataset)

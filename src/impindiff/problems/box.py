@@ -354,7 +354,7 @@ def output_times(
 ) -> Float[np.ndarray, " times"]:
     """0, every, 2 every, ..., until, and the observation times among them, each once.
 
-    Raises `InputError` for an observation after `until`.
+    **Raises:** `InputError` for an observation after `until`.
     """
     late = [t for t in observed if t > until * (1 + 1e-9)]
     if late:

@@ -313,7 +313,7 @@ class BurgersPublic(Problem[PublicSettings]):
 def _stated(data: xr.Dataset) -> dict[str, float]:
     """The coefficients stated in the data.
 
-    Raises `InputError` for a value that is not a suitable number.
+    **Raises:** `InputError` for a value that is not a suitable number.
     """
     found = {}
     for name in _BENCHMARK_TRUTH:

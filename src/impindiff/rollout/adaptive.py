@@ -46,6 +46,8 @@ class AdaptiveStep(eqx.Module):
     they are found first, then taken, so a rollout with adaptive steps costs two forward passes, and
     its gradient, with any checkpoint schedule, is exactly that of the steps taken.
 
+    **Arguments:**
+
     - `rtol`: of one step's error, relative.
     - `atol`: absolute error allowed for every unknown, in the state's units; default `0.01 * rtol`
       times the largest value so far of the unknown's own array, in each sample, so that the steps
@@ -56,8 +58,8 @@ class AdaptiveStep(eqx.Module):
     - `max_step`: the longest step. An estimate evaluates the tendency at the stages only: give a
       length below that of a short pulse, or its edges as `jump_times`, lest it be missed.
 
-    Raises `InputError` for tolerances, lengths or counts that are not positive, and in `rollout`
-    for a stepper without an error estimate.
+    **Raises:** `InputError` for tolerances, lengths or counts that are not positive, and in
+    `rollout` for a stepper without an error estimate.
 
     Source: Hairer and Wanner, "Solving Ordinary Differential Equations II", section IV.8; the first
     step follows volume I, section II.4.
@@ -164,7 +166,9 @@ def find_steps(
     """Find the steps that `control` accepts through the stops (`Stops.cast` arrays).
 
     Since they are not known in advance, a time-dependent latent is evaluated during the search,
-    once per attempted step and node. Raises `InputError` for a stepper without an error estimate.
+    once per attempted step and node.
+
+    **Raises:** `InputError` for a stepper without an error estimate.
     """
     if stepper.embedded_order is None:
         raise InputError(

@@ -261,10 +261,12 @@ class ForBudget(AbstractCheckpointing):
     is `result.checkpointing` of `rollout`. The budget is for stored states; outputs, time-dependent
     coefficients and the work of a step are additional (see `estimate_memory`).
 
+    **Arguments:**
+
     - `budget`: bytes, or text such as "512MB", "1.5 GiB".
 
-    Raises `InputError` for a budget that cannot be parsed, and in `rollout` for one that does not
-    hold a single state.
+    **Raises:** `InputError` for a budget that cannot be parsed, and in `rollout` for one that does
+    not hold a single state.
     """
 
     budget: int | str = eqx.field(static=True)

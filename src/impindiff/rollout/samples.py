@@ -14,7 +14,9 @@ from impindiff.steppers import AbstractStepper, HybridModel, PerSample
 def find_batch_ndim(model: HybridModel, u0: PyTree) -> int:
     """Number of batch axes of the state: its leading axes before those of `model.grid`.
 
-    0 for a model without a grid. Raises `InputError` for a state that does not fit the grid.
+    0 for a model without a grid.
+
+    **Raises:** `InputError` for a state that does not fit the grid.
     """
     grid = getattr(model, "grid", None)
     if grid is None:

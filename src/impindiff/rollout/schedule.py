@@ -105,9 +105,9 @@ def known_times(times: Any) -> Float[np.ndarray, "..."] | None:
 def make_stops(times: Any, jump_times: Sequence[float] | None, dtype: Any) -> Stops:
     """Collect the stops of a rollout. `times` may be traced, `jump_times` may not.
 
-    Raises `InputError` for times that are not a finite increasing sequence of at least two (traced
-    ones may repeat), and for jumps that are not finite, traced, or closer to each other than the
-    precision of the state resolves.
+    **Raises:** `InputError` for times that are not a finite increasing sequence of at least two
+    (traced ones may repeat), and for jumps that are not finite, traced, or closer to each other
+    than the precision of the state resolves.
     """
     traced = isinstance(times, jax.core.Tracer)
     known = known_times(times)
@@ -155,7 +155,8 @@ def make_schedule(stops: Stops, dt: float | None, dtype: Any) -> Schedule:
 
     With `dt=None` there is one step per interval, and the stops may be traced.
 
-    Raises `InputError` for a `dt` that is not positive, and for a `dt` together with traced times.
+    **Raises:** `InputError` for a `dt` that is not positive, and for a `dt` together with traced
+    times.
     """
     lengths, slack = known_times(stops.lengths), known_times(stops.slack)
     if lengths is None or slack is None:
@@ -219,7 +220,7 @@ def steps_per_interval(
 
     A step may exceed `dt` by the round-off of the times.
 
-    Raises `InputError` for a `dt` that is not positive, and as `make_stops`.
+    **Raises:** `InputError` for a `dt` that is not positive, and as `make_stops`.
     """
     stops = make_stops(np.asarray(times), jump_times, jnp.dtype(np.float64))
     return _counts(np.asarray(stops.lengths), dt, np.asarray(stops.slack))

@@ -79,7 +79,9 @@ def nested_overrides(files: Sequence[Path], overrides: Sequence[str]) -> dict[st
 def load_settings(model: type[M], given: Mapping[str, Any]) -> M:
     """The configuration made of the model's defaults and nested values.
 
-    A key without effect is refused; null counts as not given. Raises as `load_configuration`.
+    A key without effect is refused; null counts as not given.
+
+    **Raises:** as `load_configuration`.
     """
     settings, useless = _validated(model, given)
     if useless:
@@ -93,7 +95,7 @@ def load_settings(model: type[M], given: Mapping[str, Any]) -> M:
 def without_useless(model: type[StrictModel], given: Mapping[str, Any]) -> dict[str, Any]:
     """Nested values as `load_settings` takes them, less the keys without effect.
 
-    Raises as `load_configuration`.
+    **Raises:** as `load_configuration`.
     """
     rest = dict(given)
     for path, _ in _validated(model, given)[1]:
@@ -117,6 +119,8 @@ def merged(
 ) -> dict[str, Any]:
     """Merge two mappings key by key at every level; `over` wins.
 
+    **Arguments:**
+
     - `within`: the keys above, for errors.
 
     **Raises:** `InputError` if `over` has keys below a plain value of `base`.
@@ -129,7 +133,7 @@ def merged(
                 name = ".".join(path)
                 more = ".".join((name, *map(str, list(value)[:1])))
                 raise InputError(
-                    f"{name}: is given twice, first as {below!r:.60} and then by keys of its own, "
+                    f"{name}: is given twice, first as {below!r:.60} and then by separate keys, "
                     f"{more}; leave one of them out"
                 )
             value = merged(below, value, path)

@@ -69,7 +69,7 @@ def _line(
     value = first["input"]
     if isinstance(value, dict) and value and not _keys_at(model, data, key):
         within = ".".join((name, next(iter(value))))
-        return f"{within}: there is no such key; {name} has no keys of its own, it {messages}"
+        return f"{within}: there is no such key; {name} has no keys, it {messages}"
     allowed = _keys_at(model, data, key)
     keys = f" with keys {', '.join(allowed)}" if allowed else ""
     return f"{name}: {messages}{keys}, not {_shown(value)}"

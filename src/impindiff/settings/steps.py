@@ -56,7 +56,7 @@ _IMPLICIT: dict[str, type[ImplicitStepper]] = {
     "kencarp4": KenCarp4,
 }
 _EXPLICIT: dict[str, type[AbstractStepper]] = {"rk4": RK4, "forward_euler": ForwardEuler}
-# `method.name` of models that are advanced by `stepper`, where there is a method to choose
+# `method.name` of models advanced by `stepper`, where a method can be chosen
 ROLLED_OUT = ("hybrid", "local_law")
 
 

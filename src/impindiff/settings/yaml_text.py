@@ -25,7 +25,7 @@ class NotYAMLError(ImpindiffError):
 
 class _Constructor(SafeConstructor):
     def construct_object(self, node: Any, deep: bool = False) -> Any:
-        # An alias may hold itself, or what it names a billion times.
+        # An alias may contain itself, or expand a billion times.
         if node.anchor is not None:
             raise _refusal("anchors and aliases are not taken", node.start_mark)
         try:

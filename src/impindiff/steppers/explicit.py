@@ -37,7 +37,7 @@ class ExplicitStepper(AbstractStepper):
     ) -> Step:
         """Advance one step by the formula; `probe` is not used.
 
-        Raises `InputError` for a model with algebraic components; if masses are traced, these
+        **Raises:** `InputError` for a model with algebraic components; if masses are traced, these
         components become NaN.
         """
         del memory, probe

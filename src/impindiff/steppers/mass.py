@@ -22,8 +22,8 @@ from impindiff.steppers.model import HybridModel, declared, total_tendency
 def masses(model: HybridModel, u: PyTree[Array]) -> PyTree[float | Array]:
     """Masses `model.mass()`: for each leaf of u a number, or an array that broadcasts to it.
 
-    Raises `InputError` for a structure or shape that does not fit u, and for concrete entries below
-    zero or not finite.
+    **Raises:** `InputError` for a structure or shape that does not fit u, and for concrete entries
+    below zero or not finite.
     """
     return _of_leaves(model, "mass", u, lambda m: m >= 0, "0 or more")
 
@@ -134,7 +134,7 @@ def _of_leaves(
     allowed: Callable[[Any], Any],
     expected: str,
 ) -> PyTree[float | Array]:
-    """What the model says under `name`, a method or a plain attribute, for each leaf of u."""
+    """Values of the model's `name`, a method or a plain attribute, for each leaf of u."""
     given = declared(model, name)
     if given is None:
         return jax.tree.map(lambda _: 1.0, u)

@@ -67,11 +67,13 @@ def shortened(loss: L, model: Any, fraction: float) -> L:
 def stages(job: Job, model: Any, horizon: Sequence[tuple[int, float]]) -> list[tuple[int, Job]]:
     """(last training step, job) of each stage before the whole horizon's.
 
+    **Arguments:**
+
     - `horizon`: pairs of a number of training steps and a fraction of the observed times.
 
-    The smallest loss is tracked after them only: losses of different horizons are not comparable.
+    **Raises:** `InputError` for a stage without observations.
 
-    Raises `InputError` for a stage without observations.
+    The smallest loss is tracked after them only: losses of different horizons are not comparable.
     """
     found, last = [], 0
     for steps, fraction in horizon:

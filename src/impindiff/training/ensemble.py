@@ -36,7 +36,7 @@ class Ensemble(eqx.Module, Generic[M]):
     def of(cls, models: Sequence[M]) -> "Ensemble[M]":
         """Stack models; parts other than floating-point arrays come from the first.
 
-        Raises `InputError` for fewer than two, and for models of another structure.
+        **Raises:** `InputError` for fewer than two, and for models of another structure.
         """
         if len(models) < 2:
             raise InputError(f"ensemble: {len(models)} model(s); give two at least")
@@ -72,10 +72,9 @@ def fit_ensemble(
     """Train all models at once, as `fit` trains one.
 
     One compiled program does a step of all of them. Each has its own optimiser state, best weights
-    and patience, and ends with what it would have ended with alone, to round-off; the training
-    ends when all have. `callbacks` are given the ensemble. `final_loss` and
-    `validation_loss` are means over the members. A member that fails ends the training with an
-    error that names it.
+    and patience, and the same result as alone, to round-off; the training ends when all have
+    finished. `callbacks` receive the ensemble. `final_loss` and `validation_loss` are means over
+    the members. A member that fails ends the training with an error that names it.
     """
     ensemble = Ensemble.of(models)
     fitted = fit(
@@ -108,13 +107,13 @@ def ensemble_forecast(
 ) -> tuple[PyTree, PyTree]:
     """(mean, standard deviation) over the members of their trajectories from `u0`, by `rollout`.
 
-    The deviation tells how far members that fit the data alike disagree: no bound of the error,
-    and too small where all of them are wrong alike.
+    The deviation measures the disagreement of members that fit the data equally: no bound of the
+    error, and too small where they share a bias.
 
     **Arguments:**
 
     - `ensemble`: an `Ensemble`, or a list of models of one kind.
-    - the others: as of `rollout`.
+    - others: as in `rollout`.
 
     **Raises:** `TrainingError` naming a member whose forecast fails.
     """

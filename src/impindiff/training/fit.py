@@ -51,24 +51,23 @@ def fit(
     """Minimise `loss` over the model's floating-point arrays, in at most `options.steps` steps.
 
     Writes `history.jsonl` and `training_state/` into `folder`, the latter also at the end and when
-    interrupted. Several processes (see `distributed`) all call it, with a folder that all see,
-    inside a `Mesh`: the first writes the history, and an interruption saves nothing, for it may be
-    of one alone. A training step in which a solve fails is done again with failed rollout steps
-    halved (see `rollout`), but for trials of Levenberg-Marquardt after the first, which are
+    interrupted. Several processes (see `distributed`) all call it, with a shared folder, inside a
+    `Mesh`: the first writes the history, and an interruption saves nothing, since it may affect one
+    process alone. A training step in which a solve fails is repeated with failed rollout steps
+    halved (see `rollout`), except for trials of Levenberg-Marquardt after the first, which are
     rejected.
 
     **Arguments:**
 
-    - `optimizer`: an Optax transformation (one that searches along a line, such as `optax.lbfgs`,
-      gets the loss to do so); `LevenbergMarquardt`, which ends by itself once converged; or a
-      minimiser or least-squares solver of Optimistix, which does by its own `rtol` and `atol`, a
-      trial of its a step.
-    - `folder`: one process at a time holds it.
+    - `optimizer`: an Optax transformation (a line search, as in `optax.lbfgs`, receives the loss);
+      `LevenbergMarquardt`, which stops once converged; or a minimiser or least-squares solver of
+      Optimistix, which stops by its own `rtol` and `atol`, with one of its trials per step.
+    - `folder`: locked by one process at a time.
     - `options`, `callbacks`: see `FitOptions` and `Callbacks`.
-    - `resume`: continue from the last state saved that is whole, with the same result to the bit
-      as if it had not been interrupted; without, states that are there are forgotten.
-    - `members`: how many models `model` is, stacked (see `fit_ensemble`); None: one.
-    - `compiled`: the training step, if it is compiled already for these arguments.
+    - `resume`: continue from the last complete state saved, with bit-identical results to an
+      uninterrupted training; otherwise existing states are deleted.
+    - `members`: number of models stacked in `model` (see `fit_ensemble`); None: one.
+    - `compiled`: the training step, if already compiled for these arguments.
 
     **Raises:** `TrainingError`, naming the training step and, of the rollout, step, time, sample
     and field, when a solve fails or the loss or its gradient is not finite, for a step that needs
@@ -129,7 +128,7 @@ def fit(
                         line["identified"] = callbacks.identified(current)
                     history.append(line)
                     callbacks.log(line)
-                # only now: a state that is saved is never ahead of the history
+                # only now: a saved state must not be ahead of the history
                 state = after
                 saved = step % options.save_every == 0 or ends
                 if saved:
@@ -155,7 +154,7 @@ def steps_within(
     *,
     members: int | None = None,
 ) -> tuple[int, CompiledStep]:
-    """Measure how many training steps take so many seconds here, compilation not counted.
+    """Measure the number of training steps that fit into a time, without compilation.
 
     Measured on steps from the initial state, which are dropped.
 
@@ -178,7 +177,7 @@ def compile_training_step(
     *,
     members: int | None = None,
 ) -> CompiledStep:
-    """Compile the training step of what `fit` would be given, without running it."""
+    """Compile the training step for the arguments of `fit`, without running it."""
     job, state = _start(model, loss, optimizer, options, members)
     return compile_step(_step(members), state, job)
 
@@ -191,7 +190,7 @@ def room_for_training(
     *,
     members: int | None = None,
 ) -> int:
-    """Bytes on disk that the training states need, for what `fit` would be given."""
+    """Disk space needed by the training states, for the arguments of `fit`."""
     return _room(_start(model, loss, optimizer, options, members)[1])
 
 
@@ -223,7 +222,7 @@ def _start(
     options: FitOptions,
     members: int | None = None,
 ) -> tuple[Job, TrainingState]:
-    """What every step needs, and the state before the first."""
+    """The job of every step, and the state before the first."""
     parameters, static = partition(model, options.freeze)
     validation, keep_best = options.validation, options.keep_best
     keep_best = validation is not None if keep_best is None else keep_best

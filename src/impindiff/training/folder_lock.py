@@ -32,8 +32,8 @@ def held(folder: Path) -> Iterator[Callable[[], None]]:
     of a distributed run only the first takes it. Taking it deletes temporary files left by a killed
     process.
 
-    Raises `InputError` for a folder locked by another process, naming it, and one that cannot be
-    written to; `StorageError`, in place of any other error, if the folder was moved or deleted.
+    **Raises:** `InputError` for a folder locked by another process, naming it, and one that cannot
+    be written to; `StorageError`, in place of any other error, if the folder was moved or deleted.
     """
     if jax.process_index() != 0:
         yield lambda: None

@@ -14,8 +14,9 @@ from impindiff.training.resources import storing
 class History:
     """A writer of `history.jsonl`; on resuming it drops records after the restored step.
 
-    Of several processes only the first writes. Raises `InputError` on resuming from a file that is
-    no history.
+    Of several processes only the first writes.
+
+    **Raises:** `InputError` on resuming from a file that is no history.
     """
 
     def __init__(self, path: Path, after_step: int | None = None):
@@ -32,7 +33,7 @@ class History:
     def append(self, record: dict[str, Any]) -> None:
         """Write one record, unbuffered.
 
-        Raises `StorageError` if the disk is full, or the file is gone.
+        **Raises:** `StorageError` if the disk is full, or the file is gone.
         """
         if not self._writes:
             return
@@ -44,7 +45,7 @@ class History:
 def read(path: Path) -> list[dict[str, Any]]:
     """All complete records of a history; a truncated last line is left out.
 
-    Raises `InputError` for a file with other content.
+    **Raises:** `InputError` for a file with other content.
     """
     try:
         content = path.read_bytes()

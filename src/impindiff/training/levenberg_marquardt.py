@@ -67,7 +67,7 @@ class LevenbergMarquardt(eqx.Module):
     def start(self, parameters: PyTree[Any], loss: TrajectoryLoss, static: eqx.Module) -> Point:
         """The point before the first trial, which is the starting point itself.
 
-        Raises as `check`, and `InputError` for a loss that is more than a sum of squares.
+        **Raises:** as `check`, and `InputError` for a loss that is more than a sum of squares.
         """
         self.check(parameters)
         if loss.penalty is not None:

@@ -34,8 +34,8 @@ def start(
 ) -> list[Array]:
     """The arrays of the method's state before its first step.
 
-    Raises `InputError`, for least-squares solvers, for a loss that is more than a sum of squares
-    and for too many parameters for a Jacobian.
+    **Raises:** `InputError`, for least-squares solvers, for a loss that is more than a sum of
+    squares and for too many parameters for a Jacobian.
     """
     if isinstance(method, optx.AbstractLeastSquaresSolver):
         name = f"optimistix.{type(method).__name__}"

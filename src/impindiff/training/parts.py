@@ -21,8 +21,8 @@ def partition(model: M, freeze: Sequence[str] = ()) -> tuple[M, M]:
     Trained parts are the floating-point arrays, except those in `freeze`. A part is named by its
     path, such as "velocity" or "velocity.network.layers[0]", and includes everything below it.
 
-    Raises `InputError` for a path at which the model has no floating-point array, if nothing is
-    left to train, and for a complex array, which has no gradient for descent.
+    **Raises:** `InputError` for a path at which the model has no floating-point array, if nothing
+    is left to train, and for a complex array, which has no gradient for descent.
     """
     for path, leaf in jax.tree_util.tree_flatten_with_path(model)[0]:
         if eqx.is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.complexfloating):

@@ -36,8 +36,8 @@ M = TypeVar("M", bound=eqx.Module)
 class Restarts(NamedTuple):
     """Losses of all starts, and the chosen one.
 
-    - `losses`: of each start after its steps, of validation where there is one; infinite for one
-      that failed.
+    - `losses`: of each start after its steps, on the validation set if there is one; infinite for
+      a failed start.
     - `chosen`: index of the smallest.
     """
 
@@ -63,11 +63,11 @@ def fit_restarts(
 
     **Arguments:**
 
-    - `options`: of the whole training, as of `fit`.
+    - `options`: of the whole training, as in `fit`.
     - `restart_steps`: of each start; the learning rate's schedule is that of all `options.steps`.
-    - `callbacks`: as of `fit`; `say` is told how each start ended too, and `log` of the chosen
+    - `callbacks`: as in `fit`; `say` also receives the result of each start, and `log` the chosen
       model's steps after the choice only.
-    - `resume`: starts that are done are not done again.
+    - `resume`: finished starts are not repeated.
 
     **Raises:** `TrainingError` if every start fails, else as `fit`: a disk that becomes full ends
     it at once, whichever start it is.

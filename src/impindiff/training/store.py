@@ -36,9 +36,11 @@ class TrainingStore:
     the state before. A digest of all numbers is saved with them, since Orbax silently restores some
     damaged files to other numbers.
 
+    **Arguments:**
+
     - `fresh`: delete existing states.
 
-    Raises `InputError` if `folder` cannot hold them.
+    **Raises:** `InputError` if `folder` cannot hold them.
     """
 
     def __init__(self, folder: Path, *, fresh: bool = False):
@@ -61,8 +63,8 @@ class TrainingStore:
     def save(self, step: int, state: PyTree[Any]) -> None:
         """Store the arrays of `state` as that of `step`.
 
-        Raises `StorageError` if that fails, as on a full disk, or in a folder that was moved or
-        deleted; the states saved before are unchanged.
+        **Raises:** `StorageError` if that fails, as on a full disk, or in a folder that was moved
+        or deleted; the states saved before are unchanged.
         """
         if step in self._manager.all_steps():
             return
@@ -104,10 +106,12 @@ class TrainingStore:
     ) -> PyTree[Any] | None:
         """The last complete state saved, in the structure of `like`; None if there is none.
 
+        **Arguments:**
+
         - `say`: receives a message for each later, damaged state, which is deleted once an earlier
           is read.
 
-        Raises `InputError` if none of those stored can be read as `like`.
+        **Raises:** `InputError` if none of those stored can be read as `like`.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         reasons: list[str] = []

@@ -16,7 +16,7 @@ class TensorBoard:
     View them with `tensorboard --logdir RUN_DIR`; after a resumption new records replace those of
     the same steps. Close it at the end, or use a `with` statement.
 
-    Raises `InputError` if tensorboardX is not installed.
+    **Raises:** `InputError` if tensorboardX is not installed.
     """
 
     def __init__(self, folder: Path):

@@ -42,6 +42,8 @@ def from_physical(
 ) -> PhysicalScales:
     """Compute the scaled parameters of a part in a furnace.
 
+    **Arguments:**
+
     - `pre_exponential_m_s`, `activation_energy_j_mol`: of the surface reaction, first order in the
       gas: k = A exp(-E / (R T)) (13.5 m/s and 126 kJ/mol for carbon from acetylene).
     - `temperature_k`, `pressure_pa`, `mole_fraction`: of the gas at the part's surface; the
@@ -52,9 +54,9 @@ def from_physical(
     - `solid_density_kg_m3`, `solid_molar_mass_kg_mol`, `solid_per_gas`: rho_s, M_s and nu, moles of
       solid for a mole of gas (2 for carbon from acetylene).
 
-    Raises `InputError` for a value that is not positive and finite, a mole fraction above 1, and a
-    value of implausible magnitude for its unit (a temperature below 300 K, a fibre thicker than the
-    part).
+    **Raises:** `InputError` for a value that is not positive and finite, a mole fraction above 1,
+    and a value of implausible magnitude for its unit (a temperature below 300 K, a fibre thicker
+    than the part).
     """
     given = dict(locals())
     for name, value in given.items():

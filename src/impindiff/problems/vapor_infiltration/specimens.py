@@ -63,7 +63,7 @@ def weighing_times(settings: InfiltrationSettings) -> Float[np.ndarray, " weighi
 def observation_times(settings: InfiltrationSettings) -> list[float]:
     """All times with a measurement, in order, each once.
 
-    Raises `InputError` for one after the end of the run. (A forward run may end earlier.)
+    **Raises:** `InputError` for one after the end of the run. (A forward run may end earlier.)
     """
     observed, end = settings.observations, settings.time.end
     for key, last in (("ct_times", max(observed.ct_times)), ("mass_until", observed.mass_until)):
@@ -180,8 +180,8 @@ def axes_of(data: xr.Dataset) -> list[str]:
 def require_specimens(data: xr.Dataset, heated: bool, path: Path) -> None:
     """Refuse data without the layout of a run's data.nc.
 
-    Raises `InputError` for missing variables, for values that are not finite, and for a part whose
-    planes of symmetry are not at 0.
+    **Raises:** `InputError` for missing variables, for values that are not finite, and for a part
+    whose planes of symmetry are not at 0.
     """
     more = ("temperature", "heater") if heated else ()
     for name in ("porosity", "gas", "phi2", *more):
