@@ -1,6 +1,7 @@
 """The floors of the package: imports run downward only, and importing changes nothing."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,36 @@ def test_errors_are_sentences_without_a_full_stop():
                     if isinstance(last, ast.Constant) and str(last.value).endswith("."):
                         stopped.append(f"{path.name}:{node.lineno}")
     assert not stopped
+
+
+def docstrings():
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                place = f"{path.relative_to(SOURCE)}:{getattr(node, 'lineno', 1)}"
+                yield place, ast.get_docstring(node) or "None."
+
+
+def test_docstrings_begin_with_a_line_that_stands_alone():
+    """A noun phrase or an imperative, with a full stop."""
+    hanging = re.compile(r"(What|Of|See|Whether|How|By|In|From|With|Where|Which|Those)\b")
+    wrong = []
+    for place, text in docstrings():
+        summary = text.split("\n\n")[0]
+        if hanging.match(summary) or "\n" in summary or not summary.endswith("."):
+            wrong.append(f"{place}: {summary}")
+    assert not wrong
+
+
+def test_docstrings_have_their_parts_in_one_order():
+    """As in CONTRIBUTING.md: Arguments, Returns, Raises, and the source at the end."""
+    order = ["**Arguments:**", "**Returns:**", "**Raises:**", "Source:"]
+    wrong = []
+    for place, text in docstrings():
+        parts = re.findall(r"^(\*\*(?:Arg|Ret|Rai)\w+:?\*\*|Source:|Returns |Raises )", text, re.M)
+        if parts != [part for part in order if part in parts]:
+            wrong.append(f"{place}: {parts}")
+    assert not wrong
 
 
 def test_no_two_files_of_tests_have_one_name():

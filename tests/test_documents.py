@@ -1,5 +1,6 @@
 """The pages of docs/: their commands are those of the program, their Python is tested code."""
 
+import ast
 import importlib
 import re
 import runpy
@@ -71,6 +72,37 @@ def test_links_from_outside_the_site_lead_to_files(page):
     """Those between pages are checked by `make docs`."""
     for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
         assert (ROOT / link).exists(), link
+
+
+AVOIDED = {
+    r"\b(tells|says|told(?! apart))\b": "a thing reports, states or returns",
+    r"\bbeside\b": "next to, besides, with",
+    r"\bof (one's|its|his|their|your) own\b": "its own ..., user-defined",
+    r"\b(held|kept)[ -]back\b|\bheld[ -]out\b": "test set, validation set",
+    r"\bthat there (is|are) not\b": "that does not exist",
+    r"\bas (it is|they are) had\b": "as available",
+}
+
+
+def public_text():
+    """(place, a line of documentation, docstring or message)."""
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")):
+        for number, line in enumerate(page.read_text().splitlines(), 1):
+            yield f"{page.relative_to(ROOT)}:{number}", line
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+                yield f"{path.name}:{node.lineno}", " ".join(node.value.split())
+
+
+def test_text_is_in_the_words_of_the_field():
+    found = [
+        f"{place}: write {better!r}, not {match[0]!r}"
+        for place, text in public_text()
+        for pattern, better in AVOIDED.items()
+        for match in re.finditer(pattern, text, re.I)
+    ]
+    assert not found
 
 
 def test_the_readme_is_short():

@@ -148,7 +148,7 @@ def latent_errors(
 
 
 def misfits(table: PointTable, predicted: Float[np.ndarray, " point"]) -> dict[str, Misfit]:
-    """By quantity: root mean square, the same relative to the values', and over their errors."""
+    """Misfits by quantity: root mean square, relative to the values', and over their errors."""
     found = {}
     for name in table.quantities:
         own = table.quantity == name

@@ -87,8 +87,9 @@ class Robin(Wall):
     `a` and `b` are numbers or arrays of the face's shape; b has the unit of a times a length.
     A loss through a film, D du/dn = k (u_outside - u), is `Robin(a=k, b=D, value=k * u_outside)`.
 
-    Raises `InputError` where a = b = 0. A combination with a d + 2 b = 0, d being a ghost cell's
-    distance from its mirror image, leaves the ghost undefined: padding raises `InputError` then.
+    **Raises:** `InputError` where a = b = 0. A combination with a d + 2 b = 0, d being a ghost
+    cell's distance from its mirror image, leaves the ghost undefined: padding raises `InputError`
+    then.
     """
 
     a: ArrayLike

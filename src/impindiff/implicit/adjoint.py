@@ -107,7 +107,7 @@ class _AtTheRoot(AbstractAdjoint):
 
     @abc.abstractmethod
     def completed(self, solver: AbstractRootSolver) -> "ImplicitAdjoint | JacobianFree":
-        """This rule with its unset options taken from the forward solver."""
+        """A copy with unset options taken from the forward solver."""
 
     @abc.abstractmethod
     def tangent(
@@ -162,7 +162,7 @@ class ImplicitAdjoint(_AtTheRoot):
             require_general(self.linear_solver, "ImplicitAdjoint")
 
     def completed(self, solver: AbstractRootSolver) -> "ImplicitAdjoint":
-        """This rule with its unset options taken from the forward solver."""
+        """A copy with unset options taken from the forward solver."""
         linear_solver = self.linear_solver
         if linear_solver is None:
             linear_solver = getattr(solver, "linear_solver", None) or BiCGStab()
@@ -278,7 +278,7 @@ class JacobianFree(_AtTheRoot):
     preconditioner: Preconditioner | None = None
 
     def completed(self, solver: AbstractRootSolver) -> "JacobianFree":
-        """This rule with its unset options taken from the forward solver."""
+        """A copy with unset options taken from the forward solver."""
         preconditioner = self.preconditioner or getattr(solver, "preconditioner", None)
         return JacobianFree(terms=self.terms, preconditioner=preconditioner)
 

@@ -29,7 +29,7 @@ def _dot(a: PyTree, b: PyTree) -> Float[Array, ""]:
 
 
 def _ratio(a: Float[Array, ""], b: Float[Array, ""]) -> Float[Array, ""]:
-    """a / b, and 0 where b is 0, with finite derivatives in both cases."""
+    """Ratio a / b, and 0 where b is 0, with finite derivatives in both cases."""
     return jnp.where(b == 0, 0.0, a / jnp.where(b == 0, 1.0, b))
 
 

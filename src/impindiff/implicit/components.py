@@ -135,7 +135,6 @@ class Components:
         self, linear_map: Callable[[PyTree], PyTree], x: PyTree[Array]
     ) -> Float[Array, "components components"]:
         """The size of component i of A applied to component j of x."""
-
         indices = jnp.arange(self.number, dtype=jnp.int32)
 
         def column(index: Array) -> Array:

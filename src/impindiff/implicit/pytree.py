@@ -114,7 +114,7 @@ def require_floating(tree: PyTree[Array], name: str) -> None:
 
 
 def axpy(factor: Float[Array, ""] | float, x: PyTree, y: PyTree) -> PyTree:
-    """factor x + y, leafwise, in each leaf's own precision."""
+    """Sum factor x + y, leafwise, in each leaf's own precision."""
     return jax.tree.map(lambda a, b: jnp.asarray(factor, b.dtype) * a + b, x, y)
 
 

@@ -60,8 +60,8 @@ def diffusion(
 
     **Returns:** (*batch, *cells), in u's dtype.
 
-    Raises `InputError` on shapes that do not fit the grid, a D that is negative or not finite, an
-    unknown averaging, and as `ghosts` does. A traced D is not checked: where it is negative, the
+    **Raises:** `InputError` on shapes that do not fit the grid, a D that is negative or not finite,
+    an unknown averaging, and as `ghosts` does. A traced D is not checked: where it is negative, the
     status of a `rollout`'s step is `ill_posed`, unless the tendency calls this inside its own
     `jax.vmap`, `scan` or `jit`.
 

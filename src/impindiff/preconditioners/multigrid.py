@@ -33,6 +33,8 @@ class Multigrid(eqx.Module):
     nonlinear and learned terms are included; cells whose central differences would destroy its
     diagonal dominance use upwind ones. The adjoint solve uses the transposed cycles.
 
+    **Arguments:**
+
     - `operator`: alternatively, `operator(z, stage)` gives, for one sample, a pytree like the state
       z with an `Elliptic` for each array, close to that component's part of dF/dz, or None for an
       unchanged component; `stage` is a `StageEquation`.
@@ -48,9 +50,10 @@ class Multigrid(eqx.Module):
     - `simplify`: maps the model to the one to precondition: e.g. upwind in place of "van_leer",
       `lambda model: eqx.tree_at(lambda m: m.scheme, model, "upwind")`.
 
-    Raises `InputError` for a model without `grid`, another `coupling`, `shape` or `precision`, and
-    where an `Elliptic` and its component differ in shape. Components that are not fields on the
-    model's grid are unchanged.
+    **Raises:** `InputError` for a model without `grid`, another `coupling`, `shape` or `precision`,
+    and where an `Elliptic` and its component differ in shape.
+
+    Components that are not fields on the model's grid are unchanged.
     """
 
     operator: Callable[[PyTree, Any], PyTree] | None = None

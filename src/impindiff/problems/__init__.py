@@ -30,8 +30,8 @@ def get_problem(name: str) -> Problem:
     """The built-in problem of that name. Raises `InputError` with the known names."""
     if name not in PROBLEMS:
         raise InputError(
-            f"there is no problem '{name:.60}'; built-in ones: {', '.join(PROBLEMS)}; for one of "
-            "your own give its file, NAME.py"
+            f"there is no problem '{name:.60}'; built-in ones: {', '.join(PROBLEMS)}; for a "
+            "user-defined problem give its file, NAME.py"
         )
     return PROBLEMS[name]
 

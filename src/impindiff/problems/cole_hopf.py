@@ -27,7 +27,7 @@ def cole_hopf_sine(
     *,
     refinement: int = 1,
 ) -> Float[np.ndarray, "times points"]:
-    r"""u(t, x) of $u_t + s u u_x = \nu u_{xx}$ on [-1, 1], u(0, x) = -sin(pi x), u(t, ±1) = 0:
+    r"""Solution of $u_t + s u u_x = \nu u_{xx}$, u(0, x) = -sin(pi x), u(t, ±1) = 0 on [-1, 1].
 
     $$u(t, x) = -\frac{\int \sin(\pi (x - \eta))\, w\, d\eta}{\int w\, d\eta}, \qquad
     w = \exp\left(-\frac{\eta^2}{4 \nu t} - \frac{s \cos(\pi (x - \eta))}{2 \pi \nu}\right).$$

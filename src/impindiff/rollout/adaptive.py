@@ -402,7 +402,7 @@ def _search(
 def _sum(
     high: Float[Array, ""], low: Float[Array, ""], added: Float[Array, ""]
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """high + low + added, as a rounded sum and its round-off.
+    """Sum high + low + added, as a rounded sum and its round-off.
 
     Source: Neumaier's variant of Kahan's compensated summation (1974).
     """

@@ -68,7 +68,7 @@ class AbstractStepper(eqx.Module):
         return step.u, step.memory
 
     def without_length(self, model: HybridModel, u: State) -> "AbstractStepper":
-        """This stepper for steps of length 0, possibly with less work."""
+        """The stepper for steps of length 0, possibly with less work."""
         del model, u
         return self
 

@@ -55,7 +55,7 @@ class Identifiability:
         """One line: `cannot be told apart: gamma and prefactor (condition index 430)`.
 
         Below a condition index of 30 the line reads `hard to tell apart`, below 10 that all can be
-        told. Parameters without influence on the data are named too.
+        told apart. Parameters without influence on the data are named too.
         """
         unseen = f"not seen by the data: {_list(self.unseen)}" if self.unseen else ""
         if len(self.singular_values) < 2:

@@ -62,7 +62,7 @@ class OverlappingFibres(PoreModel):
     def radius(
         self, porosity: Float[Array, "*cells"], initial: Float[Array, "..."]
     ) -> Float[Array, "*cells"]:
-        """r = sqrt(ln eps / ln eps0), exactly."""
+        """Radius r = sqrt(ln eps / ln eps0), exactly."""
         eps = jnp.clip(porosity, _SMALLEST, _LARGEST)
         return jnp.sqrt(jnp.log(eps) / jnp.log(initial))
 
