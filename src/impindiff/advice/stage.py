@@ -62,10 +62,10 @@ def first_stage(
             "implicit stepper, such as CrankNicolson"
         )
     bare = eqx.tree_at(lambda s: (s.solver, s.adjoint), stepper, (_Capture(), ImplicitAdjoint()))
-    latents = tuple(_of_first_sample(model.latent(t + c * dt)) for c in bare.nodes)
+    latents = tuple(of_first_sample(model.latent(t + c * dt)) for c in bare.nodes)
     # otherwise a scan over stages would pass tracers to the solver
     with jax.disable_jit():
-        memory = bare.start(model, t, u, _of_first_sample(model.latent(t)))
+        memory = bare.start(model, t, u, of_first_sample(model.latent(t)))
         try:
             bare.step(model, t, dt, u, memory, latents, None)
         except _FoundError as found:
@@ -73,7 +73,9 @@ def first_stage(
     raise InputError(f"explain: a step of {type(stepper).__name__} solves no equation")
 
 
-def _of_first_sample(latent: PyTree[Any]) -> PyTree[Any]:
+def of_first_sample(latent: PyTree[Any]) -> PyTree[Any]:
+    """The latent fields of the first sample."""
+
     def first(x: Any) -> Any:
         return jax.tree.map(lambda v: v[0], x.values) if isinstance(x, PerSample) else x
 

@@ -12,6 +12,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from impindiff import report
+from impindiff.advice import numerical_diffusion
 from impindiff.data import (
     FORECAST_SUFFIX,
     TRUTH_SUFFIX,
@@ -48,7 +49,7 @@ from impindiff.rollout import depends_on_time
 from impindiff.settings.sections import ProblemSettings
 from impindiff.settings.steps import describe_steps
 from impindiff.steppers import HybridModel
-from impindiff.training import Progress
+from impindiff.training import Progress, TrajectoryLoss
 
 _FIGURES = 2_000_000  # bytes, approximately
 _LABELS = ("long_name", "units", "scaling", "standard_name")
@@ -148,6 +149,9 @@ def run(
         sets["test"] = part.table if known is None else known.with_rows(part.table)
         predicted["test"] = np.append(predicted.get("test", np.empty(0)), values)
     identified = identified_numbers(experiment, fitted, loss)
+    warnings = _warnings(members_of(model)[0], loss) if identified else []
+    for line in warnings:
+        say(f"warning: {line}")
     findings = experiment.findings(fitted, loss)
     truths = experiment.true_latent(latent)
     draw_figures(experiment, forecast, latent, sets, predicted, identified, findings, folder)
@@ -167,6 +171,7 @@ def run(
         latent=latent_errors(at_data, truths, times, len(experiment.dataset_coordinates())),
         misfit={name: misfits(table, predicted[name]) for name, table in sets.items()},
         identified=identified,
+        warnings=warnings,
         **training_metrics(trained.settings, fitted, loss, trained.choices, start),
     ).with_sections(findings.metrics)
     metrics.write(folder / METRICS)
@@ -344,6 +349,14 @@ def _store(experiment: Experiment, folder: Path) -> None:
     path = folder / directory.DATA
     if experiment.settings.data.path is None and not path.is_file():
         write(experiment.data.dataset, path)
+
+
+def _warnings(model: Any, loss: TrajectoryLoss) -> list[str]:
+    prepared, u0 = (model, loss.u0) if loss.prepare is None else loss.prepare(model)
+    if not isinstance(prepared, HybridModel) or not hasattr(prepared, "grid"):
+        return []
+    found = numerical_diffusion(prepared, u0, loss.times[0])
+    return [str(found)] if found.is_notable else []
 
 
 def _what_was_measured(experiment: Experiment) -> str:

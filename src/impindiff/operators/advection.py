@@ -25,6 +25,7 @@ from impindiff.operators.faces import (
     neighbours,
     on_both_sides,
 )
+from impindiff.operators.notes import note
 from impindiff.operators.two_point import TwoPoint, net_inflow
 
 _SCHEMES = ("upwind", "central", "van_leer")
@@ -79,6 +80,7 @@ def advection(
     grid.check_field(u, "u")
     boundaries = grid.boundary_or_own(boundary)
     on_faces = face_velocities(velocity, grid, boundaries, u.dtype)
+    note_upwind(on_faces, grid, scheme)
     if scheme != "van_leer":
         fluxes = [advective_coefficients(v, scheme) for v in on_faces]
 
@@ -93,6 +95,13 @@ def advection(
         periodic = isinstance(boundaries[axis][0], Periodic)
         fluxes.append(advective_flux(beside, v, axis - grid.ndim, scheme, periodic))
     return -flux_divergence(fluxes, grid)
+
+
+def note_upwind(velocities: Sequence[Faces], grid: Grid, scheme: str) -> None:
+    """Note the largest numerical diffusivity |v| h / 2 of "upwind"."""
+    if scheme == "upwind":
+        for v, h in zip(velocities, grid.spacing, strict=True):
+            note("numerical_diffusivity", lambda v=v, h=h: 0.5 * h * jnp.max(jnp.abs(v.inner)))
 
 
 def advective_coefficients(v: Faces, scheme: str) -> TwoPoint:

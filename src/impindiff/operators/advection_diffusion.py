@@ -8,7 +8,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from impindiff.grid import BoundaryLike, Grid, Periodic
-from impindiff.operators.advection import advective_coefficients, advective_flux, face_velocities
+from impindiff.operators.advection import (
+    advective_coefficients,
+    advective_flux,
+    face_velocities,
+    note_upwind,
+)
 from impindiff.operators.diffusion import diffusive_coefficients, diffusive_flux, face_coefficients
 from impindiff.operators.faces import Beside, Faces, cells_beside, flux_divergence
 from impindiff.operators.two_point import TwoPoint, net_inflow
@@ -36,6 +41,7 @@ def advection_diffusion(
     grid.check_field(u, "u")
     boundaries = grid.boundary_or_own(boundary)
     velocities = face_velocities(velocity, grid, boundaries, u.dtype)
+    note_upwind(velocities, grid, scheme)
     coefficients = face_coefficients(coefficient, grid, averaging, boundaries, u.dtype)
     if scheme != "van_leer":
         fluxes = []

@@ -19,6 +19,7 @@ from impindiff.operators.faces import (
     face_means,
     flux_divergence,
 )
+from impindiff.operators.notes import note
 
 Flux = Callable[[Array], Array]
 
@@ -94,6 +95,9 @@ def convection(
         if scheme == "central":
             fluxes.append(_central(f, beside, periodic))
             continue
+        if scheme == "rusanov":
+            h = grid.spacing[axis]
+            note("numerical_diffusivity", lambda f=f, h=h: 0.5 * h * jnp.max(_speed(f, u)))
         below, above = face_states(beside, along, scheme == "van_leer", periodic)
         fluxes.append(jax.tree.map(lambda a, b, f=f: _rusanov(f, a, b), below, above))
     return -flux_divergence(fluxes, grid)
@@ -112,6 +116,10 @@ def _rusanov(f: Flux, a: Array, b: Array) -> Array:
     at_b, slope_b = _with_slope(f, b)
     fastest = jnp.maximum(jnp.abs(slope_a), jnp.abs(slope_b))
     return arithmetic_mean(at_a, at_b) - 0.5 * fastest * (b - a)
+
+
+def _speed(f: Flux, u: Array) -> Array:
+    return jnp.abs(_with_slope(f, u)[1])
 
 
 def _with_slope(f: Flux, x: Array) -> tuple[Array, Array]:

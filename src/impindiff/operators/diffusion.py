@@ -1,5 +1,6 @@
 """Diffusion with a variable, possibly anisotropic coefficient."""
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -20,8 +21,8 @@ from impindiff.operators.faces import (
     layer,
     neighbours,
 )
+from impindiff.operators.notes import note
 from impindiff.operators.two_point import TwoPoint, net_inflow
-from impindiff.operators.well_posed import note_if_ill_posed
 
 _AVERAGINGS = ("arithmetic", "harmonic")
 
@@ -109,6 +110,7 @@ def face_coefficients(
         name = f"coefficient of axis {axis}"
         D = given_field(entry, grid, axis, dtype, name)
         _require_positive(entry, D, grid, name)
+        note("diffusivity", functools.partial(jnp.mean, D))
         periodic = isinstance(boundaries[axis][0], Periodic)
         faces.append(_on_faces(D, axis - grid.ndim, periodic, averaging))
     return faces
@@ -128,7 +130,7 @@ def _require_positive(given: ArrayLike, D: Array, grid: Grid, name: str) -> None
             "diffusion of the positive one)"
         )
     if isinstance(given, jax.core.Tracer):
-        note_if_ill_posed(lambda: jnp.min(D) < -slack * jnp.max(jnp.abs(D)))
+        note("ill_posed", lambda: jnp.min(D) < -slack * jnp.max(jnp.abs(D)))
 
 
 def _on_faces(D: Array, along: int, periodic: bool, averaging: str) -> Faces:

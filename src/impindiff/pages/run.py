@@ -30,7 +30,7 @@ def run_page(folder: Path) -> Page:
     metrics = run.metrics
     pictures = figures_in(folder / "figures", metrics.labels)
     sections = [
-        Section("results", "Results", [run_tables(metrics)]),
+        Section("results", "Results", [*_warnings(metrics), run_tables(metrics)]),
         Section("forecast", "Forecast in motion", _film(folder / _FORECAST, metrics.trained_until)),
         Section("figures", "Figures", [Gallery(pictures)] if pictures else []),
         Section("reproduce", "How to reproduce", _reproduction(run)),
@@ -58,6 +58,10 @@ def _summary(metrics: RunMetrics) -> str:
             )
     steps = f"{train.steps} training step{'s' * (train.steps != 1)}"
     return f"{text}, after {steps} in {duration(train.seconds)}."
+
+
+def _warnings(metrics: RunMetrics) -> list[Block]:
+    return [Prose(f"Warning: {line}.") for line in metrics.warnings]
 
 
 def _tiles(metrics: RunMetrics) -> list[tuple[str, str]]:

@@ -149,6 +149,7 @@ class RunMetrics(Content):
     - `forecast`, `latent`: where the truth is known.
     - `misfit`: to measurements, by set (`train`, `test`) and quantity.
     - `identified`: the unknown scalars.
+    - `warnings`: reasons to distrust these, one sentence each.
 
     Further sections are problem-specific (see `Findings`).
     """
@@ -166,6 +167,7 @@ class RunMetrics(Content):
     latent: LatentErrors | None = None
     misfit: dict[str, dict[str, Misfit]] = Field(default_factory=dict)
     identified: dict[str, Estimate] = Field(default_factory=dict)
+    warnings: list[str] = Field(default_factory=list)
     train: Training
     solver: Solver
     gradient: Gradient

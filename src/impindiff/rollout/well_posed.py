@@ -10,7 +10,7 @@ from jax.extend.core import jaxpr_as_fun
 from jaxtyping import Array, Float, PyTree
 
 from impindiff.implicit import Outcome, Status
-from impindiff.operators.well_posed import noting_ill_posed
+from impindiff.operators.notes import noting
 from impindiff.steppers import HybridModel
 from impindiff.steppers.mass import negative
 
@@ -29,9 +29,9 @@ def with_well_posedness(
 
     # a separate program, which is dropped unless something may be ill-posed
     def flags_of_tendency():
-        with noting_ill_posed() as flags:
+        with noting("ill_posed") as found:
             model.tendency(t, *jax.lax.stop_gradient((u, latent)))
-        return flags
+        return found["ill_posed"]
 
     program = jax.make_jaxpr(flags_of_tendency)()
     flags = negative(model, u)
