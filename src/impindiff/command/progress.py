@@ -20,13 +20,15 @@ _LINES = 10
 @contextmanager
 def training_progress(console: Console, steps: int) -> Iterator[Callable[[Progress], None]]:
     """A function to call after each training step: a live bar on a terminal, else ten lines."""
+    errors = _LastErrors()
     if not console.is_terminal:
         every = max(1, steps // _LINES)
 
         def line(progress: Progress) -> None:
+            text = errors.after(progress)
             if progress.step % every == 0 or progress.step == steps:
                 console.print(
-                    f"step {progress.step}/{steps}  loss {progress.loss:.3e}" + _errors(progress),
+                    f"step {progress.step}/{steps}  loss {progress.loss:.3e}{text}",
                     highlight=False,
                 )
 
@@ -49,13 +51,20 @@ def training_progress(console: Console, steps: int) -> Iterator[Callable[[Progre
             bar.update(
                 task,
                 completed=progress.step,
-                description=f"loss {progress.loss:.3e}{_errors(progress)}",
+                description=f"loss {progress.loss:.3e}{errors.after(progress)}",
             )
 
         yield advance
 
 
-def _errors(progress: Progress) -> str:
-    validation, test = progress.validation, progress.test
-    text = "" if validation is None else f"  validation {validation:.3e}"
-    return text + ("" if test is None else f"  test error {test:.3f} %")
+class _LastErrors:
+    """Validation loss and test error for the display; the latter is not known after every step."""
+
+    def __init__(self):
+        self.test = ""
+
+    def after(self, progress: Progress) -> str:
+        if progress.test is not None:
+            self.test = f"  test error {progress.test:.3f} % (step {progress.step})"
+        validation = progress.validation
+        return ("" if validation is None else f"  validation {validation:.3e}") + self.test

@@ -141,7 +141,7 @@ class PublicSettings(ProblemSettings):
     observations: PointSettings = PointSettings()  # pyright: ignore[reportIncompatibleVariableOverride]
     solver: SolverSettings = NewtonKrylovSettings(preconditioner="multigrid")
     stepper: StepperSettings = ImplicitStepperSettings(dt=0.005, first_guess="extrapolated")
-    training: TrainingSettings = LevenbergMarquardtSettings(steps=40, log_every=1, save_every=5)
+    training: TrainingSettings = LevenbergMarquardtSettings(steps=40, save_every=5)
     forecast: ReferenceForecastSettings = ReferenceForecastSettings()  # pyright: ignore[reportIncompatibleVariableOverride]
 
 

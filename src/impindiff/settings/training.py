@@ -199,6 +199,9 @@ class LBFGSSettings(_Training):
     """Training by L-BFGS, a quasi-Newton method with line search."""
 
     optimizer: Literal["lbfgs"] = "lbfgs"
+    log_every: _PositiveInt = Field(
+        default=1, description="steps between lines of history.jsonl; these steps are few and long"
+    )
 
     def build(self) -> Optimizer:
         """Build the optimiser."""
@@ -212,6 +215,9 @@ class LevenbergMarquardtSettings(_Training):
     """
 
     optimizer: Literal["levenberg_marquardt"] = "levenberg_marquardt"
+    log_every: _PositiveInt = Field(
+        default=1, description="steps between lines of history.jsonl; these steps are few and long"
+    )
     damping: _Positive = Field(
         default=1e-3, description="initial damping; larger values take shorter steps"
     )

@@ -92,7 +92,7 @@ def fit(
         programs = [None] * len(curriculum) + [compiled]
         with_halving = eqx.filter_jit(_step(members))
         durations: list[float] = []
-        test, mesh = None, active_mesh()
+        mesh = active_mesh()
         has_rate = job.algorithm.has_rate(state.optimizer)
         try:
             for step in range(first + 1, options.steps + 1):
@@ -118,6 +118,7 @@ def fit(
                 filled = np.full(state.seconds.shape, seconds, state.seconds.dtype)
                 timed = jnp.asarray(filled) if mesh is None else mesh.each(filled)
                 after = eqx.tree_at(lambda s: s.seconds, candidate, timed)
+                test = None
                 ends = step == options.steps or bool(np.all(after.finished))
                 if step % options.log_every == 0 or step == 1 or ends:
                     current = job.model(after.parameters)

@@ -18,6 +18,7 @@ from impindiff.training.state import Job, StepReport, Totals, TrainingState
 class Progress(NamedTuple):
     """Progress after a step, for displays.
 
+    - `test`: the test error in percent; None where it was not evaluated.
     - `saved`: True if the state of this step is on disk.
     """
 

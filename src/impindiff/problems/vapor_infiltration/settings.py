@@ -300,7 +300,6 @@ class VaporInfiltrationClosureSettings(InfiltrationSettings):
         steps=25,
         damping=0.1,
         loss_tolerance=3e-4,
-        log_every=1,
         save_every=5,
     )
 
@@ -374,7 +373,6 @@ class VaporInfiltrationThermalSettings(InfiltrationSettings):
         steps=25,
         damping=0.1,
         loss_tolerance=3e-4,
-        log_every=1,
         save_every=5,
     )
     forecast: ReferenceForecastSettings = ReferenceForecastSettings(every=0.025)  # pyright: ignore[reportIncompatibleVariableOverride]
