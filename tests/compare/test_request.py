@@ -184,3 +184,13 @@ def test_methods_that_cannot_solve_a_problem_say_why():
     assert "not observed" in (methods["local_law"].not_run or "")
     assert "inertia" in (methods["rk4"].not_run or "")
     assert methods["implicit"].not_run is None
+
+
+@pytest.mark.parametrize(
+    ("method", "kept"), [("implicit", True), ("fno", False), ("local_law", False)]
+)
+def test_parts_of_the_problems_model_are_not_asked_of_a_black_box(method, kept):
+    overrides = {"training": {"rates": {"velocity": 0.5}, "freeze": ["velocity"], "steps": 3}}
+    given = rows_of(Request(problem=CASE, methods=(method,), overrides=overrides))[0]
+    training = given.overrides(0, Request(problem=CASE, overrides=overrides))["training"]
+    assert ("rates" in training, "freeze" in training) == (kept, kept)

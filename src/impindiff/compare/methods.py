@@ -44,6 +44,7 @@ IMPLICIT = Method(
     _AS_SHIPPED,
     {},
 )
+BLACK_BOX = "black box"
 UNROLLED, LOCAL_LAW = "unrolled", "local_law"
 _NO_EXPLICIT = (
     "some component has no inertia (mass 0, an algebraic one), which explicit steps cannot advance"
@@ -181,7 +182,7 @@ _BLACK_BOXES = [
     Method(
         "fno",
         "Fourier neural operator",
-        "black box",
+        BLACK_BOX,
         "no physics: a neural operator from one observation to the next, rolled out",
         _SEARCHED,
         merged(
@@ -191,7 +192,7 @@ _BLACK_BOXES = [
     Method(
         "conv_lstm",
         "ConvLSTM",
-        "black box",
+        BLACK_BOX,
         "no physics: a convolutional LSTM from one observation to the next, rolled out",
         _SEARCHED,
         merged(
@@ -202,7 +203,7 @@ _BLACK_BOXES = [
     Method(
         LOCAL_LAW,
         "field network without physics",
-        "black box",
+        BLACK_BOX,
         "the same field network and implicit steps, but any local law in place of the known one: "
         "du/dt is a polynomial of the neighbours whose coefficients the network gives",
         "the problem's own settings; learning rates of 1e-3, 3e-3, 1e-2 tried on another steady "

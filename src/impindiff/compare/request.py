@@ -10,14 +10,14 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from pydantic import BaseModel, Field
 
-from impindiff.compare.methods import Method, choose, methods_of
+from impindiff.compare.methods import BLACK_BOX, Method, choose, methods_of
 from impindiff.compare.studies import STUDIES, Point, Scope
 from impindiff.problem import Problem, as_data, load_problem
 from impindiff.problem.samples import AXES
 from impindiff.problems import get_problem
 from impindiff.rollout import AdaptiveStep
 from impindiff.settings import load_settings
-from impindiff.settings.choices import models_in
+from impindiff.settings.choices import models_in, without
 from impindiff.settings.configuration import StrictModel, dotted, merged, without_useless
 from impindiff.settings.yaml_text import one_line
 
@@ -101,6 +101,8 @@ class Row(NamedTuple):
         if request.quick:
             given = merged(given, dict(problem.quick))
         given = merged(given, request.overrides)
+        if self.method.kind == BLACK_BOX:
+            given = _without_parts(given)
         given = merged(given, self.method.overrides)
         if self.point is not None:
             given = merged(given, self.point.overrides)
@@ -109,6 +111,14 @@ class Row(NamedTuple):
         # a method that cannot run may have no valid configuration
         runs = self.method.not_run is None
         return without_useless(problem.settings, given) if runs else given
+
+
+def _without_parts(given: dict[str, Any]) -> dict[str, Any]:
+    """Leave out keys that name parts of the problem's model, which a black box does not have."""
+    for key in ("rates", "freeze"):
+        if key in given.get("training", {}):
+            given = without(given, ("training", key))
+    return given
 
 
 def _has_seed(settings: type[BaseModel], section: str) -> bool:
