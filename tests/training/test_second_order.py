@@ -5,6 +5,8 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import optax
+import optimistix
 import pytest
 from power_decay import POWER, RATE, TIMES, PowerDecay, model
 
@@ -90,6 +92,23 @@ def test_the_standard_errors_are_the_spread_of_repeated_fits(tmp_path):
         spread = np.std([float(found(m)[name]) for m in (f.model for f in fits)], ddof=1)
         assert float(known[name]) == pytest.approx(float(errors[name]), rel=1e-6)
         assert 0.4 < float(errors[name]) / spread < 2.5
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "steps", "converged"),
+    [
+        (LevenbergMarquardt(), 40, True),
+        (LevenbergMarquardt(), 3, False),
+        # trials so damped that none can change anything: given up, which is no convergence
+        (LevenbergMarquardt(damping=1e11, tolerance=0.0), 40, False),
+        (optimistix.BFGS(rtol=1e-6, atol=1e-6), 60, True),
+        (optimistix.BFGS(rtol=1e-6, atol=1e-6), 3, False),
+        (lbfgs(), 5, None),
+        (optax.adam(1e-2), 3, None),
+    ],
+)
+def test_an_optimiser_with_a_criterion_says_if_it_converged(optimizer, steps, converged, tmp_path):
+    assert train(tmp_path, optimizer, steps).converged is converged
 
 
 def test_too_many_parameters_are_refused(tmp_path):

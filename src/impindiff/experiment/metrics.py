@@ -93,6 +93,7 @@ def training_metrics(
             validation_loss=fitted.validation_loss,
             best_step=fitted.best_step,
             stopped_early=fitted.stopped_early,
+            converged=fitted.converged,
             **choices,
         ),
         "solver": Solver(

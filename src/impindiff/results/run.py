@@ -35,6 +35,7 @@ class Training(Content):
     """Costs and outcome of training, as in `training.Fitted`.
 
     - `parameters`, `observations`: numbers of trained parameters and of fitted values.
+    - `converged`: see `training.Fitted`; None for an optimiser without a criterion.
     - `restarts`, `ensemble`: None for a single start, and for a single model.
     """
 
@@ -49,6 +50,7 @@ class Training(Content):
     validation_loss: Number = None
     best_step: int | None = None
     stopped_early: bool = False
+    converged: bool | None = None
     restarts: Restarts | None = None
     ensemble: EnsembleLosses | None = None
 

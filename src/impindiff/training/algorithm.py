@@ -76,6 +76,11 @@ class Algorithm(eqx.Module):
         del state
         return False
 
+    def converged(self, state: "TrainingState") -> Array | None:
+        """True if its own criterion ended training; None for an algorithm without a criterion."""
+        del state
+        return None
+
     def linearization(self, state: PyTree[Any], loss: TrajectoryLoss) -> tuple[Array, Array] | None:
         """(misfit, its Jacobian) at the parameters of the state, if known; else None."""
         del state, loss
@@ -166,6 +171,10 @@ class LeastSquares(Algorithm):
             taken=trial.taken,
         )
 
+    def converged(self, state: "TrainingState") -> Array:
+        """True if it ended before the damping was at its limit."""
+        return state.finished & ~self.method.gave_up(state.optimizer)
+
     def linearization(self, state: PyTree[Any], loss: TrajectoryLoss) -> tuple[Array, Array]:
         """Misfit and Jacobian at the point."""
         counts = loss.residuals_that_count(len(state.misfit))
@@ -205,6 +214,10 @@ class Optimistix(Algorithm):
             taken=jnp.asarray(True),
             broken=after.broken,
         )
+
+    def converged(self, state: "TrainingState") -> Array:
+        """True if the method terminated by its tolerances."""
+        return state.finished
 
 
 def algorithm_of(optimizer: Optimizer) -> Algorithm:

@@ -47,6 +47,8 @@ class Fitted(Generic[M]):
       without validation.
     - `best_step`: number of updates of the best weights; None if they are not kept.
     - `stopped_early`: True if patience ended training.
+    - `converged`: True if the optimiser's own criterion ended training, for every member of an
+      ensemble, False if it had not before; None for an optimiser without one.
     - `frozen`: the parts that were not trained.
     - `member_losses`: of an ensemble, the final loss of each; the other losses are means,
       `best_step` is the latest.
@@ -64,6 +66,7 @@ class Fitted(Generic[M]):
     validation_loss: float | None = None
     best_step: int | None = None
     stopped_early: bool = False
+    converged: bool | None = None
     frozen: tuple[str, ...] = ()
     member_losses: tuple[float, ...] | None = None
 
@@ -132,6 +135,8 @@ def fitted(
     at_last = members is None and eqx.tree_equal(parameters, state.parameters)
     if at_last:
         linearization = job.algorithm.linearization(state.optimizer, job.loss)
+    stalled = best is not None and bool(np.all(best.stalled))
+    converged = job.algorithm.converged(state)
     known = [p.temporary_mb for p in programs if p.temporary_mb is not None]
     return Fitted(
         model=job.model(parameters),
@@ -145,7 +150,8 @@ def fitted(
         linearization=linearization,
         validation_loss=validation,
         best_step=best_step,
-        stopped_early=best is not None and bool(np.all(best.stalled)),
+        stopped_early=stalled,
+        converged=None if converged is None else bool(np.all(converged)) and not stalled,
         member_losses=None if members is None else tuple(np.asarray(state.loss).tolist()),
         frozen=tuple(freeze),
     )

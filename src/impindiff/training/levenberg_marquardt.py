@@ -60,6 +60,10 @@ class LevenbergMarquardt(eqx.Module):
     tolerance: float = 1e-8
     loss_tolerance: float = 0.0
 
+    def gave_up(self, point: Point) -> Bool[Array, ""]:
+        """True once trials were rejected until the damping was at its limit: no convergence."""
+        return point.damping > _MAX_DAMPING
+
     def check(self, parameters: PyTree[Any]) -> None:
         """Raise `InputError` for more than 200 parameters, whose J would be too large."""
         require_few("levenberg_marquardt", parameters)
@@ -111,7 +115,7 @@ class LevenbergMarquardt(eqx.Module):
         return Trial(
             point=new,
             taken=taken,
-            finished=~first & ((usable & short) | settled | (new.damping > _MAX_DAMPING)),
+            finished=~first & ((usable & short) | settled | self.gave_up(new)),
             rollout=rollout,
             gradient_norm=2 * jnp.linalg.norm(new.jacobian.T @ new.misfit),
         )
