@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from impindiff.compare.command import check_request
+from impindiff.compare.command import check_request, methods_table
 from impindiff.compare.methods import choose, methods_of
 from impindiff.compare.request import Request, folder_of, rows_of
 from impindiff.compare.studies import STUDIES
@@ -177,6 +177,16 @@ def test_what_there_is_not_is_refused_with_what_there_is():
     available = methods_of(get_problem(CASE), {})
     with pytest.raises(InputError, match=r"no method 'fnoo'; methods: implicit"):
         choose(available, ["fnoo"])
+
+
+def test_methods_are_listed_with_a_line_each_or_why_they_cannot_solve_it():
+    table = methods_table("vapor_infiltration_closure", [], [])
+    names, _, told = (list(column.cells) for column in table.columns)
+    assert names == list(methods_of(get_problem("vapor_infiltration_closure"), {}))
+    assert "adjoint gradient" in str(told[names.index("implicit")])
+    assert "cannot solve it: " in str(told[names.index("rk4")])
+    told = list(methods_table(CASE, [], []).columns[2].cells)
+    assert "any local law in place of the known one" in str(told[names.index("local_law")])
 
 
 def test_methods_that_cannot_solve_a_problem_say_why():

@@ -147,6 +147,15 @@ def test_methods_share_the_data_of_a_seed_which_go_to_twice_the_horizon(runs, tm
     assert not np.allclose(*fields)
 
 
+def test_it_says_at_once_what_will_run_and_what_it_is_doing(runs, tmp_path):
+    said = []
+    run_comparison(request("implicit", "fno"), tmp_path, say=said.append)
+    assert said[:2] == ["implicit: implicit hybrid (Im-PiNDiff)", "fno: Fourier neural operator"]
+    assert said[2].startswith("seed 0: computing the data")
+    assert said[3].startswith("implicit hybrid (Im-PiNDiff), seed 0: running, log in ")
+    assert said[4].startswith("Fourier neural operator, seed 0: running, log in ")
+
+
 def test_resume_starts_what_has_not_ended_with_the_steps_of_what_has(runs, tmp_path):
     asked = request("implicit", seeds=3, budget=30.0)
     run_comparison(asked, tmp_path)
@@ -247,20 +256,24 @@ def test_what_does_not_fit_into_memory_is_tried_with_one_seed(runs, tmp_path):
 
 def test_a_method_that_cannot_solve_the_case_is_named_and_not_run(runs, tmp_path):
     """Nor is its configuration looked at, which is not valid."""
+    said = []
     results, _ = compare_problem(
         "vapor_infiltration_closure",
         methods="rk4,local_law",
         seeds=1,
         budget=None,
-        quick=False,
+        quick=True,
         study=None,
         config=[],
         overrides=[],
         out=tmp_path / "out",
         resume=False,
-        say=lambda line: None,
+        say=said.append,
     )
     assert runs.words == []
+    assert said[0].startswith("comparison on vapor_infiltration_closure: reading")
+    assert said[1].startswith("--quick: vapor_infiltration_closure has no coarser settings")
+    assert said[2].startswith("rk4: not run: ")
     rk4, local_law = results.methods
     assert "no inertia" in str(rk4.not_run)
     assert "not observed" in str(local_law.not_run)

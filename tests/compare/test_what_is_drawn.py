@@ -106,7 +106,7 @@ def test_a_study_is_along_its_quantity_a_line_for_each_seed(drawn, tmp_path):
     np.testing.assert_array_equal(fno.y, [[np.nan, 2], [np.nan, 3]])
     np.testing.assert_array_equal(hybrid.y, [[1], [1.5]])
     assert x_label == "sensors"
-    assert "error" in y_label
+    assert y_label == "relative L1 error of the test set (%) at the horizon"
 
 
 def test_a_measured_study_shows_what_was_measured_however_large(drawn, tmp_path):

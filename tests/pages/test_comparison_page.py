@@ -11,6 +11,9 @@ from test_run_page import SPACE, cells
 from impindiff import InputError
 from impindiff.pages import write_report
 
+GROUP = "\N{NARROW NO-BREAK SPACE}"
+ERRORS = "Relative L1 error of the test set (%)"
+
 
 def page(folder, content=None) -> str:
     return write_report(comparison_folder(folder, content)).read_text(encoding="utf-8")
@@ -33,7 +36,7 @@ def table(html: str, caption: str) -> dict[str, list[str]]:
 
 
 def test_mean_and_spread_of_every_method(html):
-    rows = table(html, "Relative error in percent")
+    rows = table(html, ERRORS)
     assert rows["Implicit steps"] == ["3 of 3", "0.110 ± 0.010", "0.190 ± 0.010", "0.520 ± 0.020"]
     assert rows["Explicit recurrence"] == ["2 of 3 blew up", "0.400", "0.900", "2.50"]
     assert rows["Convolutional network &lt;CNN&gt;"][-1] == "157.0 ± 1.0"
@@ -68,9 +71,9 @@ def test_every_run_is_there_with_what_it_said(html):
 
 def test_one_sentence_names_the_best_the_next_kind_and_what_blew_up(html):
     assert summary(html) == (
-        f"At the horizon, t = 0.2, Implicit steps has the least mean error, 0.520{SPACE}%, a "
-        f"factor of 4.8 below the best of another kind, Explicit recurrence (explicit, "
-        f"2.50{SPACE}%, 2 of 3 runs failed); Explicit recurrence (2 of 3 runs) blew up."
+        f"At the horizon, t = 0.2, Implicit steps has the least mean relative L1 error, "
+        f"0.520{SPACE}%, a factor of 4.8 below the best of another kind, Explicit recurrence "
+        f"(explicit, 2.50{SPACE}%, 2 of 3 runs failed); Explicit recurrence (2 of 3 runs) blew up."
     )
 
 
@@ -78,8 +81,51 @@ def test_a_survivor_does_not_win_over_methods_that_always_ended(tmp_path):
     content = results()
     content["methods"][1]["mean"]["error_percent"]["horizon"] = 0.1
     text = summary(page(tmp_path / "survivor", content))
-    assert text.startswith("At the horizon, t = 0.2, Implicit steps has the least mean error")
+    assert text.startswith(
+        "At the horizon, t = 0.2, Implicit steps has the least mean relative L1 error"
+    )
     assert f"(explicit, 0.100{SPACE}%, 2 of 3 runs failed) has less;" in text
+
+
+def unconverged(content, index, **run):
+    method = content["methods"][index]
+    method["failures"] = len(method["runs"])
+    for of in method["runs"]:
+        of |= {"status": "not converged", "message": "the optimiser had not converged"} | run
+    return content
+
+
+def test_what_did_not_converge_is_named_and_in_no_ratio(tmp_path):
+    content = unconverged(results(), 1)
+    content["methods"][1]["mean"]["failed_solves"] = 1193
+    html = page(tmp_path / "other", content)
+    assert summary(html) == (
+        f"At the horizon, t = 0.2, Implicit steps has the least mean relative L1 error, "
+        f"0.520{SPACE}%, a factor of 302 below the best of another kind, Convolutional network "
+        f"&lt;CNN&gt; (black box, 157{SPACE}%); Explicit recurrence (3 of 3 runs) did not converge "
+        "(left out of the comparison)."
+    )
+    row = table(html, ERRORS)["Explicit recurrence"]
+    assert row == [
+        "3 of 3 did not converge",
+        "1\N{NARROW NO-BREAK SPACE}193",
+        "0.400",
+        "0.900",
+        "2.50",
+    ]
+    assert "A run did not converge if training ended before" in html
+    only = unconverged(results(), 0)
+    only["methods"] = only["methods"][:1]
+    text = summary(page(tmp_path / "best", only))
+    assert text.startswith("No method converged and reached the horizon, t = 0.2, with every seed;")
+
+
+def test_misfits_are_called_misfits(tmp_path):
+    content = results() | {"metric": "relative_percent", "judged_on": "train"}
+    html = page(tmp_path / "misfit", content)
+    assert "<caption>Relative rms misfit to the measurements of the training set (%)" in html
+    assert "the least mean relative rms misfit to the measurements, 0.520" in summary(html)
+    assert "L1 error" not in html
 
 
 def test_no_winner_where_none_reached_the_horizon(tmp_path):
@@ -114,8 +160,8 @@ def test_one_seed_has_no_spread(tmp_path):
         method["runs"] = method["runs"][:1]
         method["spread"] = {}
     html = page(tmp_path / "one", content)
-    assert table(html, "Relative error in percent")["Implicit steps"][-1] == "0.520"
-    assert "Relative error over the runs that got to the time, seed 0." in html
+    assert table(html, ERRORS)["Implicit steps"][-1] == "0.520"
+    assert "Relative L1 error over the runs that got to the time, seed 0." in html
 
 
 def test_times_that_are_the_same_share_a_column(tmp_path):
@@ -124,7 +170,7 @@ def test_times_that_are_the_same_share_a_column(tmp_path):
     html = page(tmp_path / "times", content)
     assert "t = 0.2 (twice the training, horizon)" in html
     assert "t = 0.4 (twice the horizon)" in html
-    rows = table(html, "Relative error in percent")
+    rows = table(html, ERRORS)
     assert rows["Explicit recurrence"] == ["2 of 3 blew up", "0.400", "0.900", "-"]
 
 

@@ -345,8 +345,14 @@ def forecast_run(
 def compare(
     problem: ProblemOrFile,
     methods: Annotated[
-        str | None, typer.Option(metavar="A,B,...", help="methods to compare (default: all)")
+        str | None,
+        typer.Option(
+            metavar="A,B,...", help="methods to compare, of --list-methods (default: all)"
+        ),
     ] = None,
+    list_methods: Annotated[
+        bool, typer.Option("--list-methods", help="list the problem's methods, and run nothing")
+    ] = False,
     seeds: Annotated[
         int, typer.Option(metavar="N", min=1, help="runs of each: network, truth, noise")
     ] = 1,
@@ -377,8 +383,16 @@ def compare(
 ) -> None:
     """Compare the method with its baselines on one problem, at equal data, budget and seeds."""
     from impindiff.command.interruption import termination_raises
-    from impindiff.compare.command import compare_problem, comparison_table
+    from impindiff.compare.command import (
+        compare_problem,
+        comparison_table,
+        methods_table,
+        unconverged_runs,
+    )
 
+    if list_methods:
+        _out.print(methods_table(problem, config or [], overrides or []))
+        return
     try:
         with termination_raises():
             results, folder = compare_problem(
@@ -397,7 +411,10 @@ def compare(
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     _out.print(comparison_table(results))
-    _say(f"results and figures: {folder}; one page of it: impindiff report {folder}")
+    for line in unconverged_runs(results):
+        _say(line)
+    found = "results and figures" if (folder / "figures").is_dir() else "results"
+    _say(f"{found}: {folder}; one page of it: impindiff report {folder}")
 
 
 @app.command("report")

@@ -36,6 +36,7 @@ def compare_problem(
 
     **Raises:** `InputError` before anything is written if a requested name does not exist.
     """
+    say(f"comparison on {problem}: reading its settings and methods")
     name = Path(problem).stem if problem.endswith(".py") else get_problem(problem).name
     if study is not None and study not in STUDIES:
         raise InputError(f"--study: there is no study '{study}'; studies: {', '.join(STUDIES)}")
@@ -64,6 +65,11 @@ def compare_problem(
         }
         request = load_settings(Request, given)
     check_request(request)
+    if request.quick and not problem_of(request).quick:
+        say(
+            f"--quick: {name} has no coarser settings (its `quick` is empty), its grid stays as it "
+            "is; one seed, less training and fewer methods only"
+        )
 
     def show(outcome: Outcome) -> None:
         how = "done" if outcome.failure is None else f"failed: {outcome.failure.message}"
@@ -80,6 +86,23 @@ def compare_problem(
     return results, folder
 
 
+def methods_table(problem: str, config: Sequence[Path], overrides: Sequence[str]) -> Table:
+    """One row per method for a problem, with the reason if it cannot solve it.
+
+    **Raises:** `InputError` for an unknown problem or invalid settings.
+    """
+    request = Request(problem=problem, overrides=nested_overrides(config, overrides))
+    table = Table(box=None, pad_edge=False)
+    table.add_column("method", no_wrap=True)
+    table.add_column("kind")
+    table.add_column("description")
+    for row in rows_of(request):
+        reason = row.method.not_run
+        told = row.method.description if reason is None else f"cannot solve it: {reason}"
+        table.add_row(row.name, row.method.kind, told)
+    return table
+
+
 def comparison_table(results: ComparisonResults) -> Table:
     """One row per method: errors, mean +- spread, and cost."""
     labels = {
@@ -89,24 +112,35 @@ def comparison_table(results: ComparisonResults) -> Table:
         "twice_horizon": "twice that",
     }
     table = Table(box=None, pad_edge=False, title_justify="left")
-    table.title = "relative L1 error of the test set (%), mean +- standard deviation over seeds"
+    table.title = f"{results.error_label}, mean +- standard deviation over seeds"
     table.add_column("method", overflow="fold")
     shown = results.times.known()
     for name, time in shown.items():
         table.add_column(f"{labels[name]} {time:g}", justify="right")
-    for column in ("failed", "s a step", "temp. MB", "steps"):
+    table.add_column("runs", overflow="fold")
+    for column in ("failed solves", "s a step", "temp. MB", "steps"):
         table.add_column(column, justify="right")
     for row in results.methods:
         if row.not_run is not None:
             table.add_row(row.name, "not run")
             continue
         spread = row.spread.error_percent
-        errors = [_with_spread(row.error(name), spread[name], row.failures) for name in shown]
-        failed = f"{row.failures} of {len(row.runs)}" if row.failures else "-"
+        without = row.failures - row.count("not converged")
+        errors = [_with_spread(row.error(name), spread[name], without) for name in shown]
         mean = row.mean
-        cost = map(_number, (mean.seconds_per_step, mean.temporary_mb, mean.steps))
-        table.add_row(row.name, *errors, failed, *cost)
+        cost = (mean.failed_solves, mean.seconds_per_step, mean.temporary_mb, mean.steps)
+        table.add_row(row.name, *errors, row.outcome(), *map(_number, cost))
     return table
+
+
+def unconverged_runs(results: ComparisonResults) -> list[str]:
+    """A line for each run that did not converge, with its message."""
+    return [
+        f"{row.name}, seed {run.seed}: {run.message}"
+        for row in results.methods
+        for run in row.runs
+        if run.status == "not converged"
+    ]
 
 
 def _stored(folder: Path, name: str) -> Request:
@@ -139,4 +173,10 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
-__all__ = ["check_request", "compare_problem", "comparison_table"]
+__all__ = [
+    "check_request",
+    "compare_problem",
+    "comparison_table",
+    "methods_table",
+    "unconverged_runs",
+]

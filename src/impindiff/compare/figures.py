@@ -21,19 +21,21 @@ _TIMES = {
 
 
 def draw(results: ComparisonResults, out: Path) -> None:
-    """Draw all figures into `out`/figures; none if nothing was run."""
+    """Draw all figures into `out`/figures; none, and no folder, if there is nothing to draw."""
     rows = [row for row in results.methods if row.runs]
     if not rows:
         return
     figures = out / "figures"
-    figures.mkdir(exist_ok=True)
     times = {_TIMES[name]: t for name, t in results.times.known().items()}
     if results.study is None:
         errors = [found for row in rows if (found := _along_time(row, out)) is not None]
         if errors:
+            figures.mkdir(exist_ok=True)
             report.save(report.method_errors_figure(errors, times), figures / "error_vs_time.png")
         return
     study = STUDIES[results.study]
+    y_label = study.y_label or f"{results.error_label} at the horizon"
+    figures.mkdir(exist_ok=True)
     by_method: dict[str, list[MethodResults]] = {}
     for row in rows:
         by_method.setdefault(row.method, []).append(row)
@@ -41,10 +43,10 @@ def draw(results: ComparisonResults, out: Path) -> None:
     titles = {name: of[0].title.rpartition(",")[0] for name, of in by_method.items()}
     if study.against_cost:
         points = [_at_cost(titles[name], of) for name, of in by_method.items()]
-        report.save(report.study_figure(points, "seconds of training", study.y_label), path)
+        report.save(report.study_figure(points, "seconds of training", y_label), path)
         return
     points = [_at_x(titles[name], of, study.measure) for name, of in by_method.items()]
-    report.save(report.study_figure(points, study.x_label, study.y_label), path)
+    report.save(report.study_figure(points, study.x_label, y_label), path)
 
 
 def _along_time(row: MethodResults, out: Path) -> Points | None:

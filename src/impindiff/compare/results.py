@@ -5,7 +5,7 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from impindiff.compare.studies import STUDIES
 from impindiff.errors import FailureCode
 from impindiff.experiment import Run, directory
 from impindiff.results import (
+    METRICS,
     RESULTS,
     ComparisonResults,
     MethodResults,
@@ -26,6 +27,9 @@ from impindiff.results import (
     Times,
 )
 from impindiff.rollout import AdaptiveStep
+from impindiff.settings import load_configuration, load_settings, nested_overrides
+from impindiff.settings.configuration import dotted
+from impindiff.settings.yaml_text import one_line
 from impindiff.support.memory import memory_limit
 
 # percent; a forecast with a larger error diverges
@@ -37,6 +41,7 @@ def collect(request: Request, out: Path) -> ComparisonResults:
     """Collect all rows with their runs, mean and spread."""
     problem, rows = problem_of(request), rows_of(request)
     times = comparison_times(problem, request, rows, out)
+    metric, judged_on = _metric(request, rows, out)
     return ComparisonResults(
         problem=problem.name,
         command=request.command(),
@@ -46,6 +51,8 @@ def collect(request: Request, out: Path) -> ComparisonResults:
         budget_seconds=request.budget,
         seeds=list(range(request.seeds)),
         times=times,
+        metric=metric,
+        judged_on=judged_on,
         machine=machine(),
         versions={
             "python": platform.python_version(),
@@ -80,7 +87,7 @@ def _row(row: Row, request: Request, out: Path, times: Times) -> MethodResults:
         folders = [(folder_of(row, seed, out), seed) for seed in range(request.seeds)]
         # an interrupted comparison has unfinished runs
         runs = [_run(folder, seed, out, times) for folder, seed in folders if is_done(folder)]
-    overrides = row.overrides(0, request)
+    overrides = row.overrides(0, request, _measured(row, request, out))
     return MethodResults(
         name=row.name,
         title=row.title,
@@ -96,6 +103,44 @@ def _row(row: Row, request: Request, out: Path, times: Times) -> MethodResults:
         runs=runs,
         mean=_over_runs(runs, times, np.mean, 1),
         spread=_over_runs(runs, times, lambda values: np.std(values, ddof=1), 2),
+    )
+
+
+def _metric(
+    request: Request, rows: Sequence[Row], out: Path
+) -> tuple[Literal["relative_l1_percent", "relative_percent"], Literal["train", "test"]]:
+    """The errors of the runs and the set that they are of, the same for all: they share data."""
+    folders = [folder_of(row, seed, out) for row in rows for seed in range(request.seeds)]
+    ended = next((folder for folder in folders if (folder / METRICS).is_file()), None)
+    if ended is None:
+        return "relative_l1_percent", "test"
+    metrics = Run(ended).metrics
+    if metrics.forecast is not None:
+        judged = metrics.forecast.relative_l1_percent
+        return "relative_l1_percent", "train" if set(judged) == {"train"} else "test"
+    return "relative_percent", "test" if metrics.misfit.get("test") else "train"
+
+
+def _measured(row: Row, request: Request, out: Path) -> dict[str, Any]:
+    """Changes to a row's settings that its first run was started with: measured, or of a budget.
+
+    Without those of the comparison's own data and of the forecast.
+    """
+    folder = folder_of(row, 0, out)
+    asked = folder.with_name(f"{folder.name}.yaml")
+    if row.method.not_run is not None or not asked.is_file():
+        return {}
+    model = problem_of(request).settings
+    wanted = load_settings(model, row.overrides(0, request)).model_dump(mode="json")
+    given = load_configuration(model, [asked], []).model_dump(mode="json")
+    known = dict(dotted(wanted))
+    return nested_overrides(
+        [],
+        [
+            f"{key}={one_line(value)}"
+            for key, value in dotted(given)
+            if key.split(".")[0] not in ("data", "forecast") and known.get(key) != value
+        ],
     )
 
 
@@ -117,12 +162,22 @@ def _run(folder: Path, seed: int, out: Path, times: Times) -> MethodRun:
         wrong = [time for name, time in times.known().items() if is_blown_up(errors[name])]
     elif metrics.misfit:
         errors = none | {"horizon": _mean_misfit(metrics.misfit)}
-    train = metrics.train
+    train, failed = metrics.train, metrics.solver.failed_solves
+    status, message = "ok", None
+    if wrong:
+        status, message = "blow-up", f"the forecast has blown up by t = {wrong[0]:g}"
+    elif train.converged is False and not train.stopped_early:
+        solves = f", in which {failed} solves failed" if failed else ""
+        status = "not converged"
+        message = (
+            f"the optimiser had not converged when training ended, after {train.steps} "
+            f"steps{solves}; try more training.steps{' or a shorter stepper.dt' * bool(failed)}"
+        )
     return MethodRun(
         seed=seed,
         folder=found["folder"],
-        status="blow-up" if wrong else "ok",
-        message=f"the forecast has blown up by t = {wrong[0]:g}" if wrong else None,
+        status=status,
+        message=message,
         error_percent=errors,
         step=_step(folder),
         seconds_per_step=train.seconds_per_step,
@@ -134,6 +189,7 @@ def _run(folder: Path, seed: int, out: Path, times: Times) -> MethodRun:
         parameters=train.parameters,
         observations=train.observations,
         final_loss=train.final_loss,
+        failed_solves=failed,
     )
 
 

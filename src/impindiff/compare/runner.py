@@ -74,6 +74,9 @@ def _do(
     show: Callable[[Outcome], None],
 ) -> None:
     problem, rows = problem_of(request), rows_of(request)
+    for row in rows:
+        reason = row.method.not_run
+        say(f"{row.name}: {row.title if reason is None else f'not run: {reason}'}")
     directory.write_text(out / REQUEST, dump_yaml(request))
     measure = None if request.study is None else STUDIES[request.study].measure
     if measure is not None:
@@ -93,7 +96,8 @@ def _do(
                 _keep(failure, folder)  # other seeds have no more
             elif not is_done(folder):
                 start = time.perf_counter()
-                settings = _settings(problem, request, row, seed, out, step, planned)
+                settings = _settings(problem, request, row, seed, out, step, planned, say)
+                say(f"{row.title}, seed {seed}: running, log in {_log(folder)}")
                 failure = _run(request.problem, settings, folder, request, out)
                 show(Outcome(row, seed, failure, time.perf_counter() - start))
             # every seed takes the steps of the first one done, however busy the machine is
@@ -151,6 +155,7 @@ def _measure(
         if row.method.not_run is not None or (folder / MEASURED).is_file():
             continue
         settings = load_settings(problem.settings, row.overrides(0, request))
+        say(f"{row.title}: measuring {measure}")
         if measure == "temporary_mb":
             found = temporary_memory(problem, settings)
         else:
@@ -169,6 +174,7 @@ def _settings(
     out: Path,
     step: float | None,
     planned: int | None,
+    say: Callable[[str], None],
 ) -> Any:
     more: dict[str, Any] = {}
     if step is not None:
@@ -182,7 +188,7 @@ def _settings(
         more["solver"] = _iterations_of(Run(done))
     settings = load_settings(problem.settings, row.overrides(seed, request, more))
     if problem.goes_on and settings.data.path is None:
-        more["data"] = {"path": str(_shared_data(problem, settings, seed, out))}
+        more["data"] = {"path": str(_shared_data(problem, settings, seed, out, say))}
         # the data, and so the comparison, end at twice the horizon
         more["forecast"] = {"until": None}
         settings = load_settings(problem.settings, row.overrides(seed, request, more))
@@ -204,10 +210,13 @@ def _iterations_of(run: Run) -> dict[str, int]:
     }
 
 
-def _shared_data(problem: Problem, settings: Any, seed: int, out: Path) -> Path:
+def _shared_data(
+    problem: Problem, settings: Any, seed: int, out: Path, say: Callable[[str], None]
+) -> Path:
     """The reference data of a seed, to twice the horizon: computed once, for all methods."""
     path = out / "data" / f"seed-{seed}.nc"
     if not path.is_file():
+        say(f"seed {seed}: computing the data, to twice the horizon, for all methods")
         path.parent.mkdir(parents=True, exist_ok=True)
         write(_reference(problem, settings).dataset, path)
     return path
@@ -321,7 +330,7 @@ def _run(problem: str, settings: Any, folder: Path, request: Request, out: Path)
     } | dict(os.environ)
     times, more = _PATIENCE
     patience = times * (request.budget or 600.0) + more
-    log = folder.with_name(f"{folder.name}.{LOG}")
+    log = _log(folder)
     with log.open("w") as file:
         try:
             code = subprocess.run(
@@ -339,6 +348,11 @@ def _run(problem: str, settings: Any, folder: Path, request: Request, out: Path)
         raise StorageError(failure.message, code=failure.code)
     _keep(failure, folder)
     return failure
+
+
+def _log(folder: Path) -> Path:
+    """The output of a run's process."""
+    return folder.with_name(f"{folder.name}.{LOG}")
 
 
 def _failure(code: int, folder: Path, log: Path) -> Failure:

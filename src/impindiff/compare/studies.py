@@ -33,7 +33,7 @@ class Study(NamedTuple):
     - `points`: points on the axis, for a method.
     - `against_cost`: draw the error against seconds of training in place of x.
     - `measure`: a quantity measured in place of an error, without training (see `measures`).
-    - `y_label`: of the figure, for the measured quantity.
+    - `y_label`: of the figure, for the measured quantity; errors have that of the results.
     """
 
     summary: str
@@ -43,7 +43,7 @@ class Study(NamedTuple):
     points: Callable[[Method, "Scope"], list[Point]]
     against_cost: bool = False
     measure: Literal["temporary_mb", "largest_step"] | None = None
-    y_label: str = "relative L1 error of the test set at the horizon (%)"
+    y_label: str | None = None
 
 
 _LEARNED = ("implicit", "fno", "conv_lstm", "local_law")

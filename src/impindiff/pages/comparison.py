@@ -74,7 +74,7 @@ def _tiles(results: ComparisonResults) -> list[tuple[str, str]]:
     tiles = []
     best = best_method(results)
     if best is not None:
-        label = f"least mean error at t = {results.times.horizon:g}: {best.title}"
+        label = f"least mean {results.metric_name} at t = {results.times.horizon:g}: {best.title}"
         tiles.append((label, percent(best.error("horizon"))))
     ran = [method for method in results.methods if method.not_run is None]
     tiles.append(("methods run", f"{len(ran)} of {len(results.methods)}"))

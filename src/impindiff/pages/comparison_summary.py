@@ -2,7 +2,12 @@
 
 from impindiff.pages.numbers import number, percent
 from impindiff.pages.words import capitalised, listed
-from impindiff.results import ComparisonResults, MethodResults
+from impindiff.results import ComparisonResults, MethodResults, RunStatus
+
+_FATES: dict[RunStatus, str] = {
+    "not converged": "did not converge (left out of the comparison)",
+    "blow-up": "blew up",
+}
 
 
 def best_method(results: ComparisonResults) -> MethodResults | None:
@@ -12,29 +17,36 @@ def best_method(results: ComparisonResults) -> MethodResults | None:
 
 
 def summary(results: ComparisonResults) -> str:
-    """The best method, its factor over the best of another kind, and the diverged methods."""
+    """The best method, its factor over the best of another kind, and the methods that failed.
+
+    Methods with a run that did not converge are in no comparison: their errors are of training
+    that was cut short.
+    """
     study = [] if results.study_summary is None else [capitalised(results.study_summary)]
     if study and not results.has_errors:
         return f"{study[0]}."
     horizon = f"t = {results.times.horizon:g}"
     best = best_method(results)
     if best is None:
-        parts = [f"No method reached the horizon, {horizon}, with every seed"]
+        unfinished = any(method.count("not converged") for method in results.methods)
+        how = "converged and " * unfinished
+        parts = [f"No method {how}reached the horizon, {horizon}, with every seed"]
     else:
         parts = [
-            f"At the horizon, {horizon}, {best.title} has the least mean error, "
+            f"At the horizon, {horizon}, {best.title} has the least mean {results.metric_name}, "
             f"{percent(_error(best))}"
         ]
         others = [of for of in _judged(results) if of.kind != best.kind]
         if others:
             parts[0] += _factor(best, min(others, key=_error))
-    blown = [
-        f"{method.title} ({method.count('blow-up')} of {len(method.runs)} runs)"
-        for method in results.methods
-        if method.count("blow-up")
-    ]
-    if blown:
-        parts.append(f"{listed(blown)} blew up")
+    for status, words in _FATES.items():
+        named = [
+            f"{method.title} ({method.count(status)} of {len(method.runs)} runs)"
+            for method in results.methods
+            if method.count(status)
+        ]
+        if named:
+            parts.append(f"{listed(named)} {words}")
     return ". ".join([*study, "; ".join(parts)]) + "."
 
 
@@ -53,7 +65,11 @@ def _factor(best: MethodResults, other: MethodResults) -> str:
 
 
 def _judged(results: ComparisonResults) -> list[MethodResults]:
-    return [method for method in results.methods if method.error("horizon") is not None]
+    return [
+        method
+        for method in results.methods
+        if method.error("horizon") is not None and not method.count("not converged")
+    ]
 
 
 def _error(method: MethodResults) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from impindiff.pages.blocks import Row, Table
 from impindiff.pages.numbers import count, duration, memory, number, with_error
-from impindiff.pages.words import humanised, listed
+from impindiff.pages.words import capitalised, humanised, listed
 from impindiff.results import ComparisonResults, MethodResults, MethodRun, Numbers
 
 _Show = Callable[[float | int | None], str]
@@ -27,23 +27,30 @@ _SPREAD = ("seconds_per_step",)
 def error_table(results: ComparisonResults) -> Table:
     """One row per method: number of finished runs, mean and spread of the error at each time."""
     moments = _moments(results)
+    failing = any(method.mean.failed_solves for method in results.methods)
     least = {key: _least(results, key) for key in moments}
     rows = []
     for method in results.methods:
         if method.not_run is not None:
             rows.append(_not_run(method))
             continue
+        solves = [count(method.mean.failed_solves)] if failing else []
         errors = [_mean(method, lambda of, key=key: of.error_percent.get(key)) for key in moments]
-        best = frozenset(i + 1 for i, key in enumerate(moments) if method is least[key])
-        rows.append(Row(method.title, [_outcome(method), *errors], method.kind, best))
-    spread = "mean ± standard deviation" if len(results.seeds) > 1 else "relative error"
+        best = frozenset(i + 1 + failing for i, key in enumerate(moments) if method is least[key])
+        rows.append(Row(method.title, [method.outcome(), *solves, *errors], method.kind, best))
+    spread = "mean ± standard deviation" if len(results.seeds) > 1 else results.metric_name
     seeds = f"seed{'s' * (len(results.seeds) > 1)} {listed([str(s) for s in results.seeds])}"
+    unfinished = any(method.count("not converged") for method in results.methods)
     return Table(
-        "Relative error in percent",
-        ["method", "runs", *moments.values()],
+        capitalised(results.error_label),
+        ["method", "runs", *["failed solves"] * failing, *moments.values()],
         rows,
-        note=f"{spread[:1].upper()}{spread[1:]} over the runs that got to the time, {seeds}. "
-        f"Least of the methods of which no run failed: shaded.",
+        note=f"{capitalised(spread)} over the runs that got to the time, {seeds}. "
+        + "Least of the methods of which every run ended well: shaded."
+        + " A run did not converge if training ended before its optimiser's criterion was met; "
+        "more steps may reduce its error."
+        * unfinished
+        + " Failed solves: in training, mean over runs." * failing,
     )
 
 
@@ -85,6 +92,7 @@ def run_table(results: ComparisonResults) -> Table:
                 run.status,
                 *(number(run.error_percent.get(key)) for key in moments),
                 count(run.steps),
+                count(run.failed_solves),
                 duration(run.training_seconds),
                 number(run.final_loss),
             ],
@@ -94,8 +102,8 @@ def run_table(results: ComparisonResults) -> Table:
         for run in method.runs
     ]
     return Table(
-        "Every run, relative errors in percent",
-        ["run", "status", *moments.values(), "steps", "training", "final loss"],
+        f"Every run, {results.error_label}",
+        ["run", "status", *moments.values(), "steps", "failed solves", "training", "final loss"],
         rows,
     )
 
@@ -122,17 +130,6 @@ def _least(results: ComparisonResults, key: str) -> MethodResults | None:
     """The method of least error among those that always succeeded; None if there are too few."""
     judged = [of for of in results.methods if of.failures == 0 and of.error(key) is not None]
     return min(judged, key=lambda of: of.error(key) or 0.0) if len(judged) > 1 else None
-
-
-def _outcome(method: MethodResults) -> str:
-    """Number of finished runs, and the fate of the others."""
-    total = len(method.runs)
-    parts = [
-        f"{method.count(status)} of {total} {words}"
-        for status, words in (("blow-up", "blew up"), ("failed", "failed"))
-        if method.count(status)
-    ]
-    return ", ".join(parts) if parts else f"{total} of {total}"
 
 
 def _mean(method: MethodResults, value: Callable[[Numbers], float | None]) -> str:

@@ -5,6 +5,7 @@ from impindiff.results.comparison import (
     MethodResults,
     MethodRun,
     Numbers,
+    RunStatus,
     Times,
 )
 from impindiff.results.content import Content, Number, Pair, finite
@@ -48,6 +49,7 @@ __all__ = [
     "Pair",
     "Restarts",
     "RunMetrics",
+    "RunStatus",
     "Solver",
     "Times",
     "Training",

@@ -6,6 +6,18 @@ from pydantic import AliasChoices, Field
 
 from impindiff.results.content import Content, Number
 
+RunStatus = Literal["ok", "not converged", "blow-up", "failed"]
+_FATES: dict[RunStatus, str] = {
+    "not converged": "did not converge",
+    "blow-up": "blew up",
+    "failed": "failed",
+}
+_SETS = {"train": "training", "test": "test"}
+_METRICS = {
+    "relative_l1_percent": "relative L1 error",
+    "relative_percent": "relative rms misfit to the measurements",
+}
+
 
 class Times(Content):
     """Times to compare errors at, by key; None where the process has ended."""
@@ -23,13 +35,14 @@ class Times(Content):
 class Numbers(Content):
     """Measurements of a run, or their mean or spread over a method's runs.
 
-    - `error_percent`: relative L1 error of the forecast, by the keys of `Times`; at the horizon,
-      the relative misfit to measurements, where no true field is known.
+    - `error_percent`: the error that `ComparisonResults.metric` names, by the keys of `Times`; of
+      a misfit to measurements, at the horizon only.
     - `step`: the time step; None if adaptive.
     - `largest_step`: the largest stable time step, where requested.
     - `seconds_per_step`, `compile_seconds`, `training_seconds`: seconds.
     - `temporary_mb`, `peak_rss_mb`: memory of a training step, and of the process, in MB.
     - `steps`, `parameters`, `observations`, `final_loss`: of training.
+    - `failed_solves`: the number of solves that failed in training.
     """
 
     error_percent: dict[str, Number] = Field(default_factory=dict)
@@ -44,14 +57,19 @@ class Numbers(Content):
     parameters: Number = None
     observations: Number = None
     final_loss: Number = None
+    failed_solves: Number = None
 
 
 class MethodRun(Numbers):
-    """A method with one seed; `folder` is relative to that of the comparison."""
+    """A method with one seed; `folder` is relative to that of the comparison.
+
+    - `status`: "not converged" for a run with an error, of which training ended, though not by
+      patience, before the optimiser's own criterion was met.
+    """
 
     seed: int
     folder: str
-    status: Literal["ok", "blow-up", "failed"] = "ok"
+    status: RunStatus = "ok"
     message: str | None = None
 
 
@@ -84,13 +102,27 @@ class MethodResults(Content):
         """The mean error in percent at that time."""
         return self.mean.error_percent.get(time)
 
-    def count(self, status: str) -> int:
+    def count(self, status: RunStatus) -> int:
         """Number of runs with this status."""
         return sum(run.status == status for run in self.runs)
 
+    def outcome(self) -> str:
+        """Number of runs, and the fate of those that did not end "ok"."""
+        total = len(self.runs)
+        parts = [
+            f"{self.count(status)} of {total} {words}"
+            for status, words in _FATES.items()
+            if self.count(status)
+        ]
+        return ", ".join(parts) if parts else f"{total} of {total}"
+
 
 class ComparisonResults(Content):
-    """The whole file; `study_summary` describes the quantity studied, if any."""
+    """The whole file.
+
+    - `study_summary`: the quantity studied, if any.
+    - `metric`, `judged_on`: the errors' name in metrics.json, and the set that they are of.
+    """
 
     again: ClassVar[str] = "make the comparison again"
 
@@ -103,9 +135,21 @@ class ComparisonResults(Content):
     budget_seconds: float | None = None
     seeds: list[int]
     times: Times
+    metric: Literal["relative_l1_percent", "relative_percent"] = "relative_l1_percent"
+    judged_on: Literal["train", "test"] = "test"
     machine: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
     methods: list[MethodResults] = Field(min_length=1)
+
+    @property
+    def metric_name(self) -> str:
+        """The metric in words."""
+        return _METRICS[self.metric]
+
+    @property
+    def error_label(self) -> str:
+        """The metric and its set in words, for captions and axes."""
+        return f"{self.metric_name} of the {_SETS[self.judged_on]} set (%)"
 
     @property
     def has_errors(self) -> bool:
