@@ -179,7 +179,8 @@ def test_a_run_whose_optimiser_had_not_converged_is_not_ok(train, status, tmp_pa
     assert lines[-1] == f"rk4 1 2 3 4 1 of 1{fate} 1193 0.1 5 50"
     told = [
         "rk4, seed 0: the optimiser had not converged when training ended, after 50 steps, in "
-        "which 1193 solves failed; try more training.steps or a shorter stepper.dt"
+        "which 1193 solves failed; try more training.steps, or a larger --budget if set, or a "
+        "shorter stepper.dt"
     ]
     assert unconverged_runs(results) == (told if fate else [])
 

@@ -169,9 +169,10 @@ def _run(folder: Path, seed: int, out: Path, times: Times) -> MethodRun:
     elif train.converged is False and not train.stopped_early:
         solves = f", in which {failed} solves failed" if failed else ""
         status = "not converged"
+        shorter = ", or a shorter stepper.dt" if failed else ""
         message = (
             f"the optimiser had not converged when training ended, after {train.steps} "
-            f"steps{solves}; try more training.steps{' or a shorter stepper.dt' * bool(failed)}"
+            f"steps{solves}; try more training.steps, or a larger --budget if set{shorter}"
         )
     return MethodRun(
         seed=seed,
