@@ -196,6 +196,13 @@ TABLES = {
     "time,x,value,sample\n1,2,3,0.5\n": "line 2, column 'sample': 0.5 is not the index",
     "time,x,value,standard_deviation\n1,2,3,0\n": "expected positive and finite",
     "time,x,quantity\n1,2,a\n": "has 'quantity' but no 'value'",
+    "time,x,a,b,standard_deviation\n1,2,3,4,5\n": "'standard_deviation' for 2 quantities (a, b); "
+    "rename it 'a_standard_deviation', and add one for each other",
+    "time_s,x_m,c\n1,2,3\n": "has no column 'time', 'x'; it has (time_s, x_m, c); expected a "
+    "header such as 'time,x,y,quantity,value,standard_deviation', or other names assigned by "
+    "--set 'data.variables={time_s: time, x_m: x}' (in Python variables={'time_s': 'time', "
+    "'x_m': 'x'})",
+    "when,x,c\n1,2,3\n": "--set 'data.variables={NAME: time}'",
     "time,x,quantity,value\n1,2,,3\n": "column 'quantity': '' given, expected the name",
     "time,x,value,other\n1,2,3,4\n": "and also (other)",
     'time,x,value\n1,2,"3\n4,5,6\n': "CSV",

@@ -163,6 +163,14 @@ def test_points_of_a_netcdf_file_with_a_variable_a_quantity(tmp_path):
     assert found["value"].attrs["units_dye"] == "mg/l"
 
 
+def test_one_quantity_may_have_the_only_standard_deviation(tmp_path):
+    text = "time [s],x [m],c [mg/L],standard_deviation\n0,1,2,0.1\n1,1,3,\n"
+    found = ipd.data.read_points(made.table(tmp_path, text))
+    assert found["quantity"].to_numpy().tolist() == ["c", "c"]
+    np.testing.assert_array_equal(found["standard_deviation"], [0.1, np.nan])
+    assert found["value"].attrs["units"] == "mg/L"
+
+
 def test_points_of_arrays(tmp_path):
     np.savez(tmp_path / "n.npz", t=[0, 1], x=[2.0, 3.0], value=[4.0, 5.0], sample=[0, 1])
     found = ipd.data.read(tmp_path / "n.npz")
@@ -181,6 +189,16 @@ def test_inspect_tells_what_may_be_wrong(tmp_path):
     assert (found.format, found.kind) == ("NetCDF-4", "fields")
     assert found.coordinates["x"].spacing is None
     text = made.CSV + "1,0.5,1,dye,2.75,\n"
-    problems = ipd.data.inspect(made.table(tmp_path, text)).problems
+    found = ipd.data.inspect(made.table(tmp_path, text))
     for part in ("1 row(s) without a value", "1 observation(s) repeat", "and others do not"):
-        assert any(part in problem for problem in problems), part
+        assert any(part in problem for problem in found.problems), part
+
+
+def test_inspect_counts_places_and_times_of_points(tmp_path):
+    text = "time,x,y,a,b,a_standard_deviation\n"
+    text += "".join(f"{t},{x},{x * x},3,4,{0.1 * t}\n" for t in (1, 2, 3) for x in (-1, 1, 2))
+    found = ipd.data.inspect(made.table(tmp_path, text))
+    assert found.dimensions == {"observation": 18, "sample": 1}
+    assert found.distinct == {"positions": 3, "times": 3}
+    assert found.variables["a"].standard_deviation == pytest.approx((0.1, 0.3))
+    assert found.variables["b"].standard_deviation is None

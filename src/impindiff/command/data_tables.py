@@ -16,6 +16,7 @@ _LONGEST_ATTRIBUTE = 200
 def description_tables(description: Description) -> Iterator[RenderableType]:
     """One table per subject; empty ones are left out."""
     sizes = ", ".join(f"{name} {size}" for name, size in description.dimensions.items())
+    sizes += "".join(f", {count} distinct {name}" for name, count in description.distinct.items())
     yield _unbroken(f"{description.path}: {description.format}, {description.kind}")
     yield Text(printable(sizes), style="dim")
     yield _coordinates(description)
@@ -50,14 +51,18 @@ def _coordinates(description: Description) -> Table:
 
 
 def _variables(description: Description) -> Table:
-    columns = ["variable", "dimensions", "lowest", "highest", "missing", "units", "long name"]
+    points = description.kind == "points"
+    last = "standard deviation" if points else "long name"
+    columns = ["variable", "dimensions", "lowest", "highest", "missing", "units", last]
     rows = []
     for name, found in description.variables.items():
         sizes = ", ".join(f"{dim} {size}" for dim, size in found.dimensions.items())
         bounds = ["-" if v is None else f"{v:.6g}" for v in (found.lowest, found.highest)]
-        rows.append(
-            [name, sizes, *bounds, _missing(found), found.units or "", found.long_name or ""]
-        )
+        row = [name, sizes, *bounds, _missing(found), found.units or ""]
+        # points have no long names
+        stated = dict.fromkeys(f"{value:.6g}" for value in found.standard_deviation or ())
+        row.append((" to ".join(stated) or "none stated") if points else found.long_name or "")
+        rows.append(row)
     return _table(columns, rows)
 
 

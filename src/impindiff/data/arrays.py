@@ -20,6 +20,7 @@ from impindiff.data.forms import (
     SPACE,
     TIME,
     VALUE,
+    assigned,
     require_known,
     usual_names,
 )
@@ -130,7 +131,7 @@ def _named(
         raise InputError(
             f"has no array '{missing}'; its arrays of numbers are {listed(numbers)}; expected "
             f"'time' (or 't'), 'x' ('y', 'z') and one array a quantity; an array with "
-            f"another name is assigned by variables={{'NAME': '{missing}'}}"
+            f"another name is assigned by {assigned(numbers, [missing])}"
         )
     scalars = {n: v.to_numpy().item() for n, v in arrays.items() if v.size == 1}
     quantities = {n: v for n, v in arrays.items() if n not in scalars}

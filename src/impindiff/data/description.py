@@ -52,6 +52,7 @@ class VariableDescription:
     - `lowest`, `highest`: range of the values examined; None if all are missing.
     - `missing`: number of NaN among the `looked_at` values examined, out of `size`. Points without
       a value are dropped, so `missing` is 0.
+    - `standard_deviation`: of points, the smallest and largest stated; None if there is none.
     """
 
     dimensions: dict[str, int]
@@ -62,6 +63,7 @@ class VariableDescription:
     missing: int
     looked_at: int
     size: int
+    standard_deviation: tuple[float, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Description:
     - `format`: file format.
     - `kind`: `fields` or `points`.
     - `problems`: one line each; the file is readable, but a model may not accept it.
+    - `distinct`: of points, the numbers of distinct `positions` and `times`.
     """
 
     path: Path
@@ -81,6 +84,7 @@ class Description:
     variables: dict[str, VariableDescription]
     attributes: dict[str, str]
     problems: list[str]
+    distinct: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def inspect(path: str | Path) -> Description:
@@ -151,11 +155,16 @@ def _of_points(path: Path, format_name: str, points: xr.Dataset) -> Description:
     names = points[QUANTITY].to_numpy()
     variables = {}
     values, attrs = points[VALUE].to_numpy(), points[VALUE].attrs
+    errors = points[DEVIATION].to_numpy()
     for name, rows in sorted(rows_by_name(names).items()):
         units = attrs.get(f"units_{name}", attrs.get("units"))
         described = {} if units is None else {"units": units}
         chosen = xr.DataArray(values[rows], dims=OBSERVATION, attrs=described)
-        variables[name] = _variable(chosen, values[rows], len(rows))
+        known = errors[rows][np.isfinite(errors[rows])]
+        variables[name] = dataclasses.replace(
+            _variable(chosen, values[rows], len(rows)),
+            standard_deviation=(float(known.min()), float(known.max())) if known.size else None,
+        )
     keys = (SAMPLE, TIME, QUANTITY, *space_of(points))
     repeated = int(points[list(keys)].to_dataframe().duplicated(subset=list(keys)).sum())
     if repeated:
@@ -163,6 +172,11 @@ def _of_points(path: Path, format_name: str, points: xr.Dataset) -> Description:
     if points[DEVIATION].isnull().any() and not points[DEVIATION].isnull().all():
         problems.append("some observations have a standard deviation and others do not")
     samples = len(np.unique(points[SAMPLE]))
+    positions = np.stack([points[axis].to_numpy() for axis in space_of(points)], axis=1)
+    distinct = {
+        "positions": len(np.unique(positions, axis=0)),
+        "times": len(np.unique(points[TIME])),
+    }
     return Description(
         path,
         format_name,
@@ -172,6 +186,7 @@ def _of_points(path: Path, format_name: str, points: xr.Dataset) -> Description:
         variables,
         _attributes(points),
         problems,
+        distinct,
     )
 
 

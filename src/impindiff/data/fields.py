@@ -15,6 +15,7 @@ from impindiff.data.forms import (
     SPACE,
     TIME,
     Names,
+    assigned,
     chosen_names,
     roles,
     usual_names,
@@ -95,7 +96,7 @@ def _usual_dimensions(raw: xr.Dataset, axes: Mapping[str, str], variables: Names
     if twice := sorted({str(u) for u in renamed.values() if list(renamed.values()).count(u) > 1}):
         raise InputError(
             f"two names stand for '{twice[0]}' in {listed(names)}; drop one, or say which by "
-            f"variables={{'NAME': '{twice[0]}'}}"
+            f"{assigned((), twice[:1])}"
         )
     dataset = raw.rename({old: new for old, new in renamed.items() if old != new})
     for axis in (TIME, *SPACE):

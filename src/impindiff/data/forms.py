@@ -39,6 +39,15 @@ ALIASES = {
 }
 
 
+def assigned(names: Iterable[str], wanted: Sequence[str]) -> str:
+    """Ways to assign the `wanted` names to those of a file, for the end of a message."""
+    file_names = list(names)
+    pairs = {next((n for n in file_names if n.lower().startswith(w)), "NAME"): w for w in wanted}
+    pairs = pairs if len(pairs) == len(wanted) else {"NAME": wanted[0]}
+    plain = ", ".join(f"{name}: {axis}" for name, axis in pairs.items())
+    return f"--set 'data.variables={{{plain}}}' (in Python variables={pairs})"
+
+
 def usual_name(name: str) -> str:
     """The standard name for a file's `name`; other names are unchanged."""
     small = name.strip().lower()

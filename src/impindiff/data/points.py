@@ -17,6 +17,7 @@ from impindiff.data.forms import (
     TIME,
     VALUE,
     Names,
+    assigned,
     chosen_names,
     usual_names,
 )
@@ -40,7 +41,8 @@ def points_from_table(table: Table, attrs: Mapping[str, Any] | None = None) -> x
     """The points in a table, in either of two forms.
 
     - Long: columns `value` and perhaps `quantity` (default `value`) and `standard_deviation`.
-    - Wide: each further column is a quantity, `NAME_standard_deviation` its standard deviation.
+    - Wide: each further column is a quantity, `NAME_standard_deviation` its standard deviation; of
+      a single quantity, also `standard_deviation`.
 
     Both have `time`, `x` (and `y`, `z`) and perhaps `sample`. Rows without a value are dropped and
     counted, in the attribute `dropped_rows`.
@@ -49,17 +51,17 @@ def points_from_table(table: Table, attrs: Mapping[str, Any] | None = None) -> x
     """
     columns = table.columns
     space = [axis for axis in SPACE if axis in columns]
-    for required in (TIME, "x"):
-        if required not in columns:
-            expected = (
-                "arrays 'time', 'x' ('y', 'z') and 'value' of one length"
-                if table.lines is None
-                else "a header such as 'time,x,y,quantity,value,standard_deviation'"
-            )
-            raise InputError(
-                f"has no {table.word} '{required}'; it has {listed(columns)}; expected {expected}; "
-                f"another name is assigned by variables={{'NAME': '{required}'}}"
-            )
+    if missing := [name for name in (TIME, "x") if name not in columns]:
+        expected = (
+            "arrays 'time', 'x' ('y', 'z') and 'value' of one length"
+            if table.lines is None
+            else "a header such as 'time,x,y,quantity,value,standard_deviation'"
+        )
+        names = ", ".join(f"'{name}'" for name in missing)
+        raise InputError(
+            f"has no {table.word} {names}; it has {listed(columns)}; expected "
+            f"{expected}, or other names assigned by {assigned(columns, missing)}"
+        )
     if not len(columns[TIME]):
         there = "arrays without an entry" if table.lines is None else "a header but no row"
         raise InputError(f"has {there}; expected one for each observation")
@@ -211,10 +213,9 @@ def _quantities(
                 f"'quantity' and 'value', or one {table.word} a quantity"
             )
         return [(names, columns[VALUE], columns.get(DEVIATION))]
-    if QUANTITY in columns or DEVIATION in columns:
-        only = QUANTITY if QUANTITY in columns else DEVIATION
-        raise InputError(f"has '{only}' but no '{VALUE}'; it has {listed(columns)}")
-    others = [name for name in columns if name not in (TIME, *space, SAMPLE)]
+    if QUANTITY in columns:
+        raise InputError(f"has '{QUANTITY}' but no '{VALUE}'; it has {listed(columns)}")
+    others = [name for name in columns if name not in (TIME, *space, SAMPLE, DEVIATION)]
     measured = [
         name
         for name in others
@@ -222,8 +223,15 @@ def _quantities(
     ]
     if not measured:
         raise InputError(f"has no quantity besides {listed(columns)}; add '{VALUE}'")
+    if DEVIATION in columns and len(measured) > 1:
+        raise InputError(
+            f"has one {table.word} '{DEVIATION}' for {len(measured)} quantities "
+            f"{listed(measured)}; rename it '{measured[0]}{_OF_QUANTITY}', and add one for each "
+            f"other with a known error"
+        )
+    shared = columns.get(DEVIATION)
     return [
-        (np.full(rows, name, dtype=object), columns[name], columns.get(name + _OF_QUANTITY))
+        (np.full(rows, name, dtype=object), columns[name], columns.get(name + _OF_QUANTITY, shared))
         for name in measured
     ]
 

@@ -80,10 +80,10 @@ def read_points(path: str | Path, variables: Names = None) -> xr.Dataset:
     """Read scattered observations from a table or from a NetCDF or Zarr file.
 
     A table (.csv; commas, semicolons or tabs) has a header with `time`, `x` (`y`, `z`), perhaps
-    `sample`, and either `quantity` and `value` (and `standard_deviation`), or a column per
-    quantity. Units stand in the header, `time [s]`. Rows without a value are dropped; the attribute
-    `dropped_rows` counts them. Capital X, Y, Z and T are quantities if there are axes in lower
-    case.
+    `sample`, and either `quantity` and `value`, or a column per quantity. The errors stand in
+    `standard_deviation`, or in `NAME_standard_deviation` of each of several quantities. Units stand
+    in the header, `time [s]`. Rows without a value are dropped; the attribute `dropped_rows` counts
+    them. Capital X, Y, Z and T are quantities if there are axes in lower case.
 
     **Arguments:**
 
