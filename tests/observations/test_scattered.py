@@ -1,5 +1,6 @@
 """Scattered values in one to three dimensions: exact where interpolation is."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -32,6 +33,22 @@ def table(
 
 def as_it_is(u):
     return u
+
+
+def test_errors_that_were_stated_are_told_from_those_that_were_filled_in():
+    given = table(
+        [[0.0]] * 4, 0.0, quantity=["a", "a", "b", "c"], error=[0.5, np.nan, np.nan, np.nan]
+    )
+    given = dataclasses.replace(given, value=np.array([1.0, 2.0, 3.0, 4.0]))
+    some = given.with_errors({"b": 0.1})
+    np.testing.assert_allclose(some.standard_deviation, [0.5, 0.5, 0.1, 4.0])
+    assert some.stated.tolist() == [True, False, True, False]
+    assert some.rows(some.stated).with_rows(given.rows(~some.stated)).stated.tolist() == [
+        True, True, False, False,
+    ]  # fmt: skip
+    every = given.with_errors(0.2)
+    np.testing.assert_allclose(every.standard_deviation, [0.5, 0.2, 0.2, 0.2])
+    assert every.stated.all()
 
 
 def random_table(grid, seed, count=40, samples=2):

@@ -131,6 +131,24 @@ def test_what_the_metrics_do_not_have_is_left_out(tmp_path):
         assert absent not in html
 
 
+def test_a_run_without_a_truth_tells_what_it_estimates_and_how_it_fits(tmp_path):
+    misfit = {"rms": 0.1, "relative_percent": 3.0, "in_standard_deviations": None, "values": 4}
+    known = {"value": 0.5057, "standard_error": 0.0119}
+    changes = {"forecast": None, "latent": None, "infers": None}
+    changes |= {"misfit": {"train": {"c": misfit}}, "identified": {"D": known, "k": known}}
+    folder = run_folder(tmp_path / "run", **changes)
+    html = write_report(folder, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "This run estimates D and k, after 1250 training steps in" in html
+    assert cells(html)["D"][0] == "0.506 ± 0.012"
+    assert cells(html)["c, training"][2] == "-"
+    assert "No standard deviation is stated" in html
+    folder = run_folder(tmp_path / "other", **changes | {"identified": {}})
+    html = write_report(folder, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "This run fits a model to data, after 1250 training steps in" in html
+    assert caption("agreement", {}) == "Predicted against measured values; on the line they agree."
+    assert caption("forecast", {}) == "The forecast at several times."
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [

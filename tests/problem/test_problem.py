@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
+from pydantic import ValidationError
 
 import impindiff as ipd
 from impindiff.experiment import Experiment, run
@@ -120,6 +121,22 @@ def test_finds_rate_and_amplitude_and_judges_by_later_values(tmp_path):
     exact = np.exp(-RATE * forecast["time"].to_numpy())
     np.testing.assert_allclose(forecast["c_forecast"][0, :, 3], exact, rtol=2e-4)
     np.testing.assert_allclose(forecast["sink"], RATE, rtol=1e-4)
+
+
+@pytest.mark.parametrize("stated", [{}, {"c": 0.1}, 0.1])
+def test_misfits_are_in_standard_deviations_that_were_stated(stated):
+    data = points().drop_vars("standard_deviation")
+    chosen = settings(observations={"until": 0.7, "standard_deviation": stated})
+    table = table_of(experiment_of(problem(data), chosen))
+    found = misfits(table, table.value + 0.2)["c"]
+    assert found.rms == pytest.approx(0.2)
+    assert found.in_standard_deviations == (pytest.approx(2.0) if stated else None)
+
+
+@pytest.mark.parametrize("wrong", [0, -1.0, "a", {"c": 0.0}])
+def test_a_standard_deviation_is_positive(wrong):
+    with pytest.raises(ValidationError, match="standard_deviation"):
+        settings(observations={"standard_deviation": wrong})
 
 
 def test_fields_are_values_at_every_cell_and_gaps_are_left_out():
@@ -311,3 +328,4 @@ def test_samples_are_judged_by_the_errors_of_those_trained_on():
     (others,) = experiment.test
     assert others.samples == [1]
     assert others.table.standard_deviation.tolist() == [1.0, 1.0]
+    assert not others.table.stated.any()

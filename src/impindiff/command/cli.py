@@ -452,6 +452,8 @@ def _warn(line: str) -> None:
 def _summary(metrics: "RunMetrics", folder: Path) -> None:
     from rich.table import Table
 
+    from impindiff.pages.numbers import with_error
+
     table = Table(box=None, pad_edge=False, show_header=False)
     forecast, latent = metrics.forecast, metrics.latent
     if forecast is not None:
@@ -472,12 +474,18 @@ def _summary(metrics: "RunMetrics", folder: Path) -> None:
     for which, quantities in metrics.misfit.items():
         for name, found in quantities.items():
             label = f"misfit of {name}, {which.replace('_', ' ')}, {found.values} values"
-            deviations = _shown(found.in_standard_deviations, ".2f", " standard deviations")
-            table.add_row(label, f"{_shown(found.relative_percent, '.2f', ' %')}, {deviations}")
+            over = found.in_standard_deviations
+            # without stated errors there is none, though the misfit is known
+            deviations = "-" if over is None and found.rms is not None else _shown(over, ".2f")
+            relative = _shown(found.relative_percent, ".2f", " %")
+            table.add_row(label, f"{relative}, {deviations} standard deviations")
     for name, found in metrics.identified.items():
         known = "" if found.truth is None else f"  (true value {found.truth:.6g})"
-        error = "" if found.standard_error is None else f" +- {found.standard_error:.1g}"
-        table.add_row(name, f"{_shown(found.value, '.6g')}{error}{known}")
+        value = _shown(found.value, ".6g")
+        if found.standard_error is not None:
+            value = with_error(found.value, found.standard_error)
+            value = value.replace("±", "+-").replace("−", "-")
+        table.add_row(name, f"{value}{known}")
     table.add_row("training", f"{metrics.train.steps} steps")
     table.add_row("in all", _shown(metrics.seconds_total, ".0f", " s"))
     table.add_row("peak memory", _shown(metrics.memory.peak_rss_mb, ".0f", " MB"))

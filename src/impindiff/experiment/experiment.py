@@ -275,14 +275,17 @@ class Experiment:
                 name: float(np.median(table.standard_deviation[table.quantity == name]))
                 for name in table.quantities
             }
+            own = settings.observations.standard_deviation
             others = measured(
                 self.data.of(self.data.test),
                 grid,
                 settings,
                 first_is_state=first_is_state,
                 to_train_on=False,
-                deviations=errors | settings.observations.standard_deviation,
+                deviations=own if isinstance(own, float) else errors | own,
             ).test
+            stated = np.isin(others.quantity, table.quantity[table.stated])
+            others = dataclasses.replace(others, stated=stated)
             found.append(TestValues(self.data.test, others))
         return found
 

@@ -149,19 +149,19 @@ def latent_errors(
 
 
 def misfits(table: PointTable, predicted: Float[np.ndarray, " point"]) -> dict[str, Misfit]:
-    """Misfits by quantity: root mean square, relative to the values', and over their errors."""
+    """Misfits by quantity: root mean square, relative to the values', and over stated errors."""
     found = {}
     for name in table.quantities:
         own = table.quantity == name
         off, values = predicted[own] - table.value[own], table.value[own]
+        known = table.stated[own]
+        over = off[known] / table.standard_deviation[own][known]
         size = float(np.sqrt(np.mean(values**2)))
         rms = float(np.sqrt(np.mean(off**2)))
         found[name] = Misfit(
             rms=rms,
             relative_percent=100 * rms / size if size else None,
-            in_standard_deviations=float(
-                np.sqrt(np.mean((off / table.standard_deviation[own]) ** 2))
-            ),
+            in_standard_deviations=float(np.sqrt(np.mean(over**2))) if known.any() else None,
             values=int(own.sum()),
         )
     return found

@@ -35,6 +35,8 @@ class PointTable:
     - `time`, `position`: time, and place as (N, dimensions), in the units of the model.
     - `value`: the measured value.
     - `standard_deviation`: of its error, in its unit; NaN where unknown.
+    - `stated`: True where that was given, not filled in from the spread of the values; by default
+      where it is known.
     """
 
     quantity: Shaped[np.ndarray, " point"]
@@ -43,6 +45,12 @@ class PointTable:
     position: Float[np.ndarray, "point dimension"]
     value: Float[np.ndarray, " point"]
     standard_deviation: Float[np.ndarray, " point"]
+    stated: Bool[np.ndarray, " point"] = None  # pyright: ignore[reportAssignmentType]
+
+    def __post_init__(self):
+        """Mark the errors that are known."""
+        if self.stated is None:
+            object.__setattr__(self, "stated", ~np.isnan(self.standard_deviation))
 
     def __len__(self) -> int:
         return len(self.value)
@@ -65,19 +73,22 @@ class PointTable:
         }
         return PointTable(**columns)
 
-    def with_errors(self, standard_deviations: Mapping[str, float]) -> "PointTable":
-        """Fill missing errors with those of the quantity.
+    def with_errors(self, standard_deviations: float | Mapping[str, float]) -> "PointTable":
+        """Fill missing errors with those of the quantity, or with one number for all.
 
         Without one, the spread of the quantity's values is used: then all quantities weigh alike,
         and the remaining misfit is a fraction of that spread.
         """
-        errors = self.standard_deviation.copy()
+        errors, stated = self.standard_deviation.copy(), self.stated.copy()
         for name, own in rows_by_name(self.quantity).items():
             value = self.value[own]
             spread = float(np.std(value)) or float(np.abs(value).max()) or 1.0
             unknown = own[np.isnan(errors[own])]
-            errors[unknown] = standard_deviations.get(name, spread)
-        return dataclasses.replace(self, standard_deviation=errors)
+            each = isinstance(standard_deviations, Mapping)
+            given = standard_deviations.get(name) if each else standard_deviations
+            errors[unknown] = spread if given is None else given
+            stated[unknown] = given is not None
+        return dataclasses.replace(self, standard_deviation=errors, stated=stated)
 
 
 def rows_by_name(names: Shaped[np.ndarray, " point"]) -> dict[str, Int[np.ndarray, " own"]]:

@@ -12,7 +12,7 @@ from impindiff.pages.numbers import duration, memory, percent
 from impindiff.pages.pictures import figures_in, film
 from impindiff.pages.provenance import facts_tables, footer
 from impindiff.pages.run_tables import run_tables
-from impindiff.pages.words import capitalised, humanised
+from impindiff.pages.words import capitalised, humanised, listed
 from impindiff.results import RunMetrics
 
 _FORECAST = "forecast.nc"
@@ -46,7 +46,12 @@ def run_page(folder: Path) -> Page:
 
 
 def _summary(metrics: RunMetrics) -> str:
-    text = f"This run infers {metrics.infers}" if metrics.infers else "This run trains a problem"
+    text = "This run fits a model to data"
+    if metrics.infers:
+        text = f"This run infers {metrics.infers}"
+    elif metrics.identified:
+        names = [humanised(name, metrics.labels) for name in metrics.identified]
+        text = f"This run estimates {listed(names)}"
     forecast, train = metrics.forecast, metrics.train
     if forecast is not None:
         errors = forecast.relative_l1_percent

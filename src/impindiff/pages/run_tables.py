@@ -68,11 +68,18 @@ def _misfit(misfit: dict[str, dict[str, Misfit]]) -> Table:
         for which, quantities in misfit.items()
         for name, found in quantities.items()
     ]
+    stated = any(
+        found.in_standard_deviations is not None
+        for quantities in misfit.values()
+        for found in quantities.values()
+    )
     return Table(
         "Misfit to the measurements",
         ["", "root mean square", "relative", "in standard deviations", "values"],
         rows,
-        note="About 1 standard deviation is consistent with the stated errors.",
+        note="About 1 standard deviation is consistent with the stated errors."
+        if stated
+        else "No standard deviation is stated: by the data, or by observations.standard_deviation.",
     )
 
 

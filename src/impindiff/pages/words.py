@@ -19,6 +19,9 @@ _LABELS = {
 # in the order of the page: forecast, unknowns, training
 _CAPTIONS = {
     "forecast_test": "Truth, forecast and error of a sample that training did not see.",
+    "stations": "Measured values and the model's prediction over time, by place of measurement.",
+    "forecast": "The forecast at several times.",
+    "agreement": "Predicted against measured values; on the line they agree.",
     "profiles_test": "Profiles of a sample that training did not see, at several times.",
     "error_vs_time": "Relative error of the forecast over time.",
     "error_vs_cost": "Error of the forecast against training time.",

@@ -60,7 +60,7 @@ def measured(
     *,
     first_is_state: bool = True,
     to_train_on: bool = True,
-    deviations: Mapping[str, float] | None = None,
+    deviations: float | Mapping[str, float] | None = None,
 ) -> Measured:
     """The values of a dataset of fields or of points, NaN left out.
 

@@ -116,7 +116,8 @@ class Misfit(Content):
     """Measured against predicted values of one quantity.
 
     - `rms`: root mean square of the difference; `relative_percent`: over that of the values;
-      `in_standard_deviations`: of the differences over their standard deviations.
+      `in_standard_deviations`: of the differences over the stated standard deviations; None if
+      none is stated.
     - `values`: their number.
     """
 

@@ -1,9 +1,10 @@
 """The sections of a configuration that problems share."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from impindiff.settings.choices import WorksWith
 from impindiff.settings.configuration import StrictModel
@@ -71,6 +72,13 @@ class ComputedDataSettings(DataSettings):
     times: Annotated[tuple[float, float] | None, OF_A_FILE] = _TIMES
 
 
+# told apart by what is given, so that a message is about that one alone
+_NumberOrByName = Annotated[
+    Annotated[Positive, Tag("number")] | Annotated[dict[str, Positive], Tag("mapping")],
+    Discriminator(lambda given: "mapping" if isinstance(given, Mapping) else "number"),
+]
+
+
 class NoiseSettings(StrictModel):
     """Random parts of the observations: noise and sensor positions."""
 
@@ -98,10 +106,10 @@ class ObservationSettings(NoiseSettings):
     sensors: PositiveInt | None = Field(
         default=None, description="number of random places that are observed; null: all of them"
     )
-    standard_deviation: dict[str, Positive] = Field(
+    standard_deviation: _NumberOrByName = Field(
         default={},
-        description="by quantity, the error where the file has none; default: their spread, "
-        "so that all quantities weigh alike",
+        description="the error where the file has none: a number, or one by quantity; default: "
+        "the values' spread, so that all quantities weigh alike",
     )
 
 
