@@ -53,11 +53,14 @@ def test_figures_say_which_plane_and_label_its_axes(across):
     values = np.stack([field().to_numpy()] * 2)[None]
     times = np.asarray([0.0, 1.0])
     coordinates = {name: of.to_numpy() for name, of in space_of(field()).items()}
-    forecast = forecast_dataset(values, times, coordinates, np.array([True]), values + 1.0)
+    values, test = np.concatenate([values] * 2), np.array([True, False])
+    forecast = forecast_dataset(values, times, coordinates, test, values + 1.0)
     plane = planes_of(space_of(field()))[across]
     figure = forecast_figure(plane.cut(forecast), 0, where=plane.where)
     assert figure.get_suptitle() == f"phi, sample 0 (test), {plane.where}"
     first, second = [name for name in "xyz" if name != plane.across]
+    only = forecast_figure(plane.cut(forecast.isel(sample=[0])), 0, where=plane.where)
+    assert only.get_suptitle() == f"phi, {plane.where}"
     assert figure.axes[0].get_ylabel() == f"cell centre along {second}"
     assert f"cell centre along {first}" in {ax.get_xlabel() for ax in figure.axes}
     found = plane.of(field().to_numpy())

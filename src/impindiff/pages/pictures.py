@@ -82,7 +82,8 @@ def film(forecast: xr.Dataset, horizon: float | None) -> Picture:
         last = io.BytesIO()
         image.convert("RGB").save(last, "PNG", optimize=True)
     seen = "that training did not see" if test else "of training"
-    text = f"Sample {sample}, {seen}, from t = {_time(forecast, 0)} to {_time(forecast, -1)}."
+    which = f"Sample {sample}, {seen}, from" if forecast.sizes["sample"] > 1 else "From"
+    text = f"{which} t = {_time(forecast, 0)} to {_time(forecast, -1)}."
     return Picture(
         _data_uri(data, "image/gif"),
         width,

@@ -82,12 +82,14 @@ def label(attrs: Mapping[str, Any], name: str) -> str:
 
 
 def heading(forecast: xr.Dataset, sample: int, variable: str, where: str = "") -> str:
-    """Title: the quantity, the sample, its set, and the plane, if any."""
-    kept_back = ""
-    if TEST in forecast.coords:
-        kept_back = " (test)" if bool(forecast[TEST][sample]) else " (training)"
-    quantity = label(forecast[variable + FORECAST_SUFFIX].attrs, variable)
-    return f"{quantity}, sample {sample}{kept_back}{', ' * bool(where)}{where}"
+    """Title: the quantity; of several samples, which one and its set; and the plane, if any."""
+    parts = [label(forecast[variable + FORECAST_SUFFIX].attrs, variable)]
+    if forecast.sizes["sample"] > 1:
+        kept_back = ""
+        if TEST in forecast.coords:
+            kept_back = " (test)" if bool(forecast[TEST][sample]) else " (training)"
+        parts.append(f"sample {sample}{kept_back}")
+    return ", ".join([*parts, *[where] * bool(where)])
 
 
 def shared_legend(figure: Figure, axes: Iterable[Axes]) -> None:
