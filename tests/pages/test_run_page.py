@@ -104,6 +104,10 @@ def test_a_film_that_would_be_large_leaves_out_times(monkeypatch):
     assert thinned.caption == whole.caption  # from the first time to the last
 
 
+def test_an_only_sample_is_not_numbered():
+    assert pictures.film(forecast().isel(sample=[1]), None).caption == "From t = 0 to 0.2."
+
+
 def test_it_says_how_to_repeat_the_run(html, folder):
     assert f"<code>impindiff run {CASE} --config config.yaml</code>" in html
     assert (folder / "config.yaml").read_text().rstrip() in html

@@ -11,6 +11,7 @@ import xarray as xr
 from pydantic import ValidationError
 
 import impindiff as ipd
+from impindiff import report
 from impindiff.experiment import Experiment, run
 from impindiff.experiment.metrics import misfits
 from impindiff.problem import ProblemSettings, as_data, conditions_of
@@ -137,6 +138,72 @@ def test_misfits_are_in_standard_deviations_that_were_stated(stated):
 def test_a_standard_deviation_is_positive(wrong):
     with pytest.raises(ValidationError, match="standard_deviation"):
         settings(observations={"standard_deviation": wrong})
+
+
+def stations(tmp_path, name="run", places=(0.2, 0.7), units=True, **changes):
+    """A run on values measured at a few places, ten times each, and what it draws of them."""
+    time, x = (part.ravel() for part in np.meshgrid(np.linspace(0.1, 1, 10), places))
+    data = points(len(time)).assign(time=("observation", time), x=("observation", x))
+    data["value"][:] = np.exp(-RATE * time)
+    if units:
+        for of, unit in (("time", "s"), ("x", "m"), ("value", "mg/L")):
+            data[of].attrs["units"] = unit
+    drawn = {}
+    with pytest.MonkeyPatch.context() as patch:
+        series = report.series_figure
+
+        def recorded(panels, *arguments, **options):
+            figure = series(panels, *arguments, **options)
+            drawn["panels"], drawn["axes"] = panels, figure.axes
+            return figure
+
+        patch.setattr(report, "series_figure", recorded)
+        run(problem(data), settings(**changes), tmp_path / name)
+    return tmp_path / name, drawn
+
+
+def test_values_at_a_few_places_are_drawn_over_time_with_the_model_in_the_units_of_the_data(
+    tmp_path,
+):
+    folder, drawn = stations(tmp_path)
+    assert (folder / "figures" / "stations.png").is_file()
+    assert (folder / "figures" / "agreement.png").is_file()
+    ((quantity, series),) = drawn["panels"].items()
+    assert quantity == "c (mg/L)"
+    assert [one.label for one in series] == ["x = 0.2 m", "x = 0.7 m"]
+    assert drawn["axes"][0].get_xlabel() == "time (s)"
+    until = drawn["axes"][0].lines[-1].get_xdata()
+    np.testing.assert_allclose(until, 0.7)
+    for one in series:
+        np.testing.assert_allclose(one.measured_times, np.linspace(0.1, 1, 10))  # later ones too
+        np.testing.assert_allclose(one.measured, np.exp(-RATE * one.measured_times))
+        np.testing.assert_allclose(one.predicted, np.exp(-RATE * one.times), rtol=1e-3)
+        assert (one.times[0], one.times[-1]) == (0.0, 1.0)
+        np.testing.assert_allclose(one.standard_deviation, 0.01)
+    with xr.open_dataset(folder / "forecast.nc", engine="h5netcdf") as forecast:
+        assert forecast["c_forecast"].attrs == {"long_name": "c", "units": "mg/L"}
+        assert forecast["time"].attrs == {"long_name": "time", "units": "s"}
+
+
+def test_a_sample_of_each_set_is_drawn(tmp_path):
+    time, sample, x = (
+        part.ravel() for part in np.meshgrid(np.linspace(0.1, 1, 4), [0, 1, 2], [0.2, 0.7])
+    )
+    data = points(len(time)).assign(
+        time=("observation", time), x=("observation", x), sample=("observation", sample)
+    )
+    data["value"][:] = np.exp(-RATE * time)
+    chosen = settings(data={"test": [1]}, observations={})
+    run(problem(data), chosen, tmp_path / "run")
+    figures = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}
+    assert {"stations_train", "stations_test"} <= figures
+
+
+def test_values_at_many_places_have_no_curves(tmp_path):
+    folder, drawn = stations(tmp_path, places=np.linspace(0.1, 0.9, 9), units=False)
+    assert not drawn
+    assert not (folder / "figures" / "stations.png").exists()
+    assert (folder / "figures" / "agreement.png").is_file()
 
 
 def test_fields_are_values_at_every_cell_and_gaps_are_left_out():

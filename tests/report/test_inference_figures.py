@@ -78,7 +78,9 @@ def test_instruments_are_drawn_predicted_true_and_measured():
     named = temperature.get_legend()
     assert named is not None
     assert [t.get_text() for t in named.get_texts()] == [s.label for s in heat]
-    assert len({line.get_color() for line in temperature.lines}) == 3
+    *curves, until = temperature.lines
+    assert len({line.get_color() for line in curves}) == 3
+    np.testing.assert_allclose(until.get_xdata(), 50.0)
     assert labels(figure) == [
         "predicted",
         "truth",

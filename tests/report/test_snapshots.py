@@ -51,6 +51,17 @@ def test_profiles_are_coloured_by_time_with_the_truth_over_them_and_the_differen
     assert [t.get_text() for t in legend.get_texts()].count("truth") == 1
 
 
+def test_profiles_mark_what_was_measured_at_their_times():
+    rows = np.asarray([[TIMES[2], 0.3, 0.5], [TIMES[2] * 1.1, 0.4, 0.6], [TIMES[6], 0.7, 0.2]])
+    porosity, gas = snapshots_figure(state((20,)), points={"porosity": rows}).axes
+    marks = [line for line in porosity.lines if line.get_marker() == "o"]
+    found = np.concatenate([np.asarray(line.get_xydata()) for line in marks])
+    np.testing.assert_allclose(found, rows[[0, 2], 1:])
+    curves = {line.get_label(): line.get_color() for line in porosity.lines}
+    assert tuple(marks[1].get_color()) == tuple(curves[f"t = {TIMES[2]:g} h"])
+    assert not any(line.get_marker() == "o" for line in gas.lines)
+
+
 def test_maps_have_a_row_for_each_field_and_a_column_for_each_time():
     fields = state((6, 4))
     figure = snapshots_figure(fields)

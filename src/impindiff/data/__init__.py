@@ -16,6 +16,7 @@ from impindiff.data.forecast import (
 )
 from impindiff.data.forms import is_points
 from impindiff.data.gridded import gridded
+from impindiff.data.layout import labels_of
 from impindiff.data.provenance import provenance
 from impindiff.data.read import read, read_fields, read_points
 from impindiff.data.whole_file import (
@@ -41,6 +42,7 @@ __all__ = [
     "inspect",
     "is_points",
     "is_zarr_store",
+    "labels_of",
     "provenance",
     "read",
     "read_fields",

@@ -22,7 +22,7 @@ from impindiff.data.forms import (
     space_of,
 )
 from impindiff.data.opening import opened
-from impindiff.data.points import DROPPED
+from impindiff.data.points import DROPPED, units_of
 from impindiff.errors import InputError
 from impindiff.observations.checks import require_even_spacing
 from impindiff.observations.scattered import rows_by_name
@@ -154,10 +154,10 @@ def _of_points(path: Path, format_name: str, points: xr.Dataset) -> Description:
         )
     names = points[QUANTITY].to_numpy()
     variables = {}
-    values, attrs = points[VALUE].to_numpy(), points[VALUE].attrs
+    values = points[VALUE].to_numpy()
     errors = points[DEVIATION].to_numpy()
     for name, rows in sorted(rows_by_name(names).items()):
-        units = attrs.get(f"units_{name}", attrs.get("units"))
+        units = units_of(points, name)
         described = {} if units is None else {"units": units}
         chosen = xr.DataArray(values[rows], dims=OBSERVATION, attrs=described)
         known = errors[rows][np.isfinite(errors[rows])]

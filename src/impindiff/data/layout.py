@@ -1,12 +1,32 @@
-"""Common parts of written datasets: coordinates, long names and scaling."""
+"""Common parts of written datasets: coordinates, long names, units and scaling."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from jaxtyping import Float
 
+from impindiff.data.forms import QUANTITY, TIME, is_points
+from impindiff.data.points import units_of
+
 Attributes = Mapping[str, Mapping[str, Any]]
+_LABELS = ("long_name", "units", "scaling", "standard_name")
+
+
+def labels_of(dataset: xr.Dataset) -> Attributes:
+    """Long names, units and scaling by name of variable; of points, by that of quantity too."""
+    found = {
+        str(name): {key: of.attrs[key] for key in _LABELS if key in of.attrs}
+        for name, of in dataset.variables.items()
+    }
+    if is_points(dataset):
+        # a time of a forecast is no time of an observation
+        found[TIME].pop("long_name", None)
+        for name in map(str, np.unique(dataset[QUANTITY].to_numpy().astype(str))):
+            units = units_of(dataset, name)
+            found[name] = {} if units is None else {"units": units}
+    return found
 
 
 def described(name: str, long_name: str, given: Attributes) -> dict[str, Any]:

@@ -170,6 +170,13 @@ def chosen_quantities(points: xr.Dataset, variables: Names) -> xr.Dataset:
     return chosen
 
 
+def units_of(points: xr.Dataset, name: str) -> str | None:
+    """The unit of a quantity's values; None if it is not stated."""
+    attrs = points[VALUE].attrs
+    unit = attrs.get(f"units_{name}", attrs.get("units"))
+    return None if unit is None else str(unit)
+
+
 def _unit(table: Table, name: str) -> dict[str, Any]:
     return {"units": table.units[name]} if name in table.units else {}
 

@@ -12,7 +12,7 @@ from impindiff import report
 from impindiff.data import FORECAST_SUFFIX, SPREAD_SUFFIX, TRUTH_SUFFIX
 from impindiff.experiment.experiment import Experiment
 from impindiff.observations import PointTable, relative_l1_percent
-from impindiff.problem.findings import Findings
+from impindiff.problem.findings import Findings, Series
 from impindiff.report.fields import extent_of
 from impindiff.report.slices import axis_labels, planes_of, space_of
 from impindiff.report.style import label
@@ -29,6 +29,7 @@ def draw_figures(
     latent: Mapping[str, Float[np.ndarray, "..."]],
     sets: Mapping[str, PointTable],
     predicted: Mapping[str, Float[np.ndarray, " point"]],
+    series: Mapping[str, Mapping[str, Sequence[Series]]],
     identified: Mapping[str, Estimate],
     findings: Findings,
     folder: Path,
@@ -38,6 +39,7 @@ def draw_figures(
     - `forecast`: layout of `forecast_dataset`, with all quantities.
     - `latent`: the latent fields at the times of the forecast.
     - `sets`, `predicted`: values at points, and the model's predictions of them.
+    - `series`: by set, the panels of values measured at few places.
     - `findings`: results of the problem; its snapshots replace those of the forecast.
     """
     figures = folder / "figures"
@@ -46,9 +48,10 @@ def draw_figures(
     if names:
         _draw_compared(experiment, forecast, names, figures, samples=not findings.snapshots)
     else:
-        _draw_forecast(forecast, figures)
+        _draw_forecast(forecast, sets, figures)
         if sets:
             _draw_agreement(forecast, sets, predicted, figures)
+        _draw_stations(experiment, forecast, series, figures)
     if latent:
         _draw_latent(experiment, forecast, latent, figures)
     draw_training(folder, identified)
@@ -139,8 +142,36 @@ def _is_everywhere(table: PointTable, centres: Sequence[Float[np.ndarray, " _"]]
     return len(np.unique(table.position, axis=0)) >= math.prod(len(axis) for axis in centres)
 
 
-def _draw_forecast(forecast: xr.Dataset, figures: Path) -> None:
-    report.save(report.snapshots_figure(xr.Dataset(_fields(forecast))), figures / "forecast.png")
+def _draw_forecast(forecast: xr.Dataset, sets: Mapping[str, PointTable], figures: Path) -> None:
+    fields, points = xr.Dataset(_fields(forecast)), {}
+    # profiles only, of an only sample: the tables number the samples of each set
+    marked = forecast.sizes["sample"] == 1 and len(space_of(next(iter(fields.values())))) == 1
+    for table in sets.values() if marked else ():
+        for name in set(table.quantities) & set(map(str, fields)):
+            own = table.rows(table.quantity == name)
+            rows = np.column_stack([own.time, own.position[:, 0], own.value])
+            points[name] = np.concatenate([points.get(name, rows[:0]), rows])
+    report.save(report.snapshots_figure(fields, points=points), figures / "forecast.png")
+
+
+def _draw_stations(
+    experiment: Experiment,
+    forecast: xr.Dataset,
+    series: Mapping[str, Mapping[str, Sequence[Series]]],
+    figures: Path,
+) -> None:
+    for kind, panels in series.items():
+        own = "" if len(experiment.data.training) == experiment.data.samples else f"_{kind}"
+        end = experiment.observations.times[-1]
+        later = kind == "train" and any(
+            of.times[-1] > end for group in panels.values() for of in group
+        )
+        report.save(
+            report.series_figure(
+                panels, label(forecast["time"].attrs, "time"), end if later else None
+            ),
+            figures / f"stations{own}.png",
+        )
 
 
 def _fields(forecast: xr.Dataset) -> dict[str, xr.DataArray]:

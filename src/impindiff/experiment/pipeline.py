@@ -17,6 +17,7 @@ from impindiff.data import (
     FORECAST_SUFFIX,
     TRUTH_SUFFIX,
     forecast_dataset,
+    labels_of,
     provenance,
     read,
     require_writable,
@@ -41,6 +42,7 @@ from impindiff.experiment.sizes import (
     require_problem_fits,
     require_rollout_fits,
 )
+from impindiff.experiment.stations import station_series
 from impindiff.experiment.training import train
 from impindiff.observations import relative_l1_percent
 from impindiff.problem import Problem, as_data, checked, located, require_consistent
@@ -52,7 +54,6 @@ from impindiff.steppers import HybridModel
 from impindiff.training import Progress, TrajectoryLoss
 
 _FIGURES = 2_000_000  # bytes, approximately
-_LABELS = ("long_name", "units", "scaling", "standard_name")
 
 
 def prepare(problem: Problem, settings: ProblemSettings, stored: Path | None = None) -> Experiment:
@@ -154,7 +155,10 @@ def run(
         say(f"warning: {line}")
     findings = experiment.findings(fitted, loss)
     truths = experiment.true_latent(latent)
-    draw_figures(experiment, forecast, latent, sets, predicted, identified, findings, folder)
+    series = station_series(experiment, model, states, needed, forecast)
+    draw_figures(
+        experiment, forecast, latent, sets, predicted, series, identified, findings, folder
+    )
     for line in findings.lines:
         say(line)
     times = data.dataset["time"].to_numpy().astype(float)
@@ -300,10 +304,7 @@ def _forecast(
     """Every quantity as `NAME_forecast` on (`sample`, `time`, space), and the latent fields."""
     problem, settings, data = experiment.problem, experiment.settings, experiment.data
     coordinates = experiment.dataset_coordinates()
-    attributes = {
-        str(name): {key: of.attrs[key] for key in _LABELS if key in of.attrs}
-        for name, of in data.dataset.variables.items()
-    }
+    attributes = labels_of(data.dataset)
     told = provenance(
         f"Forecast of {problem.name}",
         describe_steps(settings.stepper.name, problem.step(settings)),

@@ -20,6 +20,8 @@ _LABELS = {
 _CAPTIONS = {
     "forecast_test": "Truth, forecast and error of a sample that training did not see.",
     "stations": "Measured values and the model's prediction over time, by place of measurement.",
+    "stations_test": "Measured and predicted values over time, a sample that training did not see.",
+    "stations_train": "Measured and predicted values over time, a training sample.",
     "forecast": "The forecast at several times.",
     "agreement": "Predicted against measured values; on the line they agree.",
     "profiles_test": "Profiles of a sample that training did not see, at several times.",

@@ -13,6 +13,7 @@ from impindiff.report.style import SERIES_COLOURS, TRUTH_COLOUR, styled
 
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _SHADE = "0.93"
+_COLUMNS = 3
 
 
 def series_figure(
@@ -26,21 +27,27 @@ def series_figure(
 
     - `panels`: by the label of the value axis, with its unit, the series of a panel.
     - `time_label`: with its unit, if it has one.
-    - `trained_until`: the last training time; panels are shaded up to it.
+    - `trained_until`: the last training time; panels are shaded up to it, and have a line there.
 
     **Raises:** `InputError` for no panel, or one without series.
     """
     if not panels or not all(panels.values()):
         raise InputError("series: there is a panel without series, or none; give at least one each")
     with styled():
-        figure = Figure(figsize=(max(5.4 * len(panels), 6.4), 4.2), layout="constrained")
-        axes = figure.subplots(1, len(panels), squeeze=False)[0]
-        for ax, (quantity, group) in zip(axes, panels.items(), strict=True):
+        columns = min(len(panels), _COLUMNS)
+        rows = -(-len(panels) // columns)
+        figure = Figure(figsize=(max(5.4 * columns, 6.4), 4.2 * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        for unused in axes[len(panels) :]:
+            unused.remove()
+        for ax, (quantity, group) in zip(axes, panels.items(), strict=False):
             if trained_until is not None:
                 start = min(float(series.times[0]) for series in group)
                 ax.axvspan(start, trained_until, color=_SHADE, zorder=0)
             for i, series in enumerate(group):
                 _draw(ax, series, i)
+            if trained_until is not None:
+                ax.axvline(trained_until, color="0.5", linestyle=":", linewidth=1.2, zorder=1)
             ax.set(xlabel=time_label, ylabel=quantity)
             if len(group) > 1:
                 # next to the panel, since several curves leave no room inside
@@ -56,7 +63,9 @@ def series_figure(
 def _draw(ax: Axes, series: Series, index: int) -> None:
     colour = SERIES_COLOURS[index % len(SERIES_COLOURS)]
     marker = _MARKERS[index % len(_MARKERS)]
-    ax.plot(series.times, series.predicted, color=colour, linewidth=1.8)
+    # beyond the palette the colours come again
+    style = ("-", "-.")[index // len(SERIES_COLOURS) % 2]
+    ax.plot(series.times, series.predicted, color=colour, linestyle=style, linewidth=1.8)
     if series.truth is not None:
         ax.plot(series.times, series.truth, color=TRUTH_COLOUR, linestyle="--", linewidth=1.0)
     if series.measured is not None and series.measured_times is not None:
@@ -74,7 +83,7 @@ def _draw(ax: Axes, series: Series, index: int) -> None:
         )
     # one legend entry for colour and marker, whether or not there are points
     shown = "" if series.measured is None else marker
-    ax.plot([], [], color=colour, marker=shown, markersize=5, label=series.label)
+    ax.plot([], [], color=colour, linestyle=style, marker=shown, markersize=5, label=series.label)
 
 
 def _kinds(every: Sequence[Series], trained: bool) -> list[Line2D | Patch]:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from impindiff.errors import InputError
+from impindiff.observations.checks import same_places, shortest
 from impindiff.report.fields import draw_field, extent_of, panels
 from impindiff.report.slices import middle_plane, space_of
 from impindiff.report.style import (
@@ -37,6 +38,7 @@ def snapshots_figure(
     fields: xr.Dataset,
     truth: xr.Dataset | None = None,
     levels: Mapping[str, float] | None = None,
+    points: Mapping[str, Float[np.ndarray, "point 3"]] | None = None,
 ) -> Figure:
     """Fields at up to five times, spread evenly from the first to the last.
 
@@ -50,6 +52,8 @@ def snapshots_figure(
       and cell centres as coordinates; `long_name` and `units` or `scaling` label the axes.
     - `truth`: the same variables of the true fields, at the same times and places.
     - `levels`: by variable, a value to draw as a contour, such as the porosity of a front.
+    - `points`: of one dimension, by variable, measured values, a row (t, x, value) each; those at
+      the time of a curve are dots in its colour.
 
     **Raises:** `InputError` for variables on other dimensions, a truth of another shape, and a
     level of an unknown variable.
@@ -67,8 +71,10 @@ def snapshots_figure(
     chosen = fields.isel(shown)
     true = None if truth is None else truth.isel(shown)
     with styled():
-        draw = _curves if len(space) == 1 else _maps
-        figure = draw(chosen, true, levels or {})
+        if len(space) == 1:
+            figure = _curves(chosen, true, levels or {}, points or {})
+        else:
+            figure = _maps(chosen, true, levels or {})
         drawn = [f"line: {name} = {level:.3g}" for name, level in (levels or {}).items()]
         title = ", ".join([where] * bool(where) + drawn)
         if title:
@@ -76,7 +82,12 @@ def snapshots_figure(
     return figure
 
 
-def _curves(fields: xr.Dataset, truth: xr.Dataset | None, levels: Mapping[str, float]) -> Figure:
+def _curves(
+    fields: xr.Dataset,
+    truth: xr.Dataset | None,
+    levels: Mapping[str, float],
+    points: Mapping[str, Float[np.ndarray, "point 3"]],
+) -> Figure:
     """1-D fields: a panel per field, with coloured times; differences below."""
     rows = 1 if truth is None else 2
     figure = Figure(
@@ -93,6 +104,20 @@ def _curves(fields: xr.Dataset, truth: xr.Dataset | None, levels: Mapping[str, f
         for row, (time, colour) in enumerate(zip(times.to_numpy(), colours, strict=True)):
             text = f"t = {time:.4g}{unit(times.attrs, before=' ')}"
             upper.plot(x, field[row], color=colour, linewidth=2.0, label=text)
+            if name in points:
+                measured = points[str(name)]
+                there = same_places(measured[:, 0], time, shortest(times.to_numpy()))
+                upper.plot(
+                    measured[there, 1],
+                    measured[there, 2],
+                    color=colour,
+                    marker="o",
+                    markersize=4.5,
+                    markeredgecolor="black",
+                    markeredgewidth=0.5,
+                    linestyle="none",
+                    label="_",
+                )
             if truth is not None:
                 upper.plot(
                     x,
@@ -103,6 +128,10 @@ def _curves(fields: xr.Dataset, truth: xr.Dataset | None, levels: Mapping[str, f
                     label="truth" if row == len(times) - 1 else "_",
                 )
                 axes[1, column].plot(x, field[row] - truth[name][row], color=colour)
+        if any(line.get_marker() == "o" and len(line.get_xydata()) for line in upper.lines):
+            upper.plot(
+                [], [], color="0.35", marker="o", linestyle="none", label="measured at that time"
+            )
         if name in levels:
             upper.axhline(levels[str(name)], color="0.5", linestyle=":", linewidth=1.2)
         upper.set_ylabel(label(field.attrs, str(name)))
