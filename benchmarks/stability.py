@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 import impindiff as ipd
-from impindiff.observations.metrics import relative_l1_percent
+from impindiff.observations._metrics import relative_l1_percent
 from impindiff.problems import AdvectionDiffusionSteady, BurgersProblem
 from impindiff.problems.box import BoxProblem
 from impindiff.steppers import AbstractStepper, ImplicitStepper

@@ -60,6 +60,14 @@ def test_imports_run_downward(path):
         assert FLOORS[other] < FLOORS[room], f"{path} (floor {FLOORS[room]}) imports {other}"
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_a_module_with_an_underscore_is_its_own_rooms(path):
+    room = path.relative_to(SOURCE).parts[0]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and "._" in node.module:
+            assert node.module.split(".")[1] == room, f"{path} imports {node.module}"
+
+
 def test_import_leaves_jax_as_it_was_and_skips_what_only_the_command_needs():
     code = (
         "import jax; before = dict(jax.config.values); import sys; import impindiff; "

@@ -1,7 +1,6 @@
 """The pages of docs/: their commands are those of the program, their Python is tested code."""
 
 import ast
-import importlib
 import re
 import runpy
 import shlex
@@ -117,17 +116,6 @@ def test_the_numbers_of_the_gallery_are_those_of_its_pages():
         text = (gallery / page).read_text()
         for number in re.findall(r"[\d.]+ %", row):
             assert number in text, f"{page}: {number}"
-
-
-def test_the_reference_has_functions_with_the_name_of_their_module():
-    """The site takes such a name for the module, unless it is given in full."""
-    for page in (ROOT / "docs" / "reference").glob("*.md"):
-        text = page.read_text()
-        for name in re.findall(r"^::: impindiff\.(\w+)$", text, re.M):
-            room = importlib.import_module(f"impindiff.{name}")
-            for public in getattr(room, "__all__", ()):
-                if (Path(str(room.__file__)).parent / f"{public}.py").is_file():
-                    assert f"::: impindiff.{name}.{public}.{public}\n" in text
 
 
 @pytest.fixture(scope="module")

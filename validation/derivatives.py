@@ -29,7 +29,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 import impindiff as ipd
-from impindiff.steppers.runge_kutta import DIRK
+from impindiff.steppers._runge_kutta import DIRK
 
 BOUND = 1e-6
 POINTS = np.asarray([[0.5, 0.7, 0.4, 0.3, 0.9, 1.1], [0.3, 1.2, -0.3, -0.2, 1.3, 0.8]])

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import impindiff as ipd
-from impindiff.advice.component import describe
-from impindiff.advice.stage import first_stage
+from impindiff.advice._component import describe
+from impindiff.advice._stage import first_stage
 
 
 class Spreading(ipd.HybridModel):

@@ -19,9 +19,10 @@ import xarray as xr
 
 import impindiff as ipd
 from impindiff.command import cli
-from impindiff.experiment import Run, pipeline, run
-from impindiff.pages import run as pages_of_runs
-from impindiff.pages.blocks import Picture
+from impindiff.experiment import Run, run
+from impindiff.experiment import _pipeline as pipeline
+from impindiff.pages import _run as pages_of_runs
+from impindiff.pages._blocks import Picture
 from impindiff.problem import load_problem
 from impindiff.results import RunMetrics
 from impindiff.settings import load_configuration

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from impindiff import HybridModel
-from impindiff.experiment.pipeline import extrapolation
+from impindiff.experiment._pipeline import extrapolation
 
 
 class Decay(HybridModel):

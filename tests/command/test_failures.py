@@ -14,7 +14,7 @@ from impindiff.experiment import directory
 from impindiff.problems import get_problem
 from impindiff.results import Failure
 from impindiff.settings import load_configuration
-from impindiff.training.compiled_step import compile_step
+from impindiff.training._compiled_step import compile_step
 
 
 def test_what_blows_up_says_so_in_the_folder_of_its_run(tmp_path):

@@ -13,7 +13,7 @@ LONG = """
 import ctypes, signal, sys, threading
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import importlib
-of_fit = importlib.import_module("impindiff.training.fit")
+of_fit = importlib.import_module("impindiff.training._fit")
 compiled = of_fit.compile_step
 def compile_step(*arguments):
     program = compiled(*arguments)

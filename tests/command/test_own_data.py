@@ -8,8 +8,8 @@ import xarray as xr
 from running import CASE, impindiff, settings
 
 from impindiff.command import cli
-from impindiff.data import opening
-from impindiff.pages.run import run_page
+from impindiff.data import _opening as opening
+from impindiff.pages._run import run_page
 
 
 def test_a_file_of_ones_own_without_truth(tmp_path, monkeypatch):

@@ -16,7 +16,8 @@ from running import CASE, impindiff, settings
 
 from impindiff import InputError
 from impindiff.command import cli
-from impindiff.experiment import Experiment, Run, forecast, pipeline
+from impindiff.experiment import Experiment, Run, forecast
+from impindiff.experiment import _pipeline as pipeline
 from impindiff.problems import get_problem
 
 

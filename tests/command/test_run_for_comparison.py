@@ -10,7 +10,8 @@ from running import CASE
 
 from impindiff import experiment
 from impindiff.errors import SolverError
-from impindiff.experiment import Run, directory, pipeline, training
+from impindiff.experiment import Run, directory, training
+from impindiff.experiment import _pipeline as pipeline
 from impindiff.problems import get_problem
 from impindiff.results import RunMetrics
 from impindiff.settings.configuration import load_settings, merged

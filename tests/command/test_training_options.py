@@ -21,8 +21,9 @@ from running import CASE, impindiff, settings
 import impindiff as ipd
 from impindiff import experiment
 from impindiff.errors import InputError
-from impindiff.experiment import Experiment, Run, pipeline
-from impindiff.experiment.metrics import identified_numbers
+from impindiff.experiment import Experiment, Run
+from impindiff.experiment import _pipeline as pipeline
+from impindiff.experiment._metrics import identified_numbers
 from impindiff.problem import as_data
 from impindiff.problems import get_problem
 from impindiff.results import RunMetrics

@@ -11,8 +11,8 @@ import xarray as xr
 from running import impindiff
 
 from impindiff.experiment import prepare
+from impindiff.experiment._metrics import identified_numbers, latent_errors
 from impindiff.experiment.figures import draw_findings
-from impindiff.experiment.metrics import identified_numbers, latent_errors
 from impindiff.problems import PROBLEMS
 from impindiff.settings import load_configuration
 from impindiff.training import Fitted, Totals, flat_parameters

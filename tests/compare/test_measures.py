@@ -2,11 +2,11 @@
 
 import itertools
 
-from impindiff.compare.figures import draw
-from impindiff.compare.measures import temporary_memory
-from impindiff.compare.request import Request
-from impindiff.compare.results import write_results
-from impindiff.compare.runner import run_comparison
+from impindiff.compare._figures import draw
+from impindiff.compare._measures import temporary_memory
+from impindiff.compare._request import Request
+from impindiff.compare._results import write_results
+from impindiff.compare._runner import run_comparison
 from impindiff.problems import get_problem
 from impindiff.settings.configuration import load_settings, merged
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from impindiff.compare._methods import choose, methods_of
+from impindiff.compare._request import Request, folder_of, rows_of
+from impindiff.compare._studies import STUDIES
 from impindiff.compare.command import check_request, methods_table
-from impindiff.compare.methods import choose, methods_of
-from impindiff.compare.request import Request, folder_of, rows_of
-from impindiff.compare.studies import STUDIES
 from impindiff.errors import InputError
 from impindiff.problems import PROBLEMS, get_problem
 from impindiff.settings.configuration import load_settings, nested_overrides

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from impindiff.compare._figures import draw
+from impindiff.compare._request import Request, folder_of, rows_of
+from impindiff.compare._results import collect, write_results
 from impindiff.compare.command import comparison_table, unconverged_runs
-from impindiff.compare.figures import draw
-from impindiff.compare.request import Request, folder_of, rows_of
-from impindiff.compare.results import collect, write_results
 from impindiff.experiment import directory
 from impindiff.problems import get_problem
 from impindiff.results import FAILURE, METRICS, RESULTS, ComparisonResults, RunMetrics

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from impindiff.compare import runner
+from impindiff.compare import _runner as runner
+from impindiff.compare._request import Request
+from impindiff.compare._results import collect
+from impindiff.compare._runner import run_comparison
 from impindiff.compare.command import compare_problem
-from impindiff.compare.request import Request
-from impindiff.compare.results import collect
-from impindiff.compare.runner import run_comparison
 from impindiff.errors import FailureCode
 from impindiff.experiment import directory
 from impindiff.problems import get_problem

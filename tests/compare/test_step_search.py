@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import impindiff as ipd
-from impindiff.compare.step_search import (
+from impindiff.compare._step_search import (
     Truth,
     error_percent,
     fewest,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from impindiff import report
-from impindiff.compare.figures import draw
+from impindiff.compare._figures import draw
 from impindiff.report import Points
 from impindiff.results import (
     METRICS,

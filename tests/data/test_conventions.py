@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.io import savemat
 
 import impindiff as ipd
-from impindiff.data.packing import unpacked
+from impindiff.data._packing import unpacked
 from impindiff.data.units import convert
 
 few = settings(

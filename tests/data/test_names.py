@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.io import savemat
 
 import impindiff as ipd
-from impindiff.data.forms import usual_names
+from impindiff.data._forms import usual_names
 
 few = settings(
     max_examples=40,

@@ -18,7 +18,7 @@ from scipy.io import savemat
 
 import impindiff as ipd
 from impindiff.command.data_tables import description_tables
-from impindiff.data import memory
+from impindiff.data import _memory as memory
 
 # 16 MB, which take few bytes, where 8 are the most that may be packed so
 LARGE = 2 * 10**6

@@ -27,7 +27,7 @@ def test_what_starts_them_says_who_they_are(monkeypatch, environment, method):
     asked = []
     monkeypatch.setattr(jax.distributed, "initialize", lambda **options: asked.append(options))
     monkeypatch.setattr("sys.excepthook", None)
-    monkeypatch.setattr("impindiff.devices.processes.find_spec", lambda name: True)
+    monkeypatch.setattr("impindiff.devices._processes.find_spec", lambda name: True)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     ipd.distributed(heartbeat=7)
@@ -35,7 +35,7 @@ def test_what_starts_them_says_who_they_are(monkeypatch, environment, method):
 
 
 def test_mpirun_needs_mpi4py(monkeypatch):
-    monkeypatch.setattr("impindiff.devices.processes.find_spec", lambda name: None)
+    monkeypatch.setattr("impindiff.devices._processes.find_spec", lambda name: None)
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
     with pytest.raises(ipd.InputError, match="pip install mpi4py"):
         ipd.distributed()

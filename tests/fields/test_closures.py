@@ -9,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 
 import impindiff as ipd
 from helpers import central_difference_error, flat, moved, normal_like
-from impindiff.training.levenberg_marquardt import damped_step
+from impindiff.training._levenberg_marquardt import damped_step
 
 FLOOR = 1e-4
 

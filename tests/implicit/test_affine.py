@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from impindiff.implicit import root
-from impindiff.implicit.affine import is_affine
+from impindiff.implicit._affine import is_affine
 from problems import NONSYMMETRIC
 
 MATRIX = jnp.asarray([[2.0, 1.0], [0.5, 3.0]])

@@ -10,7 +10,7 @@ import pytest
 
 from impindiff.errors import InputError
 from impindiff.methods import ConvLSTM, ConvLSTMCell
-from impindiff.methods.conv_lstm import convolve
+from impindiff.methods._conv_lstm import convolve
 
 KEY = jax.random.key(4)
 

@@ -9,7 +9,7 @@ import pytest
 
 from impindiff.errors import InputError
 from impindiff.methods import FourierNeuralOperator, SequenceModel
-from impindiff.methods.fno import SpectralConvolution
+from impindiff.methods._fno import SpectralConvolution
 
 KEY = jax.random.key(1)
 

@@ -12,8 +12,8 @@ import impindiff as ipd
 from impindiff.errors import InputError
 from impindiff.fields import BoundedField
 from impindiff.grid import Dirichlet, Neumann
-from impindiff.methods.layers import SMALL
-from impindiff.methods.local_law import LocalLaw, local_law_like
+from impindiff.methods._layers import SMALL
+from impindiff.methods._local_law import LocalLaw, local_law_like
 from impindiff.problems import get_problem
 from impindiff.rollout import depends_on_time
 from impindiff.settings import load_settings

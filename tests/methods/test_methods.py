@@ -14,7 +14,7 @@ import impindiff as ipd
 from impindiff.errors import InputError
 from impindiff.experiment import Experiment
 from impindiff.methods import method_of
-from impindiff.methods.local_law import LocalLaw
+from impindiff.methods._local_law import LocalLaw
 from impindiff.problem import as_data
 from impindiff.problems import get_problem
 from impindiff.rollout import depends_on_time, failure_of
@@ -59,7 +59,7 @@ def fields_of(experiment):
 
 def test_diffrax_that_is_not_installed_is_asked_for(monkeypatch):
     monkeypatch.setitem(sys.modules, "diffrax", None)
-    monkeypatch.delitem(sys.modules, "impindiff.methods.diffrax_hybrid", raising=False)
+    monkeypatch.delitem(sys.modules, "impindiff.methods._diffrax_hybrid", raising=False)
     problem = get_problem(STEADY)
     settings = load_settings(problem.settings, {"method": {"name": "diffrax"}})
     with pytest.raises(

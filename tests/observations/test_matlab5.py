@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.io import savemat
 
-from impindiff.data.matlab import matlab_arrays
+from impindiff.data._matlab import matlab_arrays
 from impindiff.errors import InputError
 
 GIVEN = {

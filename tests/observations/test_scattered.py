@@ -12,7 +12,7 @@ import pytest
 from helpers import dot, normal_like
 from impindiff import Dirichlet, Grid, InputError, Neumann
 from impindiff.observations import PointTable, ScatteredPoints
-from impindiff.observations.interpolation import between_centres, cubic_in_time, linear_in_space
+from impindiff.observations._interpolation import between_centres, cubic_in_time, linear_in_space
 
 TIMES = np.array([0.0, 0.1, 0.25, 0.3, 0.5, 0.6])
 

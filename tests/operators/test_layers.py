@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from impindiff.operators.layers import put_layer, take_layer
+from impindiff.operators._layers import put_layer, take_layer
 
 SHAPE = (3, 4, 5)
 LONG = (3, 700)  # rows that are put by branches in float64

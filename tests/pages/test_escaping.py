@@ -1,7 +1,7 @@
 """Text from folders, keys and files is text on a page."""
 
-from impindiff.pages.blocks import Code, Entries, Entry, Folded, Page, Prose, Row, Section, Table
-from impindiff.pages.write import render
+from impindiff.pages._blocks import Code, Entries, Entry, Folded, Page, Prose, Row, Section, Table
+from impindiff.pages._write import render
 
 BAD = "<script>alert('x')</script>{{7*7}}&\"'"
 

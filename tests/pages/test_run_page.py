@@ -11,8 +11,9 @@ from PIL import Image
 
 from forked_command import run_command
 from impindiff import InputError
-from impindiff.pages import pictures, write_report
-from impindiff.pages.words import caption
+from impindiff.pages import _pictures as pictures
+from impindiff.pages import write_report
+from impindiff.pages._words import caption
 
 SPACE = "\N{NO-BREAK SPACE}"
 

@@ -13,10 +13,10 @@ from pydantic import ValidationError
 import impindiff as ipd
 from impindiff import report
 from impindiff.experiment import Experiment, run
-from impindiff.experiment.metrics import misfits
+from impindiff.experiment._metrics import misfits
 from impindiff.problem import ProblemSettings, as_data, conditions_of
+from impindiff.problem._problem import output_times
 from impindiff.problem.observations import initial_fields, measured
-from impindiff.problem.problem import output_times
 
 GRID = ipd.Grid((0.0,), (1.0,), (8,))
 RATE = 2.0

@@ -6,8 +6,9 @@ import xarray as xr
 
 from impindiff.data import write
 from impindiff.experiment import forecast, prepare, run
-from impindiff.pages.run import run_page
-from impindiff.problem import load_problem, problem
+from impindiff.pages._run import run_page
+from impindiff.problem import _problem as problem
+from impindiff.problem import load_problem
 from impindiff.problems import get_problem
 from impindiff.problems.fields_data import fields_data
 from impindiff.settings import load_configuration

@@ -7,7 +7,7 @@ import pytest
 
 import impindiff as ipd
 from impindiff.experiment import prepare
-from impindiff.experiment.metrics import latent_errors
+from impindiff.experiment._metrics import latent_errors
 from impindiff.problems import AdvectionDiffusion, get_problem
 from impindiff.problems.moving_waves import MovingWaves
 from impindiff.problems.random_fields import random_waves

@@ -29,7 +29,7 @@ from impindiff.problems.vapor_infiltration import (
     concentration,
     imbalance,
 )
-from impindiff.steppers.implicit import stage_residual
+from impindiff.steppers._implicit import stage_residual
 
 EPS0, EPS_P = 0.6, RANDOM_3D[0]
 CLOSING = float(np.sqrt(np.log(EPS_P) / np.log(EPS0)) - 1)

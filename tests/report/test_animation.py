@@ -8,7 +8,8 @@ from PIL import Image, ImageSequence
 
 from impindiff.data import forecast_dataset
 from impindiff.errors import InputError
-from impindiff.report import animate_forecast, animation, animation_path
+from impindiff.report import _animation as animation
+from impindiff.report import animate_forecast, animation_path
 
 TIMES = 4
 ATTRIBUTES = {

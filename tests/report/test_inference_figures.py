@@ -80,7 +80,7 @@ def test_instruments_are_drawn_predicted_true_and_measured():
     assert [t.get_text() for t in named.get_texts()] == [s.label for s in heat]
     *curves, until = temperature.lines
     assert len({line.get_color() for line in curves}) == 3
-    np.testing.assert_allclose(until.get_xdata(), 50.0)
+    np.testing.assert_allclose(np.asarray(until.get_xdata()), 50.0)
     assert labels(figure) == [
         "predicted",
         "truth",

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from impindiff.data import forecast_dataset
-from impindiff.pages.words import caption, figure_order
+from impindiff.pages._words import caption, figure_order
 from impindiff.report import forecast_figure, latent_figure
 from impindiff.report.slices import axis_labels, planes_of, space_of
 

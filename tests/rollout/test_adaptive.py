@@ -14,9 +14,9 @@ from helpers import central_difference_error, dot, normal_like, relative_differe
 from impindiff.errors import InputError, SolverError
 from impindiff.implicit import ImplicitAdjoint, NewtonKrylov, Outcome
 from impindiff.rollout import AdaptiveStep, Binomial, Segments, StoreStates, rollout
-from impindiff.rollout.adaptive import find_steps
-from impindiff.rollout.rollout import number_of_steps
-from impindiff.rollout.schedule import make_stops
+from impindiff.rollout._adaptive import find_steps
+from impindiff.rollout._rollout import number_of_steps
+from impindiff.rollout._schedule import make_stops
 from impindiff.steppers import (
     RK4,
     BackwardEuler,

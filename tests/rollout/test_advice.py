@@ -12,7 +12,7 @@ import pytest
 import impindiff as ipd
 from impindiff.implicit import Outcome
 from impindiff.operators import diffusion
-from impindiff.rollout.method import Method, reason
+from impindiff.rollout._method import Method, reason
 
 
 class Heat(ipd.HybridModel):

@@ -12,9 +12,9 @@ from impindiff import InputError
 from impindiff.implicit import ImplicitAdjoint, NewtonKrylov
 from impindiff.implicit.solver import AbstractRootSolver
 from impindiff.rollout import Binomial, ForBudget, Segments, StoreStates, rollout
-from impindiff.rollout.checkpointing import Sizes
+from impindiff.rollout._checkpointing import Sizes
 from impindiff.steppers import BDF2, RK4, SDIRK2, BackwardEuler, CrankNicolson, KenCarp4
-from impindiff.steppers.implicit import ImplicitStepper
+from impindiff.steppers._implicit import ImplicitStepper
 
 SCHEDULES = [Segments(), Segments(4), Segments(100), Binomial(1), Binomial(3), Binomial(50)]
 each_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=str)

@@ -7,9 +7,10 @@ import pytest
 from systems import Decay
 
 from helpers import Counter, relative_difference
-from impindiff.rollout import coefficients, rollout
-from impindiff.rollout.coefficients import depends_on_time, evaluate_latents
-from impindiff.rollout.schedule import make_schedule, make_stops
+from impindiff.rollout import _coefficients as coefficients
+from impindiff.rollout import rollout
+from impindiff.rollout._coefficients import depends_on_time, evaluate_latents
+from impindiff.rollout._schedule import make_schedule, make_stops
 from impindiff.steppers import RK4, BackwardEuler, CrankNicolson
 
 STEPS = 6

@@ -14,7 +14,7 @@ import impindiff as ipd
 from impindiff.grid import Grid
 from impindiff.operators import advection_diffusion
 from impindiff.rollout import Binomial, ForBudget, Segments, StoreStates, estimate_memory, rollout
-from impindiff.rollout.peak_memory import peak_bytes
+from impindiff.rollout._peak_memory import peak_bytes
 from impindiff.steppers import RK4, AbstractStepper, BackwardEuler, CrankNicolson, HybridModel
 
 STEPS, DT = 100, 0.01

@@ -9,7 +9,7 @@ from systems import GRID, TIMES, Decay, blobs, transport
 from impindiff.errors import InputError
 from impindiff.implicit import NewtonKrylov
 from impindiff.rollout import rollout
-from impindiff.rollout.schedule import make_schedule, make_stops
+from impindiff.rollout._schedule import make_schedule, make_stops
 from impindiff.steppers import RK4, CrankNicolson
 
 MODEL, U0 = transport(), blobs()

@@ -8,7 +8,7 @@ import pytest
 import impindiff as ipd
 from helpers import central_difference_error
 from impindiff.implicit import Outcome
-from impindiff.problem.problem import output_times
+from impindiff.problem._problem import output_times
 from impindiff.rollout import number_of_steps
 
 SOLVER = ipd.NewtonKrylov(rtol=1e-13, atol=1e-15)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from impindiff.errors import InputError
 from impindiff.methods import method_of
-from impindiff.methods.diffrax_hybrid import Integrator
+from impindiff.methods._diffrax_hybrid import Integrator
 from impindiff.problem import ProblemSettings, as_data
 from impindiff.problems import PROBLEMS, get_problem
 from impindiff.settings.choices import models_in, tags_of

@@ -11,8 +11,8 @@ import pytest
 
 import impindiff as ipd
 from impindiff.training import FitOptions, TrainingError, TrajectoryLoss, adam, fit, steps_within
-from impindiff.training.compiled_step import compile_step, seconds_per_step
-from impindiff.training.resources import require_step_fits
+from impindiff.training._compiled_step import compile_step, seconds_per_step
+from impindiff.training._resources import require_step_fits
 
 
 class Decay(ipd.HybridModel):
@@ -68,7 +68,7 @@ def test_steps_fit_into_the_time_and_are_at_least_one_and_at_most_those_asked_fo
 
 
 def test_steps_are_as_many_whole_ones_as_the_pace_allows(monkeypatch):
-    module = importlib.import_module("impindiff.training.fit")
+    module = importlib.import_module("impindiff.training._fit")
     monkeypatch.setattr(module, "seconds_per_step", lambda *_: 0.1)
     assert steps_within(0.75, MODEL, LOSS, OPTIMIZER, FitOptions(steps=50))[0] == 7
 

@@ -19,7 +19,7 @@ from impindiff.training import (
     multiple_shooting,
     split,
 )
-from impindiff.training.multiple_shooting import states_near
+from impindiff.training._multiple_shooting import states_near
 
 RATES = np.array([1.0, 0.5, 1.5, 0.6])
 TIMES = tuple(np.linspace(0.0, 30.0, 61).tolist())

@@ -86,7 +86,7 @@ def test_resuming_before_and_after_the_end_changes_nothing(tmp_path):
 
 
 def test_a_run_without_these_options_keeps_no_state_for_them(tmp_path):
-    from impindiff.training.fit import _start
+    from impindiff.training._fit import _start
 
     _, state = _start(model(), loss(), OPTIMIZER, FitOptions(steps=2))
     assert state.best is None

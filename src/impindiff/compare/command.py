@@ -5,11 +5,11 @@ from pathlib import Path
 
 from rich.table import Table
 
-from impindiff.compare.figures import draw
-from impindiff.compare.request import QUICK_BUDGET, REQUEST, Request, problem_of, rows_of
-from impindiff.compare.results import write_results
-from impindiff.compare.runner import Outcome, run_comparison
-from impindiff.compare.studies import STUDIES
+from impindiff.compare._figures import draw
+from impindiff.compare._request import QUICK_BUDGET, REQUEST, Request, problem_of, rows_of
+from impindiff.compare._results import write_results
+from impindiff.compare._runner import Outcome, run_comparison
+from impindiff.compare._studies import STUDIES
 from impindiff.errors import InputError
 from impindiff.problems import get_problem
 from impindiff.results import ComparisonResults

@@ -1,32 +1,32 @@
 """Reading and writing data: fields on a grid and scattered points, in the common formats."""
 
-from impindiff.data.description import (
+from impindiff.data._description import (
     CoordinateDescription,
     Description,
     VariableDescription,
     inspect,
 )
-from impindiff.data.file_errors import reading
-from impindiff.data.forecast import (
+from impindiff.data._forecast import (
     FORECAST_SUFFIX,
     SPREAD_SUFFIX,
     TEST,
     TRUTH_SUFFIX,
     forecast_dataset,
 )
-from impindiff.data.forms import is_points
-from impindiff.data.gridded import gridded
-from impindiff.data.layout import labels_of
-from impindiff.data.provenance import provenance
-from impindiff.data.read import read, read_fields, read_points
-from impindiff.data.whole_file import (
+from impindiff.data._forms import is_points
+from impindiff.data._gridded import gridded
+from impindiff.data._provenance import provenance
+from impindiff.data._read import read, read_fields, read_points
+from impindiff.data._whole_file import (
     content_of,
     is_zarr_store,
     require_writable,
     write_netcdf,
     written_whole,
 )
-from impindiff.data.write import require_format, write
+from impindiff.data._write import require_format, write
+from impindiff.data.file_errors import reading
+from impindiff.data.layout import labels_of
 
 __all__ = [
     "FORECAST_SUFFIX",

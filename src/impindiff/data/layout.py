@@ -7,8 +7,8 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from impindiff.data.forms import QUANTITY, TIME, is_points
-from impindiff.data.points import units_of
+from impindiff.data._forms import QUANTITY, TIME, is_points
+from impindiff.data._points import units_of
 
 Attributes = Mapping[str, Mapping[str, Any]]
 _LABELS = ("long_name", "units", "scaling", "standard_name")

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from impindiff.data.forms import TIME
+from impindiff.data._forms import TIME
 from impindiff.errors import InputError
 
 # CF writes "m s-1"; Pint does not read such exponents

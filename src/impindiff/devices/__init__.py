@@ -1,9 +1,9 @@
 """Multiple devices and processes: placement of arrays and communication."""
 
-from impindiff.devices.collectives import Collective, collectives
-from impindiff.devices.mesh import Mesh, active_mesh, on_one_device
-from impindiff.devices.option import mesh_of
-from impindiff.devices.processes import distributed
+from impindiff.devices._collectives import Collective, collectives
+from impindiff.devices._mesh import Mesh, active_mesh, on_one_device
+from impindiff.devices._option import mesh_of
+from impindiff.devices._processes import distributed
 
 __all__ = [
     "Collective",

@@ -10,8 +10,8 @@ import jax
 
 from impindiff.devices import Mesh, on_one_device
 from impindiff.experiment import directory
+from impindiff.experiment._metrics import as_floats
 from impindiff.experiment.experiment import Experiment
-from impindiff.experiment.metrics import as_floats
 from impindiff.training import (
     Callbacks,
     Ensemble,

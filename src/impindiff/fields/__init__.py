@@ -1,16 +1,16 @@
 """Neural fields and closures: networks of position or of the state for unknown physics."""
 
-from impindiff.fields.bounded import BoundedField
-from impindiff.fields.closures import (
+from impindiff.fields._bounded import BoundedField
+from impindiff.fields._closures import (
     MonotoneClosure,
     PercolatingClosure,
     PositiveClosure,
     percolation_law,
 )
-from impindiff.fields.conditional import ConditionalField
-from impindiff.fields.parameter import Parameter
-from impindiff.fields.siren import Siren
-from impindiff.fields.time_basis import TimeBasis
+from impindiff.fields._conditional import ConditionalField
+from impindiff.fields._parameter import Parameter
+from impindiff.fields._siren import Siren
+from impindiff.fields._time_basis import TimeBasis
 
 __all__ = [
     "BoundedField",

@@ -1,5 +1,6 @@
 """Grids and boundary conditions."""
 
+from impindiff.grid._grid import Grid
 from impindiff.grid.boundary import (
     Boundaries,
     Boundary,
@@ -11,7 +12,6 @@ from impindiff.grid.boundary import (
     homogeneous,
 )
 from impindiff.grid.ghosts import ghosts, ghosts_of_layers, pad
-from impindiff.grid.grid import Grid
 
 __all__ = [
     "Boundaries",

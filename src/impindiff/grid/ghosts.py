@@ -11,9 +11,9 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
 
 from impindiff.errors import InputError
+from impindiff.grid._grid import Grid
 from impindiff.grid.boundary import Boundaries, Boundary, BoundaryLike, Periodic, Wall, is_concrete
 from impindiff.grid.given import extremes, real_array
-from impindiff.grid.grid import Grid
 
 # smaller values amplify the mirror image a million times: a singular Robin condition
 _SINGULAR = 1e-6

@@ -1,14 +1,14 @@
 """Implicit layers on any pytree, their solvers and their adjoint rules."""
 
-from impindiff.implicit.adjoint import AbstractAdjoint, ImplicitAdjoint, JacobianFree, Unrolled
-from impindiff.implicit.anderson import Anderson
-from impindiff.implicit.bicgstab import BiCGStab
-from impindiff.implicit.fixed_point_iteration import Picard
+from impindiff.implicit._adjoint import AbstractAdjoint, ImplicitAdjoint, JacobianFree, Unrolled
+from impindiff.implicit._anderson import Anderson
+from impindiff.implicit._bicgstab import BiCGStab
+from impindiff.implicit._fixed_point_iteration import Picard
+from impindiff.implicit._newton_krylov import NewtonKrylov
+from impindiff.implicit._root import Solver, fixed_point, root
+from impindiff.implicit._status import Outcome, Status
 from impindiff.implicit.linear import LinearMap, Preconditioner
-from impindiff.implicit.newton_krylov import NewtonKrylov
-from impindiff.implicit.root import Solver, fixed_point, root
 from impindiff.implicit.solver import AbstractRootSolver
-from impindiff.implicit.status import Outcome, Status
 
 __all__ = [
     "AbstractAdjoint",

@@ -10,7 +10,7 @@ import lineax as lx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from impindiff.implicit.bicgstab import BiCGStab, bicgstab
+from impindiff.implicit._bicgstab import BiCGStab, bicgstab
 from impindiff.implicit.components import (
     Components,
     as_divisors,

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from impindiff.errors import InputError
+from impindiff.implicit._status import Status
 from impindiff.implicit.components import ROUND_OFF, Components
 from impindiff.implicit.pytree import rms_norm, tree_where
-from impindiff.implicit.status import Status
 
 Residual = Callable[[PyTree, PyTree], PyTree]
 

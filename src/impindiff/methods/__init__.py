@@ -3,12 +3,12 @@
 from typing import Any
 
 from impindiff.errors import InputError
-from impindiff.methods.conv_lstm import ConvLSTM, ConvLSTMCell
-from impindiff.methods.emulator import Emulator
-from impindiff.methods.field_network import FieldNetwork
-from impindiff.methods.fno import FourierNeuralOperator
-from impindiff.methods.method import Hybrid, Method
-from impindiff.methods.sequence import SequenceModel, SequenceNetwork, number_of_channels
+from impindiff.methods._conv_lstm import ConvLSTM, ConvLSTMCell
+from impindiff.methods._emulator import Emulator
+from impindiff.methods._field_network import FieldNetwork
+from impindiff.methods._fno import FourierNeuralOperator
+from impindiff.methods._method import Hybrid, Method
+from impindiff.methods._sequence import SequenceModel, SequenceNetwork, number_of_channels
 from impindiff.problem import Data, Problem
 
 _EXTRA_HINT = "pip install 'impindiff[baselines]'"
@@ -22,7 +22,7 @@ def method_of(problem: Problem, settings: Any, data: Data) -> Method:
     name = settings.method.name
     if name == "diffrax":
         try:
-            from impindiff.methods.diffrax_hybrid import DiffraxHybrid
+            from impindiff.methods._diffrax_hybrid import DiffraxHybrid
         except ModuleNotFoundError:
             raise InputError(f"method.name: diffrax needs that package: {_EXTRA_HINT}") from None
         return DiffraxHybrid(problem, settings, data)

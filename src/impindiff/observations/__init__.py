@@ -1,18 +1,18 @@
 """Observation operators: sensors, probes, averages, scattered points; noise."""
 
-from impindiff.observations.averages import BlockAverages, PartAverage
-from impindiff.observations.measurements import (
+from impindiff.observations._averages import BlockAverages, PartAverage
+from impindiff.observations._measurements import (
     AtTimes,
     Measurement,
     Measurements,
     MeasuringOperator,
 )
-from impindiff.observations.metrics import relative_l1_percent
-from impindiff.observations.noise import add_noise
-from impindiff.observations.points import SpaceTimePoints, random_points
-from impindiff.observations.probes import Probes
+from impindiff.observations._metrics import relative_l1_percent
+from impindiff.observations._noise import add_noise
+from impindiff.observations._points import SpaceTimePoints, random_points
+from impindiff.observations._probes import Probes
+from impindiff.observations._sensors import Sensors
 from impindiff.observations.scattered import PointTable, ScatteredPoints
-from impindiff.observations.sensors import Sensors
 
 __all__ = [
     "AtTimes",

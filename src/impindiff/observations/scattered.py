@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from impindiff.errors import InputError
 from impindiff.grid import Boundaries, BoundaryLike, Grid, Periodic
-from impindiff.observations.interpolation import (
+from impindiff.observations._interpolation import (
     between_centres,
     cubic_in_time,
     linear_in_space,

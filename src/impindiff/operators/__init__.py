@@ -1,14 +1,14 @@
 """Conservative finite-volume operators on a grid."""
 
-from impindiff.operators.advection import advection
-from impindiff.operators.advection_diffusion import advection_diffusion
-from impindiff.operators.convection import convection
-from impindiff.operators.diffusion import diffusion
-from impindiff.operators.divergence import divergence
-from impindiff.operators.elliptic import Elliptic
-from impindiff.operators.gradient import gradient
-from impindiff.operators.multigrid_cycle import multigrid_cycle
-from impindiff.operators.star import colouring, star_of
+from impindiff.operators._advection import advection
+from impindiff.operators._advection_diffusion import advection_diffusion
+from impindiff.operators._convection import convection
+from impindiff.operators._diffusion import diffusion
+from impindiff.operators._divergence import divergence
+from impindiff.operators._elliptic import Elliptic
+from impindiff.operators._gradient import gradient
+from impindiff.operators._multigrid_cycle import multigrid_cycle
+from impindiff.operators._star import colouring, star_of
 
 __all__ = [
     "Elliptic",

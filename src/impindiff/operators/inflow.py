@@ -28,7 +28,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
-from impindiff.operators.faces import (
+from impindiff.operators._faces import (
     Faces,
     difference,
     fields_are_spread,

@@ -1,5 +1,5 @@
 """Reports: a run or a comparison as one self-contained HTML file."""
 
-from impindiff.pages.write import write_report
+from impindiff.pages._write import write_report
 
 __all__ = ["write_report"]

@@ -1,6 +1,6 @@
 """Problem definition: a model, its initial state, and measurements of it."""
 
-from impindiff.problem.from_file import (
+from impindiff.problem._from_file import (
     configure_problem,
     file_of,
     load_problem,
@@ -8,9 +8,9 @@ from impindiff.problem.from_file import (
     own_modules,
     run_script,
 )
-from impindiff.problem.hooks import checked, require_consistent
+from impindiff.problem._hooks import checked, require_consistent
+from impindiff.problem._problem import Problem, Scale, output_times
 from impindiff.problem.observations import Measured, Observations, measured, start_of
-from impindiff.problem.problem import Problem, Scale, output_times
 from impindiff.problem.samples import (
     Data,
     as_data,

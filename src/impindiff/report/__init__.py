@@ -1,18 +1,18 @@
 """Figures of fields, closures, instruments, errors and training."""
 
-from impindiff.report.agreement import agreement_figure
-from impindiff.report.animation import animate_forecast, animation_path
-from impindiff.report.closure_curve import closure_figure
-from impindiff.report.comparison import Points, method_errors_figure, study_figure
-from impindiff.report.curves import error_vs_time_figure, history_figure
+from impindiff.report._agreement import agreement_figure
+from impindiff.report._animation import animate_forecast, animation_path
+from impindiff.report._closure_curve import closure_figure
+from impindiff.report._comparison import Points, method_errors_figure, study_figure
+from impindiff.report._curves import error_vs_time_figure, history_figure
+from impindiff.report._identifiability import identifiability_figure
+from impindiff.report._lines import identified_figure, profiles_figure, space_time_figure
+from impindiff.report._series import series_figure
+from impindiff.report._snapshots import snapshots_figure
+from impindiff.report._sweep import sweep_figure
+from impindiff.report._training_curves import plot_training_curves, training_curves_figure
 from impindiff.report.fields import Extent, forecast_figure, latent_figure
-from impindiff.report.identifiability import identifiability_figure
-from impindiff.report.lines import identified_figure, profiles_figure, space_time_figure
-from impindiff.report.series import series_figure
-from impindiff.report.snapshots import snapshots_figure
 from impindiff.report.style import save
-from impindiff.report.sweep import sweep_figure
-from impindiff.report.training_curves import plot_training_curves, training_curves_figure
 
 __all__ = [
     "Extent",

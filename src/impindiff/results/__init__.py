@@ -1,6 +1,6 @@
 """JSON results of runs and comparisons: one schema for writers and readers."""
 
-from impindiff.results.comparison import (
+from impindiff.results._comparison import (
     ComparisonResults,
     MethodResults,
     MethodRun,
@@ -8,8 +8,8 @@ from impindiff.results.comparison import (
     RunStatus,
     Times,
 )
-from impindiff.results.content import Content, Number, Pair, finite
-from impindiff.results.run import (
+from impindiff.results._content import Content, Number, Pair, finite
+from impindiff.results._run import (
     EnsembleLosses,
     Estimate,
     Failure,

@@ -1,7 +1,7 @@
 """Trajectories: output times, checkpoint schedules, statistics, failures."""
 
-from impindiff.rollout.adaptive import AdaptiveStep
-from impindiff.rollout.checkpointing import (
+from impindiff.rollout._adaptive import AdaptiveStep
+from impindiff.rollout._checkpointing import (
     AbstractCheckpointing,
     Binomial,
     ForBudget,
@@ -9,11 +9,11 @@ from impindiff.rollout.checkpointing import (
     Sizes,
     StoreStates,
 )
-from impindiff.rollout.coefficients import depends_on_time
-from impindiff.rollout.halving import can_be_halved
-from impindiff.rollout.memory import MemoryEstimate, estimate_memory
-from impindiff.rollout.result import Rollout, failure_of, leaf_names
-from impindiff.rollout.rollout import declared_jumps, number_of_steps, rollout
+from impindiff.rollout._coefficients import depends_on_time
+from impindiff.rollout._halving import can_be_halved
+from impindiff.rollout._memory import MemoryEstimate, estimate_memory
+from impindiff.rollout._result import Rollout, failure_of, leaf_names
+from impindiff.rollout._rollout import declared_jumps, number_of_steps, rollout
 
 __all__ = [
     "AbstractCheckpointing",

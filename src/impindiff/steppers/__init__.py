@@ -1,11 +1,11 @@
 """Time steppers, implicit and explicit, with one interface; and the model they advance."""
 
-from impindiff.steppers.explicit import RK4, ForwardEuler
-from impindiff.steppers.implicit import ImplicitStepper, StageEquation, stage_residual
+from impindiff.steppers._explicit import RK4, ForwardEuler
+from impindiff.steppers._implicit import ImplicitStepper, StageEquation, stage_residual
+from impindiff.steppers._one_stage import BDF2, BackwardEuler, CrankNicolson
+from impindiff.steppers._runge_kutta import SDIRK2, KenCarp3, KenCarp4
+from impindiff.steppers._stepper import AbstractStepper, Step
 from impindiff.steppers.model import IMEX, HybridModel, PerSample, VectorField
-from impindiff.steppers.one_stage import BDF2, BackwardEuler, CrankNicolson
-from impindiff.steppers.runge_kutta import SDIRK2, KenCarp3, KenCarp4
-from impindiff.steppers.stepper import AbstractStepper, Step
 
 __all__ = [
     "BDF2",

@@ -1,36 +1,36 @@
 """Training: loss, optimisers, training loop, history, training state."""
 
-from impindiff.training.algorithm import Algorithm, Optimizer, algorithm_of
-from impindiff.training.compiled_step import CompiledStep
-from impindiff.training.curriculum import shortened
-from impindiff.training.ensemble import Ensemble, ensemble_forecast, fit_ensemble
-from impindiff.training.fit import (
+from impindiff.training._algorithm import Algorithm, Optimizer, algorithm_of
+from impindiff.training._compiled_step import CompiledStep
+from impindiff.training._curriculum import shortened
+from impindiff.training._ensemble import Ensemble, ensemble_forecast, fit_ensemble
+from impindiff.training._fit import (
     compile_training_step,
     fit,
     room_for_training,
     steps_within,
 )
-from impindiff.training.fitted import Fitted, Progress
-from impindiff.training.folder_lock import LOCK, held, holder, is_leftover
-from impindiff.training.history import History
-from impindiff.training.identifiability import Identifiability, identifiability
-from impindiff.training.levenberg_marquardt import (
+from impindiff.training._fitted import Fitted, Progress
+from impindiff.training._folder_lock import LOCK, held, holder, is_leftover
+from impindiff.training._identifiability import Identifiability, identifiability
+from impindiff.training._levenberg_marquardt import (
     LevenbergMarquardt,
     covariance,
 )
-from impindiff.training.loss import TrajectoryLoss
-from impindiff.training.multiple_shooting import MultipleShooting, WithNodes, multiple_shooting
-from impindiff.training.optimizers import adam, lbfgs, learning_rate_schedule, muon
-from impindiff.training.options import Callbacks, FitOptions
-from impindiff.training.parts import at_rates, partition
-from impindiff.training.penalty import GaussianPrior, SlowChange
-from impindiff.training.resources import StorageError, TrainingError, require_room
-from impindiff.training.restarts import Restarts, fit_restarts
-from impindiff.training.split import depends_on, split
-from impindiff.training.state import Totals
-from impindiff.training.store import TrainingStore
-from impindiff.training.tensorboard import TensorBoard
-from impindiff.training.uncertainty import FlatParameters, flat_parameters, standard_errors
+from impindiff.training._loss import TrajectoryLoss
+from impindiff.training._multiple_shooting import MultipleShooting, WithNodes, multiple_shooting
+from impindiff.training._optimizers import adam, lbfgs, learning_rate_schedule, muon
+from impindiff.training._options import Callbacks, FitOptions
+from impindiff.training._parts import at_rates, partition
+from impindiff.training._penalty import GaussianPrior, SlowChange
+from impindiff.training._resources import StorageError, TrainingError, require_room
+from impindiff.training._restarts import Restarts, fit_restarts
+from impindiff.training._split import depends_on, split
+from impindiff.training._state import Totals
+from impindiff.training._store import TrainingStore
+from impindiff.training._tensorboard import TensorBoard
+from impindiff.training._uncertainty import FlatParameters, flat_parameters, standard_errors
+from impindiff.training.history import History
 
 __all__ = [
     "LOCK",

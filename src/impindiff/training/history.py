@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from impindiff.errors import InputError
-from impindiff.training.resources import storing
+from impindiff.training._resources import storing
 
 
 class History:

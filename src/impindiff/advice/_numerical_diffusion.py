@@ -1,0 +1,68 @@
+"""Diffusion that first-order schemes add to a model's own."""
+
+import dataclasses
+
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from impindiff.advice._stage import of_first_sample, one_sample
+from impindiff.operators.notes import noting
+from impindiff.steppers import HybridModel
+
+# part of the model's diffusivity from which on an estimate of it is off by more than noise
+_NOTABLE = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class NumericalDiffusion:
+    """The largest numerical diffusivity of a tendency, and the largest diffusivity of the model.
+
+    - `added`: the largest |v| h / 2 of `advection` by "upwind", or |f'| h / 2 of `convection` by
+      "rusanov", in units of length^2 over time.
+    - `own`: the largest mean of a diffusivity given to `diffusion` or `advection_diffusion`; 0 if
+      there is none.
+    """
+
+    added: float
+    own: float
+
+    @property
+    def is_notable(self) -> bool:
+        """True if the model has a diffusivity, and the scheme adds more than 5 % to it."""
+        return self.own > 0 and self.added > _NOTABLE * self.own
+
+    def __str__(self) -> str:
+        """One line, with what to try."""
+        return (
+            f"the first-order scheme adds a diffusivity of up to {self.added:.2g} to the model's "
+            f"{self.own:.2g}, and estimates make up for it; try scheme='van_leer', or a finer grid"
+        )
+
+
+def numerical_diffusion(model: HybridModel, u: PyTree, t: float = 0.0) -> NumericalDiffusion:
+    """Compare the diffusivity that first-order schemes add with the model's own.
+
+    A first-order scheme solves the equation with |v| h / 2 added to the diffusivity, so that a
+    diffusivity estimated with it is too small by about as much, whatever the data.
+
+    **Arguments:**
+
+    - `model`: with a `grid`. Operators that its tendency calls inside `jax.vmap`, `jax.lax.scan` or
+      `jax.jit` are not seen.
+    - `u`: the state; the first sample of a batch is used.
+    - `t`: its time.
+
+    **Raises:** `InputError` for a model without grid.
+
+    Costs one evaluation of the tendency.
+
+    Source: LeVeque, Finite Volume Methods for Hyperbolic Problems, 2002, section 8.6.
+    """
+    now = jnp.asarray(t, jnp.result_type(float))
+    with noting("diffusivity", "numerical_diffusivity") as found:
+        model.tendency(now, one_sample(model, u), of_first_sample(model.latent(now)))
+    own, added = (
+        max((float(value) for value in found[name]), default=0.0)
+        for name in ("diffusivity", "numerical_diffusivity")
+    )
+    return NumericalDiffusion(added, own)

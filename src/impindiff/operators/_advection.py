@@ -1,0 +1,199 @@
+"""Advection by a given velocity, in conservative form."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike, DTypeLike
+from jaxtyping import Array, Float
+
+from impindiff.errors import InputError
+from impindiff.grid import Boundaries, BoundaryLike, Grid, Periodic
+from impindiff.grid.given import real_array
+from impindiff.operators._faces import (
+    Beside,
+    Faces,
+    arithmetic_mean,
+    cells_beside,
+    check_choice,
+    face_means,
+    flux_divergence,
+    given_field,
+    layer,
+    neighbours,
+    on_both_sides,
+)
+from impindiff.operators._two_point import TwoPoint, net_inflow
+from impindiff.operators.notes import note
+
+_SCHEMES = ("upwind", "central", "van_leer")
+
+
+def advection(
+    u: Float[Array, "..."],
+    velocity: ArrayLike | Sequence[ArrayLike],
+    grid: Grid,
+    scheme: str = "upwind",
+    *,
+    boundary: BoundaryLike | None = None,
+    t: ArrayLike | None = None,
+) -> Float[Array, "..."]:
+    """Advection -div(v u), in flux form, with the face value of u chosen by the scheme.
+
+    - "upwind": the upstream cell. First order, monotone, adds a diffusion |v| h / 2.
+    - "central": the mean of the two cells. Second order; oscillates where the cell Peclet number
+      |v| h / D exceeds 2.
+    - "van_leer": the upstream cell's linear profile with van Leer's limited slope, the harmonic
+      mean 2 a b / (a + b) of the two one-sided differences a and b, or 0 at an extremum. Second
+      order on smooth fields; total variation diminishing (for a forward Euler step while |v| dt / h
+      is at most 1/2, and 1/3 next to an inflow wall). Nonlinear in u.
+
+    On a non-periodic side an inflow carries the condition's value on the face (g on a Dirichlet
+    face, exactly) for any scheme, so the inflow is v g. An outflow carries the scheme's value from
+    inside; "central" takes the condition's value both ways.
+
+    **Arguments:**
+
+    - `u`: field, (*batch, *cells).
+    - `velocity`: an array (ndim, ...) or a sequence of ndim entries, whose leading axes broadcast
+      with u's. Each entry is a number; or cell-centred, (..., *cells), then averaged to faces and,
+      on a non-periodic side, extrapolated linearly from the two nearest cells; or on faces, one
+      longer than the cells along its own axis, then used directly. The last can close a wall (v = 0
+      there) and keeps a velocity discretely divergence-free; on a periodic axis its first and last
+      faces are the same face and should be equal.
+    - `grid`: the grid.
+    - `scheme`: "upwind", "central" or "van_leer".
+    - `boundary`: boundary conditions of u, as `Grid` takes them; default the grid's own.
+    - `t`: time, for time-dependent boundary values.
+
+    **Returns:** (*batch, *cells), in u's dtype, in units of u times velocity over length.
+
+    **Raises:** `InputError` on shapes that do not fit the grid, an unknown scheme, and as `ghosts`
+    does.
+
+    Source: LeVeque, Finite Volume Methods for Hyperbolic Problems, 2002, ch. 4 and 6; van Leer,
+    Towards the ultimate conservative difference scheme II and V, J. Comput. Phys. 14 (1974) and
+    32 (1979).
+    """
+    grid.check_field(u, "u")
+    boundaries = grid.boundary_or_own(boundary)
+    on_faces = face_velocities(velocity, grid, boundaries, u.dtype)
+    note_upwind(on_faces, grid, scheme)
+    if scheme != "van_leer":
+        fluxes = [advective_coefficients(v, scheme) for v in on_faces]
+
+        def through_walls(axis: int, beside: Beside) -> Faces:
+            v = on_faces[axis]._replace(inner=None)
+            return advective_flux(beside, v, axis - grid.ndim, scheme, periodic=False)
+
+        return net_inflow(u, fluxes, through_walls, grid, boundaries, t)
+    fluxes = []
+    for axis, v in enumerate(on_faces):
+        beside = cells_beside(u, grid, axis, boundaries, t)
+        periodic = isinstance(boundaries[axis][0], Periodic)
+        fluxes.append(advective_flux(beside, v, axis - grid.ndim, scheme, periodic))
+    return -flux_divergence(fluxes, grid)
+
+
+def note_upwind(velocities: Sequence[Faces], grid: Grid, scheme: str) -> None:
+    """Note the largest numerical diffusivity |v| h / 2 of "upwind"."""
+    if scheme == "upwind":
+        for v, h in zip(velocities, grid.spacing, strict=True):
+            note("numerical_diffusivity", lambda v=v, h=h: 0.5 * h * jnp.max(jnp.abs(v.inner)))
+
+
+def advective_coefficients(v: Faces, scheme: str) -> TwoPoint:
+    """Flux v u by "upwind" or "central", linear in the two cells next to a face."""
+    check_choice("scheme", scheme, _SCHEMES)
+    if scheme == "central":
+        return TwoPoint(v, jax.tree.map(jnp.zeros_like, v))
+    return TwoPoint(v, jax.tree.map(lambda v: 0.5 * jnp.abs(v), v))
+
+
+def advective_flux(beside: Beside, v: Faces, along: int, scheme: str, periodic: bool) -> Faces:
+    """Flux v u on the faces of an axis."""
+    check_choice("scheme", scheme, _SCHEMES)
+    if scheme == "central":
+        return jax.tree.map(jnp.multiply, v, face_means(beside))
+    below, above = face_states(beside, along, scheme == "van_leer", periodic)
+    return jax.tree.map(_upwind, v, below, above)
+
+
+def face_states(beside: Beside, along: int, limited: bool, periodic: bool) -> Beside:
+    """States on both sides of each face, from cell values or their limited profiles.
+
+    Outside a wall the state is the condition's value on the face.
+    """
+    below, above = beside
+    if limited:
+        half = 0.5 * _limited_difference(beside, along)
+        first, last = layer(half, along, 0), layer(half, along, -1)
+        half_below, half_above = neighbours(half, along)
+        below = Faces(below.inner + half_below, below.lower + last, below.upper + last)
+        above = Faces(above.inner - half_above, above.lower - first, above.upper - first)
+    if not periodic:
+        # an inflow through a wall carries the condition's face value, not the ghost's
+        means = face_means(beside)
+        below = below._replace(lower=means.lower)
+        above = above._replace(upper=means.upper)
+    return Beside(below, above)
+
+
+def face_velocities(
+    velocity: ArrayLike | Sequence[ArrayLike], grid: Grid, boundaries: Boundaries, dtype: DTypeLike
+) -> list[Faces]:
+    """Normal velocity on the faces of each axis; arguments and errors are `advection`'s."""
+    entries = (
+        list(velocity)
+        if isinstance(velocity, Sequence)
+        else real_array(velocity, dtype, "velocity")
+    )
+    shape = (len(entries),) if isinstance(entries, list) else entries.shape
+    if not shape or shape[0] != grid.ndim:
+        raise InputError(
+            f"velocity: expected {grid.ndim} entries along the leading axis, one per grid axis, "
+            f"got shape {shape}"
+        )
+    faces = []
+    for axis in range(grid.ndim):
+        name = f"velocity of axis {axis}"
+        v = given_field(entries[axis], grid, axis, dtype, name, allow_faces=True)
+        faces.append(_on_faces(v, grid, axis, isinstance(boundaries[axis][0], Periodic)))
+    return faces
+
+
+def _on_faces(v: Array, grid: Grid, axis: int, periodic: bool) -> Faces:
+    if v.ndim == 0:
+        return Faces(v, v, v)
+    along, n = axis - grid.ndim, grid.cells[axis]
+    first, last = layer(v, along, 0), layer(v, along, -1)
+    if v.shape[along] == n + 1:
+        return Faces(lax.slice_in_dim(v, 1, n, axis=along), first, last)
+    inner = arithmetic_mean(*neighbours(v, along))
+    if periodic:
+        wrap = arithmetic_mean(first, last)
+        return Faces(inner, wrap, wrap)
+    return Faces(
+        inner,
+        1.5 * first - 0.5 * layer(v, along, 1),
+        1.5 * last - 0.5 * layer(v, along, -2),
+    )
+
+
+def _upwind(v: Array, below: Array, above: Array) -> Array:
+    # Not `where(v > 0, ...)`: the sum of two products is some 3 times faster once linearised (XLA
+    # on a CPU), and its derivative in v at v = 0 is the mean of both sides.
+    return jnp.maximum(v, 0) * below + jnp.minimum(v, 0) * above
+
+
+def _limited_difference(beside: Beside, along: int) -> Array:
+    """Van Leer's slope times the spacing, in each cell."""
+    a, b = on_both_sides(jax.tree.map(jnp.subtract, beside.above, beside.below), along)
+    # Two `where`s, so that neither the value nor its derivatives contain 0/0 where the field is
+    # flat. Above the smallest normal number, 1 / (a + b)^2 in the derivative cannot overflow
+    # either.
+    same_sign = a * b > np.finfo(a.dtype).tiny
+    total = jnp.where(same_sign, a + b, 1.0)
+    return jnp.where(same_sign, 2 * a * (b / total), 0.0)

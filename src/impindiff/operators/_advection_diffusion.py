@@ -1,0 +1,67 @@
+"""Advection and diffusion together: one flux, one divergence."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from impindiff.grid import BoundaryLike, Grid, Periodic
+from impindiff.operators._advection import (
+    advective_coefficients,
+    advective_flux,
+    face_velocities,
+    note_upwind,
+)
+from impindiff.operators._diffusion import diffusive_coefficients, diffusive_flux, face_coefficients
+from impindiff.operators._faces import Beside, Faces, cells_beside, flux_divergence
+from impindiff.operators._two_point import TwoPoint, net_inflow
+
+
+def advection_diffusion(
+    u: Float[Array, "..."],
+    velocity: ArrayLike | Sequence[ArrayLike],
+    coefficient: ArrayLike | Sequence[ArrayLike],
+    grid: Grid,
+    scheme: str = "upwind",
+    *,
+    averaging: str = "arithmetic",
+    boundary: BoundaryLike | None = None,
+    t: ArrayLike | None = None,
+) -> Float[Array, "..."]:
+    """Advection and diffusion, -div(v u - D grad u): equal to their sum to round-off, but faster.
+
+    The two fluxes are added on the faces before the divergence, so that a product with the
+    Jacobian, or with its transpose, reads the coefficients of one matrix
+    (`benchmarks/operators.py`), an optimisation that XLA does not make.
+
+    Arguments, result and errors are those of `advection` and `diffusion`.
+    """
+    grid.check_field(u, "u")
+    boundaries = grid.boundary_or_own(boundary)
+    velocities = face_velocities(velocity, grid, boundaries, u.dtype)
+    note_upwind(velocities, grid, scheme)
+    coefficients = face_coefficients(coefficient, grid, averaging, boundaries, u.dtype)
+    if scheme != "van_leer":
+        fluxes = []
+        for v, D, h in zip(velocities, coefficients, grid.spacing, strict=True):
+            carried, diffused = advective_coefficients(v, scheme), diffusive_coefficients(D, h)
+            exchange = jax.tree.map(jnp.add, carried.exchange, diffused.exchange)
+            fluxes.append(TwoPoint(v, exchange))
+
+        def through_walls(axis: int, beside: Beside) -> Faces:
+            v, D = (f[axis]._replace(inner=None) for f in (velocities, coefficients))
+            carried = advective_flux(beside, v, axis - grid.ndim, scheme, periodic=False)
+            diffused = diffusive_flux(beside, D, grid.spacing[axis])
+            return jax.tree.map(jnp.add, carried, diffused)
+
+        return net_inflow(u, fluxes, through_walls, grid, boundaries, t)
+    fluxes = []
+    for axis, (v, D) in enumerate(zip(velocities, coefficients, strict=True)):
+        beside = cells_beside(u, grid, axis, boundaries, t)
+        periodic = isinstance(boundaries[axis][0], Periodic)
+        carried = advective_flux(beside, v, axis - grid.ndim, scheme, periodic)
+        diffused = diffusive_flux(beside, D, grid.spacing[axis])
+        fluxes.append(jax.tree.map(jnp.add, carried, diffused))
+    return -flux_divergence(fluxes, grid)

@@ -1,0 +1,249 @@
+"""Reaction, diffusion and drift in flux form, as multigrid needs them."""
+
+import dataclasses
+from collections.abc import Collection, Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from impindiff.errors import InputError
+from impindiff.grid import (
+    Boundaries,
+    BoundaryLike,
+    Grid,
+    Periodic,
+    ghosts_of_layers,
+    homogeneous,
+)
+from impindiff.grid.given import real_array
+from impindiff.operators._aggregates import sum_over_pairs
+from impindiff.operators._diffusion import face_coefficients
+from impindiff.operators._faces import (
+    Faces,
+    difference,
+    given_field,
+    layer,
+    lower_faces,
+    neighbours,
+    on_lower_side,
+    on_upper_side,
+    upper_faces,
+)
+from impindiff.operators.inflow import TwoPoint, inflow_of, inflow_product
+
+# how much of the resistance inside an aggregate counts, relative to that of the face
+_INSIDE_AT_MOST = 2.0
+
+
+class Elliptic(eqx.Module):
+    r"""Elliptic operator $A u = r u - \nabla \cdot (D \nabla u) + \nabla \cdot (v u)$.
+
+    Boundary values are 0. It is the matrix of an implicit step of diffusion, advection and decay,
+    or of a quasi-steady balance: the flux from a cell to the next one is k (u - u_next) + w (u +
+    u_next). Without drift w it is symmetric; for r >= 0 and k >= |w| it is an M-matrix. It acts on
+    one sample, without batch axes; use `jax.vmap` for several.
+
+    - `faces`: per axis the conductances k between the two cells at each face, D / h^2; on a wall
+      that between the cell and the wall's value, 2 D / h^2 for Dirichlet, D / h^2 2 a h / (2 b + a
+      h) for Robin, 0 for Neumann.
+    - `reaction`: r in each cell.
+    - `spacing`: cell width per axis; `periodic`: flags of periodic axes.
+    - `drift`: w in the same places, v / (2 h) for a velocity v; None without drift.
+
+    Built by `Elliptic.of`, or from any matrix of that pattern by `star_of`.
+    """
+
+    faces: tuple[Faces, ...]
+    reaction: Float[Array, "*cells"]
+    spacing: tuple[float, ...] = eqx.field(static=True)
+    periodic: tuple[bool, ...] = eqx.field(static=True)
+    drift: tuple[Faces, ...] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        coefficient: ArrayLike | Sequence[ArrayLike],
+        reaction: ArrayLike,
+        grid: Grid,
+        *,
+        averaging: str = "harmonic",
+        boundary: BoundaryLike | None = None,
+    ) -> "Elliptic":
+        """Build the operator u -> reaction u - diffusion(u, coefficient, grid), boundary values 0.
+
+        An implicit step of u_t = div(D grad u), of weight w (see `StageEquation`), has the matrix
+        `Elliptic.of(w * D, 1.0, grid)`.
+
+        **Arguments:**
+
+        - `coefficient`: D >= 0, a number or an array (*cells); or a sequence with one of these per
+          axis.
+        - `reaction`: r >= 0, a number or an array (*cells).
+        - `averaging`, `boundary`: as for `diffusion`; equal ones give the same operator. The
+          boundary conditions' values do not matter.
+
+        **Raises:** `InputError` on shapes that do not fit the grid, on batch axes, and as
+        `diffusion`.
+        """
+        boundaries = homogeneous(grid.boundary_or_own(boundary))
+        per_axis = coefficient if isinstance(coefficient, Sequence) else (coefficient,)
+        given = (
+            real_array(reaction, None, "reaction"),
+            *(real_array(x, None, "coefficient") for x in per_axis),
+        )
+        dtype = jnp.result_type(1.0, *given)
+        r = given_field(reaction, grid, 0, dtype, "reaction")
+        for name, x in (("reaction", r), *(("coefficient", x) for x in per_axis)):
+            if jnp.ndim(x) > grid.ndim:
+                raise InputError(
+                    f"{name}: an Elliptic is one sample's, expected shape {grid.cells}, got "
+                    f"{jnp.shape(x)}; jax.vmap what builds it over the samples"
+                )
+        on_faces = face_coefficients(coefficient, grid, averaging, boundaries, dtype)
+        ones = jnp.ones(grid.cells, dtype)
+        return cls(
+            faces=tuple(
+                _conductances(D, ones, grid, axis, boundaries) for axis, D in enumerate(on_faces)
+            ),
+            reaction=jnp.broadcast_to(r, grid.cells),
+            spacing=grid.spacing,
+            periodic=tuple(isinstance(lower, Periodic) for lower, _ in boundaries),
+        )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the fields it applies to."""
+        return self.reaction.shape
+
+    def outflows(self, axis: int) -> tuple[Faces, Faces]:
+        """Fluxes per unit value: up from the cell below a face, down from the one above."""
+        if self.drift is None:
+            return self.faces[axis], self.faces[axis]
+        up = jax.tree.map(jnp.add, self.faces[axis], self.drift[axis])
+        return up, jax.tree.map(jnp.subtract, self.faces[axis], self.drift[axis])
+
+    def __call__(self, u: Float[Array, "*cells"]) -> Float[Array, "*cells"]:
+        """Apply A to u."""
+        fluxes, walls = [], []
+        for axis, k in enumerate(self.faces):
+            w = None if self.drift is None else self.drift[axis]
+            if not self.periodic[axis]:
+                up, down = self.outflows(axis)
+                n = self.shape[axis]
+                through = on_lower_side(down.lower, axis, n) + on_upper_side(up.upper, axis, n)
+                walls.append(-through)
+                k, w = _closed(k), None if w is None else _closed(w)
+            v = None if w is None else jax.tree.map(lambda w: 2 * w, w)
+            fluxes.append(TwoPoint(v, k))
+        return self.reaction * u - inflow_product(inflow_of(fluxes, walls), u, self.periodic)
+
+    def main_diagonal(self) -> Float[Array, "*cells"]:
+        """Diagonal entries A_ii: reaction and all outflow of a cell."""
+        total = self.reaction
+        for axis in range(len(self.faces)):
+            up, down = self.outflows(axis)
+            total += upper_faces(up.inner, up.upper, axis)
+            total += lower_faces(down.inner, down.lower, axis)
+        return total
+
+    def transposed(self) -> "Elliptic":
+        """The transpose A^T: the drift reversed, and its change of the diagonal added to r."""
+        if self.drift is None:
+            return self
+        reaction, turned = self.reaction, []
+        for axis, drift in enumerate(self.drift):
+            reaction = reaction + difference(drift, axis, 0.5)
+            turned.append(jax.tree.map(jnp.negative, drift))
+        return dataclasses.replace(self, reaction=reaction, drift=tuple(turned))
+
+    def coarsened(self, axes: Collection[int]) -> "Elliptic":
+        """The operator between aggregates of two cells along each of `axes`.
+
+        It acts on *sums* over the cells of an aggregate, which keeps it symmetric where the last
+        aggregate of an odd number is a single cell: for a constant D and even numbers it is the
+        number of cells in an aggregate times the operator built on the coarse grid.
+
+        The conductance between two aggregates is that of resistances in series: from the first's
+        centre to the face, across it, to the second's centre; parallel faces are summed before. The
+        outer two count at most twice the middle one, lest an aggregate whose cells are separated by
+        a closed face be cut off from its neighbours. The drift between two aggregates is that
+        through the faces between them, and the conductance at least as large: upwind, on every
+        grid, which preserves the M-matrix.
+        """
+        faces, drifts = [], []
+        for axis, conductances in enumerate(self.faces):
+            parallel = [other for other in axes if other != axis]
+            summed = Faces(*(sum_over_pairs(c, parallel) for c in conductances))
+            joined = _in_series(summed, axis, self.periodic[axis]) if axis in axes else summed
+            if self.drift is not None:
+                drift = Faces(*(sum_over_pairs(w, parallel) for w in self.drift[axis]))
+                drift = _between_aggregates(drift, axis, self.periodic[axis], axis in axes)
+                joined = jax.tree.map(lambda k, w: jnp.maximum(k, jnp.abs(w)), joined, drift)
+                drifts.append(drift)
+            faces.append(joined)
+        return Elliptic(
+            faces=tuple(faces),
+            reaction=sum_over_pairs(self.reaction, axes),
+            spacing=tuple(h * (2 if i in axes else 1) for i, h in enumerate(self.spacing)),
+            periodic=self.periodic,
+            drift=tuple(drifts) if drifts else None,
+        )
+
+
+def _closed(faces: Faces) -> Faces:
+    """Set the fluxes through the sides to zero."""
+    return faces._replace(lower=jnp.zeros_like(faces.lower), upper=jnp.zeros_like(faces.upper))
+
+
+def _conductances(D: Faces, ones: Array, grid: Grid, axis: int, boundaries: Boundaries) -> Faces:
+    """Conductance D / h^2 on every face; a wall's is reduced by its ghost cell's share."""
+    below, _ = neighbours(ones, axis)
+    one = layer(ones, axis, 0)
+    scaled = jax.tree.map(
+        lambda D, like: D * like / grid.spacing[axis] ** 2, D, Faces(below, one, one)
+    )
+    if isinstance(boundaries[axis][0], Periodic):
+        return scaled
+    lower, upper = ghosts_of_layers(one, one, grid, axis, boundaries, None)
+    return Faces(scaled.inner, scaled.lower * (one - lower), scaled.upper * (one - upper))
+
+
+def _in_series(faces: Faces, axis: int, periodic: bool) -> Faces:
+    """Conductances between aggregates along the axis of coarsening."""
+    inner, lower, upper = faces
+    cells = inner.shape[axis] + 1
+    # the distance from the centre of a pair to that of either cell is half the spacing
+    half = 0.5 / _every_second(inner, 0, axis)
+    if cells % 2:
+        half = jnp.concatenate([half, jnp.zeros_like(layer(half, axis, 0))], axis)
+    first, last = layer(half, axis, 0), layer(half, axis, -1)
+    below, above = neighbours(half, axis)
+    between = _total(_every_second(inner, 1, axis), below, above)
+    if not periodic:
+        return Faces(between, _total(lower, first), _total(upper, last))
+    # a single aggregate has no neighbour, and must not be coupled to itself
+    wrap = _total(lower, last, first) if cells > 2 else jnp.zeros_like(lower)
+    return Faces(between, wrap, wrap)
+
+
+def _between_aggregates(faces: Faces, axis: int, periodic: bool, coarsened: bool) -> Faces:
+    """Restrict fluxes through faces to those between aggregates."""
+    if not coarsened:
+        return faces
+    if periodic and faces.inner.shape[axis] + 1 <= 2:
+        # only one coarse cell along a periodic axis: its net flux is zero
+        faces = jax.tree.map(jnp.zeros_like, faces)
+    return faces._replace(inner=_every_second(faces.inner, 1, axis))
+
+
+def _every_second(x: Array, start: int, axis: int) -> Array:
+    return jax.lax.slice_in_dim(x, start, x.shape[axis], stride=2, axis=axis)
+
+
+def _total(conductance: Array, *inside: Array) -> Array:
+    """Conductance of a face in series with other resistances; a closed face stays closed."""
+    resistance = 1.0 / conductance
+    return 1.0 / (resistance + sum(jnp.minimum(r, _INSIDE_AT_MOST * resistance) for r in inside))

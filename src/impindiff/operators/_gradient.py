@@ -1,0 +1,43 @@
+"""The gradient of a field."""
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from impindiff.grid import BoundaryLike, Grid
+from impindiff.operators._faces import cells_beside, difference, face_means
+
+
+def gradient(
+    u: Float[Array, "..."],
+    grid: Grid,
+    *,
+    boundary: BoundaryLike | None = None,
+    t: ArrayLike | None = None,
+) -> Float[Array, "..."]:
+    """Gradient at cell centres, (du/dx_1, ..., du/dx_ndim), by central differences.
+
+    In cell i, (u_{i+1/2} - u_{i-1/2}) / h with face values that are means of the two adjacent
+    cells, which is (u_{i+1} - u_{i-1}) / 2h inside. Second order inside and next to Neumann sides;
+    first order in the layer of cells next to a Dirichlet or Robin side, hence second in the mean.
+
+    **Arguments:**
+
+    - `u`: field, (*batch, *cells).
+    - `grid`: the grid.
+    - `boundary`: boundary conditions of u, as `Grid` takes them; default the grid's own.
+    - `t`: time, for time-dependent boundary values.
+
+    **Returns:** (ndim, *batch, *cells), in u's dtype and in units of u over length.
+
+    **Raises:** `InputError` if u's trailing axes are not the grid's, and as `ghosts` does.
+
+    Source: LeVeque, Finite Difference Methods for ODEs and PDEs, 2007, ch. 1.
+    """
+    grid.check_field(u, "u")
+    boundaries = grid.boundary_or_own(boundary)
+    parts = []
+    for axis in range(grid.ndim):
+        means = face_means(cells_beside(u, grid, axis, boundaries, t))
+        parts.append(difference(means, axis - grid.ndim, grid.spacing[axis]))
+    return jnp.stack(parts)

@@ -1,0 +1,189 @@
+"""Diagonally implicit Runge-Kutta steppers, with one solve per implicit stage.
+
+The stages run in a loop (`lax.scan`): the compiled program holds one implicit layer and its
+adjoint, for any number of stages.
+"""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from impindiff.errors import InputError
+from impindiff.implicit.pytree import axpy, tree_add
+from impindiff.steppers import _tableaus as tableaus
+from impindiff.steppers._implicit import ImplicitStepper, StageEquation, stage_rate
+from impindiff.steppers._stepper import State, Step, Time
+from impindiff.steppers._tableaus import Tableau
+from impindiff.steppers.mass import has_algebraic, over_mass, rate
+from impindiff.steppers.model import IMEX, HybridModel
+from impindiff.steppers.window import at
+
+
+class DIRK(ImplicitStepper):
+    """Common base of DIRK steppers; see `Tableau` for the formula.
+
+    The rate of each stage follows from the stage's own equation (`stage_rate`). Where the first
+    stage is explicit its rate is the previous step's last one: tendencies are evaluated in the
+    solves only, and the backward pass stores one state per solve. The last stage is the result (the
+    methods are stiffly accurate), so that algebraic components satisfy their equation in it.
+
+    A tendency that is an `IMEX` is advanced as an IMEX pair if the tableau has one: the implicit
+    part as above, the explicit part by evaluation at each stage.
+    """
+
+    tableau: ClassVar[Tableau]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        tableau = cls.tableau
+        cls.nodes = tuple(dict.fromkeys(tableau.nodes))
+        cls.solves_per_step = tableau.stages - tableau.explicit_first
+
+    def start(self, model: HybridModel, t: Time, u: State, latent: PyTree[Any]) -> State | None:
+        """The rate at the initial time, if the first stage needs it and can pass it on."""
+        if not self.tableau.explicit_first or self._is_split(model, t, u, latent):
+            return None
+        return rate(model, t, u, latent)
+
+    def step(
+        self,
+        model: HybridModel,
+        t: Time,
+        dt: Time,
+        u: State,
+        memory: State | None,
+        latents: tuple[PyTree[Any], ...],
+        probe: Float[Array, ""] | None,
+    ) -> Step:
+        """Advance one step, stage by stage."""
+        tableau = self.tableau
+        by_node = dict(zip(self.nodes, latents, strict=True))
+        imex = self._is_split(model, t, u, latents[0])
+        if imex and has_algebraic(model, u):
+            raise InputError(
+                f"{type(self).__name__}: the tendency is an IMEX and some component has mass 0, "
+                "which an IMEX pair cannot advance; return the sum of the parts, or use SDIRK2"
+            )
+        first = int(tableau.explicit_first)
+        dtype = jnp.result_type(t)
+        below, below_explicit = (
+            jnp.asarray(_square(rows), dtype)[first:]
+            for rows in (tableau.below, tableau.explicit or tableau.below)
+        )
+        nodes = jnp.asarray(tableau.nodes[first:], dtype)
+        of_stages = [by_node[c] for c in tableau.nodes[first:]]
+        steady = all(latent is of_stages[0] for latent in of_stages)
+        stacked = None if steady else jax.tree.map(lambda *all: jnp.stack(all), *of_stages)
+
+        # rates of the stages so far: implicit and explicit part, zero where unknown
+        nothing = jax.tree.map(lambda x: jnp.zeros((tableau.stages, *x.shape), x.dtype), u)
+        rates = IMEX(nothing, nothing if imex else None)
+        if first:
+            found = _evaluated(model, t, u, by_node[0.0]) if imex else IMEX(memory, None)
+            rates = _set(rates, 0, found)
+
+        def solve(rates: IMEX, x: Any) -> tuple[IMEX, tuple[State, Any]]:
+            index, c, row, row_explicit, latent = x
+            latent = of_stages[0] if steady else latent
+            known = axpy(dt, _combined(row, rates.implicit), u)
+            if imex:
+                known = axpy(dt, _combined(row_explicit, rates.explicit), known)
+            weight = dt * tableau.diagonal
+            stage = StageEquation(*at(model, t + c * dt), weight, latent, known, imex)
+            guess = None
+            if self.first_guess == "extrapolated":
+                before = jax.tree.map(lambda all: all[jnp.maximum(index - 1, 0)], rates.implicit)
+                guess = axpy(weight, before, known)
+            z, status = self.solve_stage(stage, u, guess, probe)
+            explicit = _evaluated(model, stage.t, z, latent).explicit if imex else None
+            return _set(rates, index, IMEX(stage_rate(z, stage), explicit)), (z, status)
+
+        xs = (jnp.arange(first, tableau.stages), nodes, below, below_explicit, stacked)
+        rates, (stages, statuses) = jax.lax.scan(solve, rates, xs)
+        z = jax.tree.map(lambda all: all[-1], stages)
+        total = tree_add(rates.implicit, rates.explicit) if imex else rates.implicit
+        if imex:
+            # the result is the implicit method's last stage, not the explicit one's
+            weights = jnp.asarray(tableau.weights, dtype)
+            z = axpy(dt, _combined(weights, total), u)
+        error = None
+        if tableau.embedded is not None:
+            difference = np.subtract(tableau.weights, tableau.embedded)
+            rate = _combined(jnp.asarray(difference, dtype), total)
+            error = jax.tree.map(lambda r: jnp.asarray(dt, r.dtype) * r, rate)
+        last = jax.tree.map(lambda all: all[-1], rates.implicit)
+        return Step(z, None if memory is None else last, statuses.combined(), error)
+
+    def _is_split(self, model: HybridModel, t: Time, u: State, latent: PyTree[Any]) -> bool:
+        """True if the model splits its tendency and this stepper uses the split."""
+        if self.tableau.explicit is None:
+            return False
+        return isinstance(eqx.filter_eval_shape(model.tendency, t, u, latent), IMEX)
+
+
+class SDIRK2(DIRK):
+    """Alexander's method of two implicit stages, with c = (g, 1) and g = 1 - 1/sqrt(2).
+
+    Second order, L-stable, stiffly accurate: unlike Crank-Nicolson it damps stiff modes, at two
+    solves per step.
+
+    Source: Alexander, "Diagonally implicit Runge-Kutta methods for stiff O.D.E.'s", SIAM J. Numer.
+    Anal. 14 (1977).
+    """
+
+    tableau: ClassVar[Tableau] = tableaus.SDIRK2
+    order: ClassVar[int] = 2
+
+
+class KenCarp3(DIRK):
+    """ARK3(2)4L[2]SA of Kennedy and Carpenter: third order, three solves per step.
+
+    L-stable, stiffly accurate, of stage order 2, with an embedded method of order 2; with an `IMEX`
+    tendency an IMEX pair of order 3, otherwise an ESDIRK method.
+
+    Source: Kennedy and Carpenter, "Additive Runge-Kutta schemes for convection-diffusion-reaction
+    equations", Appl. Numer. Math. 44 (2003).
+    """
+
+    tableau: ClassVar[Tableau] = tableaus.KEN_CARP_3
+    order: ClassVar[int] = 3
+    embedded_order: ClassVar[int | None] = 2
+
+
+class KenCarp4(DIRK):
+    """ARK4(3)6L[2]SA of Kennedy and Carpenter: fourth order, five solves per step.
+
+    L-stable, stiffly accurate, of stage order 2, with an embedded method of order 3; with an `IMEX`
+    tendency an IMEX pair of order 4, otherwise an ESDIRK method.
+
+    Source: Kennedy and Carpenter, "Additive Runge-Kutta schemes for convection-diffusion-reaction
+    equations", Appl. Numer. Math. 44 (2003).
+    """
+
+    tableau: ClassVar[Tableau] = tableaus.KEN_CARP_4
+    order: ClassVar[int] = 4
+    embedded_order: ClassVar[int | None] = 3
+
+
+@eqx.filter_checkpoint
+def _evaluated(model: HybridModel, t: Time, u: State, latent: PyTree[Any]) -> IMEX:
+    """The rates of both parts, for which reverse mode stores u only."""
+    return IMEX(*(over_mass(model, part) for part in model.tendency(t, u, latent)))
+
+
+def _square(rows: tuple[tuple[float, ...], ...]) -> Float[np.ndarray, "stages stages"]:
+    """The rows padded with zeros."""
+    return np.asarray([[*row, *[0.0] * (len(rows) - len(row))] for row in rows])
+
+
+def _combined(row: Float[Array, " stages"], rates: PyTree[Array]) -> State:
+    """Weighted sum sum_j row_j k_j of the rates."""
+    return jax.tree.map(lambda all: jnp.tensordot(row.astype(all.dtype), all, 1), rates)
+
+
+def _set(rates: IMEX, index: Any, found: IMEX) -> IMEX:
+    return jax.tree.map(lambda all, one: all.at[index].set(one), rates, found)
