@@ -19,7 +19,7 @@ class AdvectionDiffusion(ipd.HybridModel):
         return self.velocity(self.grid, t)
 
     def tendency(self, t, u, latent):
-        return ipd.advection_diffusion(u, latent, self.diffusivity, self.grid)
+        return ipd.advection_diffusion(u, latent, self.diffusivity, self.grid, scheme="van_leer")
 
 
 grid = ipd.Grid(lower=(-1.0, 0.0), upper=(1.0, 1.0), cells=(64, 32))
