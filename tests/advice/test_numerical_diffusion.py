@@ -57,6 +57,22 @@ def test_a_model_without_diffusion_is_not_compared():
     assert not found.is_notable
 
 
+def test_the_smallest_diffusivity_along_an_axis_is_compared():
+    grid = ipd.Grid((0.0, 0.0), (1.0, 1.0), (32, 32))
+
+    class Two(ipd.HybridModel):
+        grid: ipd.Grid
+
+        def tendency(self, t, u, latent):
+            slow = ipd.advection_diffusion(u["a"], [SPEED, 0.1], [2.0, 0.002], self.grid)
+            return {"a": slow, "b": ipd.diffusion(u["b"], 5.0, self.grid)}
+
+    fields = {"a": jnp.ones((32, 32)), "b": jnp.ones((32, 32))}
+    found = numerical_diffusion(Two(grid), fields)
+    assert (found.added, found.own) == pytest.approx((0.1 / 64, 0.002))
+    assert found.is_notable
+
+
 def exact(t):
     wave = 2 * np.pi
     x = GRID.axis_centers(0)

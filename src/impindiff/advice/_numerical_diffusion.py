@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PyTree
 
 from impindiff.advice._stage import of_first_sample, one_sample
@@ -15,11 +16,11 @@ _NOTABLE = 0.05
 
 @dataclasses.dataclass(frozen=True)
 class NumericalDiffusion:
-    """The largest numerical diffusivity of a tendency, and the largest diffusivity of the model.
+    """The numerical diffusivity of a tendency and its own, along the axis where it matters most.
 
     - `added`: the largest |v| h / 2 of `advection` by "upwind", or |f'| h / 2 of `convection` by
       "rusanov", in units of length^2 over time.
-    - `own`: the largest mean of a diffusivity given to `diffusion` or `advection_diffusion`; 0 if
+    - `own`: the smallest mean of a diffusivity given to `diffusion` or `advection_diffusion`; 0 if
       there is none.
     """
 
@@ -61,8 +62,11 @@ def numerical_diffusion(model: HybridModel, u: PyTree, t: float = 0.0) -> Numeri
     now = jnp.asarray(t, jnp.result_type(float))
     with noting("diffusivity", "numerical_diffusivity") as found:
         model.tendency(now, one_sample(model, u), of_first_sample(model.latent(now)))
-    own, added = (
-        max((float(value) for value in found[name]), default=0.0)
-        for name in ("diffusivity", "numerical_diffusivity")
-    )
-    return NumericalDiffusion(added, own)
+    own = np.asarray(found["diffusivity"] or np.zeros((1, 1)), float)
+    added = np.asarray(found["numerical_diffusivity"] or np.zeros((1, 1)), float).max(axis=0)
+    # of several diffusivities along an axis, the smallest is affected most
+    own = np.where(own > 0, own, np.inf).min(axis=0)
+    ratio, added = np.broadcast_arrays(added / own, added)
+    worst = int(ratio.argmax() if ratio.any() else added.argmax())
+    own = float(np.broadcast_to(own, added.shape)[worst])
+    return NumericalDiffusion(float(added[worst]), own if np.isfinite(own) else 0.0)

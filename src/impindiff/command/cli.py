@@ -474,11 +474,11 @@ def _summary(metrics: "RunMetrics", folder: Path) -> None:
     for which, quantities in metrics.misfit.items():
         for name, found in quantities.items():
             label = f"misfit of {name}, {which.replace('_', ' ')}, {found.values} values"
-            over = found.in_standard_deviations
-            # without stated errors there is none, though the misfit is known
-            deviations = "-" if over is None and found.rms is not None else _shown(over, ".2f")
-            relative = _shown(found.relative_percent, ".2f", " %")
-            table.add_row(label, f"{relative}, {deviations} standard deviations")
+            misfit = _shown(found.relative_percent, ".2f", " %")
+            # without stated errors there are no standard deviations, though the misfit is known
+            if found.in_standard_deviations is not None or found.rms is None:
+                misfit += f", {_shown(found.in_standard_deviations, '.2f')} standard deviations"
+            table.add_row(label, misfit)
     for name, found in metrics.identified.items():
         known = "" if found.truth is None else f"  (true value {found.truth:.6g})"
         value = _shown(found.value, ".6g")
@@ -486,7 +486,8 @@ def _summary(metrics: "RunMetrics", folder: Path) -> None:
             value = with_error(found.value, found.standard_error)
             value = value.replace("±", "+-").replace("−", "-")
         table.add_row(name, f"{value}{known}")
-    table.add_row("training", f"{metrics.train.steps} steps")
+    stopped = ", not converged" if metrics.train.converged is False else ""
+    table.add_row("training", f"{metrics.train.steps} steps{stopped}")
     table.add_row("in all", _shown(metrics.seconds_total, ".0f", " s"))
     table.add_row("peak memory", _shown(metrics.memory.peak_rss_mb, ".0f", " MB"))
     _out.print(table)

@@ -150,7 +150,9 @@ def run(
         sets["test"] = part.table if known is None else known.with_rows(part.table)
         predicted["test"] = np.append(predicted.get("test", np.empty(0)), values)
     identified = identified_numbers(experiment, fitted, loss)
-    warnings = _warnings(members_of(model)[0], loss) if identified else []
+    measured = data.scattered or trained.settings.data.path is not None
+    warned = bool(identified) or (measured and bool(latent))
+    warnings = _warnings(members_of(model)[0], loss) if warned else []
     for line in warnings:
         say(f"warning: {line}")
     findings = experiment.findings(fitted, loss)
@@ -354,9 +356,12 @@ def _store(experiment: Experiment, folder: Path) -> None:
 
 def _warnings(model: Any, loss: TrajectoryLoss) -> list[str]:
     prepared, u0 = (model, loss.u0) if loss.prepare is None else loss.prepare(model)
-    if not isinstance(prepared, HybridModel) or not hasattr(prepared, "grid"):
+    if not isinstance(prepared, HybridModel):
         return []
-    found = numerical_diffusion(prepared, u0, loss.times[0])
+    try:
+        found = numerical_diffusion(prepared, u0, loss.times[0])
+    except InputError:  # there is no grid, or training has made the equation ill-posed
+        return []
     return [str(found)] if found.is_notable else []
 
 

@@ -98,10 +98,13 @@ def advection(
 
 
 def note_upwind(velocities: Sequence[Faces], grid: Grid, scheme: str) -> None:
-    """Note the largest numerical diffusivity |v| h / 2 of "upwind"."""
+    """Note the largest numerical diffusivity |v| h / 2 of "upwind", by axis."""
     if scheme == "upwind":
-        for v, h in zip(velocities, grid.spacing, strict=True):
-            note("numerical_diffusivity", lambda v=v, h=h: 0.5 * h * jnp.max(jnp.abs(v.inner)))
+        pairs = list(zip(velocities, grid.spacing, strict=True))
+        note(
+            "numerical_diffusivity",
+            lambda: jnp.stack([0.5 * h * jnp.max(jnp.abs(v.inner)) for v, h in pairs]),
+        )
 
 
 def advective_coefficients(v: Faces, scheme: str) -> TwoPoint:

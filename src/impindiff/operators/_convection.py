@@ -88,16 +88,19 @@ def convection(
     check_choice("scheme", scheme, _SCHEMES)
     boundaries = grid.boundary_or_own(boundary)
     fluxes = []
-    for axis, given in enumerate(_per_axis(flux, grid)):
-        f = _checked(given, axis)
+    functions = [_checked(given, axis) for axis, given in enumerate(_per_axis(flux, grid))]
+    if scheme == "rusanov":
+        pairs = list(zip(functions, grid.spacing, strict=True))
+        note(
+            "numerical_diffusivity",
+            lambda: jnp.stack([0.5 * h * jnp.max(_speed(f, u)) for f, h in pairs]),
+        )
+    for axis, f in enumerate(functions):
         beside = cells_beside(u, grid, axis, boundaries, t)
         along, periodic = axis - grid.ndim, isinstance(boundaries[axis][0], Periodic)
         if scheme == "central":
             fluxes.append(_central(f, beside, periodic))
             continue
-        if scheme == "rusanov":
-            h = grid.spacing[axis]
-            note("numerical_diffusivity", lambda f=f, h=h: 0.5 * h * jnp.max(_speed(f, u)))
         below, above = face_states(beside, along, scheme == "van_leer", periodic)
         fluxes.append(jax.tree.map(lambda a, b, f=f: _rusanov(f, a, b), below, above))
     return -flux_divergence(fluxes, grid)

@@ -1,6 +1,5 @@
 """Diffusion with a variable, possibly anisotropic coefficient."""
 
-import functools
 from collections.abc import Sequence
 
 import jax
@@ -105,14 +104,15 @@ def face_coefficients(
         raise InputError(
             f"coefficient: expected {grid.ndim} entries, one per axis, got {len(per_axis)}"
         )
-    faces = []
+    faces, given = [], []
     for axis, entry in enumerate(per_axis):
         name = f"coefficient of axis {axis}"
         D = given_field(entry, grid, axis, dtype, name)
         _require_positive(entry, D, grid, name)
-        note("diffusivity", functools.partial(jnp.mean, D))
         periodic = isinstance(boundaries[axis][0], Periodic)
+        given.append(D)
         faces.append(_on_faces(D, axis - grid.ndim, periodic, averaging))
+    note("diffusivity", lambda: jnp.stack([jnp.mean(D) for D in given]))
     return faces
 
 
