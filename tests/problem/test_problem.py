@@ -349,6 +349,24 @@ def test_names_are_those_of_the_model():
     assert own.quantities(jnp.ones(3)).keys() == {"u"}
 
 
+@pytest.mark.parametrize(
+    ("name", "marks", "reason"),
+    [
+        ("held_out", [0, 0, 1], "'held_out', which was its name in earlier versions; rename it"),
+        ("test", [0, 1, 2], "'test' of the data marks samples by 0 and 1, but holds"),
+        ("test", [0, np.nan, 1], "marks samples by 0 and 1, but holds"),
+    ],
+)
+def test_marks_that_could_be_misread_are_refused(name, marks, reason):
+    fields = np.ones((3, 2, 8))
+    coordinates = {"time": [0.0, 1.0], "x": np.asarray(GRID.axis_centers(0))}
+    dataset = xr.Dataset({"c": (("sample", "time", "x"), fields)}, coordinates)
+    dataset[name] = ("sample", marks)
+    with pytest.raises(ipd.InputError, match=reason):
+        as_data(dataset, None)
+    assert as_data(dataset, [2]).test == [2]
+
+
 def test_samples_of_points_are_renumbered_with_what_is_their_own():
     points = xr.Dataset(
         {

@@ -1,6 +1,7 @@
 """The training loop: what it leaves on disk, how it resumes, how it fails."""
 
 import json
+import time
 from typing import Any
 
 import equinox as eqx
@@ -171,3 +172,15 @@ def test_counts_below_one_are_refused(name):
     numbers: Any = {"steps": 1, name: 0}
     with pytest.raises(ipd.InputError, match=f"FitOptions: {name} = 0; expected at least 1"):
         FitOptions(**numbers)
+
+
+def test_the_time_of_training_does_not_include_its_evaluation(tmp_path):
+    def slow(model):
+        time.sleep(0.5)
+        return 1.0
+
+    options = FitOptions(steps=4, log_every=1)
+    callbacks = Callbacks(evaluate=slow)
+    begun = time.perf_counter()
+    fitted = fit(model(), loss(), adam("constant", 0.01, 4), tmp_path, options, callbacks=callbacks)
+    assert fitted.seconds < time.perf_counter() - begun - 4 * 0.5

@@ -71,8 +71,7 @@ def as_data(dataset: xr.Dataset, test: Sequence[int] | None) -> Data:
     else:
         count = dataset.sizes["sample"]
     if test is None:
-        marks = conditions_of(dataset, marks=True).get(TEST)
-        test = [] if marks is None else np.flatnonzero(marks).tolist()
+        test = _marked(dataset)
     for index in test:
         if not 0 <= index < count:
             raise InputError(
@@ -87,6 +86,23 @@ def as_data(dataset: xr.Dataset, test: Sequence[int] | None) -> Data:
             f"to train on"
         )
     return Data(dataset, [i for i in range(count) if i not in test], list(test))
+
+
+def _marked(dataset: xr.Dataset) -> list[int]:
+    """The samples that the variable `test` marks with 1."""
+    conditions = conditions_of(dataset, marks=True)
+    if "held_out" in conditions:
+        raise InputError(
+            "the data mark samples by a variable 'held_out', which was its name in earlier "
+            f"versions; rename it '{TEST}', or list the samples in data.test"
+        )
+    marks = conditions.get(TEST, np.empty(0))
+    if not np.isin(marks, (0, 1)).all():
+        raise InputError(
+            f"the variable '{TEST}' of the data marks samples by 0 and 1, but holds "
+            f"{np.unique(marks)[:5]}; rename it, or list the samples in data.test"
+        )
+    return np.flatnonzero(marks).tolist()
 
 
 def of_samples(dataset: xr.Dataset, samples: Sequence[int]) -> xr.Dataset:

@@ -121,12 +121,15 @@ def fit(
                 test = None
                 ends = step == options.steps or bool(np.all(after.finished))
                 if step % options.log_every == 0 or step == 1 or ends:
+                    evaluated = time.perf_counter()
                     current = job.model(after.parameters)
                     if callbacks.evaluate is not None:
                         test = callbacks.evaluate(current)
                     line = record(after, report) | {"test_percent": test}
                     if callbacks.identified is not None:
                         line["identified"] = callbacks.identified(current)
+                    # the time of training does not include its evaluation
+                    start += time.perf_counter() - evaluated
                     history.append(line)
                     callbacks.log(line)
                 # only now: a saved state must not be ahead of the history

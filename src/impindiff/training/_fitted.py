@@ -135,7 +135,7 @@ def fitted(
     at_last = members is None and eqx.tree_equal(parameters, state.parameters)
     if at_last:
         linearization = job.algorithm.linearization(state.optimizer, job.loss)
-    stalled = best is not None and bool(np.all(best.stalled))
+    stalled = np.asarray(False if best is None else best.stalled)
     converged = job.algorithm.converged(state)
     known = [p.temporary_mb for p in programs if p.temporary_mb is not None]
     return Fitted(
@@ -150,8 +150,8 @@ def fitted(
         linearization=linearization,
         validation_loss=validation,
         best_step=best_step,
-        stopped_early=stalled,
-        converged=None if converged is None else bool(np.all(converged)) and not stalled,
+        stopped_early=bool(np.all(stalled)),
+        converged=None if converged is None else bool(np.all(converged & ~stalled)),
         member_losses=None if members is None else tuple(np.asarray(state.loss).tolist()),
         frozen=tuple(freeze),
     )
