@@ -28,7 +28,7 @@ class Deposition(ipd.HybridModel):
     uptake: float  # known
 
     def mass(self):
-        return {"gas": 0.0, "solid": 1.0}  # gas has no inertia: its equation is 0 = tendency
+        return {"gas": 0.0, "solid": 1.0}  # the gas has mass 0: its equation is 0 = tendency
 
     def scale(self):
         # The sizes of the two equations, so that one tolerance means the same for both: the

@@ -192,7 +192,7 @@ def test_methods_are_listed_with_a_line_each_or_why_they_cannot_solve_it():
 def test_methods_that_cannot_solve_a_problem_say_why():
     methods = methods_of(get_problem("vapor_infiltration_closure"), {})
     assert "not observed" in (methods["local_law"].not_run or "")
-    assert "inertia" in (methods["rk4"].not_run or "")
+    assert "mass 0" in (methods["rk4"].not_run or "")
     assert methods["implicit"].not_run is None
 
 

@@ -30,12 +30,14 @@ def printed_lines(results):
     return [" ".join(line.split()) for line in printed.get().splitlines()]
 
 
-def store(out, request, name, seed, found=None):
+def store(out, request, name, seed, found=None, steps=50):
     """What such a run leaves; a failure as it is, None for what is measured without training."""
     row = next(row for row in rows_of(request) if row.name == name)
     folder = folder_of(row, seed, out)
     folder.mkdir(parents=True)
-    settings = load_settings(get_problem(CASE).settings, {"stepper": {"dt": 0.01}})
+    settings = load_settings(get_problem(CASE).settings, {"stepper": {"dt": 0.01}}).with_steps(
+        steps
+    )
     directory.write_configuration(folder, settings)
     if isinstance(found, RunMetrics):
         found.write(folder / METRICS)
@@ -183,6 +185,22 @@ def test_a_run_whose_optimiser_had_not_converged_is_not_ok(train, status, tmp_pa
         "shorter stepper.dt"
     ]
     assert unconverged_runs(results) == (told if fate else [])
+
+
+@pytest.mark.parametrize(
+    ("failed", "words"),
+    [(0, ""), (7, ", in which 7 solves failed; try a shorter stepper.dt")],
+)
+def test_an_optimiser_that_gave_up_is_not_advised_to_take_more_steps(failed, words, tmp_path):
+    request = Request(problem=CASE, methods=("rk4",))
+    stored = metrics((1.0, 2.0, 3.0, 4.0), converged=False)
+    solver = stored.solver.model_copy(update={"failed_solves": failed})
+    stored = stored.model_copy(update={"solver": solver})
+    store(tmp_path, request, "rk4", 0, stored, steps=200)
+    results = collect(request, tmp_path)
+    assert results.methods[0].runs[0].status == "not converged"
+    told = f"rk4, seed 0: the optimiser gave up after 50 steps{words}"
+    assert unconverged_runs(results) == [told]
 
 
 def test_what_a_run_was_started_with_is_what_its_row_reports(tmp_path):

@@ -275,7 +275,7 @@ def test_a_method_that_cannot_solve_the_case_is_named_and_not_run(runs, tmp_path
     assert said[1].startswith("--quick: vapor_infiltration_closure has no coarser settings")
     assert said[2].startswith("rk4: not run: ")
     rk4, local_law = results.methods
-    assert "no inertia" in str(rk4.not_run)
+    assert "mass 0" in str(rk4.not_run)
     assert "not observed" in str(local_law.not_run)
     assert (rk4.runs, rk4.failures) == ([], 0)
 

@@ -51,6 +51,16 @@ def results(rows, study=None):
     )
 
 
+@pytest.mark.parametrize(("judged_on", "named"), [("test", "test"), ("train", "training")])
+def test_the_axis_of_errors_names_the_set_that_they_are_of(judged_on, named, drawn, tmp_path):
+    (tmp_path / "a").mkdir()
+    run_metrics([[0.0, 0.0], [0.4, 5.0]]).write(tmp_path / "a" / METRICS)
+    found = results([row("one", "one method", [run("a")])])
+    draw(found.model_copy(update={"judged_on": judged_on}), tmp_path)
+    *_, y_label = drawn["error_vs_time.png"]
+    assert y_label == f"relative L1 error of the {named} set (%)"
+
+
 def test_errors_along_time_end_where_they_blow_up_and_need_a_run_that_ended_well(drawn, tmp_path):
     stored = {
         "a": [[0.0, 0.0], [0.2, 5.0], [0.4, 2000.0]],
@@ -65,7 +75,7 @@ def test_errors_along_time_end_where_they_blow_up_and_need_a_run_that_ended_well
         row("three", "not run", []),
     ]
     draw(results(rows), tmp_path)
-    (points,), marks = drawn["error_vs_time.png"]
+    (points,), marks, _ = drawn["error_vs_time.png"]
     assert points.title == "one method"
     # without the initial time, where every error is zero
     np.testing.assert_array_equal(points.x, [0.2, 0.4])

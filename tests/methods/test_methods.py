@@ -107,7 +107,7 @@ def test_diffrax_out_of_steps_is_a_failure_that_names_the_samples():
     assert "samples that failed: 0, 1" in str(failure)
 
 
-def test_diffrax_refuses_a_component_without_inertia():
+def test_diffrax_refuses_a_component_of_mass_zero():
     loss, model = loss_of(prepared(INFILTRATION, method={"name": "diffrax"}))
     with pytest.raises(InputError, match=r"has mass 0; give it mass"):
         loss.misfit(model, None)

@@ -120,6 +120,26 @@ def test_what_did_not_converge_is_named_and_in_no_ratio(tmp_path):
     assert text.startswith("No method converged and reached the horizon, t = 0.2, with every seed;")
 
 
+def test_no_winner_where_one_that_did_not_converge_has_less(tmp_path):
+    content = unconverged(results(), 0)
+    for run in content["methods"][1]["runs"]:
+        run |= {"status": "ok", "message": None}
+    content["methods"][1]["failures"] = 0
+    html = page(tmp_path / "less", content)
+    assert summary(html) == (
+        "At the horizon, t = 0.2, no method is best: Implicit steps has the least mean relative "
+        f"L1 error, 0.520{SPACE}%, although its optimiser had not converged; Implicit steps (3 of "
+        "3 runs) did not converge."
+    )
+    assert "least mean relative L1 error at t" not in html
+    assert '<td class="best">' not in html
+    assert "more steps may" not in html
+    # a survivor of a method that blew up too takes the place of none
+    content["methods"][0]["runs"][0]["status"] = "blow-up"
+    text = summary(page(tmp_path / "survivor", content))
+    assert "Explicit recurrence has the least mean" in text
+
+
 def test_misfits_are_called_misfits(tmp_path):
     content = results() | {"metric": "relative_percent", "judged_on": "train"}
     html = page(tmp_path / "misfit", content)
@@ -176,7 +196,7 @@ def test_times_that_are_the_same_share_a_column(tmp_path):
 
 def test_curves_are_drawn_where_there_are_histories(html, tmp_path):
     assert "Training loss against training time" in html
-    assert "Error of the forecast of test samples against training time" in html
+    assert "Error of the test set against training time" in html
     folder = comparison_folder(tmp_path / "comparison")
     for history in folder.glob("runs/*/*/history.jsonl"):
         history.unlink()

@@ -98,7 +98,7 @@ def test_forward_runs_of_one_two_and_three_dimensions_are_possible():
         (
             CLOSURE,
             ["stepper.name=rk4"],
-            ["stepper.name: must be", "sdirk2", "not 'rk4'", "the gas has no inertia"],
+            ["stepper.name: must be", "sdirk2", "not 'rk4'", "the gas has mass 0"],
         ),
         (
             CLOSURE,

@@ -18,7 +18,7 @@ def curves(ax) -> dict[str, Any]:
 
 
 def test_a_curve_is_the_mean_over_seeds_and_ends_where_the_forecast_does():
-    figure = method_errors_figure([ONE, BLOWN, NONE], {"horizon": 0.2})
+    figure = method_errors_figure([ONE, BLOWN, NONE], {"horizon": 0.2}, "error (%)")
     drawn = curves(figure.axes[0])
     np.testing.assert_allclose(drawn["implicit"].get_ydata(), [2.0, 3.0, 6.0])
     np.testing.assert_allclose(drawn["explicit"].get_xdata(), [0.1, 0.2])
@@ -30,13 +30,15 @@ def test_a_curve_is_the_mean_over_seeds_and_ends_where_the_forecast_does():
 def test_a_mean_ends_with_the_first_of_its_seeds_but_not_for_one_that_never_ran():
     lost = Points("lost", X, np.array([[1.0, 2.0, np.nan], [3.0, 4.0, 8.0]]))
     absent = Points("absent", X, np.array([[1.0, 2.0, 4.0], [np.nan] * 3]))
-    drawn = curves(method_errors_figure([lost, absent], {}).axes[0])
+    drawn = curves(method_errors_figure([lost, absent], {}, "error (%)").axes[0])
     np.testing.assert_allclose(drawn["lost"].get_ydata(), [2.0, 3.0])
     np.testing.assert_allclose(drawn["absent"].get_ydata(), [1.0, 2.0, 4.0])
 
 
 def test_times_are_marked_by_what_they_are():
-    figure = method_errors_figure([ONE], {"horizon": 0.2, "twice the horizon": 0.4})
+    marks = {"horizon": 0.2, "twice the horizon": 0.4}
+    figure = method_errors_figure([ONE], marks, "error of the training set (%)")
+    assert figure.axes[0].get_ylabel() == "error of the training set (%)"
     assert [t.get_text() for t in figure.axes[0].texts] == ["horizon", "twice the horizon"]
 
 

@@ -101,19 +101,19 @@ class Heavy(ipd.HybridModel):
 class Mixed(ipd.HybridModel):
     """Half of the cells relax, m u' = 1 - u; in the others, of mass 0, 0 = t - u."""
 
-    inertia: Array | np.ndarray
+    masses: Array | np.ndarray
 
     def mass(self):
-        return self.inertia
+        return self.masses
 
     def tendency(self, t: Array, u: Any, latent: Any) -> Any:
-        return jnp.where(self.inertia == 0, t, 1.0) - u
+        return jnp.where(self.masses == 0, t, 1.0) - u
 
 
 def test_a_field_of_masses_zero_in_some_cells():
-    inertia = np.array([1.0, 0.0, 2.0, 0.0])
+    masses = np.array([1.0, 0.0, 2.0, 0.0])
     result = ipd.rollout(
-        Mixed(inertia), jnp.zeros(4), np.array([0.0, 1.0]), stepper=ipd.KenCarp4(TIGHT), dt=0.1
+        Mixed(masses), jnp.zeros(4), np.array([0.0, 1.0]), stepper=ipd.KenCarp4(TIGHT), dt=0.1
     )
     expected = [1 - np.exp(-1), 1.0, 1 - np.exp(-0.5), 1.0]
     np.testing.assert_allclose(result.u[-1], expected, atol=1e-6)

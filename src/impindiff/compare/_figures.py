@@ -31,7 +31,8 @@ def draw(results: ComparisonResults, out: Path) -> None:
         errors = [found for row in rows if (found := _along_time(row, out)) is not None]
         if errors:
             figures.mkdir(exist_ok=True)
-            report.save(report.method_errors_figure(errors, times), figures / "error_vs_time.png")
+            figure = report.method_errors_figure(errors, times, results.error_label)
+            report.save(figure, figures / "error_vs_time.png")
         return
     study = STUDIES[results.study]
     y_label = study.y_label or f"{results.error_label} at the horizon"
@@ -50,7 +51,7 @@ def draw(results: ComparisonResults, out: Path) -> None:
 
 
 def _along_time(row: MethodResults, out: Path) -> Points | None:
-    """Test error against time of a row's runs that have one."""
+    """Error against time of a row's runs that have one."""
     curves = []
     for run in row.runs:
         folder = out / run.folder

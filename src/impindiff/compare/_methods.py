@@ -46,9 +46,7 @@ IMPLICIT = Method(
 )
 BLACK_BOX = "black box"
 UNROLLED, LOCAL_LAW = "unrolled", "local_law"
-_NO_EXPLICIT = (
-    "some component has no inertia (mass 0, an algebraic one), which explicit steps cannot advance"
-)
+_NO_EXPLICIT = "some component has mass 0 (an algebraic one), which explicit steps cannot advance"
 _NO_TRUTH = "the true unknowns are not known, of which the temporal error is a property"
 
 
@@ -153,7 +151,7 @@ def _hybrids() -> list[Method]:
             "hybrid, implicit",
             "the same model in Diffrax's implicit solver, whose linear solves build a dense "
             "Jacobian a sample; gradient by recursive checkpointing",
-            f"{_AS_SHIPPED}; rtol 1e-5, atol 1e-8; inertia where a component has none",
+            f"{_AS_SHIPPED}; rtol 1e-5, atol 1e-8; a mass where a component has mass 0",
             {"method": {"name": "diffrax", "solver": "kvaerno5", **_TOLERANCES}},
         ),
     ]

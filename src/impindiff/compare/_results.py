@@ -167,13 +167,7 @@ def _run(folder: Path, seed: int, out: Path, times: Times) -> MethodRun:
     if wrong:
         status, message = "blow-up", f"the forecast has blown up by t = {wrong[0]:g}"
     elif train.converged is False and not train.stopped_early:
-        solves = f", in which {failed} solves failed" if failed else ""
-        status = "not converged"
-        shorter = ", or a shorter stepper.dt" if failed else ""
-        message = (
-            f"the optimiser had not converged when training ended, after {train.steps} "
-            f"steps{solves}; try more training.steps, or a larger --budget if set{shorter}"
-        )
+        status, message = "not converged", _unconverged(Run(folder), failed)
     return MethodRun(
         seed=seed,
         folder=found["folder"],
@@ -192,6 +186,24 @@ def _run(folder: Path, seed: int, out: Path, times: Times) -> MethodRun:
         final_loss=train.final_loss,
         failed_solves=failed,
     )
+
+
+def _unconverged(run: Run, failed: int) -> str:
+    """Why the optimiser had not converged, and what may help.
+
+    The steps stored in a run's configuration are those that fit its budget, so one with fewer gave
+    up of its own accord, as Levenberg-Marquardt does at its largest damping: more would not help.
+    """
+    steps = run.metrics.train.steps
+    if steps < run.settings.training.steps:
+        found, tries = f"the optimiser gave up after {steps} steps", []
+    else:
+        found = f"the optimiser had not converged when training ended, after {steps} steps"
+        tries = ["more training.steps", "a larger --budget if set"]
+    if failed:
+        found += f", in which {failed} solves failed"
+        tries.append("a shorter stepper.dt")
+    return f"{found}; try {', or '.join(tries)}" if tries else found
 
 
 def _mean_misfit(misfit: Mapping[str, Mapping[str, Misfit]]) -> Number:

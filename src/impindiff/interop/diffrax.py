@@ -166,6 +166,6 @@ def field(t: Array, u: PyTree[Array], model: HybridModel) -> PyTree[Array]:
     if has_algebraic(model, u):
         raise InputError(
             "ipd.diffrax.field: a component of the model has mass 0, so it is algebraic and "
-            "no ODE; use ipd.rollout, or give it inertia"
+            "no ODE; use ipd.rollout, or give it a mass"
         )
     return rate(model, t, u, model.latent(t))

@@ -32,7 +32,7 @@ _CURVES = {
     "loss": ("training loss", "Training loss against training time, a thin line for each seed."),
     "test_percent": (
         "relative error of the test set (%)",
-        "Error of the forecast of test samples against training time, a thin line for each seed.",
+        "Error of the test set against training time, a thin line for each seed.",
     ),
 }
 

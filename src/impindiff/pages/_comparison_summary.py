@@ -5,29 +5,50 @@ from impindiff.pages.numbers import number, percent
 from impindiff.results import ComparisonResults, MethodResults, RunStatus
 
 _FATES: dict[RunStatus, str] = {
-    "not converged": "did not converge (left out of the comparison)",
+    "not converged": "did not converge",
     "blow-up": "blew up",
 }
 
 
-def best_method(results: ComparisonResults) -> MethodResults | None:
-    """The method of least mean error at the horizon, among those whose runs all succeeded."""
-    judged = [method for method in _judged(results) if method.failures == 0]
-    return min(judged, key=_error, default=None)
+def best_method(results: ComparisonResults, time: str = "horizon") -> MethodResults | None:
+    """The method of least mean error at a time, among those whose runs all succeeded.
+
+    None if one that did not converge has less: an optimiser without a criterion, cut short as
+    early, counts as a success, so the others would win by a rule that does not bind them.
+    """
+    least = _least(results, time)
+    return None if least is None or least.failures else least
+
+
+def _least(results: ComparisonResults, time: str) -> MethodResults | None:
+    """The method of least mean error among those whose runs all ended, converged or not."""
+    ended = [
+        method
+        for method in results.methods
+        if method.error(time) is not None and method.failures == method.count("not converged")
+    ]
+    return min(ended, key=lambda of: (_error(of, time), of.failures), default=None)
 
 
 def summary(results: ComparisonResults) -> str:
     """The best method, its factor over the best of another kind, and the methods that failed.
 
-    Methods with a run that did not converge are in no comparison: their errors are of training
-    that was cut short.
+    Methods with a run that did not converge are in no ratio: their errors are of training that
+    was cut short. If one has the least error, none is best.
     """
     study = [] if results.study_summary is None else [capitalised(results.study_summary)]
     if study and not results.has_errors:
         return f"{study[0]}."
     horizon = f"t = {results.times.horizon:g}"
-    best = best_method(results)
-    if best is None:
+    best, least = best_method(results), _least(results, "horizon")
+    left_out = ""
+    if best is None and least is not None and any(of.failures == 0 for of in _judged(results)):
+        parts = [
+            f"At the horizon, {horizon}, no method is best: {least.title} has the least mean "
+            f"{results.metric_name}, {percent(_error(least))}, although its optimiser had not "
+            "converged"
+        ]
+    elif best is None:
         unfinished = any(method.count("not converged") for method in results.methods)
         how = "converged and " * unfinished
         parts = [f"No method {how}reached the horizon, {horizon}, with every seed"]
@@ -36,6 +57,7 @@ def summary(results: ComparisonResults) -> str:
             f"At the horizon, {horizon}, {best.title} has the least mean {results.metric_name}, "
             f"{percent(_error(best))}"
         ]
+        left_out = " (left out of the comparison)"
         others = [of for of in _judged(results) if of.kind != best.kind]
         if others:
             parts[0] += _factor(best, min(others, key=_error))
@@ -46,7 +68,8 @@ def summary(results: ComparisonResults) -> str:
             if method.count(status)
         ]
         if named:
-            parts.append(f"{listed(named)} {words}")
+            aside = left_out if status == "not converged" else ""
+            parts.append(f"{listed(named)} {words}{aside}")
     return ". ".join([*study, "; ".join(parts)]) + "."
 
 
@@ -72,6 +95,6 @@ def _judged(results: ComparisonResults) -> list[MethodResults]:
     ]
 
 
-def _error(method: MethodResults) -> float:
-    error = method.error("horizon")
+def _error(method: MethodResults, time: str = "horizon") -> float:
+    error = method.error(time)
     return float("inf") if error is None else error

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from impindiff.pages._blocks import Row, Table
+from impindiff.pages._comparison_summary import best_method
 from impindiff.pages._words import capitalised, humanised, listed
 from impindiff.pages.numbers import count, duration, memory, number, with_error
 from impindiff.results import ComparisonResults, MethodResults, MethodRun, Numbers
@@ -46,10 +47,11 @@ def error_table(results: ComparisonResults) -> Table:
         ["method", "runs", *["failed solves"] * failing, *moments.values()],
         rows,
         note=f"{capitalised(spread)} over the runs that got to the time, {seeds}. "
-        + "Least of the methods of which every run ended well: shaded."
-        + " A run did not converge if training ended before its optimiser's criterion was met; "
-        "more steps may reduce its error."
+        + "Least of the methods of which every run ended well: shaded"
+        + ", unless one that did not converge has less. A run did not converge if training ended "
+        "before its optimiser's criterion was met; the table of every run says how"
         * unfinished
+        + "."
         + " Failed solves: in training, mean over runs." * failing,
     )
 
@@ -127,9 +129,9 @@ def _moments(results: ComparisonResults) -> dict[str, str]:
 
 
 def _least(results: ComparisonResults, key: str) -> MethodResults | None:
-    """The method of least error among those that always succeeded; None if there are too few."""
+    """The best method at that time; None if too few always succeeded."""
     judged = [of for of in results.methods if of.failures == 0 and of.error(key) is not None]
-    return min(judged, key=lambda of: of.error(key) or 0.0) if len(judged) > 1 else None
+    return best_method(results, key) if len(judged) > 1 else None
 
 
 def _mean(method: MethodResults, value: Callable[[Numbers], float | None]) -> str:

@@ -23,14 +23,15 @@ class Points(NamedTuple):
 
 
 def method_errors_figure(
-    methods: Sequence[Points], marks: Mapping[str, float], time_label: str = "time"
+    methods: Sequence[Points], marks: Mapping[str, float], y_label: str, time_label: str = "time"
 ) -> Figure:
-    """Test error of each method against time: mean over seeds, and range.
+    """Error of each method against time: mean over seeds, and range.
 
     **Arguments:**
 
     - `methods`: errors in percent against time; a line ends where its first forecast diverges.
     - `marks`: times to mark, by label.
+    - `y_label`: the error and the set that it is of, with its unit.
     """
     with styled():
         figure = Figure(figsize=(8.6, 5.2), layout="constrained")
@@ -48,7 +49,7 @@ def method_errors_figure(
                 fontsize=8,
                 color="0.4",
             )
-        ax.set(xlabel=time_label, ylabel="relative L1 error of the test set (%)", yscale="log")
+        ax.set(xlabel=time_label, ylabel=y_label, yscale="log")
         _finish(figure, ax)
     return figure
 

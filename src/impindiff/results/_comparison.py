@@ -64,7 +64,7 @@ class MethodRun(Numbers):
     """A method with one seed; `folder` is relative to that of the comparison.
 
     - `status`: "not converged" for a run with an error, of which training ended, though not by
-      patience, before the optimiser's own criterion was met.
+      patience, before the optimiser's own criterion was met: cut short, or given up.
     """
 
     seed: int

@@ -89,8 +89,8 @@ def rows(
     """Rows M increment - weight f, and -f where M is 0, each over its scale."""
 
     def differential(m, increment, f):
-        inertia = increment if m is None else m * increment
-        return inertia - jnp.asarray(weight, f.dtype) * f
+        moved = increment if m is None else m * increment
+        return moved - jnp.asarray(weight, f.dtype) * f
 
     unscaled = _by_mass(masses(model, f), lambda _, f: -f, differential, increment, f)
     return jax.tree.map(

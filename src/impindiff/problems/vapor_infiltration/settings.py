@@ -217,7 +217,7 @@ InfiltrationStepper = Annotated[
     StepSetElsewhere | AdaptiveOrSetElsewhere,
     Field(
         discriminator="name",
-        description="its step is time.step; implicit, since the gas has no inertia",
+        description="its step is time.step; implicit, since the gas has mass 0",
     ),
 ]
 
