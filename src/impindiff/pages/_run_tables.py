@@ -132,7 +132,7 @@ def _training(metrics: RunMetrics) -> Table:
         "Training",
         [
             ("steps", train.steps, count),
-            ("converged", train.converged, lambda yes: "yes" if yes else "no, steps ran out"),
+            ("converged", train.converged, lambda yes: "yes" if yes else "no"),
             ("time of training", train.seconds, duration),
             ("time of a step", train.seconds_per_step, duration),
             ("time of compilation", train.compile_seconds, duration),
