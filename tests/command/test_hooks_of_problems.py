@@ -126,6 +126,12 @@ CASES = [
     (TEXT.replace(RIGHT, "return {'c': u['z']}"), "line 14, in tendency: KeyError: 'z'"),
     (TEXT.replace(RIGHT, "return u if u['c'][0] > 0 else u"), "line 14, in tendency: Tracer"),
     (TEXT.replace("settings = Settings", "settings = dict"), "inherits from ipd.ProblemSettings"),
+    (
+        f"{TEXT}\n    labels = {{'c': 3}}",
+        "labels is {'c': 3} (dict); expected a dictionary",
+    ),
+    (f"{TEXT}\n    labels = None", "labels is None; expected a dictionary of texts by name"),
+    (f"{TEXT}\n    infers = 3", "infers is 3 (int); expected a text"),
     (TEXT.replace("cells: int = 8", "cells: int = 'a'"), "cells: must be an integer, not 'a'"),
     (TEXT.replace("cells: int = 8", "cells: int = 5_000_000_000"), "of memory, this machine has"),
     (f"{TEXT}\nraise ValueError('mine')", "ValueError: mine"),

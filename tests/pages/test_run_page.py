@@ -162,9 +162,13 @@ def test_a_run_without_a_truth_tells_what_it_estimates_and_how_it_fits(tmp_path)
         (lambda run: (run / "metrics.json").write_text("{"), "metrics.json: cannot be read as J"),
         (lambda run: (run / "metrics.json").write_text("{}"), r"\.json: problem: is required"),
         (lambda run: (run / "forecast.nc").write_text("no"), "forecast.nc: cannot be read"),
+        (
+            lambda run: forecast().drop_vars("test").to_netcdf(run / "forecast.nc"),
+            "forecast.nc: has no coordinate 'test', so an earlier version made it; run again",
+        ),
         (lambda run: (run / "figures" / "a.png").write_text("no"), "a.png: is not a PNG image"),
     ],
-    ids=["unfinished", "no run", "no JSON", "other JSON", "no NetCDF", "no image"],
+    ids=["unfinished", "no run", "no JSON", "other JSON", "no NetCDF", "old forecast", "no image"],
 )
 def test_what_cannot_be_read_is_named_and_nothing_is_written(tmp_path, spoil, message):
     folder = run_folder(tmp_path / "run")

@@ -20,6 +20,7 @@ from impindiff.problem.observations import initial_fields, measured
 
 GRID = ipd.Grid((0.0,), (1.0,), (8,))
 RATE = 2.0
+NAN = np.nan
 
 
 class Decay(ipd.HybridModel):
@@ -140,14 +141,8 @@ def test_a_standard_deviation_is_positive(wrong):
         settings(observations={"standard_deviation": wrong})
 
 
-def stations(tmp_path, name="run", places=(0.2, 0.7), units=True, **changes):
-    """A run on values measured at a few places, ten times each, and what it draws of them."""
-    time, x = (part.ravel() for part in np.meshgrid(np.linspace(0.1, 1, 10), places))
-    data = points(len(time)).assign(time=("observation", time), x=("observation", x))
-    data["value"][:] = np.exp(-RATE * time)
-    if units:
-        for of, unit in (("time", "s"), ("x", "m"), ("value", "mg/L")):
-            data[of].attrs["units"] = unit
+def drawn_by_run(own, chosen, folder):
+    """The panels of the figure over time, and its axes; empty if there is none."""
     drawn = {}
     with pytest.MonkeyPatch.context() as patch:
         series = report.series_figure
@@ -158,7 +153,19 @@ def stations(tmp_path, name="run", places=(0.2, 0.7), units=True, **changes):
             return figure
 
         patch.setattr(report, "series_figure", recorded)
-        run(problem(data), settings(**changes), tmp_path / name)
+        run(own, chosen, folder)
+    return drawn
+
+
+def stations(tmp_path, name="run", places=(0.2, 0.7), units=True, **changes):
+    """A run on values measured at a few places, ten times each, and what it draws of them."""
+    time, x = (part.ravel() for part in np.meshgrid(np.linspace(0.1, 1, 10), places))
+    data = points(len(time)).assign(time=("observation", time), x=("observation", x))
+    data["value"][:] = np.exp(-RATE * time)
+    if units:
+        for of, unit in (("time", "s"), ("x", "m"), ("value", "mg/L")):
+            data[of].attrs["units"] = unit
+    drawn = drawn_by_run(problem(data), settings(**changes), tmp_path / name)
     return tmp_path / name, drawn
 
 
@@ -197,6 +204,23 @@ def test_a_sample_of_each_set_is_drawn(tmp_path):
     run(problem(data), chosen, tmp_path / "run")
     figures = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}
     assert {"stations_train", "stations_test"} <= figures
+
+
+def test_quantities_with_the_same_label_have_a_panel_each(tmp_path):
+    class Two(DecayProblem):
+        """Two tanks, of which the second has twice the level."""
+
+        def quantities(self, u):
+            return {"c": u["c"], "d": 2 * u["c"]}
+
+    time, x = np.linspace(0.1, 1, 10), np.array([0.2, 0.7])
+    field = (("sample", "time", "x"), np.exp(-RATE * time)[None, :, None] * np.ones((1, 10, 2)))
+    own = Two()
+    own.name, own.dataset = "two", xr.Dataset({"c": field, "d": field}, {"time": time, "x": x})
+    for name in ("c", "d"):
+        own.dataset[name].attrs = {"long_name": "level", "units": "m"}
+    drawn = drawn_by_run(own, settings(observations={"start": 0.0}), tmp_path / "run")
+    assert list(drawn["panels"]) == ["level (m)", "level (m), d"]
 
 
 def test_values_at_many_places_have_no_curves(tmp_path):
@@ -388,7 +412,20 @@ def test_samples_of_points_are_renumbered_with_what_is_their_own():
     assert found == {"dose": [0.1, 0.3]}
 
 
-def test_samples_are_judged_by_the_errors_of_those_trained_on():
+@pytest.mark.parametrize(
+    ("errors", "settled", "expected", "stated"),
+    [
+        (None, {}, [1.0, 1.0], [False, False]),
+        ([0.1, 0.3, NAN, NAN], {}, [0.2, 0.2], [True, True]),
+        ([0.1, NAN, NAN, NAN], {}, [0.55, 0.55], [False, False]),
+        ([NAN, NAN, 0.1, NAN], {}, [0.1, 1.0], [True, False]),
+        ([0.1, 0.3, NAN, 0.4], {"c": 0.5}, [0.5, 0.4], [True, True]),
+        ([NAN, NAN, NAN, 0.4], 0.5, [0.5, 0.4], [True, True]),
+    ],
+)
+def test_samples_are_judged_by_their_own_errors_or_those_of_the_samples_trained_on(
+    errors, settled, expected, stated
+):
     class Problem(ipd.Problem):
         name = "two"
 
@@ -405,12 +442,13 @@ def test_samples_are_judged_by_the_errors_of_those_trained_on():
                 "quantity": ["c"] * 4,
                 "value": [1.0, 3.0, 10.0, 90.0],
                 "sample": [0, 0, 1, 1],
+                **({} if errors is None else {"standard_deviation": errors}),
             }
             return xr.Dataset({name: ("observation", column) for name, column in rows.items()})
 
-    problem, settings = Problem(), ProblemSettings()
-    experiment = Experiment(problem, settings, as_data(problem.data(settings), [1]))
+    problem, chosen = Problem(), settings(observations={"standard_deviation": settled})
+    experiment = Experiment(problem, chosen, as_data(problem.data(chosen), [1]))
     (others,) = experiment.test
     assert others.samples == [1]
-    assert others.table.standard_deviation.tolist() == [1.0, 1.0]
-    assert not others.table.stated.any()
+    np.testing.assert_allclose(others.table.standard_deviation, expected)
+    assert others.table.stated.tolist() == stated

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import h5py
+import jax
 import numpy as np
 import pytest
 import scipy.sparse
@@ -194,6 +195,18 @@ def test_the_walls_are_where_the_data_end(tmp_path):
     grid = configured(path).grid
     assert (grid.lower, grid.upper) == (-1.0, 1.0)
     assert configured(path, "grid.lower=-1.5").grid.lower == -1.5
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+def test_only_errors_of_noise_that_was_added_are_stated(tmp_path, noise):
+    path = netcdf(tmp_path, dataset())
+    chosen = [f"observations.noise={noise}", "observations.points=5", "grid.cells=8"]
+    settings = configured(path, *chosen)
+    model = PROBLEM.model(settings, jax.random.key(0))
+    table = PROBLEM.observations(settings, model, read(path, *chosen)).table
+    assert table is not None
+    np.testing.assert_allclose(table.standard_deviation, (noise or 1.0) * np.std(U))
+    assert table.stated.tolist() == [noise > 0] * 5
 
 
 def test_a_truth_that_is_given_goes_before_that_of_a_file(tmp_path):

@@ -56,7 +56,7 @@ def station_series(
             if few and name + FORECAST_SUFFIX in forecast:
                 curves = experiment.predicted(model, own, times, _curves_of(name, places, times))
                 text = label(forecast[name + FORECAST_SUFFIX].attrs, name)
-                panels[text] = [
+                panels[f"{text}, {name}" if text in panels else text] = [
                     _series(forecast, measured, place, times, curve)
                     for place, curve in zip(places, curves.reshape(len(places), -1), strict=True)
                 ]

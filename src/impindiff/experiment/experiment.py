@@ -270,22 +270,21 @@ class Experiment:
             if len(late):
                 found.append(TestValues(self.data.training, late))
         if self.data.test and not self.truth:
-            # weighted by the errors of the training values, not by their own spread
-            errors = {
-                name: float(np.median(table.standard_deviation[table.quantity == name]))
-                for name in table.quantities
-            }
-            own = settings.observations.standard_deviation
             others = measured(
                 self.data.of(self.data.test),
                 grid,
                 settings,
                 first_is_state=first_is_state,
                 to_train_on=False,
-                deviations=own if isinstance(own, float) else errors | own,
             ).test
-            stated = np.isin(others.quantity, table.quantity[table.stated])
-            others = dataclasses.replace(others, stated=stated)
+            # without errors of their own, weighted by those of the training values, not by spread
+            errors, stated = others.standard_deviation.copy(), others.stated.copy()
+            for name in table.quantities:
+                seen = table.quantity == name
+                filled = (others.quantity == name) & ~others.stated
+                errors[filled] = np.median(table.standard_deviation[seen])
+                stated[filled] = table.stated[seen].all()
+            others = dataclasses.replace(others, standard_deviation=errors, stated=stated)
             found.append(TestValues(self.data.test, others))
         return found
 

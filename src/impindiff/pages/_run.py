@@ -4,6 +4,7 @@ from pathlib import Path
 
 import xarray as xr
 
+from impindiff.data import TEST
 from impindiff.errors import InputError
 from impindiff.experiment.directory import CONFIGURATION, PROBLEM
 from impindiff.experiment.opened import Run
@@ -101,6 +102,11 @@ def _film(path: Path, horizon: float | None) -> list[Block]:
         raise InputError(
             f"{path}: cannot be read as NetCDF ({error}); remove it for a page without animation"
         ) from None
+    if TEST not in forecast.coords:
+        raise InputError(
+            f"{path}: has no coordinate '{TEST}', so an earlier version made it; run again, or "
+            f"remove it for a page without animation"
+        )
     return [Film(film(forecast, horizon))]
 
 

@@ -32,13 +32,29 @@ def checked(problem: P) -> P:
     """Wrap a problem so that the results of its hooks are checked before use.
 
     On a fault a hook raises `InputError`, one line with its name, its result and the expected form.
+
+    **Raises:** `InputError` for texts of reports, such as `labels`, that are none.
     """
+    _require_texts(problem)
     found = copy.copy(problem)
     for name, check in _CHECKS.items():
         hook = getattr(found, name)
         if not hasattr(hook, _CHECKED):
             setattr(found, name, _guarded(found, name, hook, check))
     return found
+
+
+def _require_texts(problem: Problem) -> None:
+    """Refuse before training what would fail when its results are written."""
+    labels = problem.labels
+    if not _is_named(labels) or not all(isinstance(text, str) for text in labels.values()):
+        raise InputError(
+            f"{problem.name}: labels is {_shown(labels)}; expected a dictionary of texts by name"
+        )
+    for name in ("infers", "latent_figure"):
+        value = getattr(problem, name)
+        if not isinstance(value, str):
+            raise InputError(f"{problem.name}: {name} is {_shown(value)}; expected a text")
 
 
 def require_consistent(

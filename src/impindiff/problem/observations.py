@@ -1,7 +1,7 @@
 """Conversion of a dataset of measurements to training and test values."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,7 +60,6 @@ def measured(
     *,
     first_is_state: bool = True,
     to_train_on: bool = True,
-    deviations: float | Mapping[str, float] | None = None,
 ) -> Measured:
     """The values of a dataset of fields or of points, NaN left out.
 
@@ -72,7 +71,6 @@ def measured(
     - `first_is_state`: the fields at the start are the initial state, so they are no observations;
       else they are values like the later ones.
     - `to_train_on`: False for test samples: all their values are in the test set.
-    - `deviations`: by quantity, errors where the file gives none; None: those of the settings.
 
     **Raises:** `InputError` for a dataset without values, or with none for training.
     """
@@ -102,7 +100,7 @@ def measured(
             f"measurements: the first is at t = {table.time.min():g}, before the initial state at "
             f"t = {start:g}; set observations.start, or leave out what comes before by data.times"
         )
-    table = table.with_errors(chosen.standard_deviation if deviations is None else deviations)
+    table = table.with_errors(chosen.standard_deviation)
     if not to_train_on:
         return Measured(table.rows(np.zeros(len(table), bool)), table, start)
     late = (

@@ -244,6 +244,7 @@ class BurgersPublic(Problem[PublicSettings]):
                 position=x[where][:, None],
                 value=value,
                 standard_deviation=np.full(len(value), error),
+                stated=np.full(len(value), observed.noise > 0),
             ),
         )
 

@@ -263,7 +263,7 @@ def _series(
                 truth=gain["t"][:, i],
                 measured_times=weighed,
                 measured=measured[MASS][:, k, 0],
-                standard_deviation=errors[MASS],
+                standard_deviation=errors[MASS] if settings.observations.noise else None,
             )
             for k, i in enumerate(training)
         ]
