@@ -23,6 +23,7 @@ app = typer.Typer(pretty_exceptions_enable=False)
 # options whose values are text, even if they look like numbers
 _out = Console(markup=False, emoji=False, highlight=False)
 _error = Console(markup=False, emoji=False, highlight=False, stderr=True)
+_MOST_DIGITS = 8  # of a value: an error below is round-off
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -452,8 +453,6 @@ def _warn(line: str) -> None:
 def _summary(metrics: "RunMetrics", folder: Path) -> None:
     from rich.table import Table
 
-    from impindiff.pages.numbers import with_error
-
     table = Table(box=None, pad_edge=False, show_header=False)
     forecast, latent = metrics.forecast, metrics.latent
     if forecast is not None:
@@ -481,11 +480,7 @@ def _summary(metrics: "RunMetrics", folder: Path) -> None:
             table.add_row(label, misfit)
     for name, found in metrics.identified.items():
         known = "" if found.truth is None else f"  (true value {found.truth:.6g})"
-        value = _shown(found.value, ".6g")
-        if found.standard_error is not None:
-            value = with_error(found.value, found.standard_error)
-            value = value.replace("±", "+-").replace("−", "-")
-        table.add_row(name, f"{value}{known}")
+        table.add_row(name, f"{_with_error(found.value, found.standard_error)}{known}")
     stopped = ", not converged" if metrics.train.converged is False else ""
     table.add_row("training", f"{metrics.train.steps} steps{stopped}")
     table.add_row("in all", _shown(metrics.seconds_total, ".0f", " s"))
@@ -496,6 +491,25 @@ def _summary(metrics: "RunMetrics", folder: Path) -> None:
 
 def _shown(value: float | None, digits: str, unit: str = "") -> str:
     return "not finite" if value is None else f"{value:{digits}}{unit}"
+
+
+def _with_error(value: float | None, error: float | None) -> str:
+    """Format to the second significant digit of the error, in ASCII; to six without one."""
+    if value is None or error is None:
+        return _shown(value, ".6g")
+    decimals = 1 - _exponent(error)
+    digits = decimals + _exponent(value)
+    if error == 0 or digits >= _MOST_DIGITS:
+        return f"{value:.6g} +- {error:.2g}"
+    if 1e-4 <= max(abs(value), error) < 1e6 and decimals <= _MOST_DIGITS:
+        shown = (f"{round(of, decimals) + 0.0:.{max(decimals, 0)}f}" for of in (value, error))
+        return " +- ".join(shown)
+    return f"{value:.{max(digits, 0)}e} +- {error:.1e}"
+
+
+def _exponent(value: float) -> int:
+    """The power of ten of a value rounded to two significant digits."""
+    return int(f"{value:.1e}".split("e")[1])
 
 
 @app.command("check")
