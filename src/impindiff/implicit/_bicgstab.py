@@ -16,7 +16,7 @@ import lineax as lx
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from impindiff.implicit._unrolled import bounded_loop
-from impindiff.implicit.pytree import tree_add, tree_scale, tree_subtract, tree_where
+from impindiff.implicit.pytree import tree_add, tree_scale, tree_subtract
 
 
 def _dot(a: PyTree, b: PyTree) -> Float[Array, ""]:
@@ -50,8 +50,7 @@ def bicgstab(
     Source: van der Vorst, SIAM J. Sci. Stat. Comput. 13 (1992).
     """
     precondition = preconditioner or (lambda v: v)
-    rho = _dot(b, b)
-    initial = jax.lax.stop_gradient(rho)
+    initial = jax.lax.stop_gradient(_dot(b, b))
     one = jnp.ones_like(initial)
     target = rtol**2 * initial
 
@@ -59,55 +58,40 @@ def bicgstab(
         moving = (carry["alpha"] != 0) | (carry["omega"] != 0)
         return moving & (carry["size"] > target)
 
-    def along_p(carry, p_hat, v):
-        alpha = _ratio(carry["rho"], _dot(b, v))
-        return carry | {
-            "x": tree_add(carry["x"], tree_scale(alpha, p_hat)),
-            "r": tree_subtract(carry["r"], tree_scale(alpha, v)),
-            "v": v,
-            "alpha": alpha,
-        }
-
-    def along_r(carry, r_hat, t):
-        omega = _ratio(_dot(t, carry["r"]), _dot(t, t))
-        r = tree_subtract(carry["r"], tree_scale(omega, t))
-        rho = _dot(b, r)
-        beta = _ratio(rho, carry["rho"]) * _ratio(carry["alpha"], omega)
-        direction = tree_subtract(carry["p"], tree_scale(omega, carry["v"]))
-        return carry | {
-            "x": tree_add(carry["x"], tree_scale(omega, r_hat)),
+    def body(carry):
+        rho = _dot(b, carry["r"])
+        beta = _ratio(rho, carry["rho"]) * _ratio(carry["alpha"], carry["omega"])
+        direction = tree_subtract(carry["p"], tree_scale(carry["omega"], carry["v"]))
+        p = tree_add(carry["r"], tree_scale(beta, direction))
+        p_hat = precondition(p)
+        v = matvec(p_hat)
+        alpha = _ratio(rho, _dot(b, v))
+        s = tree_subtract(carry["r"], tree_scale(alpha, v))
+        s_hat = precondition(s)
+        t = matvec(s_hat)
+        omega = _ratio(_dot(t, s), _dot(t, t))
+        step = tree_add(tree_scale(alpha, p_hat), tree_scale(omega, s_hat))
+        r = tree_subtract(s, tree_scale(omega, t))
+        return {
+            "x": tree_add(carry["x"], step),
             "r": r,
             "size": jax.lax.stop_gradient(_dot(r, r)),
-            "p": tree_add(r, tree_scale(beta, direction)),
+            "p": p,
+            "v": v,
             "rho": rho,
+            "alpha": alpha,
             "omega": omega,
+            "count": carry["count"] + 1,
         }
-
-    def applied(direction):
-        direction = precondition(direction)
-        return direction, matvec(direction)
-
-    def half(carry, second):
-        found = applied(tree_where(second, carry["r"], carry["p"]))
-        return jax.lax.cond(second, along_r, along_p, carry, *found), None
-
-    def body(carry):
-        if preconditioner is None:
-            carry = along_p(carry, *applied(carry["p"]))
-            carry = along_r(carry, *applied(carry["r"]))
-        else:
-            # a preconditioner may be a large program: in a loop it is there once
-            carry, _ = jax.lax.scan(half, carry, jnp.array([False, True]))
-        return carry | {"count": carry["count"] + 1}
 
     zero = jax.tree.map(jnp.zeros_like, b)
     start = {
         "x": zero,
         "r": b,
         "size": initial,
-        "p": b,
+        "p": zero,
         "v": zero,
-        "rho": rho,
+        "rho": one,
         "alpha": one,
         "omega": one,
         "count": jnp.zeros((), jnp.int32),
