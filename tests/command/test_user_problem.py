@@ -60,7 +60,9 @@ def test_methods_are_compared_on_it(folder):
     results = json.loads((folder / "compared" / "results.json").read_text())
     assert results["problem"] == "drying"
     implicit, explicit = results["methods"]
-    assert [row["failures"] for row in results["methods"]] == [0, 0]
+    # in so few steps Levenberg-Marquardt cannot have converged
+    runs = [run for row in results["methods"] for run in row["runs"]]
+    assert {run["status"] for run in runs} == {"not converged"}
     assert explicit["mean"]["step"] < implicit["mean"]["step"]
     assert implicit["mean"]["error_percent"]["horizon"] < 20
     impindiff("report", "compared", cwd=folder)
