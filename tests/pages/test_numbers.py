@@ -2,7 +2,7 @@
 
 import pytest
 
-from impindiff.pages.numbers import count, duration, memory, number, percent, with_error
+from impindiff.pages.numbers import count, duration, in_ascii, memory, number, percent, with_error
 
 SPACE = "\N{NO-BREAK SPACE}"
 
@@ -37,14 +37,20 @@ def test_three_significant_digits(value, text):
         (0.00318266, 4.6e-8, "(3.182660 ± 0.000046) × 10⁻³"),
         (0.0, 1e-7, "(0.0 ± 1.0) × 10⁻⁷"),
         (-1e-6, 0.01, "0.000 ± 0.010"),
-        (0.1, 1.4e-17, "0.100 ± 1 × 10⁻¹⁷"),
+        (0.1, 1.4e-17, "0.100000 ± 1 × 10⁻¹⁷"),
         (0.4, None, "0.400"),
-        (0.4, 0.0, "0.400 ± 0"),
+        (0.4, 0.0, "0.400000 ± 0"),
         (None, 0.1, "-"),
     ],
 )
 def test_a_value_has_as_many_decimals_as_its_error(value, error, text):
     assert with_error(value, error) == text
+
+
+def test_a_terminal_gets_ascii():
+    assert in_ascii(with_error(-1.60123e-5, 2e-8)) == "(-1.6012 +- 0.0020)e-5"
+    assert in_ascii(with_error(1.234e9, 2.5e4)) == "(1.234000 +- 0.000025)e9"
+    assert in_ascii(with_error(0.5031234, 0.0119)) == "0.503 +- 0.012"
 
 
 def test_units_fit_what_is_measured():

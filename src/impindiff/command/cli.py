@@ -17,13 +17,11 @@ from impindiff.errors import InputError, printable
 
 if TYPE_CHECKING:
     from impindiff.problem import Problem
-    from impindiff.results import RunMetrics
 
 app = typer.Typer(pretty_exceptions_enable=False)
-# options whose values are text, even if they look like numbers
+# names of folders, keys and values are printed as they are, whatever they look like
 _out = Console(markup=False, emoji=False, highlight=False)
 _error = Console(markup=False, emoji=False, highlight=False, stderr=True)
-_MOST_DIGITS = 8  # of a value: an error below is round-off
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -155,6 +153,7 @@ def run_problem(
     """Make or read data, train, forecast, and write metrics and figures."""
     from impindiff.command.interruption import watched
     from impindiff.command.progress import training_progress
+    from impindiff.command.run_table import run_table
     from impindiff.devices import mesh_of
     from impindiff.experiment import Run, directory, run
     from impindiff.problem import configure_problem
@@ -219,7 +218,8 @@ def run_problem(
             _, line, code = ending_of(error)
             directory.write_failure(folder, code, line or "")
             raise
-    _summary(metrics, folder)
+    _out.print(run_table(metrics))
+    _say(f"figures and metrics: {folder}")
 
 
 @app.command()
@@ -448,68 +448,6 @@ def _tell(line: str) -> None:
 
 def _warn(line: str) -> None:
     _tell(f"impindiff: warning: {line}")
-
-
-def _summary(metrics: "RunMetrics", folder: Path) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, show_header=False)
-    forecast, latent = metrics.forecast, metrics.latent
-    if forecast is not None:
-        for name, percent in forecast.relative_l1_percent.items():
-            label = f"forecast error at t = {forecast.last_time:g}, {name.replace('_', ' ')}"
-            table.add_row(label, _shown(percent, ".3f", " %"))
-        for name, percent in forecast.relative_l2_percent.items():
-            label = f"forecast error of {name}, all times, test set (L2)"
-            table.add_row(label, _shown(percent, ".3f", " %"))
-        for name, value in forecast.others.items():
-            table.add_row(f"{name.replace('_', ' ')}, test set", _shown(value, ".4g"))
-    if latent is not None:
-        errors = {"": latent.relative_l1_percent, " (L2)": latent.relative_l2_percent}
-        for norm, percents in errors.items():
-            for name, percent in percents.items():
-                label = f"error of {name.replace('_', ' ')}{norm}"
-                table.add_row(label, _shown(percent, ".2f", " %"))
-    for which, quantities in metrics.misfit.items():
-        for name, found in quantities.items():
-            label = f"misfit of {name}, {which.replace('_', ' ')}, {found.values} values"
-            misfit = _shown(found.relative_percent, ".2f", " %")
-            # without stated errors there are no standard deviations, though the misfit is known
-            if found.in_standard_deviations is not None or found.rms is None:
-                misfit += f", {_shown(found.in_standard_deviations, '.2f')} standard deviations"
-            table.add_row(label, misfit)
-    for name, found in metrics.identified.items():
-        known = "" if found.truth is None else f"  (true value {found.truth:.6g})"
-        table.add_row(name, f"{_with_error(found.value, found.standard_error)}{known}")
-    stopped = ", not converged" if metrics.train.converged is False else ""
-    table.add_row("training", f"{metrics.train.steps} steps{stopped}")
-    table.add_row("in all", _shown(metrics.seconds_total, ".0f", " s"))
-    table.add_row("peak memory", _shown(metrics.memory.peak_rss_mb, ".0f", " MB"))
-    _out.print(table)
-    _say(f"figures and metrics: {folder}")
-
-
-def _shown(value: float | None, digits: str, unit: str = "") -> str:
-    return "not finite" if value is None else f"{value:{digits}}{unit}"
-
-
-def _with_error(value: float | None, error: float | None) -> str:
-    """Format to the second significant digit of the error, in ASCII; to six without one."""
-    if value is None or error is None:
-        return _shown(value, ".6g")
-    decimals = 1 - _exponent(error)
-    digits = decimals + _exponent(value)
-    if error == 0 or digits >= _MOST_DIGITS:
-        return f"{value:.6g} +- {error:.2g}"
-    if 1e-4 <= max(abs(value), error) < 1e6 and decimals <= _MOST_DIGITS:
-        shown = (f"{round(of, decimals) + 0.0:.{max(decimals, 0)}f}" for of in (value, error))
-        return " +- ".join(shown)
-    return f"{value:.{max(digits, 0)}e} +- {error:.1e}"
-
-
-def _exponent(value: float) -> int:
-    """The power of ten of a value rounded to two significant digits."""
-    return int(f"{value:.1e}".split("e")[1])
 
 
 @app.command("check")

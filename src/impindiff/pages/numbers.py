@@ -1,11 +1,13 @@
 """Readable numbers: three significant digits, powers of ten, suitable units."""
 
 import math
+import re
 
 from humanize import naturalsize
 
 MISSING = "-"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_DIGITS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 _MINUS = "−"
 _PLAIN_FROM, _PLAIN_TO = -4, 6  # powers of ten that are written out
 _MOST_DECIMALS = 8
@@ -32,16 +34,22 @@ def with_error(value: float | int | None, error: float | int | None) -> str:
     if error is None or not math.isfinite(error) or value is None or not math.isfinite(value):
         return number(value)
     if error == 0:
-        return f"{number(value)} ± 0"
+        return f"{number(value, 6)} ± 0"
     decimals = 1 - _exponent(error, 2)
     exponent = _exponent(max(abs(value), error), 3)
     if decimals + exponent >= _MOST_DIGITS:
-        return f"{number(value)} ± {number(error, 1)}"
+        return f"{number(value, 6)} ± {number(error, 1)}"
     if _PLAIN_FROM <= exponent < _PLAIN_TO and decimals <= _MOST_DECIMALS:
         return f"{_fixed(value, decimals)} ± {_fixed(error, decimals)}"
     scale = 10.0**exponent
     shown = (_fixed(of / scale, decimals + exponent) for of in (value, error))
     return f"({' ± '.join(shown)}) {_power(exponent)}"
+
+
+def in_ascii(text: str) -> str:
+    """A formatted number for terminals: `+-`, and `e-05` for a power of ten."""
+    text = text.replace(_MINUS, "-").replace("±", "+-")
+    return re.sub(r" × 10(\S+)", lambda power: f"e{power[1].translate(_DIGITS)}", text)
 
 
 def percent(value: float | int | None) -> str:
