@@ -92,16 +92,19 @@ class Problem(ipd.Problem):
         return xr.Dataset({"c": (("sample", "time", "x"), fields)}, coordinates)
 
 
+def settings_of(steps):
+    chosen: dict[str, Any] = {
+        "stepper": {"name": "kencarp4", "dt": 0.05},
+        "training": {"optimizer": "levenberg_marquardt", "steps": steps},
+    }
+    return ProblemSettings.model_validate(chosen)
+
+
 @pytest.mark.parametrize("scheme", ["upwind", "van_leer"])
 def test_an_estimate_that_makes_up_for_it_is_warned_of(scheme, tmp_path):
     problem, lines = Problem(), []
     problem.scheme, problem.name = scheme, "carried"
-    chosen: dict[str, Any] = {
-        "stepper": {"name": "kencarp4", "dt": 0.05},
-        "training": {"optimizer": "levenberg_marquardt", "steps": 10},
-    }
-    settings = ProblemSettings.model_validate(chosen)
-    metrics = run(problem, settings, tmp_path / "run", say=lines.append)
+    metrics = run(problem, settings_of(steps=10), tmp_path / "run", say=lines.append)
     found = metrics.identified["diffusivity"].value
     assert found is not None
     warned = [line for line in lines if line.startswith("warning: ")]
@@ -114,3 +117,20 @@ def test_an_estimate_that_makes_up_for_it_is_warned_of(scheme, tmp_path):
         assert found == pytest.approx(D, rel=0.1)
         assert not warned
         assert not metrics.warnings
+
+
+def test_a_flow_that_begins_at_rest_is_warned_of(tmp_path):
+    class Rising(Carried):
+        def tendency(self, t, u, latent):
+            D = self.diffusivity()
+            return {"c": ipd.advection_diffusion(u["c"], [-SPEED * t], D, self.grid)}
+
+    class RisingProblem(Problem):
+        def model(self, settings, key):
+            return Rising(GRID, ipd.Parameter(D, lower=0.0))
+
+    problem = RisingProblem()
+    problem.name = "rising"
+    metrics = run(problem, settings_of(steps=1), tmp_path / "run")
+    (warning,) = metrics.warnings
+    assert "up to 0.0078" in warning  # half the speed at the end of the data, times half a cell

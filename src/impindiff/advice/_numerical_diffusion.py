@@ -28,9 +28,14 @@ class NumericalDiffusion:
     own: float
 
     @property
+    def relative(self) -> float:
+        """The added diffusivity over the model's own; 0 for a model without one."""
+        return self.added / self.own if self.own > 0 else 0.0
+
+    @property
     def is_notable(self) -> bool:
-        """True if the model has a diffusivity, and the scheme adds more than 5 % to it."""
-        return self.own > 0 and self.added > _NOTABLE * self.own
+        """True if the scheme adds more than 5 % to the model's own diffusivity."""
+        return self.relative > _NOTABLE
 
     def __str__(self) -> str:
         """One line, with what to try."""
@@ -62,11 +67,10 @@ def numerical_diffusion(model: HybridModel, u: PyTree, t: float = 0.0) -> Numeri
     now = jnp.asarray(t, jnp.result_type(float))
     with noting("diffusivity", "numerical_diffusivity") as found:
         model.tendency(now, one_sample(model, u), of_first_sample(model.latent(now)))
-    own = np.asarray(found["diffusivity"] or np.zeros((1, 1)), float)
-    added = np.asarray(found["numerical_diffusivity"] or np.zeros((1, 1)), float).max(axis=0)
+    added = np.max(found["numerical_diffusivity"] or [[0.0]], axis=0)
+    own = np.asarray(found["diffusivity"] or [[0.0]], float)
     # of several diffusivities along an axis, the smallest is affected most
-    own = np.where(own > 0, own, np.inf).min(axis=0)
-    ratio, added = np.broadcast_arrays(added / own, added)
-    worst = int(ratio.argmax() if ratio.any() else added.argmax())
-    own = float(np.broadcast_to(own, added.shape)[worst])
-    return NumericalDiffusion(float(added[worst]), own if np.isfinite(own) else 0.0)
+    least = np.min(own, axis=0, where=own > 0, initial=np.inf)
+    axes = zip(*np.broadcast_arrays(added, np.where(np.isfinite(least), least, 0.0)), strict=True)
+    of_axes = [NumericalDiffusion(float(more), float(less)) for more, less in axes]
+    return max(of_axes, key=lambda found: (found.relative, found.added))

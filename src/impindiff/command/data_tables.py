@@ -28,7 +28,7 @@ def description_tables(description: Description) -> Iterator[RenderableType]:
         yield _table(["attribute", "value"], [[n, v] for n, v in shown.items()])
     if description.problems:
         yield _table(["possible problems"], [[problem] for problem in description.problems])
-    yield Text("to infer a user-defined model from it (impindiff new NAME)", style="bold")
+    yield Text("to fit a model of yours to it (impindiff new NAME)", style="bold")
     path = shlex.quote(str(description.path))
     yield _unbroken(f"impindiff run my_model.py --set data.path={path}")
 

@@ -27,9 +27,7 @@ from impindiff.results import (
     Times,
 )
 from impindiff.rollout import AdaptiveStep
-from impindiff.settings import load_configuration, load_settings, nested_overrides
-from impindiff.settings.configuration import dotted
-from impindiff.settings.yaml_text import one_line
+from impindiff.settings import load_configuration, load_settings
 from impindiff.support.memory import memory_limit
 
 # percent; a forecast with a larger error diverges
@@ -133,15 +131,19 @@ def _measured(row: Row, request: Request, out: Path) -> dict[str, Any]:
     model = problem_of(request).settings
     wanted = load_settings(model, row.overrides(0, request)).model_dump(mode="json")
     given = load_configuration(model, [asked], []).model_dump(mode="json")
-    known = dict(dotted(wanted))
-    return nested_overrides(
-        [],
-        [
-            f"{key}={one_line(value)}"
-            for key, value in dotted(given)
-            if key.split(".")[0] not in ("data", "forecast") and known.get(key) != value
-        ],
-    )
+    changes = _changes(given, wanted)
+    return {key: value for key, value in changes.items() if key not in ("data", "forecast")}
+
+
+def _changes(given: dict[str, Any], wanted: Any) -> dict[str, Any]:
+    """The keys of `given`, at every level, whose values are not those of `wanted`."""
+    if not isinstance(wanted, dict):
+        return given
+    return {
+        key: _changes(value, wanted.get(key)) if isinstance(value, dict) else value
+        for key, value in given.items()
+        if value != wanted.get(key)
+    }
 
 
 def _run(folder: Path, seed: int, out: Path, times: Times) -> MethodRun:
@@ -189,13 +191,13 @@ def _run(folder: Path, seed: int, out: Path, times: Times) -> MethodRun:
 
 
 def _unconverged(run: Run, failed: int) -> str:
-    """Why the optimiser had not converged, and what may help.
+    """The reason why an optimiser had not converged, with remedies.
 
-    The steps stored in a run's configuration are those that fit its budget, so one with fewer gave
-    up of its own accord, as Levenberg-Marquardt does at its largest damping: more would not help.
+    A run's configuration has the steps that fit its budget. A run with fewer gave up before, as
+    Levenberg-Marquardt does at its largest damping: more steps would not help.
     """
     steps = run.metrics.train.steps
-    if steps < run.settings.training.steps:
+    if steps < run.configuration["training"]["steps"]:
         found, tries = f"the optimiser gave up after {steps} steps", []
     else:
         found = f"the optimiser had not converged when training ended, after {steps} steps"

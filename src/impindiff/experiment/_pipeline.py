@@ -358,11 +358,16 @@ def _warnings(model: Any, loss: TrajectoryLoss) -> list[str]:
     prepared, u0 = (model, loss.u0) if loss.prepare is None else loss.prepare(model)
     if not isinstance(prepared, HybridModel):
         return []
+    times = loss.times
     try:
-        found = numerical_diffusion(prepared, u0, loss.times[0])
+        found = [
+            numerical_diffusion(prepared, u0, t)
+            for t in (times[0], times[len(times) // 2], times[-1])
+        ]
     except InputError:  # there is no grid, or training has made the equation ill-posed
         return []
-    return [str(found)] if found.is_notable else []
+    worst = max(found, key=lambda at: at.relative)
+    return [str(worst)] if worst.is_notable else []
 
 
 def _what_was_measured(experiment: Experiment) -> str:

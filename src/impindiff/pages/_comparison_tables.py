@@ -49,7 +49,7 @@ def error_table(results: ComparisonResults) -> Table:
         note=f"{capitalised(spread)} over the runs that got to the time, {seeds}. "
         + "Least of the methods of which every run ended well: shaded"
         + ", unless one that did not converge has less. A run did not converge if training ended "
-        "before its optimiser's criterion was met; the table of every run says how"
+        "before its optimiser's criterion was met; see the table of every run"
         * unfinished
         + "."
         + " Failed solves: in training, mean over runs." * failing,
