@@ -348,7 +348,7 @@ def compare(
     methods: Annotated[
         str | None,
         typer.Option(
-            metavar="A,B,...", help="methods to compare, of --list-methods (default: all)"
+            metavar="A,B,...", help="methods to compare, see --list-methods (default: all)"
         ),
     ] = None,
     list_methods: Annotated[
@@ -359,7 +359,7 @@ def compare(
     ] = 1,
     budget: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", help="of training for each run (default: all its steps)"),
+        typer.Option(metavar="SECONDS", help="training time of each run (default: all its steps)"),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="a first look: a coarser grid, one seed, seconds")
