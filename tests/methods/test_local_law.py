@@ -170,6 +170,27 @@ def test_a_law_like_a_model_without_a_grid_is_refused():
         local_law_like(model, STATE, 1, until=1.0, key=KEY)
 
 
+@pytest.mark.parametrize("timed", [False, True])
+def test_the_law_of_a_problem_does_not_depend_on_its_units(timed):
+    """In cells of 3e-6 and times of 2e9, a law changes the state as much over the time range."""
+    length, time = 3e-6, 2e9
+    parts = {"rate": jnp.sin if timed else lambda t: jnp.ones(3)}
+    small = ipd.Grid((0.0, -length), (length, 3 * length), BOX.cells, boundary=BOX.boundary)
+    key = jax.random.key(7)
+    state = {name: jax.random.normal(key, BOX.cells) for name in STATE}
+    changes = []
+    for grid, start, until in ((BOX, 1.0, 2.0), (small, time, 2 * time)):
+        law = local_law_like(Reaction(grid, parts), state, 2, start=start, until=until, key=KEY)
+        t = jnp.asarray(1.3 * start)
+        changes.append(
+            jax.tree.map(
+                lambda x: (until - start) * x,  # noqa: B023
+                law.tendency(t, state, law.latent(t)),
+            )
+        )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), *changes)
+
+
 @pytest.mark.parametrize("name", ["advection_diffusion_steady", "advection_diffusion_dynamic"])
 def test_a_law_like_a_problems_model_has_the_problems_own_network(name):
     problem: Any = get_problem(name)
@@ -180,6 +201,7 @@ def test_a_law_like_a_problems_model_has_the_problems_own_network(name):
     }
     settings = load_settings(problem.settings, given)
     grid = settings.grid.build()
-    law = local_law_like(problem.model(settings, KEY), jnp.ones((4, 5)), 2, until=1.0, key=KEY)
+    model = problem.model(settings, KEY)
+    law = local_law_like(model, jnp.ones((4, 5)), 2, until=1.0, scale=0.3, key=KEY)
     expected = problem.network(settings, LocalLaw.components(2, 2), KEY)
-    assert eqx.tree_equal(law, LocalLaw(grid, nearly_persistent(expected), 2))
+    assert eqx.tree_equal(law, LocalLaw(grid, nearly_persistent(expected), 2, 0.3))

@@ -8,6 +8,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from impindiff.methods._local_law import local_law_like
 from impindiff.methods._method import BlackBox
+from impindiff.problem import start_of
 
 
 class FieldNetwork(BlackBox):
@@ -22,6 +23,8 @@ class FieldNetwork(BlackBox):
             hybrid,
             jax.tree.map(lambda leaf: leaf[0], state),
             self.settings.method.degree,
+            timescale=self.settings.method.timescale,
+            start=start_of(self._training, self.settings),
             until=self.observations.times[-1],
             key=key,
         )

@@ -21,7 +21,7 @@ _OMEGA_FIRST = 10.0
 
 
 class LocalLaw(HybridModel):
-    r"""du/dt = c_00(x) u + sum_p sum_k c_pk(x, t) (u_k^p - u^p) / (p h), over the neighbours k.
+    r"""du/dt = [c_00(x, t) u + sum_p sum_k c_pk(x, t) (u_k^p - u^p) / p] / T, over the neighbours k.
 
     A cell and its 3^d - 1 neighbours, p = 1 to `degree`, coefficients from a field network. It
     includes every linear (p = 1) or quadratic law of nearest neighbours: upwind advection with
@@ -29,8 +29,9 @@ class LocalLaw(HybridModel):
     prescribed, and coefficients are independent of each other. Each field of a state has a separate
     law, independent of the other fields; all share the grid's boundary.
 
-    - `coefficients`: a field of `components(grid.ndim, degree, fields)` outputs (length / time),
+    - `coefficients`: a field of `components(grid.ndim, degree, fields)` outputs without dimension,
       field by field in the order of `jax.tree.leaves`.
+    - `timescale`: T. Coefficients of order one change a cell's value by order one within T.
 
     Its tendency raises `InputError` for another number of fields, and for fields not on the grid.
     """
@@ -38,6 +39,7 @@ class LocalLaw(HybridModel):
     grid: Grid
     coefficients: ConditionalField
     degree: int
+    timescale: float = 1.0
 
     @staticmethod
     def components(ndim: int, degree: int, fields: int = 1) -> int:
@@ -78,7 +80,6 @@ class LocalLaw(HybridModel):
         for axis in range(grid.ndim):
             # pad axis by axis; earlier axes already have ghost cells
             padded = _pad(padded, grid, axis, t)
-        h = min(grid.spacing)
         total = coefficients[0] * u
         offsets = [o for o in itertools.product((0, 1, 2), repeat=grid.ndim) if set(o) != {1}]
         row = 1
@@ -86,9 +87,9 @@ class LocalLaw(HybridModel):
             for offset in offsets:
                 window = tuple(slice(o, o + n) for o, n in zip(offset, grid.cells, strict=True))
                 difference = padded[window] ** power - u**power
-                total = total + coefficients[row] * difference / (power * h)
+                total = total + coefficients[row] * difference / power
                 row += 1
-        return total
+        return total / self.timescale
 
 
 def local_law_like(
@@ -98,6 +99,7 @@ def local_law_like(
     *,
     until: float,
     start: float = 0.0,
+    timescale: float | None = None,
     key: PRNGKeyArray,
 ) -> LocalLaw:
     """A fresh `LocalLaw` in place of a hybrid model: on its grid, with a similar field.
@@ -112,7 +114,9 @@ def local_law_like(
     - `model`: with a field `grid`.
     - `state`: any pytree with the structure of its state, whose leaves are the fields.
     - `degree`: polynomial degree of the law.
-    - `start`, `until`: time range of a default network's time dependence.
+    - `start`, `until`: time range of the observations, and of a default network's time dependence.
+    - `timescale`: the law's; None: `until - start`, so that a law of order one neither blows up nor
+      stands still over the observations, whatever the units.
 
     **Raises:** `InputError` for a model without a grid.
     """
@@ -150,7 +154,7 @@ def local_law_like(
         coefficients,
         tuple(SMALL * values for values in last),
     )
-    return LocalLaw(grid, coefficients, degree)
+    return LocalLaw(grid, coefficients, degree, until - start if timescale is None else timescale)
 
 
 def _pad(

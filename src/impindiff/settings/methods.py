@@ -40,6 +40,11 @@ class LocalLawSettings(StrictModel):
 
     name: Literal["local_law"] = "local_law"
     degree: Literal[1, 2] = Field(default=1, description="polynomial degree; 1: linear")
+    timescale: _Positive | None = Field(
+        default=None,
+        description="time within which coefficients of order one change a cell's value by order "
+        "one; null: the time range of the observations",
+    )
 
 
 class _Sequence(StrictModel):
