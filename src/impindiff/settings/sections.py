@@ -99,7 +99,7 @@ class ObservationSettings(NoiseSettings):
     )
     until: float | None = Field(
         default=None,
-        description="values after this time form the test set; null: no test values",
+        description="values after this time are in the test set; null: none",
     )
     times: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = Field(
         default=None, description="times at which fields are observed; null: all of the data"
