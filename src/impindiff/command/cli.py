@@ -138,8 +138,8 @@ def run_problem(
         bool,
         typer.Option(
             "--resume",
-            help="continue the run in the folder, to the bit; of a problem, with the file that the "
-            "folder keeps, which is run",
+            help="continue the run in the folder, to the bit; a user-defined problem is run from "
+            "the files stored in the folder",
         ),
     ] = False,
     changed_data: ChangedData = False,
@@ -320,8 +320,8 @@ def forecast_run(
 ) -> None:
     """Forecast further with a trained run, and store the truth too if it can be computed.
 
-    For a user-defined problem this executes the Python files stored in RUN_DIR: do not use a folder
-    from an untrusted source.
+    For a user-defined problem this executes the Python files stored in RUN_DIR, and no others: do
+    not use a folder from an untrusted source.
     """
     from impindiff.experiment import forecast
 

@@ -15,7 +15,7 @@ from impindiff.training import compile_training_step
 
 
 def temporary_memory(problem: Problem, settings: Any) -> Numbers:
-    """Memory of a training step, from XLA's analysis of the compiled program, which is not run."""
+    """Temporary memory of a training step, by XLA's analysis of the compiled program; not run."""
     plan = plan_training(prepare(problem, settings))
     step = compile_training_step(
         plan.models[0], plan.loss, plan.optimizer, plan.options, members=plan.members

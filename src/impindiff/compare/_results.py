@@ -68,7 +68,7 @@ def write_results(request: Request, out: Path) -> ComparisonResults:
 
 
 def machine() -> dict[str, Any]:
-    """The machine and software of the measurements."""
+    """The machine of the measurements: operating system, processor, cores and memory."""
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": platform.processor() or platform.machine(),
@@ -244,7 +244,7 @@ def _over_runs(
 ) -> Numbers:
     """A statistic of each number over the runs that have it, None if fewer than `least` do.
 
-    Diverged runs are left out here and counted separately.
+    Errors of diverged forecasts are left out: such runs are counted instead.
     """
 
     def over(values: Sequence[float | None]) -> float | None:

@@ -60,7 +60,7 @@ def run_comparison(
     A failed run keeps its reason (failure.json) and the others continue.
 
     **Raises:** `InputError` if another process works on the comparison, and `StorageError` once the
-    disk is full: the run that met it is repeated on resumption.
+    disk is full: the run that met it is continued when the comparison is resumed.
     """
     out.mkdir(parents=True, exist_ok=True)
     with held(out):

@@ -34,7 +34,8 @@ def compare_problem(
 ) -> tuple[ComparisonResults, Path]:
     """Run a comparison, write results.json and figures; returns the results and the folder.
 
-    **Raises:** `InputError` before anything is written if a requested name does not exist.
+    **Raises:** `InputError` before anything is written, for an unknown name, invalid settings, and
+    a folder that is not empty or, with `resume`, holds no comparison on this problem.
     """
     say(f"comparison on {problem}: reading its settings and methods")
     name = Path(problem).stem if problem.endswith(".py") else get_problem(problem).name
@@ -155,7 +156,10 @@ def _stored(folder: Path, name: str) -> Request:
 
 
 def check_request(request: Request) -> None:
-    """Check that the problem and every row have a valid configuration, before any run."""
+    """Check that the problem and every row that can run have a valid configuration, before any run.
+
+    **Raises:** `InputError` for an invalid one.
+    """
     problem = problem_of(request)
     load_settings(problem.settings, request.overrides)
     for row in rows_of(request):

@@ -113,7 +113,7 @@ def _named(
     backwards: bool = False,
     attrs: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
-    """The arrays with axes named by their lengths, and coordinates by their own."""
+    """The arrays with each axis named after the coordinate of its length."""
     require_known(names, list(found))
     numbers = {n: v for n, v in found.items() if v.dtype.kind in "fiuMm"}
     usual = _usual(numbers, names)

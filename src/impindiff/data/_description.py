@@ -203,7 +203,7 @@ def _even_spacing(axis: str, values: np.ndarray, problems: list[str] | None) -> 
 def _some_of(array: xr.DataArray) -> xr.DataArray:
     """Three samples and times from first to last, then a corner of space, until it is small.
 
-    Uses strides, since HDF5 reads two lists of indices as everything between their ends.
+    Uses strides, not lists: of two lists of indices, HDF5 reads one as everything between its ends.
     """
     for dim in (SAMPLE, TIME):
         size = array.sizes.get(dim, 1)

@@ -69,7 +69,8 @@ def _elements(file: BinaryIO, order: str, size: int) -> Iterator[_Element]:
         if start + tag.length > size:
             raise _damaged("an element that ends after the file")
         yield tag._replace(start=start)
-        # compressed elements and matrices are not padded to a multiple of 8 bytes
+        # compressed elements are not padded to a multiple of 8 bytes, nor are matrices, whose parts
+        # already are
         position = start + tag.length
 
 

@@ -17,6 +17,9 @@ def require_readable(what: str, needed: int, advice: str, stored: int | None = N
 
     **Arguments:**
 
+    - `what`: subject of the message, in the plural.
+    - `needed`: bytes in memory.
+    - `advice`: end of the message.
     - `stored`: bytes in the file, if known; a hundredfold expansion to more than a gigabyte is
       refused on any machine.
 

@@ -128,7 +128,7 @@ def _suffix_of(family: str) -> str:
 
 
 def _hdf5_format(path: Path, start: bytes, expected: str | None) -> tuple[str, Opener]:
-    """Recognise HDF5 layouts by content; the suffix matters for MATLAB only."""
+    """Recognise HDF5 layouts by content, and by suffix for MATLAB and for NetCDF without marks."""
     if expected == MATLAB or start.startswith(b"MATLAB 7.3"):
         return "MATLAB 7.3", open_matlab
     if expected not in (None, NETCDF, HDF5):

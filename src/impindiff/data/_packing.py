@@ -22,7 +22,7 @@ MISSING = ("_FillValue", "missing_value")
 _VALID = ("valid_min", "valid_max", "valid_range")
 _SCALING = ("scale_factor", "add_offset")
 PACKING = (*MISSING, *_VALID, *_SCALING, "_Unsigned")
-# default fill values of the NetCDF libraries
+# the NetCDF libraries' default fill value of floats, left where nothing was written
 NOT_WRITTEN = 9.969209968386869e36
 # relative to the largest magnitude, by the bytes of one part of a complex number
 _ROUND_OFF = {4: 1e-5, 8: 1e-9}

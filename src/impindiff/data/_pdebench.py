@@ -42,7 +42,7 @@ def _groups(file: h5py.File) -> list[str]:
 
 
 def open_pdebench(path: Path, closing: ExitStack, names: Mapping[str, str]) -> xr.Dataset:
-    """Open any of the layouts, unread; channels of `data` become `u0`, `u1`, ..., or just `u`.
+    """Open any of the layouts, unread; channels of `data` become `u0`, `u1`, ..., a single one `u`.
 
     **Raises:** `InputError` for coordinates that are missing or do not fit.
     """

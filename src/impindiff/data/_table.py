@@ -27,7 +27,7 @@ class Table:
 
     - `columns`: float64, datetime64 or, for `quantity` only, text.
     - `units`: those stated, by column or quantity.
-    - `lines`: the line of the file for each row; for arrays, counted from 1.
+    - `lines`: the line of the file for each row, counted from 1; None for arrays.
     """
 
     columns: dict[str, np.ndarray]
@@ -53,7 +53,7 @@ def read_table(path: Path, axes: Mapping[str, str] | None = None) -> Table:
 
     **Arguments:**
 
-    - `axes`: assigns columns by their name in the file; others by their names.
+    - `axes`: {name in the file: name wanted} of columns; others are recognised by their names.
 
     **Raises:** `InputError` with line and column.
     """

@@ -12,6 +12,8 @@ from impindiff.errors import InputError
 def reading(format_name: str) -> Iterator[None]:
     """Turn any exception of a reader into one line.
 
+    Readers raise nearly any type of exception, depending on where the file is broken.
+
     **Raises:** `InputError`; one raised inside passes unchanged.
     """
     try:

@@ -21,7 +21,7 @@ def labels_of(dataset: xr.Dataset) -> Attributes:
         for name, of in dataset.variables.items()
     }
     if is_points(dataset):
-        # a time of a forecast is no time of an observation
+        # "time of the observation", which is wrong of a forecast's times
         found[TIME].pop("long_name", None)
         for name in map(str, np.unique(dataset[QUANTITY].to_numpy().astype(str))):
             units = units_of(dataset, name)

@@ -37,7 +37,7 @@ _MOST_PARAMETERS = 200
 def forecast_errors(experiment: Experiment, forecast: xr.Dataset) -> ForecastErrors | None:
     """Relative L1 errors of the forecast of training and test samples; None without a truth.
 
-    The mean over several quantities.
+    Errors of several quantities are averaged.
     """
     data, each = experiment.data, []
     for name in experiment.truth:
@@ -47,7 +47,7 @@ def forecast_errors(experiment: Experiment, forecast: xr.Dataset) -> ForecastErr
     if not each:
         return None
     percent = np.mean(each, axis=0)
-    # without data the error is unknown; where the forecast diverged, it is infinite
+    # without data the error is unknown and left out; where the forecast diverged, it is not finite
     known = [
         t
         for t in range(percent.shape[1])

@@ -212,8 +212,8 @@ def require_same_files(folder: Path, *, changed: bool = False) -> None:
     except (InputError, TypeError, LookupError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{folder / INPUTS}: is damaged ({reason}), so it cannot be seen whether the data are "
-            "the files with which the run began; pass --changed-data to continue with them"
+            f"{folder / INPUTS}: is damaged ({reason}), so it cannot be seen whether files have "
+            "changed since the run began; pass --changed-data to continue with them as they are"
         ) from None
     for key, (path, before) in known.items():
         if not path.is_file() and not is_zarr_store(path):

@@ -148,7 +148,7 @@ class Experiment:
     def states(
         self, model: Any, samples: Sequence[int], times: Float[np.ndarray, " time"]
     ) -> tuple[list[PyTree[np.ndarray]], SolverError | None]:
-        """(states of these samples for each member, (time, sample, *cells); failures)."""
+        """(states of these samples for each member, (time, sample, *cells); the first failure)."""
         dataset, failure, found = self.data.of(samples), None, []
         members = members_of(model)
         for number, member in enumerate(members):
@@ -195,7 +195,7 @@ class Experiment:
     def at_data(
         self, states: Sequence[PyTree[np.ndarray]]
     ) -> dict[str, Float[np.ndarray, "member sample time *space"]]:
-        """The forecast quantities, at the places of the data if these are fields."""
+        """The forecast quantities, at the places of the data if these hold a `truth` to compare."""
         problem, settings, dataset = self.problem, self.settings, self.data.dataset
         each = [
             problem.at_data(settings, dataset, u) if self.truth else problem.quantities(u)
@@ -382,7 +382,7 @@ class Experiment:
         return error
 
     def dataset_coordinates(self) -> dict[str, Float[np.ndarray, " _"]]:
-        """Places of a forecast along each axis: those of the data, if these are fields."""
+        """Places of a forecast along each axis: those of its `truth`, else the cell centres."""
         grid = self.method.example.grid
         axes = AXES[: grid.ndim]
         if self.truth:

@@ -19,7 +19,7 @@ from impindiff.report.style import label
 from impindiff.results import Estimate
 from impindiff.training.history import read as read_history
 
-# with more marks along an axis of time, draw a line
+# more marks than this along an axis of time would merge into a line, so none are drawn
 _MOST_MARKS = 50
 
 

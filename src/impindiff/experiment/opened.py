@@ -50,7 +50,7 @@ class Run:
 
     @cached_property
     def metrics(self) -> RunMetrics:
-        """Errors, costs and scalars. Raises `InputError` for a run that has not ended."""
+        """Errors, costs and estimates. Raises `InputError` for a run that has not ended."""
         path = self.path / METRICS
         if not path.is_file():
             raise InputError(f"{self.path}: has no {METRICS}, so {self._not_ended()}")

@@ -24,7 +24,7 @@ class Method(abc.ABC):
     """A way to model a problem.
 
     - `is_hybrid`: True if it trains the problem's own model, whose unknowns can be reported.
-    - `problem`, `settings`, `data`: the problem that it is applied to.
+    - `problem`, `settings`, `data`: the problem that it is applied to, its settings and its data.
     """
 
     is_hybrid: ClassVar[bool] = False

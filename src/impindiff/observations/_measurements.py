@@ -37,7 +37,8 @@ class AtTimes(eqx.Module):
       as their first axis.
     - `times`: $k$, indices along the time axis of the states; 0 is the initial time.
 
-    **Raises:** `InputError` for no time or one below 0; when called, for too few times.
+    **Raises:** `InputError` for no time, and one that is no whole number from 0 on; when called,
+    for states of too few times.
     """
 
     operator: Callable[..., Any]
@@ -73,8 +74,9 @@ class Measurement(eqx.Module):
     - `standard_deviation`: of the instrument's errors, in the unit of the quantity: a number, or
       one per time.
 
-    **Raises:** `InputError` for a standard deviation that is not positive and finite, and for no
-    time or one below 0; when called, for too few times and a quantity of another shape.
+    **Raises:** `InputError` for a standard deviation that is not positive and finite, for another
+    number of them than 1 or that of the times, for no time, and one that is no whole number from 0
+    on; when called, for states of too few times and a quantity of another shape.
     """
 
     name: str = eqx.field(static=True)
@@ -209,7 +211,7 @@ class Measurements(eqx.Module):
         Each measurement has its own random stream, given by the seed and its name, so adding
         another one does not change its noise.
 
-        **Raises:** `InputError` if the length of `z` does not fit a whole number of samples.
+        **Raises:** `InputError` if the length of `vector` is not that of a whole number of samples.
         """
         samples, left = divmod(len(vector), sum(part.size(1) for part in self.parts))
         if left or not samples:

@@ -35,10 +35,11 @@ class Probes(eqx.Module):
     - `positions`: $x$, a row per probe, (N, dimensions), in the unit of the corners.
     - `boundary`: boundary conditions of the field, in the form that `Grid` takes, or a function
       from a model to them, such as `lambda model: model.grid.boundary`, which makes them learnable:
-      a loss passes the model to `of_model`.
+      a loss passes the model to `of_model`; before that they are unknown.
 
-    **Raises:** `InputError` for a probe outside the part, for bounds or positions of another
-    number of dimensions than the grid's, and for an array of another grid.
+    **Raises:** `InputError` for a probe outside the part, and for bounds or positions of another
+    number of dimensions than the grid's; when called, for an array of another grid, and if the
+    boundary conditions are a function of a model and none was given.
     """
 
     cells: tuple[int, ...] = eqx.field(static=True)
@@ -100,7 +101,10 @@ class Probes(eqx.Module):
         return len(self.positions)
 
     def of_model(self, model: Any) -> "Probes":
-        """A copy with the boundary conditions of this model, if they depend on one."""
+        """A copy with the boundary conditions of this model, if they depend on one.
+
+        **Raises:** `InputError` if one of them is `Periodic`.
+        """
         if self.boundary_of is None:
             return self
         boundary = conditions(self.boundary_of(model), len(self.cells))

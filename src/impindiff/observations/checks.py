@@ -29,7 +29,7 @@ def same_places(
 def up_to(
     times: Float[np.ndarray, "..."], last: float, interval: float | None = None
 ) -> Bool[np.ndarray, "..."]:
-    """Mask of times not after `last`, up to round-off.
+    """Mask of times not after `last`, where equal times are those of `same_places`.
 
     - `interval`: the shortest between states; None: between these times.
     """

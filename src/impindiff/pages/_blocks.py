@@ -26,7 +26,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; `columns` are the headings, including that of the row titles."""
+    """A table; `columns` are the headings, that of the row titles first."""
 
     macro: ClassVar[str] = "table"
     caption: str

@@ -15,7 +15,7 @@ _MOST_DIGITS = 8  # of a value with an error: a smaller error is round-off, not 
 
 
 def number(value: float | int | None, digits: int = 3) -> str:
-    """Format to significant digits; `MISSING` for None and values that are not finite."""
+    """Format to `digits` significant digits; `MISSING` for None and values that are not finite."""
     if value is None or not math.isfinite(value):
         return MISSING
     if value == 0:

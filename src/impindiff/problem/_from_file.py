@@ -81,7 +81,7 @@ def load_problem(path: Path, modules: Path | None = None) -> Problem:
 def configure_problem(
     problem: Problem, files: Sequence[Path], overrides: Sequence[str]
 ) -> ProblemSettings:
-    """Load the settings of a problem, with the file's name in them where it has one.
+    """Load the settings of a problem; those of a problem from a file then name the file.
 
     **Raises:** `InputError` as `load_configuration`, and if the settings name another file.
     """

@@ -31,7 +31,7 @@ class Scale(NamedTuple):
     """Sizes of a configuration's computations; values may exceed any machine.
 
     - `cells`: of the model's grid; `refine`: factor of the reference's refinement along each axis.
-    - `fields`: numbers per cell in a state and in the hidden state.
+    - `fields`: numbers per cell in a state and in the latent fields.
     - `training`, `samples`: training trajectories, and all trajectories of the reference.
     - `times`, `steps`: of the reference. `observed`, `last`: times used in training, and the end.
     - `modes`: waves of the random initial fields.
@@ -66,7 +66,7 @@ class Problem(abc.ABC, Generic[S]):
     saved as `decay.py`, is run by `impindiff run decay.py --set data.path=measurements.csv`. The
     model must have a `grid`. All other hooks have defaults, given after the semicolon:
 
-    - `settings`: class of the configuration, derived from `ProblemSettings`; that class itself.
+    - `settings`: class of the configuration, a subclass of the default; `ProblemSettings`.
     - `data`: the dataset, read once per run; the file `data.path`, else `reference`.
     - `reference`: synthetic data; none.
     - `configured`: settings that follow from the data; unchanged.
@@ -270,7 +270,7 @@ class Problem(abc.ABC, Generic[S]):
     def true_model(self, settings: S) -> HybridModel | None:
         """The model with the true unknowns, where known.
 
-        Comparisons find the largest stable step with it, without training.
+        Comparisons find with it how long steps may be, by stability or by error, without training.
         """
         del settings
         return None

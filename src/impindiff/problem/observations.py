@@ -64,15 +64,16 @@ def measured(
     """The values of a dataset of fields or of points, NaN left out.
 
     Fields count as values at every place of the file. The settings choose times, places and noise
-    of the training set; values after `observations.until` are the test set.
+    of training samples; their values after `observations.until` are in the test set.
 
     **Arguments:**
 
     - `first_is_state`: the fields at the start are the initial state, so they are no observations;
       else they are values like the later ones.
-    - `to_train_on`: False for test samples: all their values are in the test set.
+    - `to_train_on`: False for test samples: all their values are in the test set, as in the file.
 
-    **Raises:** `InputError` for a dataset without values, or with none for training.
+    **Raises:** `InputError` for a dataset without values, with none after the start or none for
+    training, and for values before the start.
     """
     axes = AXES[: grid.ndim]
     scattered = is_points(dataset)
@@ -230,7 +231,7 @@ def _onto(
     part = (centres - places[left]) / (places[left + 1] - places[left])
     part = part.reshape(-1, *[1] * (field.ndim - axis - 2))
     one, other = np.take(field, left, axis + 1), np.take(field, left + 1, axis + 1)
-    # gaps with zero weight are harmless
+    # a gap with zero weight must not spread
     return np.where(part == 1, other, np.where(part == 0, one, (1 - part) * one + part * other))
 
 

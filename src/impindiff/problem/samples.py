@@ -55,7 +55,7 @@ def as_data(dataset: xr.Dataset, test: Sequence[int] | None) -> Data:
     - `test`: indices; None: those marked by the variable `test` of the dataset.
 
     **Raises:** `InputError` for an index out of range or given twice, if no training sample is
-    left, and for a dataset of neither form.
+    left, for marks other than 0 and 1, and for a dataset of neither form.
     """
     dataset = with_numbers(dataset)
     scattered = is_points(dataset)

@@ -104,7 +104,7 @@ class GridSettings(StrictModel):
 class TruthSettings(StrictModel):
     """The reference data."""
 
-    seed: Seed = Field(default=0, description="seed of the velocity and the initial fields")
+    seed: Seed = Field(default=0, description="seed of the latent and the initial fields")
     dt: Positive = Field(default=1e-3, description="step of RK4")
     refine: Literal[1, 2, 4] = Field(
         default=1, description="solve on a grid refined by this factor and average down"
@@ -317,7 +317,7 @@ def solve_reference(
     observed = settings.observations.times or ()
     if until is None:
         until = settings.forecast.until or default_until
-    else:  # a forecast beyond the settings' end does not need the observations
+    else:  # data that end here have no observations later
         observed = tuple(t for t in observed if t <= until)
     times = output_times(until, settings.forecast.every, observed)
     with jax.enable_x64(True):

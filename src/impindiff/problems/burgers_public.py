@@ -56,7 +56,8 @@ from impindiff.settings.training import (
 from impindiff.steppers import HybridModel
 
 _VISCOSITY = 0.01 / math.pi
-# the benchmark's rounded values, and the coefficients they were computed with
+# SHA-256 of the benchmark's values rounded to six digits, and the coefficients they were computed
+# with
 _BENCHMARK = "20a68fa53dd80683642d9095326748e723257204070f026d879b5d671cc30982"
 _BENCHMARK_TRUTH = {"lambda": 1.0, "nu": _VISCOSITY}
 _POINTS, _LAST = 256, 0.99
@@ -206,7 +207,7 @@ class BurgersPublic(Problem[PublicSettings]):
         return settings.model_copy(update={"grid": line.model_copy(update=bounds), "truth": truth})
 
     def scale(self, settings: PublicSettings, until: float | None = None) -> Scale:
-        """Sizes of the reference data, an explicit formula at given places."""
+        """Sizes of the reference data, a formula at the benchmark's places, not the model's."""
         until = _end(settings, until)
         times = until / settings.forecast.every + 1
         return Scale(

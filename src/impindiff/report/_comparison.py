@@ -29,7 +29,8 @@ def method_errors_figure(
 
     **Arguments:**
 
-    - `methods`: errors in percent against time; a line ends where its first forecast diverges.
+    - `methods`: errors in percent against time; a line ends where the first of its forecasts, one
+      per seed, diverges.
     - `marks`: times to mark, by label.
     - `y_label`: the error and the set that it is of, with its unit.
     """

@@ -13,7 +13,7 @@ from impindiff.training import Identifiability
 # larger matrices have no room for numbers in their cells
 _WITH_VALUES = 10
 _COMPONENTS = 4
-# fraction of the axis (logarithmic) kept free above the bars for annotations
+# free space above the bars for annotations, as a fraction of their height on the logarithmic axis
 _ROOM = 0.5
 
 

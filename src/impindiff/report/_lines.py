@@ -58,7 +58,7 @@ def profiles_figure(
       lower edge.
     """
     last = forecast.sizes["time"] - 1
-    # the initial state is known; it is shown only among few times
+    # the initial state is known; it is shown only where there are few other times
     shown = np.unique(np.round(np.linspace(last / _COLUMNS, last, _COLUMNS)).astype(int))
     found, truth, x, times = _read(forecast.isel(time=shown), sample, variable)
     titles = [f"t = {t:g}{unit(times.attrs, before=' ')}" for t in times.to_numpy()]

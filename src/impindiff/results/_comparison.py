@@ -120,7 +120,7 @@ class MethodResults(Content):
 class ComparisonResults(Content):
     """The whole file.
 
-    - `study_summary`: the quantity studied, if any.
+    - `study_summary`: one line on the study, if it is one.
     - `metric`, `judged_on`: the errors' name in metrics.json, and the set that they are of.
     """
 

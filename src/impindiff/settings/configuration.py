@@ -28,7 +28,7 @@ _LARGEST_FILE = 1_000_000  # bytes
 
 
 def _any_choice(schema: dict[str, Any]) -> None:
-    # the choice may be the default's, so the section may be any that these allow
+    # a section that leaves the choice to its default may be valid for several of the alternatives
     for of in schema.get("properties", {}).values():
         if "oneOf" in of:
             of["anyOf"] = of.pop("oneOf")

@@ -105,7 +105,7 @@ def _keys_at(model: type[BaseModel], data: Any, key: Sequence[str]) -> list[str]
 
 
 def _said_of(model: type[BaseModel], data: Any, key: Sequence[str]) -> str:
-    """The configuration's statement on a section as a whole, if any."""
+    """The description of the section at `key`, in parentheses; empty if it has none."""
     found = [field.description for field in _at(model, data, key)[1] if field.description]
     return f" ({found[0]})" if found else ""
 
@@ -113,7 +113,7 @@ def _said_of(model: type[BaseModel], data: Any, key: Sequence[str]) -> str:
 def _at(
     model: type[BaseModel], data: Any, key: Sequence[str]
 ) -> tuple[list[type[BaseModel]], list[FieldInfo]]:
-    """Pairs (model, field name) found at `key`."""
+    """(the models that the type of `key` allows, the fields at `key`)."""
     models, fields = [model], []
     for part in key:
         fields = [m.model_fields[part] for m in models if part in m.model_fields]

@@ -34,11 +34,12 @@ R = TypeVar("R", bound="ProblemSettings")
 _Index = Annotated[int, Field(ge=0)]
 _VARIABLES: Any = Field(
     default={},
-    description="by name in the file, the model's name, or its coordinate: time, x, "
+    description="by name in the file, the model's name, or the coordinate that it is: time, x, "
     "y, z, sample; empty: all, as they are",
 )
 _UNITS: Any = Field(
-    default={}, description="by name, the unit that the model expects; the file must agree"
+    default={},
+    description="by name, the unit that the model expects; values in another are converted",
 )
 _SAMPLES: Any = Field(default=None, description="trajectories of the file to read; null: all")
 _TIMES: Any = Field(default=None, description="first and last time to read; null: all")
@@ -98,7 +99,7 @@ class ObservationSettings(NoiseSettings):
     )
     until: float | None = Field(
         default=None,
-        description="values after this time form the test set; null: no test values",
+        description="values after this time are in the test set; null: none",
     )
     times: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = Field(
         default=None, description="times at which fields are observed; null: all of the data"
@@ -130,8 +131,8 @@ class ForecastSettings(StrictModel):
     until: float | None = Field(default=None, description="last time; null: that of the data")
     every: Positive | None = Field(
         default=None,
-        description="time between stored states, of data on a grid between those beyond the data; "
-        "null: a fiftieth of the forecast",
+        description="time between stored states; with data on a grid, of those after their last "
+        "time; null: a fiftieth of the forecast",
     )
     keep_failed: bool = Field(
         default=False,

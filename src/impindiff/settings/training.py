@@ -20,7 +20,7 @@ from impindiff.training import (
 
 _Positive = Annotated[float, Field(gt=0)]
 _PositiveInt = Annotated[int, Field(ge=1)]
-# Options that keep several trainings one after the other.
+# models are made one after the other
 _Models = Annotated[int, Field(ge=1, le=10_000)]
 _NonNegative = Annotated[float, Field(ge=0)]
 _Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -28,7 +28,7 @@ _NOT_TOGETHER = (
     ("restarts", "ensemble"),
     ("shooting", "ensemble"),
     ("shooting", "horizon"),
-    # the measured pace is that of a single training
+    # the measured pace is that of a step over all times, in a single training
     ("seconds", "horizon"),
     ("seconds", "restarts"),
 )

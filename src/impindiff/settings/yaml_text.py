@@ -85,9 +85,9 @@ _Representer.add_representer(str, _Representer.represent_text)
 def parse_yaml(text: str) -> Any:
     """Parse YAML text: numbers, text, truth values, null, lists and mappings.
 
-    **Raises:** `NotYAMLError` for text that is not YAML, anchors and aliases, explicit tags, keys
-    that are not text or are given twice, nesting of more than 40 levels, integers of more than 4300
-    digits, and invalid characters.
+    **Raises:** `NotYAMLError` for text that is not YAML, anchors and aliases, tags other than those
+    that YAML would choose itself, keys that are not text or are given twice, nesting of more than
+    40 levels, integers of more than 4300 digits, and invalid characters.
     """
     try:
         return _yaml().load(text)

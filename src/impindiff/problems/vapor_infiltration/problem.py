@@ -112,7 +112,7 @@ class InfiltrationProblem(Problem[V]):
         observed = observation_times(settings)
         if until is None:
             until = settings.forecast.until or settings.time.end
-        else:  # a forecast beyond the settings' end does not need the observations
+        else:  # data that end here have no observations later
             observed = [t for t in observed if t <= until]
         times = output_times(until, settings.forecast.every, tuple(observed))
         own = specimen_conditions(settings)

@@ -52,7 +52,7 @@ class HeatSettings(StrictModel):
         default=1273.0, description="temperature in K of the medium that cools the open sides"
     )
     biot: Positive | None = Field(
-        default=None, description="Bi at the open sides; null: fixed temperature"
+        default=None, description="Bi at the open sides; null: the surroundings' temperature"
     )
     conductivity: tuple[Positive, Positive, Positive] = Field(
         default=(0.02, 1.0, 2.0), description="of gas, fibre and matrix, over a reference value"

@@ -63,7 +63,8 @@ def weighing_times(settings: InfiltrationSettings) -> Float[np.ndarray, " weighi
 def observation_times(settings: InfiltrationSettings) -> list[float]:
     """All times with a measurement, in order, each once.
 
-    **Raises:** `InputError` for one after the end of the run. (A forward run may end earlier.)
+    **Raises:** `InputError` for one after the end of the run. The settings do not refuse it: a
+    forward run, which measures nothing, may end earlier.
     """
     observed, end = settings.observations, settings.time.end
     for key, last in (("ct_times", max(observed.ct_times)), ("mass_until", observed.mass_until)):
