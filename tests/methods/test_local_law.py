@@ -25,7 +25,6 @@ ZERO = jnp.zeros(())
 def upwind_coefficients(velocity, diffusivity, grid):
     """Those with which a linear local law is upwind advection with diffusion, constant v > 0."""
     (vx, vy), (hx, hy) = velocity, grid.spacing
-    h = min(grid.spacing)
     rates = {
         (0, 1): vx / hx + diffusivity / hx**2,
         (2, 1): diffusivity / hx**2,
@@ -33,7 +32,7 @@ def upwind_coefficients(velocity, diffusivity, grid):
         (1, 2): diffusivity / hy**2,
     }
     offsets = [(i, j) for i in range(3) for j in range(3) if (i, j) != (1, 1)]
-    rows = [0.0, *(h * rates.get(offset, 0.0) for offset in offsets)]
+    rows = [0.0, *(rates.get(offset, 0.0) for offset in offsets)]
     return jnp.asarray(rows)[:, None, None] * jnp.ones((1, *grid.cells))
 
 
@@ -60,7 +59,8 @@ def test_the_quadratic_law_contains_the_gradient_of_half_the_square():
     law = local_law(grid, 2)
     u = jax.random.normal(jax.random.key(0), grid.cells)
     # rows: u itself; left and right, linear; left and right, quadratic
-    coefficients = jnp.array([0.0, 0.0, 0.0, 0.5, -0.5])[:, None] * jnp.ones((1, 10))
+    rows = jnp.array([0.0, 0.0, 0.0, 0.5, -0.5]) / grid.spacing[0]
+    coefficients = rows[:, None] * jnp.ones((1, 10))
     padded = jnp.concatenate([u[:1], u, u[-1:]])
     expected = -(padded[2:] ** 2 - padded[:-2] ** 2) / 2 / (2 * grid.spacing[0])
     np.testing.assert_allclose(law.tendency(jnp.zeros(()), u, coefficients), expected, atol=1e-12)
@@ -202,6 +202,6 @@ def test_a_law_like_a_problems_model_has_the_problems_own_network(name):
     settings = load_settings(problem.settings, given)
     grid = settings.grid.build()
     model = problem.model(settings, KEY)
-    law = local_law_like(model, jnp.ones((4, 5)), 2, until=1.0, scale=0.3, key=KEY)
+    law = local_law_like(model, jnp.ones((4, 5)), 2, until=1.0, timescale=0.3, key=KEY)
     expected = problem.network(settings, LocalLaw.components(2, 2), KEY)
     assert eqx.tree_equal(law, LocalLaw(grid, nearly_persistent(expected), 2, 0.3))

@@ -2,15 +2,12 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from impindiff.errors import InputError
 from impindiff.grid import Grid
-from impindiff.implicit import ImplicitAdjoint, Status
-from impindiff.implicit.solver import AbstractRootSolver, Residual
 from impindiff.steppers import (
     AbstractStepper,
     HybridModel,
@@ -18,35 +15,6 @@ from impindiff.steppers import (
     PerSample,
     StageEquation,
 )
-
-
-class _FoundError(Exception):
-    """An exception that carries the equation out of the stepper."""
-
-    def __init__(self, stage: StageEquation):
-        super().__init__()
-        self.stage = stage
-
-
-class _Capture(AbstractRootSolver):
-    """A solver that solves nothing and returns its equation."""
-
-    rtol: float | None = None
-    atol: float | None = None
-    max_iterations: int = 1
-
-    def solve(
-        self,
-        residual: Residual,
-        z0: PyTree,
-        args: PyTree,
-        *,
-        guess: PyTree | None = None,
-        unrolled: bool = False,
-    ) -> tuple[PyTree, Status]:
-        """Raise the equation instead of solving it."""
-        del residual, z0, guess, unrolled
-        raise _FoundError(args)
 
 
 def first_stage(
@@ -61,16 +29,9 @@ def first_stage(
             f"explain: {type(stepper).__name__} is explicit and solves no equation; expected an "
             "implicit stepper, such as CrankNicolson"
         )
-    bare = eqx.tree_at(lambda s: (s.solver, s.adjoint), stepper, (_Capture(), ImplicitAdjoint()))
-    latents = tuple(of_first_sample(model.latent(t + c * dt)) for c in bare.nodes)
-    # otherwise a scan over stages would pass tracers to the solver
-    with jax.disable_jit():
-        memory = bare.start(model, t, u, of_first_sample(model.latent(t)))
-        try:
-            bare.step(model, t, dt, u, memory, latents, None)
-        except _FoundError as found:
-            return found.stage
-    raise InputError(f"explain: a step of {type(stepper).__name__} solves no equation")
+    latents = tuple(of_first_sample(model.latent(t + c * dt)) for c in stepper.nodes)
+    memory = stepper.start(model, t, u, of_first_sample(model.latent(t)))
+    return stepper.first_stage(model, t, dt, u, memory, latents)
 
 
 def of_first_sample(latent: PyTree[Any]) -> PyTree[Any]:

@@ -21,7 +21,7 @@ _OMEGA_FIRST = 10.0
 
 
 class LocalLaw(HybridModel):
-    r"""du/dt = [c_00(x, t) u + sum_p sum_k c_pk(x, t) (u_k^p - u^p) / p] / T, over the neighbours k.
+    r"""du/dt = [c_00(x, t) u + sum_p sum_k c_pk(x, t) (u_k^p - u^p) / p] / T, neighbours k.
 
     A cell and its 3^d - 1 neighbours, p = 1 to `degree`, coefficients from a field network. It
     includes every linear (p = 1) or quadratic law of nearest neighbours: upwind advection with

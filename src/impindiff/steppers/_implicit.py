@@ -1,5 +1,6 @@
 """Common base of implicit steppers: the equation of a stage, and the layer that solves it."""
 
+import abc
 import dataclasses
 from typing import Any, Literal
 
@@ -159,6 +160,18 @@ class ImplicitStepper(AbstractStepper):
         return (
             self if has_algebraic(model, u) else dataclasses.replace(self, solver=_Substitution())
         )
+
+    @abc.abstractmethod
+    def first_stage(
+        self,
+        model: HybridModel,
+        t: Time,
+        dt: Time,
+        u: State,
+        memory: PyTree[Any],
+        latents: tuple[PyTree[Any], ...],
+    ) -> StageEquation:
+        """The first equation that a step solves; arguments as for `step`."""
 
     def solve_stage(
         self,

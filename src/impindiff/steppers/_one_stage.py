@@ -50,10 +50,22 @@ class OneStageStepper(ImplicitStepper):
             before, length = memory.last
             guess = axpy(dt / length, jax.tree.map(jnp.subtract, u, before), u)
             last = (u, dt)
-        weight, known = self.equation(dt, u, memory.method)
-        stage = StageEquation(*at(model, t + dt), weight, latents[0], known)
+        stage = self.first_stage(model, t, dt, u, memory, latents)
         z, status = self.solve_stage(stage, u, guess, probe)
         return Step(z, _Memory(self.remember(stage, dt, u, z), last), status)
+
+    def first_stage(
+        self,
+        model: HybridModel,
+        t: Time,
+        dt: Time,
+        u: State,
+        memory: _Memory,
+        latents: tuple[PyTree[Any], ...],
+    ) -> StageEquation:
+        """The equation of the step."""
+        weight, known = self.equation(dt, u, memory.method)
+        return StageEquation(*at(model, t + dt), weight, latents[0], known)
 
     def stay(
         self,

@@ -4,6 +4,7 @@ The stages run in a loop (`lax.scan`): the compiled program holds one implicit l
 adjoint, for any number of stages.
 """
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -61,6 +62,62 @@ class DIRK(ImplicitStepper):
     ) -> Step:
         """Advance one step, stage by stage."""
         tableau = self.tableau
+        rates, xs, equation = self._stages(model, t, dt, u, memory, latents)
+        imex = rates.explicit is not None
+
+        def solve(rates: IMEX, x: Any) -> tuple[IMEX, tuple[State, Any]]:
+            stage, index = equation(rates, x), x[0]
+            guess = None
+            if self.first_guess == "extrapolated":
+                before = jax.tree.map(lambda all: all[jnp.maximum(index - 1, 0)], rates.implicit)
+                guess = axpy(stage.weight, before, stage.known)
+            z, status = self.solve_stage(stage, u, guess, probe)
+            explicit = _evaluated(model, stage.t, z, stage.latent).explicit if imex else None
+            return _set(rates, index, IMEX(stage_rate(z, stage), explicit)), (z, status)
+
+        rates, (stages, statuses) = jax.lax.scan(solve, rates, xs)
+        z = jax.tree.map(lambda all: all[-1], stages)
+        total = tree_add(rates.implicit, rates.explicit) if imex else rates.implicit
+        if imex:
+            # the result is the implicit method's last stage, not the explicit one's
+            weights = jnp.asarray(tableau.weights, jnp.result_type(t))
+            z = axpy(dt, _combined(weights, total), u)
+        error = None
+        if tableau.embedded is not None:
+            difference = np.subtract(tableau.weights, tableau.embedded)
+            rate = _combined(jnp.asarray(difference, jnp.result_type(t)), total)
+            error = jax.tree.map(lambda r: jnp.asarray(dt, r.dtype) * r, rate)
+        last = jax.tree.map(lambda all: all[-1], rates.implicit)
+        return Step(z, None if memory is None else last, statuses.combined(), error)
+
+    def first_stage(
+        self,
+        model: HybridModel,
+        t: Time,
+        dt: Time,
+        u: State,
+        memory: State | None,
+        latents: tuple[PyTree[Any], ...],
+    ) -> StageEquation:
+        """The equation of the first implicit stage."""
+        rates, xs, equation = self._stages(model, t, dt, u, memory, latents)
+        return equation(rates, jax.tree.map(lambda x: x[0], xs))
+
+    def _stages(
+        self,
+        model: HybridModel,
+        t: Time,
+        dt: Time,
+        u: State,
+        memory: State | None,
+        latents: tuple[PyTree[Any], ...],
+    ) -> tuple[IMEX, Any, Callable[[IMEX, Any], StageEquation]]:
+        """(rates, xs, equation): a stage with data x of `xs` solves `equation(rates, x)`.
+
+        `rates` has the implicit and the explicit part of the stages so far, zero where unknown; x
+        begins with the stage's index.
+        """
+        tableau = self.tableau
         by_node = dict(zip(self.nodes, latents, strict=True))
         imex = self._is_split(model, t, u, latents[0])
         if imex and has_algebraic(model, u):
@@ -79,44 +136,23 @@ class DIRK(ImplicitStepper):
         steady = all(latent is of_stages[0] for latent in of_stages)
         stacked = None if steady else jax.tree.map(lambda *all: jnp.stack(all), *of_stages)
 
-        # rates of the stages so far: implicit and explicit part, zero where unknown
         nothing = jax.tree.map(lambda x: jnp.zeros((tableau.stages, *x.shape), x.dtype), u)
         rates = IMEX(nothing, nothing if imex else None)
         if first:
             found = _evaluated(model, t, u, by_node[0.0]) if imex else IMEX(memory, None)
             rates = _set(rates, 0, found)
 
-        def solve(rates: IMEX, x: Any) -> tuple[IMEX, tuple[State, Any]]:
-            index, c, row, row_explicit, latent = x
+        def equation(rates: IMEX, x: Any) -> StageEquation:
+            _, c, row, row_explicit, latent = x
             latent = of_stages[0] if steady else latent
             known = axpy(dt, _combined(row, rates.implicit), u)
             if imex:
                 known = axpy(dt, _combined(row_explicit, rates.explicit), known)
             weight = dt * tableau.diagonal
-            stage = StageEquation(*at(model, t + c * dt), weight, latent, known, imex)
-            guess = None
-            if self.first_guess == "extrapolated":
-                before = jax.tree.map(lambda all: all[jnp.maximum(index - 1, 0)], rates.implicit)
-                guess = axpy(weight, before, known)
-            z, status = self.solve_stage(stage, u, guess, probe)
-            explicit = _evaluated(model, stage.t, z, latent).explicit if imex else None
-            return _set(rates, index, IMEX(stage_rate(z, stage), explicit)), (z, status)
+            return StageEquation(*at(model, t + c * dt), weight, latent, known, imex)
 
         xs = (jnp.arange(first, tableau.stages), nodes, below, below_explicit, stacked)
-        rates, (stages, statuses) = jax.lax.scan(solve, rates, xs)
-        z = jax.tree.map(lambda all: all[-1], stages)
-        total = tree_add(rates.implicit, rates.explicit) if imex else rates.implicit
-        if imex:
-            # the result is the implicit method's last stage, not the explicit one's
-            weights = jnp.asarray(tableau.weights, dtype)
-            z = axpy(dt, _combined(weights, total), u)
-        error = None
-        if tableau.embedded is not None:
-            difference = np.subtract(tableau.weights, tableau.embedded)
-            rate = _combined(jnp.asarray(difference, dtype), total)
-            error = jax.tree.map(lambda r: jnp.asarray(dt, r.dtype) * r, rate)
-        last = jax.tree.map(lambda all: all[-1], rates.implicit)
-        return Step(z, None if memory is None else last, statuses.combined(), error)
+        return rates, xs, equation
 
     def _is_split(self, model: HybridModel, t: Time, u: State, latent: PyTree[Any]) -> bool:
         """True if the model splits its tendency and this stepper uses the split."""
