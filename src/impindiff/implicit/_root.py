@@ -53,8 +53,9 @@ def root(
     under `vmap` for each sample separately.
 
     **Raises:** `InputError` for an empty `z0`, for leaves that are not real floating-point arrays,
-    for a residual or a `guess` whose structure, shapes or dtypes differ from those of `z0`, and for
-    a `solver` that is not one of those above.
+    for a residual or a `guess` whose structure, shapes or dtypes differ from those of `z0`, for a
+    `solver` that is not one of those above, for `optimistix.Bisection`, which needs an interval,
+    and for `Unrolled` with a root finder of Optimistix.
     """
     solver = NewtonKrylov() if solver is None else solver
     adjoint = ImplicitAdjoint() if adjoint is None else adjoint
