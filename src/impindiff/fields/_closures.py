@@ -129,16 +129,16 @@ class MonotoneClosure(eqx.Module):
     **Arguments:**
 
     - `prior`: a positive function of all variables, entrywise, without learned parameters; strictly
-      monotone in x. (Values below 5e-32 in double precision are taken for that.)
+      monotone in x. (In double precision values below 5e-32 count as 5e-32.)
     - `lower`, `upper`: the range of each variable, x first: a tuple, or a number for x alone. Calls
       may leave it.
     - `knots`: their number.
     - `variables`: number of variables, x included.
     - `width`, `depth`, `key`: of the network's hidden layers, for more than one variable.
 
-    **Raises:** `InputError` for arguments out of range, a prior that is not positive and strictly
-    monotone between `lower` and `upper` (other variables at mid-range), and a call with another
-    number of variables.
+    **Raises:** `InputError` for arguments out of range, a missing `key` for more than one variable,
+    a prior that is not positive and strictly monotone between `lower` and `upper` (other variables
+    at mid-range), and a call with another number of variables.
 
     Calling it with arrays that broadcast, one per variable, gives y in their common shape.
 
@@ -362,7 +362,7 @@ def _box(
 
 
 def _prior_at(name: str, prior: Law, *variables: np.ndarray | float) -> np.ndarray:
-    # valid under tracing too
+    # concrete values, also where a closure is built in a program that is being traced
     with jax.ensure_compile_time_eval():
         values = np.asarray(prior(*[jnp.asarray(x) for x in variables]))
     wrong = values[~(np.isfinite(values) & (values > 0))]

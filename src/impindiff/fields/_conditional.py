@@ -60,7 +60,8 @@ class ConditionalField(eqx.Module):
     a field without `time` ignores the time. Use `jax.vmap` for many times or codes.
 
     Source: Akhare et al. (2025), section 2 (conditional neural fields); Sitzmann et al. (2020);
-    Park et al., "DeepSDF", CVPR 2019 (codes). For the conditionings see `fields.conditioning`.
+    Park et al., "DeepSDF", CVPR 2019 (codes); Perez et al., "FiLM", AAAI 2018 (modulation);
+    Ha, Dai and Le, "HyperNetworks", ICLR 2017 (hypernetwork).
     """
 
     network: Siren
@@ -108,7 +109,7 @@ class ConditionalField(eqx.Module):
         if conditioning is None:
             self.network, self.conditioning = siren(components), None
         else:
-            # `Siren` splits the key itself: fold in another number
+            # `Siren` uses the key itself, split by three: fold in another number
             self.network, self.conditioning = CONDITIONINGS[conditioning].build(
                 siren, components, time, code_size, jax.random.fold_in(key, 3)
             )

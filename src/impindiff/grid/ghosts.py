@@ -127,7 +127,8 @@ def _reflect(
         i = k - 1 if side == "lower" else width - k
         image = lax.slice_in_dim(cells, i, i + 1, axis=along)
         below = 2 * b + a * d
-        # with this grouping, numbers stay exact: -1 and 2 for Dirichlet, 1 and d for Neumann
+        # with this grouping Python numbers stay so: exactly -1 and 2 for Dirichlet, 1 and d for
+        # Neumann
         layers.append((2 * b - a * d) / below * image + 2 * d / below * g)
     if side == "lower":
         layers.reverse()

@@ -11,7 +11,7 @@ from impindiff.errors import InputError
 
 
 def real_array(x: ArrayLike, dtype: DTypeLike | None, name: str) -> Array:
-    """Convert `x` to a real array. Raises `InputError` for other types."""
+    """Convert real `x` to an array of that dtype, or its own. Raises `InputError` for others."""
     try:
         given = jnp.result_type(x) if isinstance(x, jax.Array | np.ndarray) else np.asarray(x).dtype
         if any(jnp.issubdtype(given, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):

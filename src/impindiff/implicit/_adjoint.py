@@ -121,7 +121,7 @@ class _AtTheRoot(AbstractAdjoint):
     ) -> PyTree:
         """The tangent -B (dF/dargs) dargs at the root z.
 
-        Its transpose returns the relative residual of the adjoint solve in `probe_dot`.
+        Its transpose returns in `probe_dot` the relative residual that B leaves of the cotangent.
         """
 
 
@@ -207,8 +207,8 @@ class ImplicitAdjoint(_AtTheRoot):
             v, extra = one_unit(augmented)
             return one_unit((jax.jvp(lambda z: residual(z, args), (z,), (v,))[1], extra))
 
-        # Linearise F once for both solves; iterating on `matvec` would evaluate F's nonlinear parts
-        # anew in every product.
+        # Each solve linearises F once and iterates on that; `matvec` would evaluate F's nonlinear
+        # parts anew in every product.
         def solve_with(b, *, transpose):
             if isinstance(residual, InPrecisions):
                 linear_map, _ = linearised(residual, z, args, None, transpose=transpose)
@@ -309,7 +309,7 @@ class JacobianFree(_AtTheRoot):
         if probe_dot is None:
             return x
 
-        # the identity, except that its transpose observes the cotangent
+        # the identity, except that its transpose also returns the cotangent's relative residual
         def transposed(_, augmented):
             linear_map, inverse = linearised(residual, z, args, self.preconditioner, transpose=True)
             b = augmented[0]

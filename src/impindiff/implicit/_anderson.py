@@ -22,7 +22,7 @@ _MAX_RESTARTS = 12
 
 
 class _History(eqx.Module):
-    """The last differences of points and of changes (a row each), and their base point."""
+    """The last differences of points and of changes (a row each), and the last of both."""
 
     points: Float[Array, "depth unknowns"]
     changes: Float[Array, "depth unknowns"]
@@ -38,9 +38,9 @@ class Anderson(AbstractFixedPointIteration):
     """Anderson acceleration z_{k+1} = z_k + beta f_k - sum_j gamma_j (dz_j + beta df_j).
 
     With f = g(z) - z, dz_j and df_j are the last `depth` differences of points and of f, and gamma
-    minimises
-    ||f_k - sum_j gamma_j df_j||. For a linear g it is similar, in exact arithmetic, to GMRES
-    restarted softly after `depth`; it needs no derivative of g.
+    minimises ||f_k - sum_j gamma_j df_j||. For a linear g it is, in exact arithmetic, essentially
+    equivalent to GMRES until `depth` differences are kept, and then to a GMRES that is restarted
+    softly; it needs no derivative of g.
 
     - `rtol`, `atol`: see `AbstractFixedPointIteration`; default rtol eps**0.5.
     - `max_iterations`: an iteration costs one evaluation of g and a QR factorisation of (unknowns x

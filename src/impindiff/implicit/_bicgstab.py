@@ -1,10 +1,10 @@
 """BiCGStab, for the forward solve, the adjoint and the unrolled baseline.
 
-Lineax's is accepted too, but stops only once the last *update of x* is
-below the tolerance too, one to three more iterations of six in a typical step and dozens more when
-the Jacobian is small; a residual that becomes exactly zero in the middle of an iteration (J = I, as
-in a step with no stiffness) gives it 0/0; and with 64-bit numbers switched off it takes a negative
-coefficient for a breakdown.
+Why not Lineax's, which is accepted too: it stops only once the last *update of x* is below the
+tolerance as well, which costs one to three iterations more than the six of a typical step, and
+dozens more when the Jacobian is small; a residual that becomes exactly zero in the middle of an
+iteration (J = I, as in a step with no stiffness) gives it 0/0; and with 64-bit numbers switched off
+it takes a negative coefficient for a breakdown.
 """
 
 from collections.abc import Callable

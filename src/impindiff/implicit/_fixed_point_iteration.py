@@ -184,7 +184,7 @@ class AbstractFixedPointIteration(optx.AbstractFixedPointSolver):
         return ~going, results.where(fine, results.successful, results.nonlinear_divergence)
 
     def outcome(self, state: Progress) -> Outcome:
-        """The reason of the end; `max_iterations` if there is no other."""
+        """The reason of the end; `max_iterations` while there is no reason to stop."""
         stalled = state.since_best >= _PATIENCE
         grown = self.gave_up(state) | (stalled & (state.size > 2 * state.best_size))
         outcome = Outcome.where(stalled, Outcome.stagnated, Outcome.max_iterations)

@@ -63,7 +63,7 @@ class _Iterate(eqx.Module):
 
     - `at_first`: sizes of F(z0), by components; `reference`: sizes that `rtol` refers to, these or
       those of the other components' terms; `excess`: the largest size over its target.
-    - `reduction`: reduction of the residual in the last iteration, in balanced units.
+    - `reduction`: the residual after the last iteration over that before it, in balanced units.
     """
 
     z: PyTree[Float[Array, "..."]]

@@ -6,7 +6,8 @@ the part that depends on constants alone and the rest, and in this split JAX rep
 has a rule by the function itself ("non-trivial partial evaluation is only performed to build linear
 functions", `JaxprTrace.process_custom_jvp_call` in JAX 0.10). Differentiating the result again
 differentiates the function, without the rule. For a root, which is a constant except for its rule,
-all terms of a second derivative from the root's motion were lost. A primitive is never replaced.
+all terms of a second derivative from the root's motion were lost. A primitive, as here, is never
+replaced.
 """
 
 from collections.abc import Callable, Sequence

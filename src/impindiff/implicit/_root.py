@@ -47,13 +47,15 @@ def root(
       (baseline).
     - `probe`: a zero scalar; see `ImplicitAdjoint`.
     - `guess`: start, used if the residual there is smaller than at `z0`. Tolerances still refer to
-    ||F(z0)||.
+      ||F(z0)||.
 
     **Returns:** (z, status). A failed solve raises nothing and sets `status.converged` to False,
     under `vmap` for each sample separately.
 
     **Raises:** `InputError` for an empty `z0`, for leaves that are not real floating-point arrays,
-    and for a residual whose structure differs from that of `z0`.
+    for a residual or a `guess` whose structure, shapes or dtypes differ from those of `z0`, for a
+    `solver` that is not one of those above, for `optimistix.Bisection`, which needs an interval,
+    and for `Unrolled` with a root finder of Optimistix.
     """
     solver = NewtonKrylov() if solver is None else solver
     adjoint = ImplicitAdjoint() if adjoint is None else adjoint

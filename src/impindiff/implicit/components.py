@@ -93,8 +93,8 @@ class Components:
     ) -> Float[Array, "components components"]:
         """Block magnitudes P_ij: size of component i of A v, for v of size 1 in component j.
 
-        v has random-like signs, so P_ij is the root of the sum of squares of a row of block (i, j),
-        averaged over rows. Cost: one product with A per component.
+        v is 0 elsewhere and has random-like signs, so P_ij is the root of the sum of squares of a
+        row of block (i, j), averaged over rows. Cost: one product with A per component.
         """
         signs = [
             _signs(shape, i).astype(dtype)
@@ -112,7 +112,8 @@ class Components:
     ) -> Float[Array, " components"]:
         """R of `balanced` for known x: size of the other components' terms in a row of A x = b.
 
-        The estimate, with random-like signs, far exceeds the derivative of a smooth field.
+        The estimate, from random-like signs, is many times too large where A takes derivatives of
+        a smooth field.
 
         - `reference`: R as estimated; `right`: sizes of b; `due`: True where the result matters
           already.
@@ -161,9 +162,10 @@ def balanced(
 ) -> tuple[Float[Array, " components"], Float[Array, " components"]]:
     """(R, U): sizes of the rows of A x = b, and of a row's diagonal terms for a unit unknown.
 
-    From P and the sizes of b. A row is as large as its b or as the other components' terms; with C
-    = R / U, the corresponding x, the balanced system R^{-1} A C y = R^{-1} b has terms of about 1
-    in any units, and is invariant to scaling b. R is 0 for an equation without driving terms.
+    From P and the sizes of b. A row is as large as its b or as the other components' terms; with
+    C = R / U, the corresponding size of x, the balanced system R^{-1} A C y = R^{-1} b has terms of
+    about 1 in any units, and is invariant to scaling b. R is 0 for an equation without driving
+    terms.
     """
     diagonal = jnp.diagonal(magnitudes)
     # an equation without its own unknown (a constraint) takes the scale of the largest in its row

@@ -73,7 +73,7 @@ class Balance(NamedTuple):
         # conjugate gradients need the original, symmetric A
         if self.components.number == 1 or isinstance(solver, lx.CG):
             size = jnp.full_like(self.rows, jnp.max(as_divisors(self.rows)))
-            # in two factors: XLA turns (R / U) / R into R U as divisor, which can overflow
+            # in two factors: XLA turns (R / U) / R into R / (U R), whose divisor can overflow
             unit = jnp.full_like(size, 1.0 if preconditioner else jnp.max(1 / self.own))
 
             def scaled(y: PyTree) -> PyTree:
@@ -153,8 +153,8 @@ def krylov_solve(
     operator = lx.FunctionLinearOperator(matvec, structure, tags)
     options = {}
     if preconditioner is not None:
-        # including closed-over values: the solution does not depend on the preconditioner's
-        # accuracy
+        # no tangents, those of closed-over values included: the solution does not depend on the
+        # preconditioner
         options["preconditioner"] = without_tangents(
             lx.FunctionLinearOperator(preconditioner, structure, tags)
         )
@@ -178,7 +178,7 @@ class LowerPrecision(NamedTuple):
         preconditioner: LinearMap | None,
         balance: Balance,
     ) -> tuple[PyTree[Float[Array, "..."]], Int[Array, ""], Bool[Array, ""]]:
-        """Apply `krylov_solve` in that precision; x is returned in b's."""
+        """Apply `krylov_solve`, down to 100 eps of that precision; x is returned in b's."""
         least = 100 * float(jnp.finfo(self.dtype).eps)
         # scaled in b's precision: a remaining residual may underflow in the lower one
         size = jnp.max(as_divisors(balance.rows))
@@ -222,7 +222,7 @@ def refined_solve(
     restarts a method that broke down.
 
     - `lower`: A in a lower precision, used for corrections, with `preconditioner` in that precision
-      too; x and the residual stay in b's precision. It may need twice as many refinements.
+      too; x and the residual stay in b's precision. It is allowed twice as many refinements.
     - `start`: initial guess, used if its residual is smaller than b.
 
     Source: Carson and Higham, "Accelerating the solution of linear systems by iterative refinement

@@ -12,9 +12,9 @@ from impindiff.implicit.solver import Residual
 
 
 class InPrecisions(eqx.Module):
-    """A residual that takes the unknown in either of two precisions, and returns the same.
+    """A residual that takes the unknown in either of two precisions, and returns F in it.
 
-    Its parts are made for one precision each, like a function with a converted closure.
+    Its parts are made for one precision each, as any function with a converted closure is.
     """
 
     own: Residual

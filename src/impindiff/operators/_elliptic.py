@@ -171,7 +171,7 @@ class Elliptic(eqx.Module):
         outer two count at most twice the middle one, lest an aggregate whose cells are separated by
         a closed face be cut off from its neighbours. The drift between two aggregates is that
         through the faces between them, and the conductance at least as large: upwind, on every
-        grid, which preserves the M-matrix.
+        grid, which keeps the operator an M-matrix.
         """
         faces, drifts = [], []
         for axis, conductances in enumerate(self.faces):
@@ -199,7 +199,10 @@ def _closed(faces: Faces) -> Faces:
 
 
 def _conductances(D: Faces, ones: Array, grid: Grid, axis: int, boundaries: Boundaries) -> Faces:
-    """Conductance D / h^2 on every face; a wall's is reduced by its ghost cell's share."""
+    """Conductance D / h^2 on every face, times 1 - g on a wall.
+
+    g is the ghost of a cell with value 1: the factor is 2 for Dirichlet and 0 for Neumann.
+    """
     below, _ = neighbours(ones, axis)
     one = layer(ones, axis, 0)
     scaled = jax.tree.map(

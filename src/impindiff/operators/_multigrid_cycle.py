@@ -30,7 +30,8 @@ from impindiff.operators._faces import (
 _SMOOTHED = (0.4, 2.0)
 # damping of Jacobi's iteration with drift
 _DAMPING = 0.8
-# axes up to this much wider than the finest are coarsened with it, and are then the finest
+# axes less than this times as wide as the finest are coarsened with it: left alone, they would be
+# finer than it afterwards, and by more
 _AS_FINE = math.sqrt(2.0)
 
 Field = Float[Array, "*cells"]
@@ -77,6 +78,8 @@ def multigrid_cycle(
 
     **Returns:** the map b -> x of fields of the operator's shape and precision. The coarse
     operators, down to a single cell, are computed once, here.
+
+    **Raises:** `InputError` for an unknown `shape`.
 
     Source: Trottenberg, Oosterlee and Schuller, "Multigrid", 2001; Wesseling, "Cell-centered
     multigrid for interface problems", J. Comput. Phys. 79 (1988); Adams et al., "Parallel multigrid

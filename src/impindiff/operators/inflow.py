@@ -12,9 +12,9 @@ it has no r.
 Products with a Jacobian, of which a Newton-Krylov solve takes many, use the star. If JAX linearises
 the fluxes and their divergence, each cell has a selection between computed values, and the
 transpose shifts results rather than inputs; on a CPU XLA vectorises neither
-(`benchmarks/operators.py`). A field that is multiplied once is cheaper by the fluxes, which need no
-coefficients first. Hence a primitive that computes fluxes, whose derivative is a primitive that
-multiplies by a star, whose transpose is one too.
+(`benchmarks/operators.py`). A single product is cheaper by the fluxes, which need no coefficients
+first. Hence a primitive that computes fluxes, whose derivative is a primitive that multiplies by a
+star, whose transpose is one too.
 """
 
 import contextlib
@@ -128,7 +128,8 @@ def inflow_product(
     # a star's transpose would also communicate layers of its coefficients
     if fields_are_spread() or _BY_FLUXES.get():
         return _by_fluxes(u, *coefficients, kind=kind, wraps=wraps)
-    # constant coefficients: the star is a few scalars, so use it directly
+    # numbers as coefficients: their star, of length 1 along some axis, costs next to nothing to
+    # make and to read
     if all(min(x.shape[-len(wraps) :]) == 1 for x in jax.tree.leaves(inflow.star)):
         return _times_star(u, coefficients, kind, wraps=wraps)
     return _fluxes_p.bind(u, *coefficients, kind=kind, wraps=wraps)

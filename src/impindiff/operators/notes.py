@@ -18,7 +18,8 @@ def noting(*properties: Property) -> Iterator[dict[str, list[Array]]]:
 
     - "ill_posed": a flag for each diffusivity that is traced, True where it is negative.
     - "diffusivity": the mean of each, by axis.
-    - "numerical_diffusivity": the largest |v| h / 2 of each first-order scheme, by axis.
+    - "numerical_diffusivity": the largest |v| h / 2, or |f'| h / 2, of each first-order scheme, by
+      axis.
 
     Operators inside a further transformation (`jax.vmap`, `jax.lax.scan`, `jax.jit`) are skipped,
     since their values would be unknown outside.

@@ -27,11 +27,12 @@ class Multigrid(eqx.Module):
         ipd.CrankNicolson(solver=ipd.NewtonKrylov(preconditioner=ipd.Multigrid()))
 
     Krylov iterations hardly grow with the number of cells, for any boundary conditions and any
-    diffusivity; if advection dominates they grow slowly. In one dimension between walls it is the
-    exact inverse, and a linear solve takes one iteration. The matrix is extracted from the Jacobian
-    (`star_of`: 2 ndim + 1 products with it per component, or some more on periodic axes), so
-    nonlinear and learned terms are included; cells whose central differences would destroy its
-    diagonal dominance use upwind ones. The adjoint solve uses the transposed cycles.
+    diffusivity that coarse grids represent (see `multigrid_cycle`); if advection dominates they
+    grow slowly. In one dimension between walls it is the exact inverse, and a linear solve takes
+    one iteration. The matrix is extracted from the Jacobian (`star_of`: 2 ndim + 1 products with it
+    per component, or some more on periodic axes), so nonlinear and learned terms are included;
+    cells whose central differences would destroy its diagonal dominance use upwind ones. The
+    adjoint solve uses the transposed cycles.
 
     **Arguments:**
 
@@ -88,7 +89,7 @@ class Multigrid(eqx.Module):
         return _in_order(z, stage, inverses)
 
     def _inverse(self, matrix: Elliptic) -> LinearMap:
-        # a component whose equation has the opposite sign, and its inverse too
+        # an equation with the opposite sign is negated, and so is its inverse
         sign = jnp.where(jnp.sum(matrix.main_diagonal()) < 0, -1.0, 1.0)
         matrix = jax.tree.map(lambda x: jnp.asarray(sign, x.dtype) * x, matrix)
         if self.symmetric:

@@ -1,4 +1,4 @@
-"""Binomial checkpointing: a reversible loop with a fixed number of stored states.
+"""Binomial checkpointing: a loop whose backward pass needs a fixed number of stored states.
 
 The schedule (which states to store, which steps to recompute) is that of Griewank and Walther
 (2000), from the package checkpoint_schedules. It is converted to tables that one `lax.scan`

@@ -319,5 +319,5 @@ class ForBudget(AbstractCheckpointing):
         raise TypeError("ForBudget chooses a schedule; it is not one")
 
     def stored_bytes(self, sizes: Sizes) -> int:
-        """Never called, like `run`."""
+        """Bytes that the schedule chosen stores."""
         return self.chosen(sizes).stored_bytes(sizes)

@@ -121,7 +121,7 @@ def step_or_halve(
                 lambda s: (s.residual, s.halvings), failed, (zero, failed.halvings + 1)
             ),
         )
-        # limits on failed parts, and on all parts at the smallest length
+        # failed parts, and all the parts that a step has at the smallest length
         attempts = bound - 1 + 2**bound
         end, _ = jax.lax.scan(maybe, first, length=attempts)
         return end.u, end.memory, end.status, end.done == 1

@@ -30,7 +30,7 @@ class MemoryEstimate(eqx.Module):
     - `total`: the sum.
     - `solves`: number of solved steps in the rollout and its backward pass together.
 
-    Printed, one line each.
+    When printed, it has one line for each.
     """
 
     schedule: AbstractCheckpointing
@@ -73,7 +73,7 @@ def estimate_memory(
     Nothing is compiled or run, and no array of the state's size is made: the arrays in `model` and
     `u0` may be `jax.ShapeDtypeStruct`. Compare with the temporary bytes of XLA's memory analysis,
     `jax.jit(jax.grad(loss)).lower(...).compile().memory_analysis()`, where `loss` costs little
-    besides its rollout.
+    compared with its rollout.
 
     - What the schedule stores, the outputs and the coefficients are counted, from their shapes.
     - The work of a step is estimated: the peak of live values when the traced step and its adjoint
@@ -130,7 +130,7 @@ class _Recording(AbstractCheckpointing):
     notes: _Notes = eqx.field(static=True)
 
     def chosen(self, sizes: Sizes) -> AbstractCheckpointing:
-        """Record the sizes."""
+        """Record the sizes, and the schedule chosen for them."""
         self.notes.sizes, self.notes.schedule = sizes, self.schedule.chosen(sizes)
         return self
 
@@ -143,7 +143,7 @@ class _Recording(AbstractCheckpointing):
         outputs: Int[Array, " steps"],
         number: int,
     ) -> tuple[PyTree[Any], PyTree[Any]]:
-        """Record the arguments; run nothing."""
+        """Record the work of a step and the times; trace the loop of `StoreStates`."""
         x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), xs)
         self.notes.step = _work(step, (parameters, carry, x))
         self.notes.step_times = xs.start

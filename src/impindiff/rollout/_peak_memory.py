@@ -8,7 +8,7 @@ import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
 # Elementwise primitives: XLA fuses them into their only consumer, so they allocate nothing. It
-# fuses `pad`, used to join faces, only sometimes; we assume that it does.
+# fuses `pad`, by which operators join faces, only sometimes: not listed, it counts as allocated.
 _FUSED = frozenset({
     "abs", "add", "add_any", "and", "broadcast_in_dim", "concatenate", "convert_element_type",
     "copy", "cos", "div", "eq", "exp", "expand_dims", "ge", "gt", "integer_pow", "iota",

@@ -66,8 +66,8 @@ def rollout(
       statistics of the first step include that solve.
     - `times`: strictly increasing, evenly spaced or not; steps end at each of them. Traced times
       (under `jax.jit`) may repeat: between two equal ones nothing happens, and derivatives by
-      either are exact, to the fifth order at least. From where they decrease on, states are NaN,
-      with a status.
+      either are exact, to the fifth order at least. From where they decrease on, states are NaN and
+      the steps count as failed.
     - `stepper`: default `CrankNicolson()`.
     - `dt`: the largest step; intervals between output times are divided equally. Default: one step
       per interval. `AdaptiveStep(rtol, atol)` adapts steps to the estimated error.
@@ -77,7 +77,7 @@ def rollout(
     - `throw`: raise when a solve fails: a `SolverError` that names step, time, sample, field and
       residual, or inside `jax.jit`, where these are traced, Equinox's runtime error. With
       `throw=False` look at `result.stats`, or call `result.raise_for_failure()`.
-    - `batch_ndim`: number of leading batch axes; default all of `u0` besides the axes of
+    - `batch_ndim`: number of leading batch axes; default all axes of `u0` except those of
       `model.grid`, and 0 for a model without a grid.
     - `probe`: zeros of shape (steps, *batch). The "gradient" with respect to it is the relative
       residual of each step's adjoint solve (see `ImplicitAdjoint`).
@@ -99,7 +99,8 @@ def rollout(
     `jax.grad(lambda u: jax.jvp(loss, (u,), (v,))[1])`. `Binomial` allows reverse mode, and forward
     over reverse mode; other orders are an `InputError`.
 
-    **Raises:** `InputError` for times, dt or shapes that do not fit; `SolverError` by `throw`.
+    **Raises:** `InputError` for times, dt, masses or shapes that do not fit; `SolverError` or
+    Equinox's runtime error as for `throw`.
 
     Source: Akhare et al. (2025), section 2; the separation of latent and tendency is this
     library's.
@@ -252,7 +253,7 @@ def _rollout(
         return renew(stepper, model, carry[0], x.start, latent)
 
     def take(parameters, carry, x):
-        """Act between two points in time: after a jump, without a step."""
+        """Renew state and memory after a jump, then advance, or pass over a step of length 0."""
         if x.passed is None:
             return pass_or_advance(parameters, carry, x)
         stepper, model, latents, jumps = parameters
@@ -271,7 +272,7 @@ def _rollout(
         return carry, both.combined()
 
     def stay(parameters, carry, x):
-        """Take a step of length 0; a step that does not exist has no derivative by its length."""
+        """Take a step of length 0; one that only fills up the schedule has no derivative by it."""
         if x.no_length is None:
             return carry
         stepper, model, latents, _ = parameters

@@ -16,7 +16,8 @@ from impindiff.errors import InputError
 _ULPS = 4
 # a step may exceed `dt` by the round-off of the times, but never by more than this fraction
 _MOST_SLACK, _LEAST_SLACK = 0.1, 1e-9
-# times of higher precision than their values need may be rounded, or round
+# that fraction for times whose values need less than their precision: they may have been rounded,
+# or be round numbers
 _PERHAPS = 1e-3
 # distance of times next to a jump in units in the last place: one may be lost where a model
 # multiplies or divides the time by a unit
@@ -42,7 +43,7 @@ class Stops(NamedTuple):
       in which late times may be equal.
     - `outputs`: the output time at or after the end of each interval.
     - `passed`: number of jumps at or before the start of each interval.
-    - `slack`: round-off of each length from that of the times.
+    - `slack`: the fraction of each length that may be round-off of the times.
     - `ordered`: True while output times are finite and do not decrease; None for concrete times,
       for which others are refused.
     """
@@ -129,7 +130,7 @@ def make_stops(times: Any, jump_times: Sequence[float] | None, dtype: Any) -> St
     size = xp.maximum(abs(points[1:]), abs(points[:-1]))
     slack = _ULPS * eps * size / xp.where(positive, lengths, 1.0)
     outputs = xp.cumsum(is_output)[:-1]
-    # an interval that ends with the first output contains nothing before it
+    # before the first output there is no time that it could be out of order with
     rising = xp.concatenate([xp.ones(1, bool), xp.diff(exact) >= 0])
     in_order = xp.cumprod(rising) if len(jumps) == 0 else xp.min(rising) * xp.ones(len(rising))
     stops = Stops(
@@ -241,7 +242,7 @@ def _counts(
 def steps_of_at_most(quotient: Any, slack: Any, xp: Any) -> Any:
     """Number of steps for a length `quotient` times the longest step; at least 1.
 
-    A whole number that `quotient` exceeds by no more than its round-off `slack` suffices.
+    A whole number that `quotient` exceeds by no more than the fraction `slack` of it suffices.
     """
     whole = xp.maximum(xp.round(quotient), 1.0)
     return xp.where(quotient <= whole * (1 + slack), whole, xp.ceil(quotient))
@@ -254,9 +255,10 @@ def shortest(lengths: Float[Array, " steps"]) -> Float[Array, ""]:
 
 
 def _rounding(dtype: Any, known: Float[np.ndarray, " outputs"] | None) -> tuple[float, float]:
-    """The relative round-off of the times, and its largest effect.
+    """(relative round-off of the times, largest `slack` that it may cause).
 
-    It is that of the lowest precision that represents them all: lists are made of arrays, too.
+    The round-off is that of the lowest precision that represents them all: lists are made of
+    arrays, too.
     """
     eps = float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else 0.0
     if known is not None:
@@ -324,7 +326,7 @@ def _windows(jumps: Float[np.ndarray, " jumps"], dtype: Any) -> Jumps | None:
 
 
 def _beside(times: np.ndarray, towards: float, dtype: jnp.dtype) -> np.ndarray:
-    """The nearest numbers of the precision before or after each time."""
+    """Just before or after each time, by `_BESIDE` units in the last place of the precision."""
     kind: Any = np.dtype(dtype)
     found = np.asarray(times, kind)
     direction = np.asarray(towards, kind)

@@ -36,8 +36,8 @@ class StageEquation(eqx.Module):
     Preconditioners receive it as their `args`: `weight` is the product of the step and the method's
     coefficient, so that the Jacobian is M - weight df/dz, its rows divided by the model's `scale`;
     those of algebraic components (mass 0) are -df/dz. With `imex`, f is the implicit part of an
-    `IMEX` tendency; otherwise it is all of it. A weight of 0 leaves the algebraic equations alone,
-    which makes an initial state consistent.
+    `IMEX` tendency; otherwise it is all of it. With a weight of 0 only the algebraic equations
+    remain, which makes an initial state consistent.
     """
 
     model: HybridModel
@@ -84,7 +84,8 @@ def stage_rate(z: State, stage: StageEquation) -> State:
     weight_or_1 = jnp.where(stage.weight == 0, 1.0, stage.weight)
     quotient = jax.tree.map(lambda x: x / jnp.asarray(weight_or_1, x.dtype), increments)
 
-    # the backward pass stores only z, which it has already: around the branch, not in it
+    # a checkpoint around the branch, not in it: the backward pass stores only z, which it has
+    # already
     @eqx.filter_checkpoint
     def by_tendency(z: State, stage: StageEquation, asked: Array) -> tuple[State, Array]:
         def rates(z):

@@ -33,7 +33,8 @@ class DIRK(ImplicitStepper):
     methods are stiffly accurate), so that algebraic components satisfy their equation in it.
 
     A tendency that is an `IMEX` is advanced as an IMEX pair if the tableau has one: the implicit
-    part as above, the explicit part by evaluation at each stage.
+    part as above, the explicit part by evaluation at each stage, and the result is the weighted sum
+    of the rates of both.
     """
 
     tableau: ClassVar[Tableau]
@@ -60,7 +61,10 @@ class DIRK(ImplicitStepper):
         latents: tuple[PyTree[Any], ...],
         probe: Float[Array, ""] | None,
     ) -> Step:
-        """Advance one step, stage by stage."""
+        """Advance one step, stage by stage.
+
+        **Raises:** `InputError` for an IMEX pair and a model with algebraic components.
+        """
         tableau = self.tableau
         rates, xs, equation = self._stages(model, t, dt, u, memory, latents)
         imex = rates.explicit is not None
@@ -79,7 +83,8 @@ class DIRK(ImplicitStepper):
         z = jax.tree.map(lambda all: all[-1], stages)
         total = tree_add(rates.implicit, rates.explicit) if imex else rates.implicit
         if imex:
-            # the result is the implicit method's last stage, not the explicit one's
+            # the implicit method's last stage is its result; the explicit method's is not, so that
+            # the pair needs the weighted sum
             weights = jnp.asarray(tableau.weights, jnp.result_type(t))
             z = axpy(dt, _combined(weights, total), u)
         error = None

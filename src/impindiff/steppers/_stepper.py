@@ -90,7 +90,7 @@ class AbstractStepper(eqx.Module):
 
 
 def status_without_solve(u: State) -> Status:
-    """The status of a step without solves: only numbers can fail."""
+    """The status of a step without solves, which fails only where u is not finite."""
     finite = all_finite(u)
     zero = jnp.zeros((), jnp.int32)
     return Status(

@@ -34,7 +34,7 @@ def scales(model: HybridModel, u: PyTree[Array]) -> PyTree[float | Array]:
 
 
 def has_algebraic(model: HybridModel, u: PyTree[Array]) -> bool:
-    """True if some component has mass zero, or may have, since traced entries are unknown."""
+    """True if some component has mass zero, or may have: entries of arrays are not inspected."""
     return any(not isinstance(m, float) or m == 0 for m in jax.tree.leaves(masses(model, u)))
 
 
@@ -63,7 +63,7 @@ def lost_where_algebraic(model: HybridModel, u: PyTree[Array]) -> PyTree[Array]:
 
 
 def negative(model: HybridModel, u: PyTree[Array]) -> list[Array]:
-    """Flags of traced masses with a negative entry."""
+    """For each traced mass a flag, true where it has a negative entry."""
     traced = [m for m in jax.tree.leaves(masses(model, u)) if isinstance(m, jax.core.Tracer)]
     return [jnp.any(m < 0) for m in traced]
 

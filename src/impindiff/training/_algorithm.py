@@ -49,7 +49,7 @@ class Update(NamedTuple):
 class Algorithm(eqx.Module):
     """An optimiser, executed one training step at a time.
 
-    - `rejects_failures`: True if a trial whose solves fail is rejected, without loss.
+    - `rejects_failures`: True if a trial whose solves fail is rejected, so that nothing is lost.
     """
 
     rejects_failures: ClassVar[bool] = False

@@ -18,11 +18,11 @@ _LOST = re.compile(r"gloo|nccl|closed by peer", re.IGNORECASE)
 class CompiledStep(NamedTuple):
     """A training step, compiled ahead of time.
 
-    - `advance`: takes the arguments it was compiled for, (state, static, loss, optimizer). Raises
-      `SolverError` for an error while the program runs, such as those of other libraries' linear
-      solvers, and `TrainingError` if one of several processes is gone.
-    - `compile_seconds`: tracing and compilation; less with a cache on disk.
-    - `temporary_mb`: XLA's temporary memory; None if not available.
+    - `advance`: takes the arguments it was compiled for, (state, job). Raises `SolverError` for an
+      error while the program runs, such as those of other libraries' linear solvers, and
+      `TrainingError` if one of several processes is gone.
+    - `compile_seconds`: tracing and compilation; less where a cache on disk holds the program.
+    - `temporary_mb`: memory that XLA allocates besides arguments and results; None if not reported.
     """
 
     advance: Callable[..., Any]
@@ -52,7 +52,7 @@ def compile_step(step: Callable[..., Any], *arguments: Any) -> CompiledStep:
                     code=FailureCode.process_lost,
                 ) from error
             if "RESOURCE_EXHAUSTED" in reason:
-                raise  # the command words it
+                raise  # the command has a message for it
             raise SolverError(reason) from error
 
     return CompiledStep(advance, seconds, temporary)

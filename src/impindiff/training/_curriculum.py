@@ -43,7 +43,7 @@ class _Padded(eqx.Module):
 def shortened(loss: L, model: Any, fraction: float) -> L:
     """Restrict `loss` to the first part of the observed times.
 
-    Values that depend on later times get weight 0. The rollout is shorter in proportion.
+    Values that depend on later times get weight 0. The rollout is shorter, and as much cheaper.
 
     **Arguments:**
 

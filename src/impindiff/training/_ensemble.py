@@ -73,8 +73,9 @@ def fit_ensemble(
 
     One compiled program does a step of all of them. Each has its own optimiser state, best weights
     and patience, and the same result as alone, to round-off; the training ends when all have
-    finished. `callbacks` receive the ensemble. `final_loss` and `validation_loss` are means over
-    the members. A member that fails ends the training with an error that names it.
+    finished. The callbacks `evaluate` and `identified` receive the ensemble. `final_loss` and
+    `validation_loss` are means over the members. A member that fails ends the training with an
+    error that names it.
     """
     ensemble = Ensemble.of(models)
     fitted = fit(

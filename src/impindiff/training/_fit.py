@@ -158,7 +158,7 @@ def steps_within(
     *,
     members: int | None = None,
 ) -> tuple[int, CompiledStep]:
-    """Measure the number of training steps that fit into a time, without compilation.
+    """Measure how many training steps fit into `seconds`; compilation does not count.
 
     Measured on steps from the initial state, which are dropped.
 
@@ -194,7 +194,7 @@ def room_for_training(
     *,
     members: int | None = None,
 ) -> int:
-    """Disk space needed by the training states, for the arguments of `fit`."""
+    """Bytes on disk that the training states need, for the arguments of `fit`."""
     return _room(_start(model, loss, optimizer, options, members)[1])
 
 

@@ -36,7 +36,7 @@ M = TypeVar("M", bound=eqx.Module)
 class Fitted(Generic[M]):
     """The trained model and the cost of training.
 
-    - `seconds`: total, with compilation and evaluation.
+    - `seconds`: total, with compilation, without the evaluations for the history.
     - `compile_seconds`, `temporary_mb`: see `CompiledStep`.
     - `seconds_per_step`: median over the steps of this session, without the logging between them;
       NaN if there was none.
@@ -48,7 +48,7 @@ class Fitted(Generic[M]):
     - `best_step`: number of updates of the best weights; None if they are not kept.
     - `stopped_early`: True if patience ended training.
     - `converged`: True if the optimiser's own criterion ended training, for every member of an
-      ensemble, False if it had not before; None for an optimiser without one.
+      ensemble; False if training ended before; None for an optimiser without one.
     - `frozen`: the parts that were not trained.
     - `member_losses`: of an ensemble, the final loss of each; the other losses are means,
       `best_step` is the latest.

@@ -71,7 +71,7 @@ def held(folder: Path) -> Iterator[Callable[[], None]]:
 def holder(folder: Path) -> str | None:
     """The other process that holds the folder: "process 4711", or "process 4711 on HOST".
 
-    None if there is none, or if it cannot be determined.
+    The host is named if it is another one. None if there is none, or if it cannot be determined.
     """
     path = folder / LOCK
     if not path.is_file() or identity_of(folder) in _held:
@@ -109,7 +109,7 @@ def clean(folder: Path) -> None:
 
 
 def is_leftover(path: Path) -> bool:
-    """True if a file has a temporary name of a process that is not alive."""
+    """True if a file has a temporary name, but not that of another process that is alive."""
     if _LEFT_BY_ORBAX.fullmatch(path.name):
         return True
     found = _LEFT.fullmatch(path.name)

@@ -94,7 +94,7 @@ class TrajectoryLoss(eqx.Module):
         return jnp.sum((self._difference(result, prepared) / self._size()) ** 2)
 
     def number_of_observations(self) -> int:
-        """Number of values with positive weight; not inside `jax.jit`."""
+        """Number of values with a weight other than 0; not inside `jax.jit`."""
         return self.values.size if self.weights is None else int(np.count_nonzero(self.weights))
 
     def number_of_residuals(self, model: Any) -> int:
@@ -102,7 +102,7 @@ class TrajectoryLoss(eqx.Module):
         return eqx.filter_eval_shape(lambda m: self.misfit(m, None)[0], model).size
 
     def residuals_that_count(self, residuals: int) -> Bool[np.ndarray, " residuals"]:
-        """Mask of the first `residuals` entries of the misfit by weight; not inside `jax.jit`."""
+        """Mask of a misfit's entries, `residuals` in all, that weigh; not inside `jax.jit`."""
         counts = np.ones(residuals, bool)
         if self.weights is not None:
             counts[: self.values.size] = np.ravel(np.asarray(self.weights)) != 0

@@ -22,8 +22,8 @@ class FitOptions:
     - `patience`: stop after so many steps without a decrease of the validation loss (of the
       training loss without a validation set); None: never.
     - `keep_best`: return the parameters with the smallest such loss instead of the last ones; None:
-      if there is a validation set. The parameters after the last update are not considered, since
-      their loss is not known.
+      if there is a validation set. Those after the last update of an Optax transformation are not
+      considered, since their loss is not known.
     - `freeze`: paths of parts of the model that are not trained (see `partition`).
     - `horizon`: a curriculum of pairs (training steps, fraction of the observed times): for so many
       steps the rollout ends after this fraction of the times, and after the last pair it covers

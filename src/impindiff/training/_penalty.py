@@ -45,9 +45,9 @@ class SlowChange(eqx.Module):
 class GaussianPrior(eqx.Module):
     r"""A Gaussian prior on parameters near 0: pseudo-measurements $p / \sigma$ of value 0.
 
-    Passed to a loss as its `prior`, with measurements that are divided by their own errors. It
-    keeps combinations of parameters that the data do not determine at their initial values, with
-    the error $\sigma$ rather than an infinite one.
+    Passed to a loss as its `prior`, with measurements that are divided by their own errors.
+    Combinations of parameters that the data do not determine stay near 0, with the error $\sigma$
+    rather than an infinite one.
 
     - `where`: selects the parameters of a model, an array or a pytree of such; for example the log
       slopes of a closure, of which 0 is its prior law.

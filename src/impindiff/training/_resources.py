@@ -25,7 +25,7 @@ class StorageError(TrainingError):
 
 
 class RoomError(InputError):
-    """A disk with too little room for a run."""
+    """A disk with too little room for the files to be written."""
 
     code = FailureCode.full_disk
 

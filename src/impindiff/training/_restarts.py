@@ -69,8 +69,9 @@ def fit_restarts(
       model's steps after the choice only.
     - `resume`: finished starts are not repeated.
 
-    **Raises:** `TrainingError` if every start fails, else as `fit`: a disk that becomes full ends
-    it at once, whichever start it is.
+    **Raises:** `InputError` for `restart_steps` that are not below `options.steps`, and for a
+    choice that cannot be read on resuming; `TrainingError` if every start fails, else as `fit`: a
+    disk that becomes full ends it at once, whichever start it is.
     """
     if not 1 <= restart_steps < options.steps:
         raise InputError(
@@ -88,7 +89,7 @@ def fit_restarts(
         else:
             if not resume:
                 shutil.rmtree(folder / _STATE, ignore_errors=True)
-            # of the whole horizon, shared by all starts; with stages before it none needs it
+            # the step of the whole horizon, shared by all starts, unless stages come before it
             if not options.horizon:
                 compiled = compile_training_step(models[0], loss, optimizer, options)
             losses = []

@@ -128,8 +128,8 @@ class StepReport(NamedTuple):
 class Job(eqx.Module):
     """Constants of all training steps.
 
-    - `static`: the frozen part of the model.
-    - `own`: of an ensemble, frozen parts specific to each member; None otherwise.
+    - `static`: the part of the model that is not trained.
+    - `own`: of an ensemble, frozen arrays specific to each member; None otherwise.
     - `validation`: the validation loss, computed from the rollout of `loss`.
     - `patience`: steps without a smaller loss after which training ends; None: never.
     - `keep_best`: keep the parameters of the smallest loss.
@@ -150,7 +150,7 @@ class Job(eqx.Module):
         return eqx.combine(parameters, self.fixed())
 
     def fixed(self) -> Any:
-        """The frozen part of the model."""
+        """All of the model that is not trained."""
         return self.static if self.own is None else eqx.combine(self.own, self.static)
 
     def start(self, parameters: PyTree[Any]) -> TrainingState:

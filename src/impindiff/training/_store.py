@@ -1,4 +1,4 @@
-"""The training state on disk: saved atomically, restored bit by bit."""
+"""The training state on disk: saved atomically, restored exactly, to the bit."""
 
 import gc
 import hashlib

@@ -11,7 +11,7 @@ _NOT_SHOWN = {"step", "seconds"}
 
 
 class TensorBoard:
-    """Writer of history records as TensorBoard events: pass it to `fit` as its `log`.
+    """Writer of history records as TensorBoard events: give it to `Callbacks` as `log`.
 
     View them with `tensorboard --logdir RUN_DIR`; after a resumption new records replace those of
     the same steps. Close it at the end, or use a `with` statement.

@@ -55,7 +55,7 @@ def standard_errors(
 ) -> dict[str, Float[Array, ""]]:
     """Standard errors of scalar `quantities` of a fitted model, from `covariance`.
 
-    Errors are propagated to first order: g^T C g with g = dq/dp. For models with few parameters,
+    Errors are propagated to first order: (g^T C g)^{1/2}, g = dq/dp. For models of few parameters,
     since the Jacobian has a column for each. `linearization` is misfit and Jacobian at the model's
     parameters, if known already, as after Levenberg-Marquardt. Parts of the model in `freeze` count
     as known.

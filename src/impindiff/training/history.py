@@ -31,7 +31,7 @@ class History:
             os.replace(partial, path)
 
     def append(self, record: dict[str, Any]) -> None:
-        """Write one record, unbuffered.
+        """Write one record, at once.
 
         **Raises:** `StorageError` if the disk is full, or the file is gone.
         """
