@@ -1,7 +1,7 @@
 """The section `training` of a configuration."""
 
 import abc
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import optax
 from pydantic import Field, model_validator
@@ -12,6 +12,7 @@ from impindiff.training import (
     FitOptions,
     LevenbergMarquardt,
     Optimizer,
+    WithNumbers,
     adam,
     at_rates,
     lbfgs,
@@ -160,20 +161,39 @@ class _FirstOrder(_Training):
         return self
 
     @abc.abstractmethod
-    def _optimizer(self, warmup: int) -> optax.GradientTransformation:
+    def _optimizer(self, numbers: "_Numbers", warmup: int) -> optax.GradientTransformation:
         """The optimiser without the shared options."""
 
     def build(self) -> Optimizer:
         """Build the optimiser."""
         # a time limit may have cut the steps
-        optimizer = self._optimizer(min(self.warmup, self.steps - 1))
-        if self.rates:
-            within = "model." if self.shooting is not None else ""
-            rates = {within + path: factor for path, factor in self.rates.items()}
-            optimizer = at_rates(optimizer, rates)
-        if self.clip is not None:
-            optimizer = optax.chain(optax.clip_by_global_norm(self.clip), optimizer)
-        return optimizer
+        warmup = min(self.warmup, self.steps - 1)
+        within = "model." if self.shooting is not None else ""
+        rates = {within + path: factor for path, factor in self.rates.items()}
+
+        def build(numbers: _Numbers) -> optax.GradientTransformation:
+            optimizer = self._optimizer(numbers, warmup)
+            if numbers.rates:
+                optimizer = at_rates(optimizer, numbers.rates)
+            if numbers.clip is not None:
+                optimizer = optax.chain(optax.clip_by_global_norm(numbers.clip), optimizer)
+            return optimizer
+
+        numbers = _Numbers(self.learning_rate, self._weight_decay(), self.clip, rates)
+        return WithNumbers(build, numbers)
+
+    def _weight_decay(self) -> float | None:
+        """The coefficient of decoupled weight decay; None without."""
+        return None
+
+
+class _Numbers(NamedTuple):
+    """The numbers of a first-order optimiser; a run with others is the same program."""
+
+    learning_rate: Any
+    weight_decay: Any
+    clip: Any
+    rates: dict[str, Any]
 
 
 class AdamSettings(_FirstOrder):
@@ -182,8 +202,11 @@ class AdamSettings(_FirstOrder):
     optimizer: Literal["adam"] = "adam"
     weight_decay: _NonNegative = Field(default=0.0, description="decoupled weight decay (AdamW)")
 
-    def _optimizer(self, warmup: int) -> optax.GradientTransformation:
-        return adam(self.schedule, self.learning_rate, self.steps, self.weight_decay, warmup)
+    def _optimizer(self, numbers: _Numbers, warmup: int) -> optax.GradientTransformation:
+        return adam(self.schedule, numbers.learning_rate, self.steps, numbers.weight_decay, warmup)
+
+    def _weight_decay(self) -> float | None:
+        return self.weight_decay or None
 
 
 class MuonSettings(_FirstOrder):
@@ -191,8 +214,8 @@ class MuonSettings(_FirstOrder):
 
     optimizer: Literal["muon"] = "muon"
 
-    def _optimizer(self, warmup: int) -> optax.GradientTransformation:
-        return muon(self.schedule, self.learning_rate, self.steps, warmup)
+    def _optimizer(self, numbers: _Numbers, warmup: int) -> optax.GradientTransformation:
+        return muon(self.schedule, numbers.learning_rate, self.steps, warmup)
 
 
 class LBFGSSettings(_Training):

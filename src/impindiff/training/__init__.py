@@ -19,7 +19,7 @@ from impindiff.training._levenberg_marquardt import (
 )
 from impindiff.training._loss import TrajectoryLoss
 from impindiff.training._multiple_shooting import MultipleShooting, WithNodes, multiple_shooting
-from impindiff.training._optimizers import adam, lbfgs, learning_rate_schedule, muon
+from impindiff.training._optimizers import WithNumbers, adam, lbfgs, learning_rate_schedule, muon
 from impindiff.training._options import Callbacks, FitOptions
 from impindiff.training._parts import at_rates, partition
 from impindiff.training._penalty import GaussianPrior, SlowChange
@@ -57,6 +57,7 @@ __all__ = [
     "TrainingStore",
     "TrajectoryLoss",
     "WithNodes",
+    "WithNumbers",
     "adam",
     "algorithm_of",
     "at_rates",

@@ -14,11 +14,12 @@ from impindiff.rollout import Rollout
 from impindiff.training._levenberg_marquardt import LevenbergMarquardt
 from impindiff.training._loss import TrajectoryLoss
 from impindiff.training._optimistix_method import OptimistixMethod, advance, start
+from impindiff.training._optimizers import WithNumbers
 
 if TYPE_CHECKING:
     from impindiff.training._state import Job, TrainingState
 
-Optimizer = optax.GradientTransformation | LevenbergMarquardt | OptimistixMethod
+Optimizer = optax.GradientTransformation | WithNumbers | LevenbergMarquardt | OptimistixMethod
 _SEARCHES = (optax.ScaleByZoomLinesearchState, optax.ScaleByBacktrackingLinesearchState)
 
 
@@ -90,12 +91,17 @@ class Algorithm(eqx.Module):
 class Gradient(Algorithm):
     """An Optax transformation of the gradient by adjoint solves."""
 
-    optimizer: optax.GradientTransformation
+    optimizer: optax.GradientTransformation | WithNumbers
+
+    @property
+    def _transformation(self) -> optax.GradientTransformation:
+        chosen = self.optimizer
+        return chosen.transformation() if isinstance(chosen, WithNumbers) else chosen
 
     def start(self, parameters: PyTree[Any], loss: TrajectoryLoss, static: Any) -> PyTree[Any]:
         """Initial state of the transformation."""
         del loss, static
-        return self.optimizer.init(parameters)
+        return self._transformation.init(parameters)
 
     def advance(self, state: "TrainingState", job: "Job") -> Update:
         """One update by the gradient."""
@@ -108,7 +114,7 @@ class Gradient(Algorithm):
         (loss, result), (gradient, adjoint_residual) = differentiate(state.parameters, probe)
         # Optax's arithmetic mixes integers and floats, which JAX's strict mode refuses
         with jax.numpy_dtype_promotion("standard"):
-            updates, after = optax.with_extra_args_support(self.optimizer).update(
+            updates, after = optax.with_extra_args_support(self._transformation).update(
                 gradient,
                 state.optimizer,
                 state.parameters,

@@ -1,19 +1,52 @@
 """Optax's optimisers and learning-rate schedules by name."""
 
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import optax
 import optax.contrib
+from jaxtyping import Array, Float, PyTree
 
 _FINAL_FACTOR = 0.01
 
 
+class WithNumbers(eqx.Module):
+    """An Optax optimiser whose numbers are arguments of the compiled training step.
+
+    A learning rate inside an Optax transformation is a constant of the program, so that another
+    rate is another program to compile. Here the same program takes both.
+
+    - `build`: the transformation for these numbers, which may be traced.
+    - `numbers`: learning rate, weight decay, ...; any pytree of floats.
+    """
+
+    build: Callable[[Any], optax.GradientTransformation] = eqx.field(static=True)
+    numbers: PyTree[Float[Array, ""]]
+
+    def __init__(self, build: Callable[[Any], optax.GradientTransformation], numbers: Any):
+        # weakly typed, as the numbers were: the updates keep the type of the parameters
+        self.build, self.numbers = build, jax.tree.map(jnp.asarray, numbers)
+
+    def transformation(self) -> optax.GradientTransformation:
+        """The transformation for the numbers as they are, traced or not."""
+        return self.build(self.numbers)
+
+
 def learning_rate_schedule(
-    name: str, learning_rate: float, steps: int, warmup: int = 0
+    name: str, learning_rate: Any, steps: int, warmup: int = 0
 ) -> optax.Schedule:
     """`constant`, or `cosine` and `exponential` decay to a hundredth of `learning_rate`.
 
     In the first `warmup` steps the rate grows linearly: (k + 1) / (warmup + 1) of `learning_rate`
-    in step k = 0, 1, ...; `steps` is the total.
+    in step k = 0, 1, ...; `steps` is the total. The rate may be a traced number.
     """
+    if isinstance(learning_rate, jax.Array):
+        # every schedule is proportional to its learning rate
+        unit = learning_rate_schedule(name, 1.0, steps, warmup)
+        return lambda count: unit(count) * learning_rate
     if warmup:
         rising = optax.linear_schedule(learning_rate / (warmup + 1), learning_rate, warmup)
         after = learning_rate_schedule(name, learning_rate, max(1, steps - warmup))
@@ -26,15 +59,17 @@ def learning_rate_schedule(
 
 
 def adam(
-    schedule: str, learning_rate: float, steps: int, weight_decay: float = 0.0, warmup: int = 0
+    schedule: str, learning_rate: Any, steps: int, weight_decay: Any = None, warmup: int = 0
 ) -> optax.GradientTransformation:
     """Adam (Kingma and Ba 2015) with the named schedule; with decay AdamW (Loshchilov 2019)."""
     rate = learning_rate_schedule(schedule, learning_rate, steps, warmup)
-    return optax.adamw(rate, weight_decay=weight_decay) if weight_decay else optax.adam(rate)
+    if weight_decay is None:
+        return optax.adam(rate)
+    return optax.adamw(rate, weight_decay=weight_decay)
 
 
 def muon(
-    schedule: str, learning_rate: float, steps: int, warmup: int = 0
+    schedule: str, learning_rate: Any, steps: int, warmup: int = 0
 ) -> optax.GradientTransformation:
     """Muon with the named schedule: orthogonalised momentum for matrices, Adam for the rest.
 
