@@ -41,7 +41,7 @@ class Weights(eqx.Module):
 def steps_of(problem, chosen):
     """What advances time, and what is stored of it."""
     return [
-        str(problem.stepper(chosen)),
+        eqx.tree_pformat(problem.stepper(chosen), short_arrays=False),
         str(problem.step(chosen)),
         str(chosen.adjoint.build_checkpointing()),
     ]
@@ -55,6 +55,7 @@ def updates_of(problem, chosen):
         return repr(optimizer)
     weights = Weights(jnp.asarray([[1.0, 2.0], [3.0, 4.0]]))
     gradient = Weights(jnp.asarray([[300.0, -2.0], [0.5, 7.0]]))
+    optimizer = optimizer.transformation()
     state, found = optimizer.init(weights), []
     for _ in range(2):
         step, state = optimizer.update(gradient, state, weights)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import impindiff as ipd
 from impindiff.problems import get_problem
 from impindiff.settings import load_settings
 from impindiff.training._algorithm import algorithm_of
@@ -47,3 +48,22 @@ def test_another_learning_rate_is_the_same_program(optimizer, dtype):
     decayed = {"adam": (1 + 0.2) / (1 + 0.1), "muon": 1.0}[optimizer]
     np.testing.assert_allclose(large["b"], 10 * decayed * small["b"], rtol=1e-5)
     np.testing.assert_allclose(large["a"], 30 * decayed * small["a"], rtol=1e-5)
+
+
+def test_another_tolerance_is_the_same_program():
+    problem: Any = get_problem("advection_diffusion_steady")
+    model = ipd.VectorField(lambda t, u, args: -(u**2))
+    programs, found = [], []
+    for rtol in (1e-2, 1e-10):
+        numbers = {"solver": {"rtol": rtol, "atol": rtol**2}, "adjoint": {"rtol": rtol}}
+        stepper = problem.stepper(load_settings(problem.settings, numbers))
+
+        def value(stepper, u0):
+            return jnp.sum(ipd.rollout(model, u0, [0.0, 0.5], stepper=stepper, dt=0.5).u[-1])
+
+        solve = eqx.filter_jit(lambda s, u0, value=value: jax.value_and_grad(value, 1)(s, u0))
+        lowered: Any = solve.lower(stepper, jnp.ones(3))
+        programs.append(lowered.lowered.as_text())
+        found.append(float(solve(stepper, jnp.ones(3))[0]))
+    assert programs[0] == programs[1]
+    assert abs(found[0] - found[1]) > 1e-6

@@ -2,6 +2,8 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
+import equinox as eqx
+import jax.numpy as jnp
 import lineax as lx
 from pydantic import Field
 
@@ -247,12 +249,27 @@ class _Implicit(_Named):
 
     def build(self, solver: "AnySolver", adjoint: "AnyAdjoint") -> AbstractStepper:
         """Build the stepper with its solver and adjoint rule."""
-        return _IMPLICIT[self.name](
+        stepper = _IMPLICIT[self.name](
             solver=solver.build(),
             adjoint=adjoint.build(),
             first_guess=self.first_guess,
             max_halvings=self.max_halvings,
         )
+        return _with_tolerances_as_arguments(stepper)
+
+
+def _with_tolerances_as_arguments(stepper: ImplicitStepper) -> ImplicitStepper:
+    """The stepper with arrays for tolerances, which a compiled program takes as arguments.
+
+    A number would be a constant of the program, so that another tolerance is another program.
+    """
+
+    def tolerances(s: Any) -> list[Any]:
+        parts = s.solver.rtol, s.solver.atol, getattr(s.adjoint, "rtol", None)
+        return [part for part in parts if part is not None]
+
+    # weakly typed, as a number is
+    return eqx.tree_at(tolerances, stepper, [jnp.asarray(x) for x in tolerances(stepper)])
 
 
 class StepSetElsewhere(_Implicit):

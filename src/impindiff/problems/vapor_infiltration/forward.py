@@ -112,7 +112,7 @@ def build_stepper(settings: InfiltrationSettings, grid: Grid | None = None) -> A
     if atol is not None:
         spacing = (grid or build_grid(settings.grid)).spacing
         round_off = _ROUND_OFF * float(np.finfo(settings.precision).eps)
-        atol = max(atol, round_off * math.fsum(h**-2 for h in spacing))
+        atol = jnp.maximum(atol, round_off * math.fsum(h**-2 for h in spacing))
     return eqx.tree_at(
         lambda s: (s.solver.preconditioner, s.solver.atol),
         stepper,
