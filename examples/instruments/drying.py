@@ -14,6 +14,7 @@ import xarray as xr
 
 import impindiff as ipd
 from impindiff.observations import Measurement, Measurements, PartAverage, Probes
+from impindiff.settings.training import LevenbergMarquardtSettings, TrainingSettings
 from impindiff.training import GaussianPrior
 
 
@@ -31,6 +32,8 @@ class Plate(ipd.HybridModel):
 
 
 class Settings(ipd.ProblemSettings):
+    # one unknown number: six of these steps, where Adam needs thousands
+    training: TrainingSettings = LevenbergMarquardtSettings(steps=20)
     thickness: tuple[float, ...] = (0.5, 1.0, 1.5)
     test_thickness: tuple[float, ...] = (0.8,)
     noise: float = 0.01  # of both instruments

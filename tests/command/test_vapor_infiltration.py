@@ -13,9 +13,10 @@ from running import impindiff
 from impindiff.experiment import prepare
 from impindiff.experiment._metrics import identified_numbers, latent_errors
 from impindiff.experiment.figures import draw_findings
+from impindiff.inference import flat_parameters
 from impindiff.problems import PROBLEMS
 from impindiff.settings import load_configuration
-from impindiff.training import Fitted, Totals, flat_parameters
+from impindiff.training import Fitted, Totals
 
 CLOSURE, FIELD, THERMAL = (f"vapor_infiltration_{name}" for name in ("closure", "field", "thermal"))
 # One specimen to learn from, one to be judged by, two steps of the cheapest stepper.

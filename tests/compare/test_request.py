@@ -204,3 +204,9 @@ def test_parts_of_the_problems_model_are_not_asked_of_a_black_box(method, kept):
     given = rows_of(Request(problem=CASE, methods=(method,), overrides=overrides))[0]
     training = given.overrides(0, Request(problem=CASE, overrides=overrides))["training"]
     assert ("rates" in training, "freeze" in training) == (kept, kept)
+
+
+@pytest.mark.parametrize(("cells", "modes"), [([128, 64], 12), ([32, 10], 5), ([6, 4], 2)])
+def test_the_neural_operator_has_no_more_modes_than_the_grid_can_hold(cells, modes):
+    methods = methods_of(get_problem(CASE), {"grid": {"cells": cells}})
+    assert methods["fno"].overrides["method"]["modes"] == modes

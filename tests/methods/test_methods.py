@@ -13,13 +13,13 @@ import pytest
 import impindiff as ipd
 from impindiff.errors import InputError
 from impindiff.experiment import Experiment
+from impindiff.inference import standard_errors
 from impindiff.methods import method_of
 from impindiff.methods._local_law import LocalLaw
 from impindiff.problem import as_data
 from impindiff.problems import get_problem
 from impindiff.rollout import depends_on_time, failure_of
 from impindiff.settings.configuration import load_settings, merged, without_useless
-from impindiff.training import standard_errors
 
 SMALL = {
     "grid": {"cells": [16, 8]},

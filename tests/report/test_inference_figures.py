@@ -8,6 +8,7 @@ from matplotlib.image import imread
 from matplotlib.patches import Rectangle
 
 from impindiff.errors import InputError
+from impindiff.inference import identifiability
 from impindiff.problem.findings import ClosureCurve, Series
 from impindiff.report import (
     closure_figure,
@@ -16,7 +17,6 @@ from impindiff.report import (
     series_figure,
     sweep_figure,
 )
-from impindiff.training import identifiability
 
 X = np.linspace(0.05, 0.6, 30)
 T = np.linspace(0.0, 70.0, 15)

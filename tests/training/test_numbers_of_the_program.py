@@ -27,7 +27,8 @@ def updated(training: Any, parameters: Any, gradient: Any) -> tuple[Any, Any]:
     def update(algorithm, gradient, state):
         return algorithm._transformation.update(gradient, state, parameters)
 
-    lowered: Any = eqx.filter_jit(update).lower(algorithm, gradient, state)
+    compiled: Any = eqx.filter_jit(update)
+    lowered = compiled.lower(algorithm, gradient, state)
     return lowered.lowered.as_text(), update(algorithm, gradient, state)[0]
 
 
@@ -61,8 +62,8 @@ def test_another_tolerance_is_the_same_program():
         def value(stepper, u0):
             return jnp.sum(ipd.rollout(model, u0, [0.0, 0.5], stepper=stepper, dt=0.5).u[-1])
 
-        solve = eqx.filter_jit(lambda s, u0, value=value: jax.value_and_grad(value, 1)(s, u0))
-        lowered: Any = solve.lower(stepper, jnp.ones(3))
+        solve: Any = eqx.filter_jit(lambda s, u0, value=value: jax.value_and_grad(value, 1)(s, u0))
+        lowered = solve.lower(stepper, jnp.ones(3))
         programs.append(lowered.lowered.as_text())
         found.append(float(solve(stepper, jnp.ones(3))[0]))
     assert programs[0] == programs[1]

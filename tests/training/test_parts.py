@@ -9,15 +9,14 @@ import pytest
 from noisy_decay import loss, model, train
 
 import impindiff as ipd
+from impindiff.inference import flat_parameters, standard_errors
 from impindiff.training import (
     LevenbergMarquardt,
     adam,
     at_rates,
-    flat_parameters,
     learning_rate_schedule,
     muon,
     partition,
-    standard_errors,
 )
 
 

@@ -11,6 +11,7 @@ import pytest
 from power_decay import POWER, RATE, TIMES, PowerDecay, model
 
 import impindiff as ipd
+from impindiff.inference import standard_errors
 from impindiff.training import (
     Callbacks,
     FitOptions,
@@ -19,7 +20,6 @@ from impindiff.training import (
     TrajectoryLoss,
     fit,
     lbfgs,
-    standard_errors,
 )
 from impindiff.training.history import read
 

@@ -11,7 +11,8 @@ import pytest
 from noisy_decay import TIMES, loss, model, train
 
 import impindiff as ipd
-from impindiff.training import LevenbergMarquardt, depends_on, split, standard_errors
+from impindiff.inference import standard_errors
+from impindiff.training import LevenbergMarquardt, depends_on, split
 from impindiff.training.history import read
 
 WHOLE = loss()

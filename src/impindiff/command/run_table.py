@@ -39,6 +39,8 @@ def run_table(metrics: RunMetrics) -> Table:
         if found.value is not None and found.standard_error is not None:
             value = in_ascii(with_error(found.value, found.standard_error))
         table.add_row(name, f"{value}{known}")
+    if metrics.model_check is not None:
+        table.add_row("check of the model", metrics.model_check.verdict)
     stopped = ", not converged" if metrics.train.converged is False else ""
     table.add_row("training", f"{metrics.train.steps} steps{stopped}")
     table.add_row("in all", _shown(metrics.seconds_total, ".0f", " s"))

@@ -70,6 +70,11 @@ def methods_of(problem: Problem, overrides: dict[str, Any]) -> dict[str, Method]
             reason = _NO_TRUTH
         own = {} if isinstance(tuned, str) else tuned
         changed = merged(method.overrides, own)
+        if method.name == "fno":
+            # no more modes than the problem's grid can hold
+            cells = getattr(getattr(model, "grid", None), "cells", ())
+            modes = min((changed["method"]["modes"], *(n // 2 for n in cells)))
+            changed = merged(changed, {"method": {"modes": max(modes, 1)}})
         if method.name == LOCAL_LAW and settings.training.optimizer == "levenberg_marquardt":
             # suited to few parameters only
             changed = merged(changed, {"training": {"optimizer": "adam", "steps": 1000}})

@@ -1,5 +1,6 @@
 """The metrics of a run, from its training and forecast."""
 
+import dataclasses
 import platform
 import resource
 import sys
@@ -16,8 +17,10 @@ from jaxtyping import Float
 
 from impindiff.data import FORECAST_SUFFIX, TRUTH_SUFFIX
 from impindiff.experiment.experiment import Experiment
+from impindiff.inference import check_residuals, laplace
 from impindiff.observations import PointTable, relative_l1_percent
 from impindiff.results import (
+    Checked,
     Estimate,
     ForecastErrors,
     Gradient,
@@ -25,13 +28,16 @@ from impindiff.results import (
     Memory,
     Misfit,
     Solver,
+    Tested,
     Training,
 )
 from impindiff.settings.sections import ProblemSettings
-from impindiff.training import Ensemble, Fitted, TrajectoryLoss, partition, standard_errors
+from impindiff.training import Ensemble, Fitted, TrajectoryLoss, partition
 
 # standard errors need one derivative, the cost of a rollout, per parameter
 _MOST_PARAMETERS = 200
+_NAMED = 3
+_NEGLIGIBLE = 1e-3  # of a number, however small its standard error
 
 
 def forecast_errors(experiment: Experiment, forecast: xr.Dataset) -> ForecastErrors | None:
@@ -169,26 +175,91 @@ def misfits(table: PointTable, predicted: Float[np.ndarray, " point"]) -> dict[s
 
 def identified_numbers(
     experiment: Experiment, fitted: Fitted, loss: TrajectoryLoss
-) -> dict[str, Estimate]:
-    """The unknown scalars, with standard errors if the model has few parameters.
+) -> tuple[dict[str, Estimate], list[str]]:
+    """(the unknown scalars, with standard errors if the model has few parameters; warnings).
 
-    For an ensemble, mean and standard deviation over the members.
+    For an ensemble, mean and standard deviation over the members. A warning names the numbers that
+    are further from the minimum of the loss than their standard errors.
     """
     values = as_floats(experiment.identified(fitted.model))
     if not values:
-        return {}
+        return {}, []
     known = fitted.linearization
     errors: dict[str, Any] = {}
+    warnings = []
     if isinstance(fitted.model, Ensemble):
         each = [experiment.identified(member) for member in fitted.model.members]
         errors = {name: np.std([of[name] for of in each], ddof=1) for name in values}
     elif known is not None or number_of_parameters(fitted.model, fitted.frozen) <= _MOST_PARAMETERS:
-        errors = standard_errors(experiment.identified, fitted.model, loss, known, fitted.frozen)
+        # a penalty is no part of the data, and the minimum is another with it
+        penalised, loss = loss.penalty is not None, dataclasses.replace(loss, penalty=None)
+        posterior = laplace(fitted.model, loss, freeze=fitted.frozen, linearization=known)
+        errors = as_floats(posterior.standard_deviation(experiment.identified))
+        ahead = as_floats(posterior.change_to_minimum(experiment.identified))
+        least = {name: max(errors[name], _NEGLIGIBLE * abs(x)) for name, x in values.items()}
+        far = [name for name in values if abs(ahead[name]) > least[name] and not penalised]
+        if far:
+            warnings.append(_not_at_the_minimum(far, ahead, errors))
     errors, truths = as_floats(errors), experiment.truths()
-    return {
+    found = {
         name: Estimate(value=value, standard_error=errors.get(name), truth=truths.get(name))
         for name, value in values.items()
     }
+    return found, warnings
+
+
+def _not_at_the_minimum(
+    names: Sequence[str], ahead: Mapping[str, float], errors: Mapping[str, float]
+) -> str:
+    each = [
+        f"{name} would change by {ahead[name]:+.2g}, {abs(ahead[name]) / errors[name]:.0f} "
+        f"standard errors"
+        for name in names[:_NAMED]
+    ]
+    more = f", and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return (
+        f"training has not converged: with the best fit {', '.join(each)}{more}; try more steps, a "
+        f"larger learning rate, or training.optimizer=levenberg_marquardt"
+    )
+
+
+def model_check(
+    experiment: Experiment,
+    fitted: Fitted,
+    table: PointTable,
+    predicted: Float[np.ndarray, " point"],
+) -> Checked | None:
+    """Check of the model by its training residuals; None for exact values, and for few.
+
+    Synthetic data without noise are left out: their residuals are errors of discretisation.
+    """
+    settings, count = experiment.settings, number_of_parameters(fitted.model, fitted.frozen)
+    exact = (
+        settings.data.path is None and not settings.observations.noise and not table.stated.any()
+    )
+    if exact:
+        return None
+    found = check_residuals(
+        (predicted - table.value) / table.standard_deviation,
+        table.time,
+        table.position,
+        np.char.add(table.quantity.astype(str), table.sample.astype(str)),
+        # a network's weights are not so many numbers that the data determine
+        parameters=count if count <= _MOST_PARAMETERS else 0,
+        stated=table.stated,
+    )
+    if found.explains is None:
+        return None
+    return Checked(
+        explains=found.explains,
+        verdict=found.verdict(),
+        tests={
+            test.name: Tested(
+                statistic=test.statistic, probability=test.probability, rejects=test.rejects
+            )
+            for test in found.tests
+        },
+    )
 
 
 def as_floats(values: Mapping[str, Any]) -> dict[str, float]:

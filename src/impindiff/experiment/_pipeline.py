@@ -32,6 +32,7 @@ from impindiff.experiment._metrics import (
     identified_numbers,
     latent_errors,
     misfits,
+    model_check,
     training_metrics,
 )
 from impindiff.experiment._stations import station_series
@@ -149,12 +150,15 @@ def run(
         known = sets.get("test")
         sets["test"] = part.table if known is None else known.with_rows(part.table)
         predicted["test"] = np.append(predicted.get("test", np.empty(0)), values)
-    identified = identified_numbers(experiment, fitted, loss)
+    identified, warnings = identified_numbers(experiment, fitted, loss)
     measured = data.scattered or trained.settings.data.path is not None
     warned = bool(identified) or (measured and bool(latent))
-    warnings = _warnings(members_of(model)[0], loss) if warned else []
+    warnings += _warnings(members_of(model)[0], loss) if warned else []
     for line in warnings:
         say(f"warning: {line}")
+    checked = None
+    if "train" in sets:
+        checked = model_check(experiment, fitted, sets["train"], predicted["train"])
     findings = experiment.findings(fitted, loss)
     truths = experiment.true_latent(latent)
     series = station_series(experiment, model, states, needed, forecast)
@@ -178,6 +182,7 @@ def run(
         misfit={name: misfits(table, predicted[name]) for name, table in sets.items()},
         identified=identified,
         warnings=warnings,
+        model_check=checked,
         **training_metrics(trained.settings, fitted, loss, trained.choices, start),
     ).with_sections(findings.metrics)
     metrics.write(folder / METRICS)

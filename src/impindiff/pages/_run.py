@@ -67,7 +67,10 @@ def _summary(metrics: RunMetrics) -> str:
 
 
 def _warnings(metrics: RunMetrics) -> list[Block]:
-    return [Prose(f"Warning: {line}.") for line in metrics.warnings]
+    lines = [f"Warning: {line}." for line in metrics.warnings]
+    if metrics.model_check is not None:
+        lines.append(f"Check of the residuals: {metrics.model_check.verdict}.")
+    return [Prose(line) for line in lines]
 
 
 def _tiles(metrics: RunMetrics) -> list[tuple[str, str]]:

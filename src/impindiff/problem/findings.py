@@ -9,7 +9,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from impindiff.errors import InputError
-from impindiff.training import Identifiability
+from impindiff.inference import Identifiability
 
 
 @dataclass(frozen=True)

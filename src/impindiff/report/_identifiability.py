@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from impindiff.errors import InputError
+from impindiff.inference import Identifiability
 from impindiff.report.style import DIFFERENCE_MAP, SERIES_COLOURS, readable_log, styled
-from impindiff.training import Identifiability
 
 # larger matrices have no room for numbers in their cells
 _WITH_VALUES = 10

@@ -10,6 +10,7 @@ from impindiff.results._comparison import (
 )
 from impindiff.results._content import Content, Number, Pair, finite
 from impindiff.results._run import (
+    Checked,
     EnsembleLosses,
     Estimate,
     Failure,
@@ -21,6 +22,7 @@ from impindiff.results._run import (
     Restarts,
     RunMetrics,
     Solver,
+    Tested,
     Training,
 )
 
@@ -32,6 +34,7 @@ __all__ = [
     "FAILURE",
     "METRICS",
     "RESULTS",
+    "Checked",
     "ComparisonResults",
     "Content",
     "EnsembleLosses",
@@ -51,6 +54,7 @@ __all__ = [
     "RunMetrics",
     "RunStatus",
     "Solver",
+    "Tested",
     "Times",
     "Training",
     "finite",

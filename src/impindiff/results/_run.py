@@ -142,6 +142,27 @@ class Estimate(Content):
         return 100 * (self.value / self.truth - 1)
 
 
+class Tested(Content):
+    """A test of the residuals: see `inference.ResidualTest`."""
+
+    statistic: Number
+    probability: Number
+    rejects: bool
+
+
+class Checked(Content):
+    """The check of the model by the residuals of the training set.
+
+    - `explains`: False if a test rejects the model.
+    - `verdict`: the same in words.
+    - `tests`: by name; see `inference.check_residuals`.
+    """
+
+    explains: bool
+    verdict: str
+    tests: dict[str, Tested]
+
+
 class RunMetrics(Content):
     """The whole file; parts that do not apply to a run are None or empty.
 
@@ -153,6 +174,8 @@ class RunMetrics(Content):
     - `misfit`: to measurements, by set (`train`, `test`) and quantity.
     - `identified`: the unknown scalars.
     - `warnings`: reasons to distrust these, one sentence each.
+    - `model_check`: whether the model explains the training data; None for data without errors,
+      and for too few.
 
     Further sections are problem-specific (see `Findings`).
     """
@@ -171,6 +194,7 @@ class RunMetrics(Content):
     misfit: dict[str, dict[str, Misfit]] = Field(default_factory=dict)
     identified: dict[str, Estimate] = Field(default_factory=dict)
     warnings: list[str] = Field(default_factory=list)
+    model_check: Checked | None = None
     train: Training
     solver: Solver
     gradient: Gradient

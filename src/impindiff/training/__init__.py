@@ -12,16 +12,12 @@ from impindiff.training._fit import (
 )
 from impindiff.training._fitted import Fitted, Progress
 from impindiff.training._folder_lock import LOCK, held, holder, is_leftover
-from impindiff.training._identifiability import Identifiability, identifiability
-from impindiff.training._levenberg_marquardt import (
-    LevenbergMarquardt,
-    covariance,
-)
+from impindiff.training._levenberg_marquardt import LevenbergMarquardt, value_and_jacobian
 from impindiff.training._loss import TrajectoryLoss
 from impindiff.training._multiple_shooting import MultipleShooting, WithNodes, multiple_shooting
 from impindiff.training._optimizers import WithNumbers, adam, lbfgs, learning_rate_schedule, muon
 from impindiff.training._options import Callbacks, FitOptions
-from impindiff.training._parts import at_rates, partition
+from impindiff.training._parts import at_rates, partition, path_text
 from impindiff.training._penalty import GaussianPrior, SlowChange
 from impindiff.training._resources import StorageError, TrainingError, require_room
 from impindiff.training._restarts import Restarts, fit_restarts
@@ -29,7 +25,6 @@ from impindiff.training._split import depends_on, split
 from impindiff.training._state import Totals
 from impindiff.training._store import TrainingStore
 from impindiff.training._tensorboard import TensorBoard
-from impindiff.training._uncertainty import FlatParameters, flat_parameters, standard_errors
 from impindiff.training.history import History
 
 __all__ = [
@@ -40,10 +35,8 @@ __all__ = [
     "Ensemble",
     "FitOptions",
     "Fitted",
-    "FlatParameters",
     "GaussianPrior",
     "History",
-    "Identifiability",
     "LevenbergMarquardt",
     "MultipleShooting",
     "Optimizer",
@@ -62,26 +55,24 @@ __all__ = [
     "algorithm_of",
     "at_rates",
     "compile_training_step",
-    "covariance",
     "depends_on",
     "ensemble_forecast",
     "fit",
     "fit_ensemble",
     "fit_restarts",
-    "flat_parameters",
     "held",
     "holder",
-    "identifiability",
     "is_leftover",
     "lbfgs",
     "learning_rate_schedule",
     "multiple_shooting",
     "muon",
     "partition",
+    "path_text",
     "require_room",
     "room_for_training",
     "shortened",
     "split",
-    "standard_errors",
     "steps_within",
+    "value_and_jacobian",
 ]

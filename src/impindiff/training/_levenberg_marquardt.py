@@ -157,19 +157,3 @@ def damped_step(
     right = jnp.concatenate([misfit, jnp.zeros(n, misfit.dtype)])
     solution, *_ = jnp.linalg.lstsq(rows, right)
     return solution / lengths
-
-
-def covariance(jacobian: Float[Array, "m n"], misfit: Float[Array, " m"]) -> Float[Array, "n n"]:
-    """Gauss-Newton covariance of the parameters, s^2 (J^T J)^{-1} with s^2 = ||r||^2 / (m - n).
-
-    It holds for independent errors of equal variance, near the minimum; in data without noise it
-    reflects discretisation errors. Not finite where a parameter is undetermined (m <= n, or J not
-    of full rank).
-
-    Source: Seber and Wild, Nonlinear Regression, 1989, section 2.1.
-    """
-    m, n = jacobian.shape
-    variance = jnp.sum(misfit**2) / (m - n) if m > n else jnp.asarray(jnp.inf, misfit.dtype)
-    lengths = jnp.linalg.norm(jacobian, axis=0)
-    scaled = jacobian / lengths
-    return variance * jnp.linalg.inv(scaled.T @ scaled) / jnp.outer(lengths, lengths)

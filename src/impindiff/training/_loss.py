@@ -76,7 +76,7 @@ class TrajectoryLoss(eqx.Module):
         residuals = self._difference(result, self.prepared(model))
         if self.prior is not None:
             residuals = jnp.append(residuals, self.prior(model))
-        return residuals / self._size(), result
+        return residuals / self.size(), result
 
     def forwards(self) -> "TrajectoryLoss":
         """The same loss for derivatives in forward mode, which store no states.
@@ -91,7 +91,7 @@ class TrajectoryLoss(eqx.Module):
 
         - `prepared`: the rollout's model, see `prepared` of the loss that made it.
         """
-        return jnp.sum((self._difference(result, prepared) / self._size()) ** 2)
+        return jnp.sum((self._difference(result, prepared) / self.size()) ** 2)
 
     def number_of_observations(self) -> int:
         """Number of values with a weight other than 0; not inside `jax.jit`."""
@@ -121,7 +121,8 @@ class TrajectoryLoss(eqx.Module):
         """The model whose rollout is observed."""
         return model if self.prepare is None else self.prepare(model)[0]
 
-    def _size(self) -> Float[Array, ""]:
+    def size(self) -> Float[Array, ""]:
+        """The size ||w y|| of the weighted values, over which residuals are reported."""
         return jnp.sqrt(jnp.sum(self._weighted(self.values) ** 2))
 
     def _weighted(self, x: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from impindiff.data.layout import described
 from impindiff.fields import BoundedField
+from impindiff.inference import Identifiability, covariance, flat_parameters, identifiability
 from impindiff.observations import Measurements, Probes
 from impindiff.observations.checks import up_to
 from impindiff.problem import Data, conditions_of
@@ -30,11 +31,7 @@ from impindiff.problems.vapor_infiltration.specimens import (
 from impindiff.rollout import rollout
 from impindiff.training import (
     Fitted,
-    Identifiability,
     TrajectoryLoss,
-    covariance,
-    flat_parameters,
-    identifiability,
 )
 
 _POINTS = 200

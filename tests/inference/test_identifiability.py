@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from impindiff.errors import InputError
-from impindiff.training import covariance, identifiability
+from impindiff.inference import covariance, identifiability
 
 RNG = np.random.default_rng(0)
 BASE = RNG.standard_normal((50, 3))

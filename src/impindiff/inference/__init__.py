@@ -1,0 +1,26 @@
+"""Uncertainty of a fit: posterior of its parameters, identifiability, and checks of the model."""
+
+from impindiff.inference._identifiability import Identifiability, identifiability
+from impindiff.inference._model_check import ModelCheck, ResidualTest, check_residuals
+from impindiff.inference._posterior import (
+    FlatParameters,
+    Posterior,
+    covariance,
+    flat_parameters,
+    laplace,
+    standard_errors,
+)
+
+__all__ = [
+    "FlatParameters",
+    "Identifiability",
+    "ModelCheck",
+    "Posterior",
+    "ResidualTest",
+    "check_residuals",
+    "covariance",
+    "flat_parameters",
+    "identifiability",
+    "laplace",
+    "standard_errors",
+]
