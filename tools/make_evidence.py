@@ -36,6 +36,8 @@ initial fields, the observations and the network. Runs that blow up are counted,
 (faster products; see `CHANGELOG.md`). The comparisons for the steady velocity and for ten times
 the diffusivity were run after that change; those for the dynamic velocity and for Burgers before
 it, so their seconds per step and step counts of `RK4` are less favourable than they would be now.
+The field network without physics has since been given coefficients per time range of the
+observations; its rows are of coefficients in length over time.
 """
 
 
