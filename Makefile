@@ -47,6 +47,7 @@ validate: $(VENV)/.core
 	$(BIN)/python validation/gradient.py
 	$(BIN)/python validation/derivatives.py BackwardEuler  # the whole table takes hours
 	$(BIN)/python validation/scaling.py
+	$(BIN)/python validation/calibration.py
 	$(BIN)/python validation/vapor_infiltration.py
 
 # One table of ratios, added to docs/results/history.jsonl; NAME.py of benchmarks/ runs alone too.

@@ -25,7 +25,8 @@ def check(residuals, *, dimensions=1, stated=True, series=None, parameters=2):
 def test_errors_are_rejected_at_the_nominal_rate():
     generator = np.random.default_rng(0)
     found = [check(generator.standard_normal(PLACES * TIMES)) for _ in range(100)]
-    assert [test.name for test in found[0].tests] == ["size", "in time", "in space"]
+    names = ["size", "in time", "in space", "at places", "at times"]
+    assert [test.name for test in found[0].tests] == names
     assert sum(not each.explains for each in found) <= 4  # of 100 at a level of 1 %
     assert found[0].verdict() == "the model explains these data"
 
@@ -51,7 +52,7 @@ def test_a_pattern_in_space_is_named(dimensions):
     noise = np.random.default_rng(3).standard_normal(PLACES * TIMES)
     found = check(noise + np.sin(5 * position[:, 0]), dimensions=dimensions, stated=False)
     assert found.explains is False
-    assert "repeat at the next" in found.verdict() or "at the nearest place" in found.verdict()
+    assert "residuals of a place share an offset" in found.verdict()
 
 
 def test_a_pattern_in_time_at_one_place_is_named():
@@ -91,3 +92,12 @@ def test_missing_values_are_left_out():
     residuals = np.random.default_rng(8).standard_normal(PLACES * TIMES)
     residuals[::7] = np.nan
     assert check(residuals).explains
+
+
+def test_an_offset_of_one_place_is_named():
+    """A sensor that reads too much: neither its neighbours nor the next time repeat it."""
+    time, _ = grid_of()
+    residuals = np.random.default_rng(9).standard_normal(len(time))
+    residuals[np.arange(len(time)) % PLACES == 3] += 2.0
+    found = check(residuals, stated=False)
+    assert "residuals of a place share an offset" in found.verdict()

@@ -1,7 +1,9 @@
 """Check of a fitted model: residuals that could be the errors of its data."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
@@ -18,14 +20,17 @@ _NEGLIGIBLE_EXCESS = 0.05
 _SHORTEST = 5
 _MOST_POINTS = 20_000
 
+_Statistic = Callable[[np.ndarray], float]
+
 
 @dataclass(frozen=True)
 class ResidualTest:
     """One test of the residuals.
 
-    - `name`: "size", "in time" or "in space".
+    - `name`: "size", "in time", "in space", "at places" or "at times".
     - `statistic`: the mean square of the residuals over their standard deviations, per degree of
-      freedom ("size"), or the correlation of neighbouring residuals.
+      freedom ("size"); the correlation of neighbouring residuals ("in time", "in space"); or the
+      offset that residuals share, over their root mean square ("at places", "at times").
     - `probability`: that a right model has a statistic as large.
     - `rejects`: True if this is below the level and the statistic is of consequence.
     """
@@ -76,16 +81,18 @@ def check_residuals(
     """Test whether residuals of a fit look like independent errors of the stated size.
 
     A model that lacks something leaves a pattern: neighbours in time or space are off to the same
-    side, or residuals are larger than the data's errors. Three tests, at a level of 1 % together:
+    side, or residuals are larger than the data's errors. Five tests, at a level of 1 % together:
 
     - size: the sum of squares over the standard deviations against chi-square, where these are
       stated;
     - in time: the correlation of each residual with the next at the same place of the same series;
-    - in space: the correlation of each residual with its nearest neighbour's at the same time.
+    - in space: the correlation of each residual with its nearest neighbour's at the same time;
+    - at places: the offset that the residuals of a place share at all times;
+    - at times: the offset that the residuals of a time share at all places.
 
-    The correlations are judged by permutations within a series, so that no distribution of the
-    errors is assumed. Those below 0.1, and squares less than 5 % too large, never reject: with
-    enough values a test finds every approximation, such as that of the grid.
+    The last four are judged by permutations within a series, so that no distribution of the errors
+    is assumed. Statistics below 0.1, and squares less than 5 % too large, never reject: with enough
+    values a test finds every approximation, such as that of the grid.
 
     **Arguments:**
 
@@ -107,7 +114,7 @@ def check_residuals(
     generator = np.random.default_rng(seed)
     if len(residuals) > _MOST_POINTS:
         # whole series of neighbours: a thinned series has no neighbours left
-        few = _some(series, time, position, generator)
+        few = _some(time, position, generator)
         residuals, time, position, series, stated = (
             x[few] for x in (residuals, time, position, series, stated)
         )
@@ -117,12 +124,19 @@ def check_residuals(
     if freedom > 0:
         total = float(np.sum(residuals[stated] ** 2))
         found.append(("size", total / freedom, float(chi2.sf(total, freedom))))
+    statistics: dict[str, _Statistic] = {}
     for name, pairs in (
         ("in time", _next_in_time(time, position, groups)),
         ("in space", _nearest_in_space(time, position, groups)),
     ):
         if len(pairs) >= _SHORTEST:
-            found.append((name, *_correlation(residuals, pairs, groups, generator)))
+            statistics[name] = partial(_correlation, pairs)
+    for name, key in (("at places", position), ("at times", time[:, None])):
+        shared = np.unique(np.column_stack([groups, key]), axis=0, return_inverse=True)[1].ravel()
+        if len(shared) and len(shared) >= 2 * (shared.max() + 1) > 2:
+            statistics[name] = partial(_offset, shared)
+    for name, (seen, probability) in _permuted(residuals, groups, statistics, generator).items():
+        found.append((name, seen, probability))
     level = _LEVEL / max(len(found), 1)
     return ModelCheck(
         tuple(
@@ -141,21 +155,21 @@ def _matters(name: str, statistic: float) -> bool:
 def _reason(test: ResidualTest) -> str:
     if test.name == "size":
         return f"residuals are {math.sqrt(test.statistic):.2g} times the stated errors"
+    shared = {"at places": "a place", "at times": "a time"}.get(test.name)
+    if shared is not None:
+        return f"residuals of {shared} share an offset ({test.statistic:.2f} of their size)"
     where = {"in time": "at the next time", "in space": "at the nearest place"}[test.name]
     return f"residuals repeat {where} (correlation {test.statistic:.2f})"
 
 
-def _some(
-    series: np.ndarray, time: np.ndarray, position: np.ndarray, generator: np.random.Generator
-) -> np.ndarray:
+def _some(time: np.ndarray, position: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Rows of some places, with all their times, and of some times, with all their places."""
-    place = np.unique(np.column_stack([position]), axis=0, return_inverse=True)[1].ravel()
+    place = np.unique(position, axis=0, return_inverse=True)[1].ravel()
     when = np.unique(time, return_inverse=True)[1]
     share = math.sqrt(_MOST_POINTS / len(time)) / 2
     chosen_places = generator.random(place.max() + 1) < share
     chosen_times = generator.random(when.max() + 1) < share
     rows = np.flatnonzero(chosen_places[place] | chosen_times[when])
-    del series
     return rows[:_MOST_POINTS]
 
 
@@ -183,25 +197,35 @@ def _nearest_in_space(time: np.ndarray, position: np.ndarray, groups: np.ndarray
     return np.concatenate(pairs) if pairs else np.empty((0, 2), int)
 
 
-def _correlation(
+def _correlation(pairs: np.ndarray, values: np.ndarray) -> float:
+    """Correlation over the pairs, for values of unit size."""
+    return float(np.mean(values[pairs[:, 0]] * values[pairs[:, 1]]))
+
+
+def _offset(shared: np.ndarray, values: np.ndarray) -> float:
+    """Root mean square of the offset that groups share, for values of unit size."""
+    count = np.bincount(shared)
+    # the square of a mean exceeds that of the offset by the variance of a mean
+    squares = np.bincount(shared, values) ** 2 / count - 1.0
+    return math.sqrt(max(0.0, float(squares.sum() / count.sum())))
+
+
+def _permuted(
     residuals: np.ndarray,
-    pairs: np.ndarray,
     groups: np.ndarray,
+    statistics: dict[str, _Statistic],
     generator: np.random.Generator,
-) -> tuple[float, float]:
-    """(correlation over the pairs, its probability among permutations within each series)."""
+) -> dict[str, tuple[float, float]]:
+    """(each statistic, its probability among permutations within each series)."""
     size = np.sqrt(np.bincount(groups, residuals**2) / np.bincount(groups))[groups]
     scaled = np.divide(residuals, size, out=np.zeros_like(residuals), where=size > 0)
     order = np.argsort(groups, kind="stable")
-    ends = np.cumsum(np.bincount(groups))
-    rows = np.split(order, ends[:-1])
-
-    def mean(values: np.ndarray) -> float:
-        return float(np.mean(values[pairs[:, 0]] * values[pairs[:, 1]]))
-
-    seen, larger, shuffled = mean(scaled), 1, scaled.copy()
-    for _ in range(_PERMUTATIONS):
+    rows = np.split(order, np.cumsum(np.bincount(groups))[:-1])
+    seen = {name: of(scaled) for name, of in statistics.items()}
+    larger, shuffled = dict.fromkeys(statistics, 1), scaled.copy()
+    for _ in range(_PERMUTATIONS if statistics else 0):
         for own in rows:
             shuffled[own] = generator.permutation(scaled[own])
-        larger += mean(shuffled) >= seen
-    return seen, larger / (_PERMUTATIONS + 1)
+        for name, of in statistics.items():
+            larger[name] += of(shuffled) >= seen[name]
+    return {name: (seen[name], larger[name] / (_PERMUTATIONS + 1)) for name in statistics}

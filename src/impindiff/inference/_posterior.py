@@ -69,8 +69,8 @@ class Posterior(Generic[M]):
 
     parameters: FlatParameters[M]
     factor: Float[Array, "n k"]
-    error_scale: float
-    prior_deviation: float | None = None
+    error_scale: Float[Array, ""]
+    prior_deviation: Float[Array, ""] | float | None = None
     to_minimum: Float[Array, " n"] | None = None
 
     @property
@@ -188,7 +188,7 @@ def laplace(
         scale = _error_scale(loss, misfit, m - n, errors)
         root = _root_of_inverse(jacobian)
         step = -root @ (root.T @ (jacobian.T @ misfit))
-        return Posterior(flat, scale / loss.size() * root, float(scale), to_minimum=step)
+        return Posterior(flat, scale / loss.size() * root, scale, to_minimum=step)
     # the number of parameters that the data determine depends on the errors' size, and the reverse
     values, vectors = jnp.linalg.eigh(jacobian.T @ jacobian)
     scale, spectrum = _error_scale(loss, misfit, m, errors), jnp.clip(values, 0.0)
@@ -199,7 +199,7 @@ def laplace(
     relative = scale / loss.size()
     factor = vectors / jnp.sqrt(spectrum / relative**2 + prior_deviation**-2)
     step = -factor @ (factor.T @ (jacobian.T @ misfit)) / relative**2
-    return Posterior(flat, factor, float(scale), prior_deviation, step)
+    return Posterior(flat, factor, scale, prior_deviation, step)
 
 
 def standard_errors(
@@ -322,4 +322,4 @@ def _low_rank(
     shrink = 1 - 1 / jnp.sqrt(1 + spectrum * (deviation / relative) ** 2)
     normal = jax.random.normal(second, (n, _DRAWS), value.dtype)
     factor = deviation * (normal - rows.T @ (shrink[:, None] * (rows @ normal))) / _DRAWS**0.5
-    return Posterior(flat, factor, float(scale), float(deviation))
+    return Posterior(flat, factor, scale, deviation)
