@@ -130,6 +130,12 @@ CASES = [
         f"{TEXT}\n    labels = {{'c': 3}}",
         "labels is {'c': 3} (dict); expected a dictionary",
     ),
+    (
+        TEXT.replace(
+            "cells: int = 8", "cells: int = 8\n    truth: dict[str, float] = {'rat': 1.0}"
+        ),
+        "truth.rat: the problem identifies no number of that name; it identifies rate",
+    ),
     (f"{TEXT}\n    labels = None", "labels is None; expected a dictionary of texts by name"),
     (f"{TEXT}\n    infers = 3", "infers is 3 (int); expected a text"),
     (TEXT.replace("cells: int = 8", "cells: int = 'a'"), "cells: must be an integer, not 'a'"),

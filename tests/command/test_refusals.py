@@ -54,6 +54,13 @@ def test_configuration(capsys, monkeypatch, tmp_path, override, parts):
     assert not (tmp_path / "run").exists()
 
 
+def test_changes_without_their_option(capsys, monkeypatch, tmp_path):
+    changes = ["--set", "seed=1", "seed=2"]
+    line = refused(capsys, monkeypatch, "run", CASE, *changes, "--out", tmp_path / "run")
+    assert "seed=2" in line
+    assert "--set KEY=VALUE --set KEY=VALUE" in line
+
+
 def test_case_and_folders(capsys, monkeypatch, tmp_path):
     assert CASE in refused(capsys, monkeypatch, "run", "advektion")
     (tmp_path / "note.txt").write_text("mine")

@@ -112,6 +112,15 @@ def test_a_killed_run_resumes_to_the_same_weights(finished, tmp_path):
     assert losses[0] == losses[1]
 
 
+def test_a_forecast_is_not_written_as_a_table(finished, tmp_path):
+    for out, words in (("f.csv", "fields are not written as .csv"), ("f", "the suffix '' is not")):
+        refused = impindiff(
+            "forecast", finished, "--until", "1", "--out", tmp_path / out, check=False
+        )
+        assert refused.returncode == 2
+        assert words in refused.stderr
+
+
 def test_a_longer_forecast(finished, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)

@@ -40,7 +40,10 @@ def ending_of(error: BaseException) -> Ending:
     if isinstance(error, ImpindiffError):
         return Ending(2 if isinstance(error, InputError) else 1, str(error), error.code)
     if isinstance(error, typer.TyperException):
-        return Ending(2, error.format_message(), wrong)
+        line = error.format_message()
+        if "unexpected extra argument" in line and "=" in line:
+            line += "; write --set before each change: --set KEY=VALUE --set KEY=VALUE"
+        return Ending(2, line, wrong)
     if is_full_disk(error):
         where = getattr(error, "filename", None) or "the disk to write to"
         line = f"{where}: no space left; make room and try again"

@@ -50,11 +50,16 @@ def _write_zarr(dataset: xr.Dataset, folder: Path) -> None:
         file.write_bytes(content.to_bytes())
 
 
-def require_format(path: Path) -> None:
+def require_format(path: Path, *, points: bool = True) -> None:
     """Refuse a path that `write` cannot write to, before work is spent on it.
 
-    **Raises:** `InputError` for an unknown suffix, and a folder that is missing or read-only.
+    - `points`: False for fields, which are not written as CSV.
+
+    **Raises:** `InputError` for an unknown suffix, fields as CSV, and a folder that is missing or
+    read-only.
     """
+    if path.suffix.lower() == ".csv" and not points:
+        raise InputError(f"{path}: fields are not written as .csv; take .nc or .zarr")
     if path.suffix.lower() not in _SUFFIXES:
         raise InputError(
             f"{path}: the suffix '{path.suffix}' is not known; data are written as .nc, .zarr or, "

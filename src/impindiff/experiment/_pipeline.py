@@ -20,6 +20,7 @@ from impindiff.data import (
     labels_of,
     provenance,
     read,
+    require_format,
     require_writable,
     write,
     write_netcdf,
@@ -239,8 +240,9 @@ def forecast(
     opened = Run(folder)
     experiment, model = opened.experiment, opened.model
     settings, problem, data = experiment.settings, experiment.problem, experiment.data
-    for path in filter(None, (out, animation)):
-        require_writable(path)
+    require_format(out, points=False)
+    if animation is not None:
+        require_writable(animation)
     first = experiment.start
     if not first < until < np.inf:
         raise InputError(f"--until: {until:g} is not a time after the initial one, {first:g}")
@@ -267,7 +269,7 @@ def forecast(
         raise failure
     latent = experiment.latent_fields(model, times)
     dataset = _forecast(experiment, latent, states, times, truth=computed)
-    write_netcdf(dataset, out)
+    write(dataset, out)
     judged = data.test or list(range(data.samples))
     names = [str(n).removesuffix(FORECAST_SUFFIX) for n in dataset if FORECAST_SUFFIX in str(n)]
     if animation is not None:

@@ -81,8 +81,15 @@ def require_consistent(
         change = eqx.filter_eval_shape(total_tendency, own, t, one, latent)
         _require_like(problem, "tendency", change, one)
     eqx.filter_eval_shape(problem.latent_fields, model, t)
-    eqx.filter_eval_shape(problem.identified, model)
-    problem.truths(settings)
+    numbers = eqx.filter_eval_shape(problem.identified, model)
+    truths = problem.truths(settings)
+    if type(problem).truths is Problem.truths:
+        for name in truths:
+            if name not in numbers:
+                known = f"it identifies {', '.join(numbers)}" if numbers else "it identifies none"
+                raise InputError(
+                    f"truth.{name}: the problem identifies no number of that name; {known}"
+                )
     states = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((len(found.times), *leaf.shape), leaf.dtype), state
     )
