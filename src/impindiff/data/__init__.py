@@ -15,6 +15,7 @@ from impindiff.data._forecast import (
 )
 from impindiff.data._forms import is_points
 from impindiff.data._gridded import gridded
+from impindiff.data._points import points
 from impindiff.data._provenance import provenance
 from impindiff.data._public import PublicDataSet, fetch, public_data_folder, public_data_sets
 from impindiff.data._read import read, read_fields, read_points
@@ -46,6 +47,7 @@ __all__ = [
     "is_points",
     "is_zarr_store",
     "labels_of",
+    "points",
     "provenance",
     "public_data_folder",
     "public_data_sets",
