@@ -214,7 +214,7 @@ def _chosen(
     """Return (default, keys) of the member of a union chosen by `tag`.
 
     A choice other than the default's inherits the values of keys that both get from a common base,
-    where they are not the default of their own choice.
+    where these are not the plain defaults of that choice.
     Keys that only other choices have go to `useless`, unless they are null.
     """
     members = models_in(info.annotation)
