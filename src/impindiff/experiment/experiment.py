@@ -181,7 +181,8 @@ class Experiment:
                 return own
             return np.append(own, self.even_times(own[-1], end, every)[1:])
         seen = np.asarray(self.observations.times)
-        if every is None and len(seen) > _OUTPUTS and seen[-1] == end:
+        close = len(seen) > 1 and np.diff(seen).max() <= (end - self.start) / _OUTPUTS
+        if every is None and close and len(seen) > _OUTPUTS and seen[-1] == end:
             # there is a state at every step already
             return seen[np.round(np.linspace(0, len(seen) - 1, _OUTPUTS + 1)).astype(int)]
         return self.even_times(self.start, end, every)

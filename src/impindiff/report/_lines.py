@@ -173,7 +173,7 @@ def identified_figure(
     truths: Mapping[str, float],
     standard_errors: Mapping[str, float] | None = None,
 ) -> Figure:
-    """The path of each identified parameter over the training steps, one panel each.
+    """The path of each identified parameter over the training steps, one panel each, in rows.
 
     The last value is stated in the title and marked, with a bar of one standard error to each side
     if known. A path of positive values with a ratio above 30 has a logarithmic axis.
@@ -188,8 +188,13 @@ def identified_figure(
     **Raises:** `InputError` for a parameter that no record has.
     """
     with styled():
-        figure = Figure(figsize=(4.4 * len(names) + 0.4, 4.0), layout="constrained")
-        axes = figure.subplots(1, len(names), squeeze=False)[0]
+        columns = min(len(names), _COLUMNS)
+        rows = -(-len(names) // columns)
+        figure = Figure(figsize=(4.4 * columns + 0.4, 3.6 * rows + 0.4), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        for unused in axes[len(names) :]:
+            unused.remove()
+        axes = axes[: len(names)]
         for ax, name in zip(axes, names, strict=True):
             steps, path = _path(records, name)
             ax.plot(steps, path, color=MODEL_COLOUR, linewidth=1.6, label="identified")
