@@ -333,6 +333,8 @@ def _forecast(
         for name, members in experiment.at_data(states).items()
     ]
     forecast = xr.merge(parts, combine_attrs="override", compat="equals", join="exact")
+    for name in known if experiment.is_measured else ():
+        forecast[f"{name}{TRUTH_SUFFIX}"].attrs["source"] = "measurements"
     shape = tuple(len(centres) for centres in coordinates.values())
     for name, values in latent.items():
         space = values.shape[-len(shape) :]

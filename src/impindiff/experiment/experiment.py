@@ -207,6 +207,11 @@ class Experiment:
             for name in each[0]
         }
 
+    @property
+    def is_measured(self) -> bool:
+        """True if the data are not computed by the problem, so that they are not the truth."""
+        return type(self.problem).reference is Problem.reference
+
     @cached_property
     def truth(self) -> dict[str, Float[np.ndarray, "sample time *space"]]:
         """Fields of the data to compare forecasts with, by quantity.
