@@ -151,7 +151,7 @@ def run(
         sets["test"] = part.table if known is None else known.with_rows(part.table)
         predicted["test"] = np.append(predicted.get("test", np.empty(0)), values)
     identified, warnings = identified_numbers(experiment, fitted, loss)
-    measured = data.scattered or trained.settings.data.path is not None
+    measured = data.scattered or experiment.is_measured
     warned = bool(identified) or (measured and bool(latent))
     warnings += _warnings(members_of(model)[0], loss) if warned else []
     for line in warnings:

@@ -209,8 +209,9 @@ class Experiment:
 
     @property
     def is_measured(self) -> bool:
-        """True if the data are not computed by the problem, so that they are not the truth."""
-        return type(self.problem).reference is Problem.reference
+        """True if the data come from elsewhere than `reference`, so that they are not the truth."""
+        from_file = self.settings.data.path is not None
+        return from_file or type(self.problem).reference is Problem.reference
 
     @cached_property
     def truth(self) -> dict[str, Float[np.ndarray, "sample time *space"]]:
