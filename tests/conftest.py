@@ -9,6 +9,7 @@ import gc
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 # before JAX is imported, which reads them
 os.environ.setdefault(
@@ -36,6 +37,35 @@ gc.set_threshold(200_000, 50, 100)
 def pytest_unconfigure():
     if _OWN_FOLDER is not None:
         shutil.rmtree(_OWN_FOLDER, ignore_errors=True)
+
+
+# Public data sets, a folder for each, of which no test downloads any.
+PUBLIC_DATA = Path(
+    os.environ.get("IMPINDIFF_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data"
+)
+
+
+@pytest.fixture(scope="session")
+def public_data(tmp_path_factory):
+    """A function that puts a public data set into the cache, and skips the test without it."""
+    folder = tmp_path_factory.mktemp("public_data")
+    before = os.environ.get("IMPINDIFF_DATA")
+    os.environ["IMPINDIFF_DATA"] = str(folder)
+
+    def fill(name):
+        from impindiff.data import public_data_sets
+
+        if not (PUBLIC_DATA / name).is_dir():
+            pytest.skip(f"no folder {PUBLIC_DATA / name}; IMPINDIFF_TEST_DATA names another")
+        (folder / name).mkdir(exist_ok=True)
+        for file in public_data_sets()[name].files:
+            shutil.copyfile(PUBLIC_DATA / name / file, folder / name / file)
+        return folder / name
+
+    yield fill
+    os.environ.pop("IMPINDIFF_DATA")
+    if before is not None:
+        os.environ["IMPINDIFF_DATA"] = before
 
 
 @pytest.fixture(scope="module", autouse=True)

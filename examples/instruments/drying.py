@@ -14,7 +14,6 @@ import xarray as xr
 
 import impindiff as ipd
 from impindiff.observations import Measurement, Measurements, PartAverage, Probes
-from impindiff.settings.training import LevenbergMarquardtSettings, TrainingSettings
 from impindiff.training import GaussianPrior
 
 
@@ -32,8 +31,6 @@ class Plate(ipd.HybridModel):
 
 
 class Settings(ipd.ProblemSettings):
-    # one unknown number: six of these steps, where Adam needs thousands
-    training: TrainingSettings = LevenbergMarquardtSettings(steps=20)
     thickness: tuple[float, ...] = (0.5, 1.0, 1.5)
     test_thickness: tuple[float, ...] = (0.8,)
     noise: float = 0.01  # of both instruments
@@ -42,7 +39,8 @@ class Settings(ipd.ProblemSettings):
 class Problem(ipd.Problem):
     """Drying of plates of several thicknesses."""
 
-    settings = Settings
+    # one unknown number: six of these steps, where Adam needs thousands
+    settings = Settings.with_defaults(training={"optimizer": "levenberg_marquardt", "steps": 20})
     infers = "how fast moisture moves, from a balance and two probes in each plate"
 
     def model(self, settings, key):

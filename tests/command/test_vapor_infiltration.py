@@ -99,7 +99,7 @@ def untrained(name, folder):
         found, experiment.true_latent(found), times, len(experiment.dataset_coordinates())
     )
     latent = {} if errors is None else errors.relative_l1_percent
-    return findings.metrics, identified_numbers(experiment, fitted, loss), latent
+    return findings.metrics, identified_numbers(experiment, fitted, loss)[0], latent
 
 
 def require_plausible(metrics, learned):

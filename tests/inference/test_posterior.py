@@ -63,6 +63,7 @@ def test_without_given_errors_their_size_is_estimated():
     model = Sources(jnp.asarray(np.einsum("t,ts->s", TIMES[1:], values[:, 0]) / np.sum(TIMES**2)))
     found = laplace(model, loss_of(model, values))
     assert found.error_scale == pytest.approx(sigma, rel=0.12)  # of 360 degrees of freedom
+    assert found.to_minimum is not None
     np.testing.assert_allclose(found.to_minimum, 0.0, atol=1e-12)
 
 

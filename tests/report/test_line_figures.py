@@ -79,6 +79,13 @@ def check_picture(path) -> None:
     assert pixels[..., :3].std() > 0.05
 
 
+def test_measured_fields_are_data_and_no_truth():
+    measured = forecast()
+    measured["u_truth"].attrs["source"] = "measurements"
+    assert labels(profiles_figure(measured, 0, "u")) == ["data", "forecast"]
+    assert space_time_figure(measured, 0, "u").axes[0].get_title(loc="left") == "data"
+
+
 def test_profiles_show_truth_forecast_and_error_at_the_stated_times():
     dataset = forecast()
     axes = profiles_figure(dataset, 1, "u").axes

@@ -5,8 +5,9 @@ from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from impindiff.data import forecast_dataset
 from impindiff.errors import InputError
-from impindiff.report import save, snapshots_figure
+from impindiff.report import samples_figure, save, snapshots_figure
 
 TIMES = np.linspace(0.0, 1.5, 7)
 SHOWN = [0, 2, 3, 4, 6]  # linspace(0, 6, 5), rounded to even
@@ -143,3 +144,34 @@ def test_what_does_not_fit_is_refused():
         snapshots_figure(fields, levels={"heat": 1.0})
     with pytest.raises(InputError, match="no variable to draw"):
         snapshots_figure(xr.Dataset())
+
+
+def test_every_sample_has_a_panel_with_what_was_measured_in_it():
+    rng = np.random.default_rng(0)
+    found, measured = rng.random((2, 4, 3, 8))
+    measured[:, 1, 2] = np.nan
+    x, times = (np.arange(8) + 0.5) / 8, np.array([0.0, 12.0, 24.0])
+    forecast = forecast_dataset(
+        found,
+        times,
+        {"x": x},
+        np.zeros(4, bool),
+        truth=measured,
+        variable="c",
+        variable_attrs={"c": {"units": "g"}, "time": {"units": "h"}},
+    )
+    figure = samples_figure(forecast, "c", ["a", "b", "c", "d"])
+    drawn = [ax for ax in figure.axes if ax.get_title()]
+    assert [ax.get_title() for ax in drawn] == ["a", "b", "c", "d"]
+    assert drawn[0].get_ylabel() == "c (g)"
+    for sample, ax in enumerate(drawn):
+        curves = [line for line in ax.lines if str(line.get_label()).startswith("t = ")]
+        dots = [line for line in ax.lines if line.get_marker() == "o"][:3]
+        assert [curve.get_label() for curve in curves] == ["t = 0 h", "t = 12 h", "t = 24 h"]
+        np.testing.assert_array_equal([c.get_ydata() for c in curves], found[sample])
+        np.testing.assert_array_equal([dot.get_ydata() for dot in dots], measured[sample])
+        colours = [tuple(line.get_color()) for line in (*curves, *dots)]
+        assert colours[:3] == colours[3:]
+        assert len(set(colours)) == 3
+    default = samples_figure(forecast.isel(sample=[2]), "c")
+    assert default.axes[0].get_title() == "sample 0"

@@ -5,7 +5,12 @@ import pytest
 from pydantic import Field, model_validator
 
 from impindiff.errors import InputError
-from impindiff.settings.configuration import StrictModel, dump_yaml, load_configuration
+from impindiff.settings.configuration import (
+    StrictModel,
+    dump_yaml,
+    load_configuration,
+    with_defaults,
+)
 
 
 class Adam(StrictModel):
@@ -192,3 +197,41 @@ def test_files_that_cannot_be_read(tmp_path):
 def test_configurations_do_not_change():
     with pytest.raises(ValueError, match="frozen"):
         Configuration().sensors = 3
+
+
+def test_other_defaults_are_those_of_every_use():
+    given = {"train": {"optimiser": {"name": "quasi"}, "steps": 7}, "sensors": 3}
+    changed = with_defaults(Configuration, given)
+    assert changed.__name__ == "Configuration"
+    assert changed().train.optimiser == Quasi()
+    assert load_configuration(changed, [], ["train.log=false"]).train.steps == 7
+    assert Configuration().train.steps == 400
+    assert changed.model_json_schema()["properties"]["sensors"]["default"] == 3
+
+    class Further(changed):
+        cells: int = 8
+
+    assert load_configuration(Further, [], ["cells=4"]).sensors == 3
+    with pytest.raises(InputError, match=r"train.stpes.*'steps'"):
+        with_defaults(Configuration, {"train": {"stpes": 3}})
+
+
+def test_a_choice_has_its_own_default_unless_the_others_was_chosen():
+    class Base(StrictModel):
+        every: int = 25
+
+    class Slow(Base):
+        name: Literal["slow"] = "slow"
+        every: int = 1
+
+    class Fast(Base):
+        name: Literal["fast"] = "fast"
+
+    class Plain(StrictModel):
+        method: Annotated[Fast | Slow, Field(discriminator="name")] = Fast()
+
+    class Chosen(StrictModel):
+        method: Annotated[Fast | Slow, Field(discriminator="name")] = Fast(every=50)
+
+    assert load_configuration(Plain, [], ["method.name=slow"]).method.every == 1
+    assert load_configuration(Chosen, [], ["method.name=slow"]).method.every == 50

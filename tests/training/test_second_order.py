@@ -111,6 +111,14 @@ def test_an_optimiser_with_a_criterion_says_if_it_converged(optimizer, steps, co
     assert train(tmp_path, optimizer, steps).converged is converged
 
 
+def test_a_loss_that_a_loose_solver_blurs_is_seen_to_be_at_its_minimum(tmp_path):
+    """Trials then differ by less than the tolerance of the solver, and are all rejected."""
+    blurred = loss(0.05, solver=ipd.NewtonKrylov(rtol=1e-5))
+    fitted = train(tmp_path, LevenbergMarquardt(tolerance=0.0), of_loss=blurred)
+    assert fitted.converged
+    assert fitted.steps < 15
+
+
 def test_too_many_parameters_are_refused(tmp_path):
     wide = dataclasses.replace(model(), a=jnp.zeros(300))
     with pytest.raises(ipd.InputError, match=r"at most 200 parameters, the model has 301"):

@@ -296,6 +296,32 @@ def inspect(
         _out.print(table, crop=False)
 
 
+@app.command()
+@_ends_at_once
+def fetch(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="of the data set, as --list prints it")
+    ] = None,
+    listed: Annotated[
+        bool, typer.Option("--list", help="list the data sets with their licences, fetch nothing")
+    ] = False,
+) -> None:
+    """Fetch a public data set into the user's cache, as the measured examples use it."""
+    from impindiff.command.data_tables import public_data_table
+    from impindiff.data import fetch, public_data_sets
+
+    if listed == (name is not None):
+        raise InputError("fetch: give the name of a data set, or --list for the names, not both")
+    known = public_data_sets()
+    if name is None:
+        _out.print(public_data_table(known.values()))
+        return
+    folder = fetch(name)
+    chosen = known[name]
+    _say(f"{folder}: {len(chosen.files)} files, {chosen.licence}, from {chosen.source}")
+    _say(f"cite: {chosen.citation}")
+
+
 @app.command("forecast")
 @_ends_at_once
 def forecast_run(

@@ -1,13 +1,13 @@
-"""A description of a file as tables for a terminal."""
+"""Descriptions of files and public data sets as tables for a terminal."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from impindiff.data import Description, VariableDescription
+from impindiff.data import Description, PublicDataSet, VariableDescription
 from impindiff.errors import printable
 
 _LONGEST_ATTRIBUTE = 200
@@ -31,6 +31,17 @@ def description_tables(description: Description) -> Iterator[RenderableType]:
     yield Text("to fit a model of yours to it (impindiff new NAME)", style="bold")
     path = shlex.quote(str(description.path))
     yield _unbroken(f"impindiff run my_model.py --set data.path={path}")
+
+
+def public_data_table(known: Iterable[PublicDataSet]) -> Table:
+    """A table of public data sets: name, content, licence, source."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("data set", no_wrap=True)
+    for column in ("content", "licence", "from"):
+        table.add_column(column)
+    for chosen in known:
+        table.add_row(chosen.name, chosen.about, chosen.licence, chosen.repository)
+    return table
 
 
 def _unbroken(line: str) -> RenderableType:

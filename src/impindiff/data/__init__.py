@@ -15,7 +15,9 @@ from impindiff.data._forecast import (
 )
 from impindiff.data._forms import is_points
 from impindiff.data._gridded import gridded
+from impindiff.data._points import points
 from impindiff.data._provenance import provenance
+from impindiff.data._public import PublicDataSet, fetch, public_data_folder, public_data_sets
 from impindiff.data._read import read, read_fields, read_points
 from impindiff.data._whole_file import (
     content_of,
@@ -35,15 +37,20 @@ __all__ = [
     "TRUTH_SUFFIX",
     "CoordinateDescription",
     "Description",
+    "PublicDataSet",
     "VariableDescription",
     "content_of",
+    "fetch",
     "forecast_dataset",
     "gridded",
     "inspect",
     "is_points",
     "is_zarr_store",
     "labels_of",
+    "points",
     "provenance",
+    "public_data_folder",
+    "public_data_sets",
     "read",
     "read_fields",
     "read_points",

@@ -37,6 +37,55 @@ _LONG_NAMES = {
 }
 
 
+def points(columns: Mapping[str, Any], units: Mapping[str, str] | None = None) -> xr.Dataset:
+    """Scattered measurements from arrays, in the form in which `read_points` returns a file's.
+
+    **Arguments:**
+
+    - `columns`: by name, arrays of one length, or a number or text for all rows: `time`, `x` (`y`,
+      `z`) and the values of each quantity under its name; or `value` and `quantity`, its name. Also
+      `standard_deviation` and `sample`. Rows whose value is NaN are dropped.
+    - `units`: by name of a column or quantity.
+
+    **Returns:** dimension `observation`; variables as those of `read_points`.
+
+    **Raises:** `InputError` for columns that are missing, of different lengths, or not numbers, and
+    for units of an unknown name.
+    """
+    names = [*columns]
+    if missing := [name for name in (TIME, "x") if name not in columns]:
+        raise InputError(f"points: lack a column {' and '.join(missing)}; given: {listed(names)}")
+    try:
+        arrays = np.broadcast_arrays(*(np.atleast_1d(column) for column in columns.values()))
+    except ValueError:
+        lengths = {name: np.shape(column) for name, column in columns.items()}
+        raise InputError(f"points: expected columns of one length, got {lengths}") from None
+    named = dict(zip(names, arrays, strict=True))
+    for name, column in named.items():
+        expected = "OSUT" if name == QUANTITY else "biufM"
+        if column.ndim != 1 or column.dtype.kind not in expected:
+            raise InputError(
+                f"points: '{name}' has shape {column.shape} and type {column.dtype}; expected one "
+                f"{'text' if name == QUANTITY else 'number'} a row"
+            )
+    as_table = {
+        name: column.astype(object)
+        if name == QUANTITY
+        else column
+        if column.dtype.kind == "M"
+        else column.astype(np.float64)
+        for name, column in named.items()
+    }
+    quantities = set(map(str, as_table.get(QUANTITY, ())))
+    for name in units or {}:
+        if name not in {*named, *quantities}:
+            raise InputError(f"points: units of '{name}', which is none of {listed(names)}")
+    try:
+        return points_from_table(Table(as_table, dict(units or {})))
+    except InputError as error:
+        raise InputError(f"points: {error}") from None
+
+
 def points_from_table(table: Table, attrs: Mapping[str, Any] | None = None) -> xr.Dataset:
     """The points in a table, in either of two forms.
 

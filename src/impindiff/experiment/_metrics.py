@@ -234,10 +234,8 @@ def model_check(
     Synthetic data without noise are left out: their residuals are errors of discretisation.
     """
     settings, count = experiment.settings, number_of_parameters(fitted.model, fitted.frozen)
-    exact = (
-        settings.data.path is None and not settings.observations.noise and not table.stated.any()
-    )
-    if exact:
+    noisy = settings.observations.noise or table.stated.any()
+    if not (experiment.is_measured or noisy):
         return None
     found = check_residuals(
         (predicted - table.value) / table.standard_deviation,

@@ -152,7 +152,7 @@ def run(
         sets["test"] = part.table if known is None else known.with_rows(part.table)
         predicted["test"] = np.append(predicted.get("test", np.empty(0)), values)
     identified, warnings = identified_numbers(experiment, fitted, loss)
-    measured = data.scattered or trained.settings.data.path is not None
+    measured = data.scattered or experiment.is_measured
     warned = bool(identified) or (measured and bool(latent))
     warnings += _warnings(members_of(model)[0], loss) if warned else []
     for line in warnings:
@@ -335,6 +335,8 @@ def _forecast(
         for name, members in experiment.at_data(states).items()
     ]
     forecast = xr.merge(parts, combine_attrs="override", compat="equals", join="exact")
+    for name in known if experiment.is_measured else ():
+        forecast[f"{name}{TRUTH_SUFFIX}"].attrs["source"] = "measurements"
     shape = tuple(len(centres) for centres in coordinates.values())
     for name, values in latent.items():
         space = values.shape[-len(shape) :]

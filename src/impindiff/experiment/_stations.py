@@ -25,10 +25,11 @@ def station_series(
     times: Float[np.ndarray, " time"],
     forecast: xr.Dataset,
 ) -> dict[str, dict[str, list[Series]]]:
-    """Panels of `series_figure` by set, for the middle sample of each; none where a truth is known.
+    """Panels of `series_figure` by set; none where a truth is known.
 
     A quantity has a panel if it was measured at no more than eight places, at each three times or
-    more.
+    more. Of several samples all are shown if they have no more than eight places together, else the
+    middle one.
 
     **Arguments:**
 
@@ -45,24 +46,52 @@ def station_series(
         sets[kind] = (part.samples, before[1].with_rows(part.table) if before else part.table)
     found = {}
     for kind, (samples, values) in sets.items():
-        number = middle_sample(range(len(samples)))
-        own = [jax.tree.map(lambda leaf, of=samples[number]: leaf[:, [of]], u) for u in states]
-        rows = values.rows(values.sample == number)
         panels = {}
-        for name in rows.quantities[:_MOST_PANELS]:
-            measured = rows.rows(rows.quantity == name)
-            places = np.unique(measured.position, axis=0)
-            few = len(places) <= _MOST_PLACES and len(measured) >= _FEWEST_TIMES * len(places)
-            if few and name + FORECAST_SUFFIX in forecast:
-                curves = experiment.predicted(model, own, times, _curves_of(name, places, times))
+        for name in values.quantities[:_MOST_PANELS]:
+            if name + FORECAST_SUFFIX not in forecast:
+                continue
+            measured = values.rows(values.quantity == name)
+            numbers = np.unique(measured.sample)
+            places = np.unique(np.column_stack([measured.sample, measured.position]), axis=0)
+            if len(places) > _MOST_PLACES:
+                numbers = numbers[[middle_sample(range(len(numbers)))]]
+            group = []
+            for number in numbers:
+                sample = samples[number]
+                own = [jax.tree.map(lambda leaf, i=sample: leaf[:, [i]], u) for u in states]
+                rows = measured.rows(measured.sample == number)
+                which = f"sample {sample}, " if len(numbers) > 1 else ""
+                group += _of_sample(experiment, model, own, times, forecast, rows, which)
+            if group:
                 text = label(forecast[name + FORECAST_SUFFIX].attrs, name)
-                panels[f"{text}, {name}" if text in panels else text] = [
-                    _series(forecast, measured, place, times, curve)
-                    for place, curve in zip(places, curves.reshape(len(places), -1), strict=True)
-                ]
+                panels[f"{text}, {name}" if text in panels else text] = group
         if panels:
             found[kind] = panels
     return found
+
+
+def _of_sample(
+    experiment: Experiment,
+    model: Any,
+    states: Sequence[PyTree[np.ndarray]],
+    times: Float[np.ndarray, " time"],
+    forecast: xr.Dataset,
+    measured: PointTable,
+    which: str,
+) -> list[Series]:
+    """The series of a quantity in one sample; none where it has many places or few times.
+
+    - `states`: of that sample alone. `which`: the beginning of the labels.
+    """
+    places = np.unique(measured.position, axis=0)
+    if len(places) > _MOST_PLACES or len(measured) < _FEWEST_TIMES * len(places):
+        return []
+    (name,) = measured.quantities
+    curves = experiment.predicted(model, states, times, _curves_of(name, places, times))
+    return [
+        _series(forecast, measured, place, times, curve, which)
+        for place, curve in zip(places, curves.reshape(len(places), -1), strict=True)
+    ]
 
 
 def _curves_of(
@@ -86,11 +115,13 @@ def _series(
     place: Float[np.ndarray, " axis"],
     times: Float[np.ndarray, " time"],
     curve: Float[np.ndarray, " time"],
+    which: str,
 ) -> Series:
     own = measured.rows((measured.position == place).all(axis=1))
     axes = zip("xyz", place, strict=False)
     return Series(
-        label=", ".join(f"{a} = {v:.4g}{unit(forecast[a].attrs, before=' ')}" for a, v in axes),
+        label=which
+        + ", ".join(f"{a} = {v:.4g}{unit(forecast[a].attrs, before=' ')}" for a, v in axes),
         times=times,
         predicted=curve,
         measured_times=own.time,

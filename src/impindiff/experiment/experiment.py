@@ -181,7 +181,8 @@ class Experiment:
                 return own
             return np.append(own, self.even_times(own[-1], end, every)[1:])
         seen = np.asarray(self.observations.times)
-        if every is None and len(seen) > _OUTPUTS and seen[-1] == end:
+        close = len(seen) > 1 and np.diff(seen).max() <= (end - self.start) / _OUTPUTS
+        if every is None and close and len(seen) > _OUTPUTS and seen[-1] == end:
             # there is a state at every step already
             return seen[np.round(np.linspace(0, len(seen) - 1, _OUTPUTS + 1)).astype(int)]
         return self.even_times(self.start, end, every)
@@ -205,6 +206,12 @@ class Experiment:
             str(name): np.stack([np.moveaxis(np.asarray(of[name]), 0, 1) for of in each])
             for name in each[0]
         }
+
+    @property
+    def is_measured(self) -> bool:
+        """True if the data come from elsewhere than `reference`, so that they are not the truth."""
+        from_file = self.settings.data.path is not None
+        return from_file or type(self.problem).reference is Problem.reference
 
     @cached_property
     def truth(self) -> dict[str, Float[np.ndarray, "sample time *space"]]:

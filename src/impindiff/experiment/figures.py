@@ -9,18 +9,21 @@ import xarray as xr
 from jaxtyping import Float
 
 from impindiff import report
-from impindiff.data import FORECAST_SUFFIX, SPREAD_SUFFIX, TRUTH_SUFFIX
+from impindiff.data import FORECAST_SUFFIX, SPREAD_SUFFIX, TRUTH_SUFFIX, labels_of
 from impindiff.experiment.experiment import Experiment
 from impindiff.observations import PointTable, relative_l1_percent
+from impindiff.problem import conditions_of
 from impindiff.problem.findings import Findings, Series
 from impindiff.report.fields import extent_of
 from impindiff.report.slices import axis_labels, planes_of, space_of
-from impindiff.report.style import label
+from impindiff.report.style import label, unit
 from impindiff.results import Estimate
 from impindiff.training.history import read as read_history
 
 # more marks than this along an axis of time would merge into a line, so none are drawn
 _MOST_MARKS = 50
+# panels of a figure of all samples
+_MOST_SAMPLES = 9
 
 
 def draw_figures(
@@ -72,6 +75,10 @@ def _draw_compared(
     errors, spreads = {}, {}
     for name in names:
         own = "" if len(names) == 1 else f"_{name}"
+        one_axis = len(space_of(forecast[name + FORECAST_SUFFIX])) == 1
+        if experiment.is_measured and one_axis and data.samples <= _MOST_SAMPLES:
+            drawn = report.samples_figure(forecast, name, _sample_titles(experiment))
+            report.save(drawn, figures / f"samples{own}.png")
         for kind, indices in sets.items():
             sample = middle_sample(indices)
             if samples:
@@ -95,6 +102,22 @@ def _draw_compared(
         report.error_vs_time_figure(errors, marks, spreads=spreads),
         figures / "error_vs_time.png",
     )
+
+
+def _sample_titles(experiment: Experiment) -> list[str]:
+    """The number of each sample, with the conditions that differ between samples."""
+    data = experiment.data
+    conditions = conditions_of(data.dataset)
+    labels = labels_of(data.dataset)
+    titles = []
+    for sample in range(data.samples):
+        parts = [
+            f"{labels.get(name, {}).get('long_name', name)} = {values[sample]:.6g}"
+            f"{unit(labels.get(name, {}), before=' ')}"
+            for name, values in conditions.items()
+        ]
+        titles.append(", ".join(parts) or f"sample {sample}")
+    return titles
 
 
 def _draw_sample(

@@ -19,6 +19,7 @@ _LABELS = {
 # in the order of the page: forecast, unknowns, training
 _CAPTIONS = {
     "forecast_test": "Truth, forecast and error of a sample that training did not see.",
+    "samples": "Measured values (dots) and the model's prediction (lines) along x, by sample.",
     "stations": "Measured values and the model's prediction over time, by place of measurement.",
     "stations_test": "Measured and predicted values over time, a sample that training did not see.",
     "stations_train": "Measured and predicted values over time, a training sample.",

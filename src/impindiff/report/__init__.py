@@ -8,7 +8,7 @@ from impindiff.report._curves import error_vs_time_figure, history_figure
 from impindiff.report._identifiability import identifiability_figure
 from impindiff.report._lines import identified_figure, profiles_figure, space_time_figure
 from impindiff.report._series import series_figure
-from impindiff.report._snapshots import snapshots_figure
+from impindiff.report._snapshots import samples_figure, snapshots_figure
 from impindiff.report._sweep import sweep_figure
 from impindiff.report._training_curves import plot_training_curves, training_curves_figure
 from impindiff.report.fields import Extent, forecast_figure, latent_figure
@@ -30,6 +30,7 @@ __all__ = [
     "method_errors_figure",
     "plot_training_curves",
     "profiles_figure",
+    "samples_figure",
     "save",
     "series_figure",
     "snapshots_figure",

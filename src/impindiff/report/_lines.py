@@ -27,6 +27,7 @@ from impindiff.report.style import (
     shared_scale,
     styled,
     symmetric_scale,
+    truth_name,
     unit,
 )
 
@@ -68,6 +69,7 @@ def profiles_figure(
         titles = [f"{t}\nrelative L1 {p:.2g} %" for t, p in zip(titles, percents, strict=True)]
         heights = [1.0, 0.42]
     centres = x.to_numpy()
+    known = _known(forecast, variable)
     with styled():
         figure = Figure(figsize=(3.0 * len(shown) + 0.8, 3.1 * sum(heights)), layout="constrained")
         axes = figure.subplots(
@@ -82,7 +84,7 @@ def profiles_figure(
             ax.set_title(title)
             if truth is not None:
                 error = found.to_numpy()[column] - truth[column]
-                ax.plot(centres, truth[column], color=TRUTH_COLOUR, linewidth=1.0, label="truth")
+                ax.plot(centres, truth[column], color=TRUTH_COLOUR, linewidth=1.0, label=known)
                 axes[1, column].axhline(0.0, color="0.75", linewidth=0.8)
                 axes[1, column].plot(centres, error, color=MODEL_COLOUR, linewidth=1.2)
             model = found.to_numpy()[column]
@@ -110,7 +112,8 @@ def profiles_figure(
             axes[0, 0].set_ylim(low - _ROOM_FOR_TICKS * (high - low), high)
         if truth is not None:
             limit = symmetric_scale(found.to_numpy() - truth).vmax or 1.0
-            axes[1, 0].set(ylabel="error", ylim=(-1.1 * limit, 1.1 * limit))
+            off = "error" if known == "truth" else f"forecast - {known}"
+            axes[1, 0].set(ylabel=off, ylim=(-1.1 * limit, 1.1 * limit))
             axes[1, 0].yaxis.set_major_locator(MaxNLocator(3, symmetric=True))
             axes[1, 0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         shared_legend(figure, axes[0])
@@ -135,11 +138,11 @@ def space_time_figure(
     found, truth, x, times = _read(forecast, sample, variable)
     rows = {"forecast": found.to_numpy()}
     quantity = label(found.attrs, variable)
-    title = heading(forecast, sample, variable)
+    title, known = heading(forecast, sample, variable), _known(forecast, variable)
     if truth is not None:
         percent = float(relative_l1_percent(rows["forecast"], truth, space_axes=2))
         title = f"{title}\nrelative L1 {percent:.2g} % over all x and times"
-        rows = {"truth": truth, **rows, "error": rows["forecast"] - truth}
+        rows = {known: truth, **rows, "error": rows["forecast"] - truth}
     compared = [name for name in rows if name != "error"]
     values = shared_scale(*(rows[name] for name in compared))
     edges = _time_edges(times.to_numpy()), _faces(x.to_numpy())
@@ -155,7 +158,7 @@ def space_time_figure(
         if "error" in rows:
             errors = symmetric_scale(rows["error"])
             _map(axes[-1], edges, rows["error"], DIFFERENCE_MAP, errors)
-            colour_bar(figure, axes[-1:], DIFFERENCE_MAP, errors, "forecast - truth")
+            colour_bar(figure, axes[-1:], DIFFERENCE_MAP, errors, f"forecast - {known}")
         if points is not None:
             # tiny, so that thousands leave the map legible; not clipped at an edge
             axes[0].scatter(
@@ -173,7 +176,7 @@ def identified_figure(
     truths: Mapping[str, float],
     standard_errors: Mapping[str, float] | None = None,
 ) -> Figure:
-    """The path of each identified parameter over the training steps, one panel each.
+    """The path of each identified parameter over the training steps, one panel each, in rows.
 
     The last value is stated in the title and marked, with a bar of one standard error to each side
     if known. A path of positive values with a ratio above 30 has a logarithmic axis.
@@ -188,8 +191,13 @@ def identified_figure(
     **Raises:** `InputError` for a parameter that no record has.
     """
     with styled():
-        figure = Figure(figsize=(4.4 * len(names) + 0.4, 4.0), layout="constrained")
-        axes = figure.subplots(1, len(names), squeeze=False)[0]
+        columns = min(len(names), _COLUMNS)
+        rows = -(-len(names) // columns)
+        figure = Figure(figsize=(4.4 * columns + 0.4, 3.6 * rows + 0.4), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        for unused in axes[len(names) :]:
+            unused.remove()
+        axes = axes[: len(names)]
         for ax, name in zip(axes, names, strict=True):
             steps, path = _path(records, name)
             ax.plot(steps, path, color=MODEL_COLOUR, linewidth=1.6, label="identified")
@@ -218,6 +226,7 @@ def identified_figure(
                 ax.axhline(true, color=TRUTH_COLOUR, linestyle="--", linewidth=1.2, label="truth")
                 text = f"{text}\ntruth {true:.4g}{_off_by(path[-1], true)}"
             ax.set(xlabel="training step", ylabel=name, title=text)
+            ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             if drawn and min(drawn) > 0 and max(drawn) / min(drawn) > _WIDE:
                 ax.set_yscale("log")
                 ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -227,6 +236,11 @@ def identified_figure(
             ax.grid(axis="y", color="0.92")
         shared_legend(figure, axes)
     return figure
+
+
+def _known(forecast: xr.Dataset, variable: str) -> str:
+    name = variable + TRUTH_SUFFIX
+    return truth_name(forecast[name].attrs if name in forecast else {})
 
 
 def _read(

@@ -14,6 +14,8 @@ from impindiff.report.style import SERIES_COLOURS, TRUTH_COLOUR, styled
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _SHADE = "0.93"
 _COLUMNS = 3
+# with more readings their marks would hide each other, and the curve
+_MOST_MARKS = 60
 
 
 def series_figure(
@@ -69,17 +71,20 @@ def _draw(ax: Axes, series: Series, index: int) -> None:
     if series.truth is not None:
         ax.plot(series.times, series.truth, color=TRUTH_COLOUR, linestyle="--", linewidth=1.0)
     if series.measured is not None and series.measured_times is not None:
+        many = len(series.measured) > _MOST_MARKS
         ax.errorbar(
             series.measured_times,
             series.measured,
             yerr=series.standard_deviation,
             color=colour,
             fmt=marker,
-            markersize=5,
-            markeredgecolor="black",
+            markersize=2 if many else 5,
+            markeredgecolor="none" if many else "black",
             markeredgewidth=0.5,
-            capsize=3,
-            zorder=3,
+            alpha=0.5 if many else None,
+            elinewidth=0.5 if many else None,
+            capsize=0 if many else 3,
+            zorder=1.5 if many else 3,
         )
     # one legend entry for colour and marker, whether or not there are points
     shown = "" if series.measured is None else marker

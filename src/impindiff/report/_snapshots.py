@@ -1,6 +1,6 @@
 """Figures of several fields at several times: how a state evolves, in 1, 2 and 3 dimensions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from impindiff.data import FORECAST_SUFFIX, TRUTH_SUFFIX
 from impindiff.errors import InputError
 from impindiff.observations.checks import same_places, shortest
 from impindiff.report.fields import draw_field, extent_of, panels
@@ -29,6 +30,7 @@ from impindiff.report.style import (
 )
 
 _COLUMNS = 5
+_SAMPLE_COLUMNS = 3
 _PANEL = 2.4  # inches
 # the yellow end of the colour map is hard to see as a line on white
 _LAST_COLOUR = 0.85
@@ -79,6 +81,48 @@ def snapshots_figure(
         title = ", ".join([where] * bool(where) + drawn)
         if title:
             figure.suptitle(title)
+    return figure
+
+
+def samples_figure(
+    forecast: xr.Dataset, variable: str, titles: Sequence[str] | None = None
+) -> Figure:
+    """Measured (dots) and forecast (lines) along x, a panel per sample, coloured by time.
+
+    Up to five times, spread evenly from the first to the last.
+
+    **Arguments:**
+
+    - `forecast`: layout of `forecast_dataset` with one spatial dimension and the measured fields as
+      `_truth`, NaN where nothing was measured.
+    - `variable`: prefix of `_forecast` and `_truth`.
+    - `titles`: of the panels; by default the numbers of the samples.
+    """
+    last, samples = forecast.sizes["time"] - 1, forecast.sizes["sample"]
+    shown = np.unique(np.round(np.linspace(0, last, _COLUMNS)).astype(int))
+    chosen = forecast.isel(time=shown)
+    found, measured = chosen[variable + FORECAST_SUFFIX], chosen[variable + TRUTH_SUFFIX]
+    x, times = chosen[found.dims[2]], chosen["time"]
+    colours = colormaps[FIELD_MAP](np.linspace(0.0, _LAST_COLOUR, len(times)))
+    columns = min(samples, _SAMPLE_COLUMNS)
+    rows = -(-samples // columns)
+    with styled():
+        figure = Figure(figsize=(4.2 * columns, 2.9 * rows + 0.4), layout="constrained")
+        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for ax in axes.ravel()[samples:]:
+            ax.set_axis_off()
+        for sample, ax in enumerate(axes.ravel()[:samples]):
+            ax.set_title(f"sample {sample}" if titles is None else titles[sample])
+            for row, (time, colour) in enumerate(zip(times.to_numpy(), colours, strict=True)):
+                text = f"t = {time:.4g}{unit(times.attrs, before=' ')}"
+                ax.plot(x, found[sample, row], color=colour, linewidth=1.8, label=text)
+                ax.plot(x, measured[sample, row], "o", color=colour, markersize=3.2, label="_")
+            ax.plot([], [], "o", color="0.35", markersize=3.2, label="measured")
+        for ax in axes[:, 0]:
+            ax.set_ylabel(label(found.attrs, variable))
+        for ax in axes[-1]:
+            ax.set_xlabel(label(x.attrs, str(x.name)))
+        shared_legend(figure, axes[0])
     return figure
 
 

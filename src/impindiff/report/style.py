@@ -81,6 +81,11 @@ def label(attrs: Mapping[str, Any], name: str) -> str:
     return f"{long_name} ({text})" if text else long_name
 
 
+def truth_name(attrs: Mapping[str, Any]) -> str:
+    """The word for a variable `NAME_truth`: "data" if it was measured, which is not the truth."""
+    return "data" if attrs.get("source") == "measurements" else "truth"
+
+
 def heading(forecast: xr.Dataset, sample: int, variable: str, where: str = "") -> str:
     """Title: the quantity; of several samples, which one and its set; and the plane, if any."""
     parts = [label(forecast[variable + FORECAST_SUFFIX].attrs, variable)]

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
@@ -47,6 +48,26 @@ class StrictModel(BaseModel):
 
 
 M = TypeVar("M", bound=StrictModel)
+
+
+def with_defaults(model: type[M], given: Mapping[str, Any]) -> type[M]:
+    """The same configuration with other defaults.
+
+    **Arguments:**
+
+    - `given`: nested values, as in a configuration file.
+
+    **Raises:** as `load_configuration`.
+    """
+    settings = load_settings(model, given)
+    fields: dict[str, Any] = {}
+    for name in given:
+        info = copy(model.model_fields[name])
+        info.default = getattr(settings, name)
+        fields[name] = (info.annotation, info)
+    return create_model(
+        model.__name__, __base__=model, __doc__=model.__doc__, __module__=model.__module__, **fields
+    )
 
 
 def load_configuration(model: type[M], files: Sequence[Path], overrides: Sequence[str]) -> M:
@@ -192,7 +213,8 @@ def _chosen(
 ) -> tuple[Any, Mapping[str, Any]]:
     """Return (default, keys) of the member of a union chosen by `tag`.
 
-    A choice other than the default's inherits the values of keys that both get from a common base.
+    A choice other than the default's inherits the values of keys that both get from a common base,
+    where these are not the plain defaults of that choice.
     Keys that only other choices have go to `useless`, unless they are null.
     """
     members = models_in(info.annotation)
@@ -203,7 +225,15 @@ def _chosen(
     if type(default) is not chosen:
         bases = [base for base in type(default).__mro__ if issubclass(base, BaseModel)]
         shared = {key for base in bases if issubclass(chosen, base) for key in base.model_fields}
-        default = chosen.model_construct(**{key: getattr(default, key) for key in shared - {tag}})
+        values = {key: getattr(default, key) for key in shared - {tag}}
+        own_defaults = {key: info.default for key, info in type(default).model_fields.items()}
+        # a default of the other choice, which nobody chose, gives way to that of this one
+        kept = {
+            key: value
+            for key, value in values.items()
+            if value != own_defaults[key] or chosen.model_fields[key].is_required()
+        }
+        default = chosen.model_construct(**kept)
     own = dict(given)
     for key in [key for key in given if key not in chosen.model_fields]:
         able = [value for m in members if key in m.model_fields for value in tags_of(m, tag)]

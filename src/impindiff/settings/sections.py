@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from impindiff.settings.choices import WorksWith
-from impindiff.settings.configuration import StrictModel
+from impindiff.settings.configuration import StrictModel, with_defaults
 from impindiff.settings.methods import HybridSettings, Layers, MethodSettings
 from impindiff.settings.steps import (
     ROLLED_OUT,
@@ -182,6 +182,25 @@ class ProblemSettings(StrictModel):
                     f"method.name is {self.method.name}; leave it out"
                 )
         return self
+
+    @classmethod
+    def with_defaults(cls: type[R], **given: Any) -> type[R]:
+        """The same configuration with other defaults, for `Problem.settings`.
+
+        ```python
+        settings = ipd.ProblemSettings.with_defaults(
+            stepper={"dt": 0.5}, training={"optimizer": "levenberg_marquardt", "steps": 20}
+        )
+        ```
+
+        **Arguments:**
+
+        - `given`: by section or key, values as in a configuration file; the other keys of a section
+          keep their defaults.
+
+        **Raises:** `InputError` with the key and the values allowed there.
+        """
+        return with_defaults(cls, given)
 
     def with_steps(self: R, steps: int) -> R:
         """A copy with this number of training steps and no time limit."""

@@ -18,6 +18,7 @@ from impindiff.training._loss import TrajectoryLoss
 
 _MAX_PARAMETERS = 200
 _MAX_DAMPING = 1e10
+_FLAT = 1e-12
 
 
 class Point(eqx.Module):
@@ -46,8 +47,9 @@ class LevenbergMarquardt(eqx.Module):
     A trial that reduces the loss is accepted and mu divided by ten; otherwise, or if one of its
     solves fails, mu is multiplied by ten. J is exact: forward mode through the implicit steps, one
     linear solve per step and parameter, so a trial costs little more than 1 + parameters / 2
-    rollouts. Finished when a trial's step is below `tolerance` relative to the parameters, or when
-    an accepted trial reduces the loss by less than `loss_tolerance` of it.
+    rollouts. Finished when a trial's step is below `tolerance` relative to the parameters, when an
+    accepted trial reduces the loss by less than `loss_tolerance` of it, or when the linear model of
+    a trial promises less than 1e-12 of the loss, which round-off and solver tolerances hide.
 
     - `damping`: initial mu.
     - `tolerance`, `loss_tolerance`: see above. With N data weighted by their errors, 0.1 / N of the
@@ -112,10 +114,16 @@ class LevenbergMarquardt(eqx.Module):
         )
         short = jnp.linalg.norm(step) <= self.tolerance * jnp.linalg.norm(base)
         settled = taken & (point.loss - size < self.loss_tolerance * point.loss)
+        change = point.jacobian @ step
+        promised = change @ (2 * point.misfit - change)
+        # a heavily damped trial promises little far from the minimum too
+        light = point.damping <= 1.0
+        least = max(_FLAT, float(jnp.finfo(base.dtype).eps))
+        flat = usable & light & (promised <= least * point.loss)
         return Trial(
             point=new,
             taken=taken,
-            finished=~first & ((usable & short) | settled | self.gave_up(new)),
+            finished=~first & ((usable & short) | settled | flat | self.gave_up(new)),
             rollout=rollout,
             gradient_norm=2 * jnp.linalg.norm(new.jacobian.T @ new.misfit),
         )
