@@ -176,7 +176,8 @@ def test_numbers_of_an_ensemble_are_mean_and_deviation_over_members():
     )  # fmt: skip
     each = [problem.identified(member) for member in scaled.members]
     nothing = TrajectoryLoss(jnp.zeros((1, 2)), (0.0, 1.0), jnp.zeros(2), jnp.ravel, ipd.RK4(), 1.0)
-    found, warnings = identified_numbers(several, fitted, nothing)
+    found, warnings, told = identified_numbers(several, fitted, nothing)
+    assert told is None
     assert warnings == []
     for name in each[0]:
         values = [float(one[name]) for one in each]

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -17,7 +17,13 @@ from jaxtyping import Float
 
 from impindiff.data import FORECAST_SUFFIX, TRUTH_SUFFIX
 from impindiff.experiment.experiment import Experiment
-from impindiff.inference import check_residuals, laplace
+from impindiff.inference import (
+    Identifiability,
+    check_residuals,
+    identifiability,
+    laplace,
+    linearized,
+)
 from impindiff.observations import PointTable, relative_l1_percent
 from impindiff.results import (
     Checked,
@@ -36,7 +42,9 @@ from impindiff.training import Ensemble, Fitted, TrajectoryLoss, partition
 
 # standard errors need one derivative, the cost of a rollout, per parameter
 _MOST_PARAMETERS = 200
+_MOST_TOLD_APART = 40  # in a figure that can be read
 _NAMED = 3
+_INSIDE = ".raw"  # of a `Parameter`
 _NEGLIGIBLE = 1e-3  # of a number, however small its standard error
 
 
@@ -173,26 +181,36 @@ def misfits(table: PointTable, predicted: Float[np.ndarray, " point"]) -> dict[s
     return found
 
 
-def identified_numbers(
-    experiment: Experiment, fitted: Fitted, loss: TrajectoryLoss
-) -> tuple[dict[str, Estimate], list[str]]:
-    """(the unknown scalars, with standard errors if the model has few parameters; warnings).
+class Identified(NamedTuple):
+    """The unknown scalars, warnings about them, and which parameters the data tell apart.
+
+    - `identifiability`: None for an ensemble, a single parameter and models of many.
+    """
+
+    numbers: dict[str, Estimate]
+    warnings: list[str]
+    identifiability: Identifiability | None = None
+
+
+def identified_numbers(experiment: Experiment, fitted: Fitted, loss: TrajectoryLoss) -> Identified:
+    """The unknown scalars, with standard errors if the model has few parameters.
 
     For an ensemble, mean and standard deviation over the members. A warning names the numbers that
     are further from the minimum of the loss than their standard errors.
     """
     values = as_floats(experiment.identified(fitted.model))
     if not values:
-        return {}, []
+        return Identified({}, [])
     known = fitted.linearization
     errors: dict[str, Any] = {}
-    warnings = []
+    warnings, told = [], None
     if isinstance(fitted.model, Ensemble):
         each = [experiment.identified(member) for member in fitted.model.members]
         errors = {name: np.std([of[name] for of in each], ddof=1) for name in values}
     elif known is not None or number_of_parameters(fitted.model, fitted.frozen) <= _MOST_PARAMETERS:
         # a penalty is no part of the data, and the minimum is another with it
         penalised, loss = loss.penalty is not None, dataclasses.replace(loss, penalty=None)
+        known = known or linearized(fitted.model, loss, fitted.frozen)
         posterior = laplace(fitted.model, loss, freeze=fitted.frozen, linearization=known)
         errors = as_floats(posterior.standard_deviation(experiment.identified))
         ahead = as_floats(posterior.change_to_minimum(experiment.identified))
@@ -200,12 +218,16 @@ def identified_numbers(
         far = [name for name in values if abs(ahead[name]) > least[name] and not penalised]
         if far:
             warnings.append(_not_at_the_minimum(far, ahead, errors))
+        names = [name.removesuffix(_INSIDE) for name in posterior.parameters.names]
+        jacobian = np.asarray(known[1])
+        if 1 < len(names) <= _MOST_TOLD_APART and np.isfinite(jacobian).all():
+            told = identifiability(jacobian, names)
     errors, truths = as_floats(errors), experiment.truths()
     found = {
         name: Estimate(value=value, standard_error=errors.get(name), truth=truths.get(name))
         for name, value in values.items()
     }
-    return found, warnings
+    return Identified(found, warnings, told)
 
 
 def _not_at_the_minimum(

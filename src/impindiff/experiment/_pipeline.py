@@ -1,5 +1,6 @@
 """The main job: data, training, forecast, metrics, figures."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -46,9 +47,11 @@ from impindiff.experiment.sizes import (
     require_rollout_fits,
 )
 from impindiff.experiment.training import train
+from impindiff.inference import Identifiability
 from impindiff.observations import relative_l1_percent
 from impindiff.problem import Problem, as_data, checked, located, require_consistent
-from impindiff.results import METRICS, RunMetrics
+from impindiff.problem.findings import Findings
+from impindiff.results import METRICS, RunMetrics, finite
 from impindiff.rollout import depends_on_time
 from impindiff.settings.sections import ProblemSettings
 from impindiff.settings.steps import describe_steps
@@ -56,6 +59,7 @@ from impindiff.steppers import HybridModel
 from impindiff.training import Progress, TrajectoryLoss
 
 _FIGURES = 2_000_000  # bytes, approximately
+_NOT_DETERMINED = "the data do not determine all parameters: {}"
 
 
 def prepare(problem: Problem, settings: ProblemSettings, stored: Path | None = None) -> Experiment:
@@ -151,16 +155,19 @@ def run(
         known = sets.get("test")
         sets["test"] = part.table if known is None else known.with_rows(part.table)
         predicted["test"] = np.append(predicted.get("test", np.empty(0)), values)
-    identified, warnings = identified_numbers(experiment, fitted, loss)
+    identified, warnings, told = identified_numbers(experiment, fitted, loss)
     measured = data.scattered or experiment.is_measured
     warned = bool(identified) or (measured and bool(latent))
     warnings += _warnings(members_of(model)[0], loss) if warned else []
+    findings = experiment.findings(fitted, loss)
+    if findings.identifiability is None and told is not None:
+        findings = _with_identifiability(findings, told)
+        warnings += [] if told.is_complete else [_NOT_DETERMINED.format(told.weakest())]
     for line in warnings:
         say(f"warning: {line}")
     checked = None
     if "train" in sets:
         checked = model_check(experiment, fitted, sets["train"], predicted["train"])
-    findings = experiment.findings(fitted, loss)
     truths = experiment.true_latent(latent)
     series = station_series(experiment, model, states, needed, forecast)
     draw_figures(
@@ -188,6 +195,18 @@ def run(
     ).with_sections(findings.metrics)
     metrics.write(folder / METRICS)
     return metrics
+
+
+def _with_identifiability(findings: Findings, told: Identifiability) -> Findings:
+    """Add which parameters the data tell apart, unless they see none."""
+    if not len(told.singular_values):
+        return findings
+    section = {
+        "condition_indices": finite(told.condition_indices.tolist()),
+        "weakest": told.weakest(),
+    }
+    metrics = {**findings.metrics, "identifiability": section}
+    return dataclasses.replace(findings, identifiability=told, metrics=metrics)
 
 
 class Forecast(NamedTuple):

@@ -8,6 +8,7 @@ from impindiff.inference._posterior import (
     covariance,
     flat_parameters,
     laplace,
+    linearized,
     standard_errors,
 )
 
@@ -22,5 +23,6 @@ __all__ = [
     "flat_parameters",
     "identifiability",
     "laplace",
+    "linearized",
     "standard_errors",
 ]

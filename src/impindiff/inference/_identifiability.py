@@ -51,6 +51,11 @@ class Identifiability:
         shares = self.directions[direction] ** 2
         return {self.names[i]: float(shares[i]) for i in np.argsort(-shares, kind="stable")}
 
+    @property
+    def is_complete(self) -> bool:
+        """True if the data determine every combination: condition indices below 30, all seen."""
+        return not self.unseen and bool((self.condition_indices < _STRONG).all())
+
     def weakest(self) -> str:
         """One line: `cannot be told apart: gamma and prefactor (condition index 430)`.
 

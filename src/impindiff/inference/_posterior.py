@@ -182,7 +182,7 @@ def laplace(
     if linearization is None and len(flat.names) > _MOST_EXACT:
         chosen = jax.random.key(0) if key is None else key
         return _low_rank(flat, loss, errors, prior_deviation, chosen)
-    misfit, jacobian = linearization or _linearized(flat, loss)
+    misfit, jacobian = linearization or linearized(model, loss, freeze)
     m, n = jacobian.shape
     if prior_deviation is None:
         scale = _error_scale(loss, misfit, m - n, errors)
@@ -215,7 +215,7 @@ def standard_errors(
     misfit and Jacobian at the model's parameters, if known already, as after Levenberg-Marquardt.
     Parts of the model in `freeze` count as known.
     """
-    known = linearization or _linearized(flat_parameters(model, freeze), loss)
+    known = linearization or linearized(model, loss, freeze)
     posterior = laplace(model, loss, freeze=freeze, linearization=known)
     return posterior.standard_deviation(lambda m: dict(quantities(m)))
 
@@ -235,8 +235,12 @@ def covariance(jacobian: Float[Array, "m n"], misfit: Float[Array, " m"]) -> Flo
     return variance * factor @ factor.T
 
 
-def _linearized(flat: FlatParameters[Any], loss: TrajectoryLoss) -> Linearization:
-    loss = loss.forwards()
+def linearized(model: Any, loss: TrajectoryLoss, freeze: Sequence[str] = ()) -> Linearization:
+    """(misfit, its Jacobian) at a model's parameters, in forward mode; values of weight 0 left out.
+
+    Costs one derivative of the rollout per parameter. Columns are as in `flat_parameters`.
+    """
+    flat, loss = flat_parameters(model, freeze), loss.forwards()
 
     @jax.jit
     def linearize(values: Array) -> Any:
