@@ -54,9 +54,10 @@ def metrics_of(tmp_path, second):
 
 def test_parameters_that_cannot_be_told_apart(tmp_path):
     metrics = metrics_of(tmp_path, "0.0")
-    line = metrics["warnings"][-1]
+    (line,) = metrics["warnings"]
     assert line.startswith("the data do not determine all parameters: cannot be told apart: k and")
-    assert metrics["identifiability"]["condition_indices"][-1] > 30
+    # infinite, which JSON does not have
+    assert metrics["identifiability"]["condition_indices"] == [1.0, None]
 
 
 def test_training_that_stopped_short_and_a_model_that_does_not_fit(tmp_path):

@@ -213,15 +213,16 @@ def identified_numbers(experiment: Experiment, fitted: Fitted, loss: TrajectoryL
         known = known or linearized(fitted.model, loss, fitted.frozen)
         posterior = laplace(fitted.model, loss, freeze=fitted.frozen, linearization=known)
         errors = as_floats(posterior.standard_deviation(experiment.identified))
-        ahead = as_floats(posterior.change_to_minimum(experiment.identified))
-        least = {name: max(errors[name], _NEGLIGIBLE * abs(x)) for name, x in values.items()}
-        far = [name for name in values if abs(ahead[name]) > least[name] and not penalised]
-        if far:
-            warnings.append(_not_at_the_minimum(far, ahead, errors))
         names = [name.removesuffix(_INSIDE) for name in posterior.parameters.names]
-        jacobian = np.asarray(known[1])
-        if 1 < len(names) <= _MOST_TOLD_APART and np.isfinite(jacobian).all():
-            told = identifiability(jacobian, names)
+        if np.isfinite(np.asarray(known[1])).all():
+            told = identifiability(known[1], names)
+            # along a direction that the data leave open a step to the minimum means nothing
+            if told.is_complete and not penalised:
+                ahead = as_floats(posterior.change_to_minimum(experiment.identified))
+                least = {n: max(errors[n], _NEGLIGIBLE * abs(x)) for n, x in values.items()}
+                far = [name for name in values if abs(ahead[name]) > least[name]]
+                warnings += [_not_at_the_minimum(far, ahead, errors)] if far else []
+            told = told if 1 < len(names) <= _MOST_TOLD_APART else None
     errors, truths = as_floats(errors), experiment.truths()
     found = {
         name: Estimate(value=value, standard_error=errors.get(name), truth=truths.get(name))
