@@ -150,6 +150,15 @@ def mean_spacing(grid: Grid) -> tuple[float, ...]:
     return tuple((high - low) / n for low, high, n in sides)
 
 
+def typical_spacing(grid: Grid) -> tuple[float, ...]:
+    """Cell width per axis; of a stretched one the harmonic mean."""
+    found = []
+    for axis in range(grid.ndim):
+        h = width(grid, axis, float)
+        found.append(h if isinstance(h, float) else float(1 / np.mean(1 / h)))
+    return tuple(found)
+
+
 def relative_volumes(grid: Grid, dtype: DTypeLike) -> Any:
     """Volumes of cells over the largest, shaped to broadcast; None where all are alike."""
     parts = [balance(grid, axis, dtype) for axis in range(grid.ndim)]
