@@ -50,6 +50,23 @@ def width(grid: Grid, axis: int, dtype: DTypeLike) -> Any:
     return _along(np.diff(grid.axis_edges(axis)), grid, axis, dtype)
 
 
+def cell_widths(grid: Grid, axis: int) -> Any:
+    """Cell width along an axis: a number, or one for each cell of a stretched axis, float64."""
+    h = width(grid, axis, np.float64)
+    return h if isinstance(h, float) else np.ravel(h)
+
+
+def wall_lengths(grid: Grid, axis: int) -> tuple[tuple[float, float], tuple[float, float]] | float:
+    """At each wall: from the outer centre to the next one, and to its mirror image.
+
+    One number on a uniform axis, where they are all equal.
+    """
+    h = cell_widths(grid, axis)
+    if isinstance(h, float):
+        return h
+    return (float(0.5 * (h[0] + h[1])), float(h[0])), (float(0.5 * (h[-1] + h[-2])), float(h[-1]))
+
+
 def distances(grid: Grid, axis: int, periodic: bool, dtype: DTypeLike) -> float | AtFaces:
     """Distance between the two centres at each face; on a wall that of a cell and its mirror image.
 
