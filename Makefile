@@ -42,6 +42,7 @@ dist: $(VENV)/.dev
 validate: $(VENV)/.core
 	$(BIN)/python validation/operators.py
 	$(BIN)/python validation/operators_in_space.py
+	$(BIN)/python validation/coordinates.py
 	$(BIN)/python validation/steppers.py
 	$(BIN)/python validation/burgers.py
 	$(BIN)/python validation/gradient.py

@@ -22,7 +22,7 @@ from impindiff.fields import (
     TimeBasis,
     percolation_law,
 )
-from impindiff.grid import Dirichlet, Grid, Neumann, Periodic, Robin
+from impindiff.grid import Axis, Dirichlet, Grid, Neumann, Periodic, Robin
 from impindiff.implicit import (
     Anderson,
     BiCGStab,
@@ -81,6 +81,7 @@ __all__ = [
     "SDIRK2",
     "AdaptiveStep",
     "Anderson",
+    "Axis",
     "BackwardEuler",
     "BiCGStab",
     "Binomial",

@@ -175,3 +175,44 @@ def test_no_name_is_lost_and_the_order_does_not_matter(names):
             assert list(found.values()).count(usual) == 1
         if name in ("c", "C"):
             assert usual == name
+
+
+def test_a_radius_is_the_first_axis_where_no_other_is(tmp_path):
+    header = "time,r,z,T\n0,0.5,2,20\n1,0.7,3,30\n"
+    found = ipd.data.read_points(made.table(tmp_path, header))
+    assert found["x"].to_numpy().tolist() == [0.5, 0.7]
+    assert found["y"].to_numpy().tolist() == [2, 3]
+    assert set(found["quantity"].to_numpy()) == {"T"}
+    found = ipd.data.read_points(made.table(tmp_path, "time,radius,T\n0,0.5,20\n"))
+    assert tuple(axis for axis in "xyz" if axis in found) == ("x",)
+    found = ipd.data.read_points(made.table(tmp_path, "time,x,r\n0,0.5,20\n"))
+    assert set(found["quantity"].to_numpy()) == {"r"}
+
+
+@pytest.mark.parametrize("form", ["nc", "npz"])
+def test_fields_along_a_radius(tmp_path, form):
+    values = np.arange(24.0).reshape(2, 3, 4)
+    r, z, time = np.asarray([0.1, 0.3, 0.9]), np.arange(4.0), np.asarray([0.0, 1.0])
+    path = tmp_path / f"tube.{form}"
+    if form == "nc":
+        coordinates = {"time": time, "r": r, "z": z}
+        xr.Dataset({"T": (("time", "r", "z"), values)}, coordinates).to_netcdf(path)
+    else:
+        np.savez(path, time=time, r=r, z=z, T=values)
+    found = ipd.data.read_fields(path)
+    assert found["T"].dims == ("time", "x", "y")
+    np.testing.assert_array_equal(found["x"], r)
+    assert form != "nc" or (found["x"].attrs["long_name"], found["y"].attrs["long_name"]) == (
+        "r",
+        "z",
+    )
+
+
+def test_r_may_be_a_quantity(tmp_path):
+    path = tmp_path / "line.nc"
+    values = np.arange(6.0).reshape(2, 3)
+    xr.Dataset(
+        {"r": (("time", "z"), values)}, {"time": [0.0, 1.0], "z": [0.0, 1.0, 2.0]}
+    ).to_netcdf(path)
+    found = ipd.data.read_fields(path)
+    assert found["r"].dims == ("time", "z")

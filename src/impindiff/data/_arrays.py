@@ -15,6 +15,7 @@ import xarray as xr
 
 from impindiff.data._forms import (
     CAPITALS,
+    RADIUS,
     SAMPLE,
     SPACE,
     TIME,
@@ -145,9 +146,10 @@ def _named(
 def _usual(numbers: Mapping[str, xr.Variable], names: Mapping[str, str]) -> dict[str, str]:
     """Capital letters are axes only if they are vectors; T is then time, unless another name is."""
     otherwise = {n for n in CAPITALS if n in numbers and not _is_vector(numbers[n])}
-    without = usual_names([n for n in numbers if n != "T"], names)
+    without = usual_names([n for n in numbers if n != "T"], names, radial=False)
     only = {"T"} if "T" not in otherwise and TIME not in without.values() else set()
-    return usual_names(numbers, names, only, otherwise)
+    radial = any(n.strip().lower() in RADIUS and _is_vector(v) for n, v in numbers.items())
+    return usual_names(numbers, names, only, otherwise, radial)
 
 
 def _is_vector(variable: xr.Variable) -> bool:

@@ -10,6 +10,8 @@ import xarray as xr
 from impindiff.data._forms import (
     CAPITALS,
     FIELD_DIMENSIONS,
+    HEIGHT,
+    RADIUS,
     SAMPLE,
     SPACE,
     TIME,
@@ -91,7 +93,9 @@ def _usual_dimensions(raw: xr.Dataset, axes: Mapping[str, str], variables: Names
         if name in raw.sizes or (len(dims.get(name, ())) == 1 and _counts(dims[name][0], name))
     }
     others = {name for name in CAPITALS if name not in own}
-    usual = usual_names(names, axes, own - quantities, others | quantities)
+    # r may also be a quantity; it is an axis where fields have its dimension
+    radial = any(name.lower() in RADIUS and name in raw.sizes for name in names)
+    usual = usual_names(names, axes, own - quantities, others | quantities, radial)
     renamed: dict[Hashable, Hashable] = {n: u for n, u in usual.items() if u in FIELD_DIMENSIONS}
     if twice := sorted({str(u) for u in renamed.values() if list(renamed.values()).count(u) > 1}):
         raise InputError(
@@ -99,6 +103,9 @@ def _usual_dimensions(raw: xr.Dataset, axes: Mapping[str, str], variables: Names
             f"{assigned((), twice[:1])}"
         )
     dataset = raw.rename({old: new for old, new in renamed.items() if old != new})
+    for old, new in renamed.items():
+        if (str(old).lower() in RADIUS or (radial and old == HEIGHT)) and new in dataset.variables:
+            dataset[new].attrs.setdefault("long_name", str(old))
     for axis in (TIME, *SPACE):
         if axis in dataset.variables and axis not in dataset.sizes:
             dims = dataset[axis].dims

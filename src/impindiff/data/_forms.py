@@ -4,6 +4,8 @@
 a coordinate; one variable per quantity, float64, NaN where nothing was measured. A variable may
 lack dimensions: a steady map has only spatial ones, a condition only `sample`.
 
+A radius r is x, and z with it is y, by which the axes of a grid are counted.
+
 **Points**: dimension `observation`; variables `time`, `x` (and `y`, `z`), `value`, `quantity`
 (text), `standard_deviation` (NaN where unknown) and `sample` (0 where there is one only).
 """
@@ -48,6 +50,21 @@ def assigned(names: Iterable[str], wanted: Sequence[str]) -> str:
     return f"--set 'data.variables={{{plain}}}' (in Python variables={pairs})"
 
 
+# a radius, and the coordinate along its axis, in files of cylindrical or spherical coordinates
+RADIUS, HEIGHT = ("r", "radius"), "z"
+
+
+def radial_names(names: Iterable[str], usual: Mapping[str, str]) -> dict[str, str]:
+    """{a file's name: x or y} for the axes r and (r, z), where no other name is x or y."""
+    if {"x", "y"} & set(usual.values()):
+        return {}
+    found = [name for name in names if name.strip().lower() in RADIUS and usual[name] == name]
+    if len(found) != 1:
+        return {}
+    heights = [name for name in names if usual[name] == HEIGHT]
+    return {found[0]: "x"} | {name: "y" for name in heights[:1]}
+
+
 def usual_name(name: str) -> str:
     """The standard name for a file's `name`; other names are unchanged."""
     small = name.strip().lower()
@@ -60,6 +77,7 @@ def usual_names(
     given: Mapping[str, str] | None = None,
     along_itself: Collection[str] = (),
     otherwise: Collection[str] = (),
+    radial: bool = True,
 ) -> dict[str, str]:
     """Map names in the file to standard names; other names are unchanged.
 
@@ -70,6 +88,7 @@ def usual_names(
     - `given`: names set by the user; no other name then stands for these axes.
     - `along_itself`: capital letters that are dimensions.
     - `otherwise`: names that cannot be axes.
+    - `radial`: r stands for x, and z with it for y, where no other name does.
     """
     names, given = list(dict.fromkeys(names)), dict(given or {})
     found = {}
@@ -87,6 +106,8 @@ def usual_names(
         axis = usual_name(name)
         against = name in otherwise or small or axis in found.values()
         found[name] = axis if name in along_itself or not against else name
+    if radial:
+        found |= radial_names([name for name in names if name not in otherwise], found)
     # restore the order
     return {name: found[name] for name in names}
 

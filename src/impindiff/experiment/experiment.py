@@ -13,6 +13,7 @@ from jax.extend.core import Literal
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from impindiff.errors import InputError, SolverError
+from impindiff.grid.geometry import cell_widths
 from impindiff.methods import method_of
 from impindiff.observations import PointTable, relative_l1_percent
 from impindiff.observations.checks import same_places, shortest, up_to
@@ -233,7 +234,9 @@ class Experiment:
         same = moved or (
             grid.cells == tuple(dataset.sizes[axis] for axis in axes)
             and all(
-                same_places(dataset[axis].to_numpy(), grid.axis_centers(i), grid.spacing[i]).all()
+                same_places(
+                    dataset[axis].to_numpy(), grid.axis_centers(i), cell_widths(grid, i)
+                ).all()
                 for i, axis in enumerate(axes)
             )
         )

@@ -2,6 +2,7 @@
 
 from impindiff.grid._grid import Grid
 from impindiff.grid.boundary import (
+    Axis,
     Boundaries,
     Boundary,
     BoundaryLike,
@@ -11,9 +12,11 @@ from impindiff.grid.boundary import (
     Robin,
     homogeneous,
 )
+from impindiff.grid.edges import geometric, tanh
 from impindiff.grid.ghosts import ghosts, ghosts_of_layers, pad
 
 __all__ = [
+    "Axis",
     "Boundaries",
     "Boundary",
     "BoundaryLike",
@@ -22,8 +25,10 @@ __all__ = [
     "Neumann",
     "Periodic",
     "Robin",
+    "geometric",
     "ghosts",
     "ghosts_of_layers",
     "homogeneous",
     "pad",
+    "tanh",
 ]

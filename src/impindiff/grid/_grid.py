@@ -1,27 +1,35 @@
-"""The uniform Cartesian cell-centred grid."""
+"""The cell-centred grid: uniform or stretched axes, Cartesian or radial coordinates."""
 
 import math
 from collections.abc import Sequence
-from typing import SupportsFloat, SupportsIndex
+from typing import Self, SupportsFloat, SupportsIndex
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from impindiff.errors import InputError
 from impindiff.grid.boundary import Boundaries, BoundaryLike, Periodic, normalise_boundary
+from impindiff.grid.edges import SHORTEST, are_uniform, checked_edges
 
-# neither the volume of a cell nor a width to the power of -2 may overflow or vanish
-_SHORTEST = 1e-100
+# axes of each kind of coordinates; Cartesian ones have no names of their own
+_RADIAL_AXES = {"cylindrical": ("r", "z"), "spherical": ("r",)}
 
 
 class Grid(eqx.Module):
-    """A uniform Cartesian grid in 1, 2 or 3 dimensions; unknowns live at cell centres.
+    """A grid in 1, 2 or 3 dimensions, on the product of its axes; unknowns live at cell centres.
 
     Axis i is divided into cells[i] cells of width h_i = (upper[i] - lower[i]) / cells[i], with
-    centres x_k = lower[i] + (k + 1/2) h_i and faces lower[i] + k h_i. A field's trailing axes are
-    the grid's, in the same order; its leading axes are a batch.
+    centres x_k = lower[i] + (k + 1/2) h_i and faces lower[i] + k h_i; `Grid.from_edges` stretches
+    axes: faces are where they are given, centres midway. A field's trailing axes are the grid's, in
+    the same order; its leading axes are a batch.
+
+    In radial coordinates operators use the true areas of faces and volumes of cells. Fields depend
+    on the grid's axes only, so vectors have a component for each: v_r, or v_r and v_z. Where r
+    starts at 0, that is no boundary (see `Axis`); from a radius above 0, as around a well or in an
+    annulus, it is an inner boundary.
 
     **Arguments:**
 
@@ -29,17 +37,23 @@ class Grid(eqx.Module):
     - `cells`: number of cells per axis, at least 2.
     - `boundary`: one entry per axis, a `Boundary` for both sides or a pair (lower, upper); default
       `Periodic` everywhere. It is stored as a pair per axis in `grid.boundary`, and is only a
-      default: operators take `boundary=` for each variable.
+      default: operators take `boundary=` for each variable. Along r from 0, one condition is that
+      of the outer side; r cannot be periodic.
+    - `coordinates`: "cartesian"; "cylindrical", axes r or (r, z); or "spherical", axis r.
+    - `edges`: the cell edges of stretched axes and None for others; see `from_edges`.
 
     **Raises:** `InputError` if lengths disagree, there are more than 3 axes, an upper bound is not
     above its lower one, an axis has fewer than 2 cells, cells are narrower than 1e-100, wider than
-    1e100 or below round-off of their coordinates, or a boundary entry is wrong.
+    1e100 or below round-off of their coordinates, a boundary entry is wrong, or coordinates have
+    other axes or a negative radius.
     """
 
     lower: tuple[float, ...] = eqx.field(static=True)
     upper: tuple[float, ...] = eqx.field(static=True)
     cells: tuple[int, ...] = eqx.field(static=True)
     boundary: Boundaries
+    coordinates: str = eqx.field(static=True)
+    edges: tuple[tuple[float, ...] | None, ...] = eqx.field(static=True)
 
     def __init__(
         self,
@@ -47,6 +61,8 @@ class Grid(eqx.Module):
         upper: Sequence[SupportsFloat],
         cells: Sequence[SupportsIndex],
         boundary: BoundaryLike | None = None,
+        coordinates: str = "cartesian",
+        edges: Sequence[ArrayLike | Sequence[float] | None] | None = None,
     ):
         try:
             self.lower = tuple(float(x) for x in lower)
@@ -69,19 +85,113 @@ class Grid(eqx.Module):
             if n < 2:
                 raise InputError(f"grid: axis {axis} needs at least 2 cells, got {n}")
             width = (high - low) / n
-            if not _SHORTEST < width < 1 / _SHORTEST:
+            if not SHORTEST < width < 1 / SHORTEST:
                 raise InputError(
                     f"grid: axis {axis} from {low} to {high} has cells of width {width:.3g}; "
-                    f"expected {_SHORTEST:g} to {1 / _SHORTEST:g}; choose another unit of length"
+                    f"expected {SHORTEST:g} to {1 / SHORTEST:g}; choose another unit of length"
                 )
             if width < 4 * math.ulp(max(abs(low), abs(high))):
                 raise InputError(
                     f"grid: axis {axis} from {low} to {high} with {n} cells has centres that are "
                     f"the same number; shift the box to 0, or take fewer cells"
                 )
-        self.boundary = normalise_boundary(
-            (Periodic(),) * ndim if boundary is None else boundary, ndim
+        self.edges = self._stretched(edges)
+        self.coordinates = coordinates
+        self._check_coordinates(boundary)
+        self.boundary = self._normalised((Periodic(),) * ndim if boundary is None else boundary)
+
+    @classmethod
+    def from_edges(
+        cls,
+        edges: Sequence[ArrayLike | Sequence[float]],
+        boundary: BoundaryLike | None = None,
+        coordinates: str = "cartesian",
+    ) -> Self:
+        """A grid whose cells lie between given edges, such as those of a stretched axis.
+
+            r = ipd.grid.geometric(0.1, 100.0, 60)      # log axis around a well
+            z = ipd.grid.tanh(0.0, 10.0, 32)            # fine near both ends
+            grid = ipd.Grid.from_edges((r, z), boundary, coordinates="cylindrical")
+
+        An axis whose widths are equal to round-off, such as `np.linspace(0.0, 1.0, 33)`, is
+        uniform. Operators are of second order where widths change smoothly from cell to cell; by
+        more than a factor of about 1.3 they lose accuracy, and always keep conservation.
+
+        **Arguments:**
+
+        - `edges`: for each axis the edges of its cells, increasing, (cells + 1,).
+        - `boundary`, `coordinates`: as for `Grid`.
+
+        **Raises:** `InputError` for edges that do not increase, and as `Grid`.
+        """
+        if not isinstance(edges, Sequence):
+            raise InputError(
+                "grid: edges must be a sequence with one row of numbers per axis, got "
+                f"{type(edges).__name__}; write Grid.from_edges((x_edges,))"
+            )
+        given = [checked_edges(entry, axis) for axis, entry in enumerate(edges)]
+        lower, upper = [entry[0] for entry in given], [entry[-1] for entry in given]
+        return cls(
+            lower, upper, [len(entry) - 1 for entry in given], boundary, coordinates, edges=given
         )
+
+    def _stretched(
+        self, edges: Sequence[ArrayLike | Sequence[float] | None] | None
+    ) -> tuple[tuple[float, ...] | None, ...]:
+        """Edges of stretched axes, None for uniform ones."""
+        if edges is None:
+            return (None,) * self.ndim
+        if len(edges) != self.ndim:
+            raise InputError(
+                f"grid: edges need {self.ndim} entries, one per axis, got {len(edges)}"
+            )
+        found = []
+        for axis, entry in enumerate(edges):
+            given = None if entry is None else checked_edges(entry, axis)
+            if given is not None:
+                expected = (self.lower[axis], self.upper[axis], self.cells[axis])
+                if (given[0], given[-1], len(given) - 1) != expected:
+                    raise InputError(
+                        f"grid: edges of axis {axis} are {len(given) - 1} cells from {given[0]:g} "
+                        f"to {given[-1]:g}, but lower, upper and cells say {expected[2]} from "
+                        f"{expected[0]:g} to {expected[1]:g}; write Grid.from_edges(edges)"
+                    )
+            found.append(None if given is None or are_uniform(given) else given)
+        return tuple(found)
+
+    def _check_coordinates(self, boundary: BoundaryLike | None) -> None:
+        if self.coordinates == "cartesian":
+            return
+        if self.coordinates not in _RADIAL_AXES:
+            raise InputError(
+                "grid: coordinates must be 'cartesian', 'cylindrical' or 'spherical', got "
+                f"{self.coordinates!r}"
+            )
+        names = _RADIAL_AXES[self.coordinates]
+        if self.ndim > len(names):
+            forms = " or ".join(f"({', '.join(names[: i + 1])})" for i in range(len(names)))
+            raise InputError(
+                f"grid: {self.coordinates} coordinates have the axes {forms}, got {self.ndim} axes;"
+                " a field that varies with an angle needs Cartesian ones"
+            )
+        if self.lower[0] < 0:
+            raise InputError(
+                f"grid: {self.coordinates} coordinates start at r >= 0, got {self.lower[0]:g}"
+            )
+        if boundary is None:
+            raise InputError(
+                f"grid: {self.coordinates} coordinates need boundary=, since r is not periodic: "
+                "one entry per axis, such as Dirichlet(0.0)"
+            )
+
+    def _normalised(self, boundary: BoundaryLike) -> Boundaries:
+        pairs = normalise_boundary(boundary, self.ndim, self.starts_at_axis)
+        if self.coordinates != "cartesian" and isinstance(pairs[0][0], Periodic):
+            raise InputError(
+                f"boundary of axis 0: r of {self.coordinates} coordinates cannot be Periodic; give "
+                "Dirichlet, Neumann or Robin"
+            )
+        return pairs
 
     @property
     def ndim(self) -> int:
@@ -100,14 +210,65 @@ class Grid(eqx.Module):
 
     @property
     def spacing(self) -> tuple[float, ...]:
-        """Cell width per axis."""
+        """Cell width per axis. Raises `InputError` on a stretched axis, which has no single one."""
+        for axis, edges in enumerate(self.edges):
+            if edges is not None:
+                raise InputError(
+                    f"grid.spacing: axis {axis} is stretched, its cells differ in width; take "
+                    f"np.diff(grid.axis_edges({axis})), or a grid without edges"
+                )
         sides = zip(self.lower, self.upper, self.cells, strict=True)
         return tuple((high - low) / n for low, high, n in sides)
 
     @property
     def cell_volume(self) -> float:
-        """Length, area or volume of one cell: the weight of a cell in an integral."""
+        """Length, area or volume of one cell: the weight of a cell in an integral.
+
+        **Raises:** `InputError` where cells differ: on a stretched axis or in radial coordinates,
+        for which `volumes` has one number per cell.
+        """
+        if self.coordinates != "cartesian" or any(edges is not None for edges in self.edges):
+            raise InputError(
+                f"grid.cell_volume: cells differ in volume ({self.kind}); take grid.volumes"
+            )
         return math.prod(self.spacing)
+
+    @property
+    def volumes(self) -> Float[np.ndarray, "..."]:
+        """Volume of every cell, (*cells), float64: weights of integrals over the domain.
+
+        Lengths, areas or volumes in Cartesian coordinates. A cell is a whole shell in radial ones,
+        of volume 4/3 pi (r_+^3 - r_-^3) in spherical coordinates and pi (r_+^2 - r_-^2) times its
+        height in cylindrical ones, or times a unit height with r alone.
+        """
+        around = {"cartesian": 1.0, "cylindrical": 2 * np.pi, "spherical": 4 * np.pi}
+        product = np.full((1,) * self.ndim, around[self.coordinates])
+        for axis in range(self.ndim):
+            along = [1] * self.ndim
+            along[axis] = -1
+            product = product * self.axis_volumes(axis).reshape(along)
+        return product
+
+    @property
+    def kind(self) -> str:
+        """Coordinates and stretched axes in words, such as "cylindrical, axis 0 stretched"."""
+        stretched = [str(axis) for axis, edges in enumerate(self.edges) if edges is not None]
+        words = [self.coordinates]
+        if stretched:
+            words.append(
+                f"ax{'i' if len(stretched) == 1 else 'e'}s {' and '.join(stretched)} stretched"
+            )
+        return ", ".join(words)
+
+    @property
+    def is_box(self) -> bool:
+        """True for a uniform Cartesian grid, whose cells are all alike."""
+        return self.coordinates == "cartesian" and all(edges is None for edges in self.edges)
+
+    @property
+    def starts_at_axis(self) -> bool:
+        """True where the first axis is a radius from r = 0, which is no boundary."""
+        return self.coordinates != "cartesian" and self.lower[0] == 0
 
     @property
     def centers(self) -> Float[Array, "..."]:
@@ -122,11 +283,42 @@ class Grid(eqx.Module):
 
     def axis_centers(self, axis: int) -> Float[np.ndarray, " cells"]:
         """Coordinates of the cell centres along one axis, float64."""
-        return self.lower[axis] + (np.arange(self.cells[axis]) + 0.5) * self.spacing[axis]
+        edges = self.edges[axis]
+        if edges is None:
+            width = (self.upper[axis] - self.lower[axis]) / self.cells[axis]
+            return self.lower[axis] + (np.arange(self.cells[axis]) + 0.5) * width
+        at = np.asarray(edges)
+        return 0.5 * (at[1:] + at[:-1])
+
+    def axis_edges(self, axis: int) -> Float[np.ndarray, " edges"]:
+        """Coordinates of the cell edges along one axis, (cells + 1,), float64."""
+        edges = self.edges[axis]
+        if edges is None:
+            return np.linspace(self.lower[axis], self.upper[axis], self.cells[axis] + 1)
+        return np.asarray(edges)
+
+    def axis_volumes(self, axis: int) -> Float[np.ndarray, " cells"]:
+        """Volume of cells along one axis, per angle: the integral of 1, r or r^2 over each."""
+        edges = self.axis_edges(axis)
+        low, high = edges[:-1], edges[1:]
+        power = self._radial_power(axis)
+        if power == 0:
+            return high - low
+        # factored, since differences of powers lose digits in narrow cells
+        squares = low + high if power == 1 else low**2 + low * high + high**2
+        return (high - low) * squares / (power + 1)
+
+    def axis_areas(self, axis: int) -> Float[np.ndarray, " edges"]:
+        """Area of faces across one axis, per angle and per extent of other axes: 1, r or r^2."""
+        return self.axis_edges(axis) ** self._radial_power(axis)
+
+    def _radial_power(self, axis: int) -> int:
+        powers = {"cartesian": 0, "cylindrical": 1, "spherical": 2}
+        return powers[self.coordinates] if axis == 0 else 0
 
     def boundary_or_own(self, boundary: BoundaryLike | None) -> Boundaries:
         """Convert `boundary` to one (lower, upper) pair per axis; the grid's own if None."""
-        return self.boundary if boundary is None else normalise_boundary(boundary, self.ndim)
+        return self.boundary if boundary is None else self._normalised(boundary)
 
     def check_field(self, u: Array | np.ndarray, name: str) -> None:
         """Raise `InputError` unless `u` is floating point and its trailing axes are the grid's."""

@@ -81,6 +81,20 @@ class Neumann(Wall):
         return 0.0, 1.0
 
 
+class Axis(Neumann):
+    """The axis or centre r = 0 of cylindrical or spherical coordinates: no boundary, no flux.
+
+    Faces there have no area, and fields continue as their mirror images, du/dr = 0. `Grid` puts it
+    on the lower side of r where that is 0; it can be written in a pair, `(Axis(), Dirichlet(1.0))`.
+    """
+
+    value: Value = 0.0
+
+    def __check_init__(self) -> None:
+        if not is_concrete(self.value) or callable(self.value) or np.any(self.value):
+            raise InputError("Axis: no value can be prescribed at r = 0; write Axis()")
+
+
 class Robin(Wall):
     """Mixed condition a u + b du/dn = value on the face, n being the outward normal.
 
@@ -119,13 +133,18 @@ def is_concrete(x: object) -> bool:
     return not isinstance(x, Tracer)
 
 
-def normalise_boundary(boundary: BoundaryLike, ndim: int) -> Boundaries:
+def normalise_boundary(
+    boundary: BoundaryLike, ndim: int, starts_at_axis: bool = False
+) -> Boundaries:
     """Convert to one (lower side, upper side) pair per axis.
 
-    `boundary` has one entry per axis: a `Boundary` for both sides, or a pair (lower, upper).
+    `boundary` has one entry per axis: a `Boundary` for both sides, or a pair (lower, upper). With
+    `starts_at_axis` the lower side of the first axis is r = 0, no boundary: one condition is that
+    of the outer side.
 
-    **Raises:** `InputError` on another number of entries, on an entry that is neither, and on a
-    `Periodic` with another condition opposite to it.
+    **Raises:** `InputError` on another number of entries, on an entry that is neither, on a
+    `Periodic` with another condition opposite to it, and on a condition at r = 0, or `Axis`
+    elsewhere.
     """
     if not isinstance(boundary, Sequence) or len(boundary) != ndim:
         given = "a single condition"
@@ -135,7 +154,26 @@ def normalise_boundary(boundary: BoundaryLike, ndim: int) -> Boundaries:
             f"boundary: expected {ndim} entries, one per axis, got {given}; "
             "the two sides of an axis go in a pair: boundary=((lower, upper), ...)"
         )
-    return tuple(_sides(entry, axis) for axis, entry in enumerate(boundary))
+    if starts_at_axis:
+        first = boundary[0]
+        if isinstance(first, Boundary) and not isinstance(first, Axis | Periodic):
+            boundary = ((Axis(), first), *boundary[1:])
+    pairs = tuple(_sides(entry, axis) for axis, entry in enumerate(boundary))
+    for axis, (lower, upper) in enumerate(pairs):
+        at_zero = starts_at_axis and axis == 0
+        if at_zero and not isinstance(lower, Axis):
+            raise InputError(
+                "boundary of axis 0, lower side: r = 0 is no boundary and takes no condition, got "
+                f"{type(lower).__name__}; give the outer side's condition alone, or a pair "
+                "(Axis(), outer)"
+            )
+        if isinstance(upper, Axis) or (isinstance(lower, Axis) and not at_zero):
+            raise InputError(
+                f"boundary of axis {axis}: Axis is r = 0 of cylindrical or spherical coordinates, "
+                "the lower side of axis 0 where that starts at 0; give Neumann() for a plane of "
+                "symmetry"
+            )
+    return pairs
 
 
 def _sides(entry: Side, axis: int) -> tuple[Boundary, Boundary]:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from impindiff.errors import InputError
 from impindiff.grid._grid import Grid
 from impindiff.grid.boundary import Boundaries, Boundary, BoundaryLike, Periodic, Wall, is_concrete
+from impindiff.grid.geometry import mirror_distance
 from impindiff.grid.given import extremes, real_array
 
 # smaller values amplify the mirror image a million times: a singular Robin condition
@@ -47,7 +48,7 @@ def ghosts(
     """The `width` ghost cells beyond the lower and beyond the upper side of one grid axis.
 
     Periodic axes wrap. At a wall with a u + b du/dn = g, the k-th ghost G and its mirror image U_k,
-    d = (2k - 1) h apart, satisfy the condition at the face midway to second order:
+    d apart, (2k - 1) h on a uniform axis, satisfy the condition at the face midway to second order:
 
         a (G + U) / 2 + b (G - U) / d = g,   so   G = ((2b - a d) U + 2 d g) / (2b + a d),
 
@@ -122,7 +123,7 @@ def _reflect(
     width = cells.shape[along]
     layers = []
     for k in range(1, width + 1):
-        d = (2 * k - 1) * grid.spacing[axis]
+        d = mirror_distance(grid, axis, side, k)
         _refuse_singular(wall, d, where)
         i = k - 1 if side == "lower" else width - k
         image = lax.slice_in_dim(cells, i, i + 1, axis=along)

@@ -11,6 +11,7 @@ import xarray as xr
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from impindiff.errors import InputError
+from impindiff.grid.geometry import typical_spacing
 from impindiff.implicit import Outcome
 from impindiff.methods._conv_lstm import ConvLSTM
 from impindiff.methods._fno import FourierNeuralOperator
@@ -56,8 +57,16 @@ class Emulator(BlackBox):
     """
 
     def model(self, key: PRNGKeyArray) -> SequenceModel:
-        """A fresh sequence model."""
+        """A fresh sequence model.
+
+        **Raises:** `InputError` on a grid whose cells differ in size or volume.
+        """
         grid = self.example.grid
+        if not grid.is_box:
+            raise InputError(
+                f"method.name: {self.settings.method.name} needs equal cells, and the grid is "
+                f"{grid.kind}; compare with local_law, or take a uniform Cartesian grid"
+            )
         periodic = grid.periodic
         knots = self.observations.times
         with_time = depends_on_time(self.example, jnp.asarray(knots[0]))
@@ -135,7 +144,7 @@ class Emulator(BlackBox):
         there = table.position.reshape(times * samples, *places.shape)
         when, of_sample = table.time.reshape(times, -1), table.sample.reshape(times, samples, -1)
         is_whole = (
-            same_places(there, places, grid.spacing).all()
+            same_places(there, places, typical_spacing(grid)).all()
             and (of_sample == np.arange(samples)[:, None]).all()
             and (when == np.asarray(found.times[1:])[:, None]).all()
         )

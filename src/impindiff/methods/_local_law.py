@@ -173,5 +173,12 @@ def _pad(
         return x
 
     walls = jax.tree.map(beside_ghosts, grid.boundary[axis], is_leaf=callable)
-    line = Grid((grid.lower[axis],), (grid.upper[axis],), (grid.cells[axis],), (walls,))
+    line = Grid(
+        (grid.lower[axis],),
+        (grid.upper[axis],),
+        (grid.cells[axis],),
+        (walls,),
+        grid.coordinates if axis == 0 else "cartesian",
+        (grid.edges[axis],),
+    )
     return jnp.moveaxis(pad(jnp.moveaxis(u, axis, -1), line, 0), -1, axis)

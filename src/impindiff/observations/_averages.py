@@ -22,14 +22,22 @@ class BlockAverages(eqx.Module):
 
     - `cells`: the number of cells along each axis of the grid.
     - `block`: number of cells that a block spans along each axis.
+    - `volumes`: of the cells where they differ, `grid.volumes`, broadcasting to `cells`: weights of
+      the means.
 
     **Raises:** `InputError` if blocks do not tile the grid, and for an array of another grid.
     """
 
     cells: tuple[int, ...] = eqx.field(static=True)
     block: tuple[int, ...] = eqx.field(static=True)
+    volumes: Float[np.ndarray, "..."] | None
 
-    def __init__(self, cells: tuple[int, ...], block: tuple[int, ...]):
+    def __init__(
+        self,
+        cells: tuple[int, ...],
+        block: tuple[int, ...],
+        volumes: Float[np.ndarray, "..."] | None = None,
+    ):
         if len(block) != len(cells) or any(
             b < 1 or n % b for n, b in zip(cells, block, strict=True)
         ):
@@ -37,7 +45,7 @@ class BlockAverages(eqx.Module):
                 f"observations.block: blocks of {_by(block)} cells do not divide a grid of "
                 f"{_by(cells)}; along each axis give a number that divides the cells"
             )
-        self.cells, self.block = tuple(cells), tuple(block)
+        self.cells, self.block, self.volumes = tuple(cells), tuple(block), volumes
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -54,6 +62,14 @@ class BlockAverages(eqx.Module):
         leading = leading_axes("averages over blocks", self.cells, u.shape)
         pairs = [n for pair in zip(self.shape, self.block, strict=True) for n in pair]
         within = tuple(len(leading) + 1 + 2 * axis for axis in range(len(self.cells)))
+        if self.volumes is not None:
+            weights = np.broadcast_to(self.volumes, self.cells).reshape(pairs)
+            of_block = weights.sum(
+                axis=tuple(axis - len(leading) for axis in within), keepdims=True
+            )
+            shares = (weights / of_block).astype(u.dtype)
+            whole = (u.reshape(*leading, *pairs) * shares).sum(axis=within)
+            return whole.reshape(*leading, self.count)
         return u.reshape(*leading, *pairs).mean(axis=within).reshape(*leading, self.count)
 
     def positions(
@@ -73,11 +89,13 @@ class PartAverage(eqx.Module):
     **Arguments:**
 
     - `cells`: the number of cells along each axis of the grid, all of one size.
+    - `volumes`: of the cells where they differ, `grid.volumes`, broadcasting to `cells`.
 
     **Raises:** `InputError` for an array of another grid.
     """
 
     cells: tuple[int, ...] = eqx.field(static=True)
+    volumes: Float[np.ndarray, "..."] | None = None
 
     @property
     def count(self) -> int:
@@ -87,6 +105,11 @@ class PartAverage(eqx.Module):
     def __call__(self, u: Float[Array | np.ndarray, "..."]) -> Float[Array | np.ndarray, "..."]:
         """The mean, `(..., *cells) -> (..., 1)`."""
         leading = leading_axes("an average over the part", self.cells, u.shape)
+        if self.volumes is not None:
+            whole = np.broadcast_to(self.volumes, self.cells)
+            shares = whole / np.sum(whole)
+            axes = tuple(range(len(leading), u.ndim))
+            return (u * shares.astype(u.dtype)).sum(axis=axes)[..., None]
         return u.reshape(*leading, 1, math.prod(self.cells)).mean(axis=-1)
 
 

@@ -5,6 +5,8 @@ import itertools
 import numpy as np
 from jaxtyping import Float, Int
 
+from impindiff.grid import Grid
+
 _NODES = 4  # cubic interpolation
 
 
@@ -29,6 +31,30 @@ def between_centres(
     left = np.where(closes, left, np.clip(left, 0, np.maximum(last - 1, 0))).astype(int)
     # an axis of one cell has no right neighbour; the field is constant along it
     return left, np.where(last == 0, 0.0, where - left)
+
+
+def between_centres_of(
+    grid: Grid, positions: Float[np.ndarray, "point dimension"], periodic: tuple[bool, ...]
+) -> tuple[Int[np.ndarray, "point dimension"], Float[np.ndarray, "point dimension"]]:
+    """`between_centres` for positions on a grid, whose axes may be stretched.
+
+    There the distance beyond a centre is relative to that between the two centres.
+    """
+    lower, upper = np.asarray(grid.lower), np.asarray(grid.upper)
+    left, part = between_centres((positions - lower) / (upper - lower), grid.cells, periodic)
+    for axis, edges in enumerate(grid.edges):
+        if edges is None:
+            continue
+        centres, around = grid.axis_centers(axis), upper[axis] - lower[axis]
+        first = 0
+        if periodic[axis]:
+            centres = np.concatenate([centres[-1:] - around, centres, centres[:1] + around])
+            first = -1
+        at = np.searchsorted(centres, positions[:, axis], side="right") - 1
+        at = np.clip(at, 0, len(centres) - 2)
+        left[:, axis] = at + first
+        part[:, axis] = (positions[:, axis] - centres[at]) / (centres[at + 1] - centres[at])
+    return left, part
 
 
 def linear_in_space(

@@ -11,8 +11,13 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from impindiff.errors import InputError
-from impindiff.grid import Boundaries, BoundaryLike, Periodic
-from impindiff.observations._interpolation import between_centres, linear_in_space
+from impindiff.grid import Boundaries, BoundaryLike, Grid, Periodic
+from impindiff.grid.geometry import wall_lengths
+from impindiff.observations._interpolation import (
+    between_centres,
+    between_centres_of,
+    linear_in_space,
+)
 from impindiff.observations.checks import leading_axes
 from impindiff.observations.walls import NearWalls, conditions, near_walls
 
@@ -31,7 +36,7 @@ class Probes(eqx.Module):
     **Arguments:**
 
     - `lower`, `upper`: the corners of the part.
-    - `cells`: the number of cells along each axis, all of one size.
+    - `cells`: the number of cells along each axis, all of one size; see `on` for other grids.
     - `positions`: $x$, a row per probe, (N, dimensions), in the unit of the corners.
     - `boundary`: boundary conditions of the field, in the form that `Grid` takes, or a function
       from a model to them, such as `lambda model: model.grid.boundary`, which makes them learnable:
@@ -46,6 +51,7 @@ class Probes(eqx.Module):
     positions: Float[np.ndarray, "probe dimension"]
     boundary: Boundaries | None
     boundary_of: Callable[[Any], BoundaryLike] | None = eqx.field(static=True)
+    starts_at_axis: bool = eqx.field(static=True)
     _walls: NearWalls | None
     _neighbours: Int[np.ndarray, "probe corner"]
     _weights: Float[np.ndarray, "probe corner"]
@@ -86,6 +92,7 @@ class Probes(eqx.Module):
             )
         self.cells = tuple(cells)
         self.positions = positions
+        self.starts_at_axis = False
         learned = callable(boundary)
         self.boundary_of = boundary if learned else None
         self.boundary = None if learned or boundary is None else conditions(boundary, dimensions)
@@ -94,6 +101,38 @@ class Probes(eqx.Module):
         self._neighbours, self._weights = linear_in_space(left, part, self.cells)
         spacing = tuple(((high - low) / np.asarray(cells)).tolist())
         self._walls = near_walls(left, part, self.cells, spacing, periodic or (False,) * dimensions)
+
+    @classmethod
+    def on(
+        cls,
+        grid: Grid,
+        positions: Float[np.ndarray, "..."],
+        boundary: BoundaryLike | Callable[[Any], BoundaryLike] | None = None,
+    ) -> "Probes":
+        """Probes on a grid, which may have stretched axes and radial coordinates.
+
+            probes = Probes.on(grid, np.asarray([[0.5], [2.0]]), lambda model: model.grid.boundary)
+
+        **Arguments:** `positions` and `boundary` are those of the class. `grid.boundary` has to be
+        given like any other.
+
+        **Raises:** `InputError` as the class.
+        """
+        if boundary is not None and not callable(boundary):
+            boundary = grid.boundary_or_own(boundary)
+        probes = cls(grid.lower, grid.upper, grid.cells, positions, boundary)
+        object.__setattr__(probes, "starts_at_axis", grid.starts_at_axis)
+        periodic = tuple(isinstance(side, Periodic) for side, _ in probes.boundary or ())
+        periodic = periodic or (False,) * grid.ndim
+        left, part = between_centres_of(grid, positions, periodic)
+        lengths = tuple(wall_lengths(grid, axis) for axis in range(grid.ndim))
+        walls = near_walls(left, part, grid.cells, lengths, periodic)
+        return eqx.tree_at(
+            lambda probes: (probes._neighbours, probes._weights, probes._walls),
+            probes,
+            (*linear_in_space(left, part, grid.cells), walls),
+            is_leaf=lambda part: part is None or isinstance(part, NearWalls),
+        )
 
     @property
     def count(self) -> int:
@@ -107,7 +146,7 @@ class Probes(eqx.Module):
         """
         if self.boundary_of is None:
             return self
-        boundary = conditions(self.boundary_of(model), len(self.cells))
+        boundary = conditions(self.boundary_of(model), len(self.cells), self.starts_at_axis)
         if any(isinstance(side, Periodic) for side, _ in boundary):
             raise InputError(
                 "observations.probes: periodic axes must be known from the start; give boundary as "

@@ -13,8 +13,9 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from impindiff.errors import InputError
 from impindiff.grid import Boundaries, BoundaryLike, Grid, Periodic
+from impindiff.grid.geometry import wall_lengths
 from impindiff.observations._interpolation import (
-    between_centres,
+    between_centres_of,
     cubic_in_time,
     linear_in_space,
 )
@@ -134,6 +135,7 @@ class ScatteredPoints(eqx.Module):
     cells: tuple[int, ...] = eqx.field(static=True)
     times: int = eqx.field(static=True)
     samples: int = eqx.field(static=True)
+    starts_at_axis: bool = eqx.field(static=True)
     places: dict[str, "_Places"]
     boundary: Boundaries
     own_boundaries: dict[str, Boundaries]
@@ -156,9 +158,9 @@ class ScatteredPoints(eqx.Module):
         self.samples = int(table.sample.max()) + 1
         self.boundary = grid.boundary
         given = {} if conditions is None or model is None else conditions(model)
-        self.own_boundaries = _normalised(given, grid.ndim)
-        lower, upper = np.asarray(grid.lower), np.asarray(grid.upper)
-        scaled = (table.position - lower) / (upper - lower)
+        self.starts_at_axis = grid.starts_at_axis
+        self.own_boundaries = _normalised(given, grid.ndim, grid.starts_at_axis)
+        lengths = tuple(wall_lengths(grid, axis) for axis in range(grid.ndim))
         at = np.clip(table.time, times[0], times[-1])
         near, time_weights = cubic_in_time(times, at)
         self.places = {}
@@ -166,9 +168,9 @@ class ScatteredPoints(eqx.Module):
         for name, own in rows.items():
             periodic = _periodic(self.own_boundaries.get(name, grid.boundary))
             sample, when = table.sample[own].astype(np.int32), table.time[own]
-            left, part = between_centres(scaled[own], grid.cells, periodic)
+            left, part = between_centres_of(grid, table.position[own], periodic)
             cells, cell_weights = linear_in_space(left, part, grid.cells)
-            walls = near_walls(left, part, grid.cells, grid.spacing, periodic, sample, when)
+            walls = near_walls(left, part, grid.cells, lengths, periodic, sample, when)
             beside = None
             if walls is not None:
                 beside = _Nodes(
@@ -194,7 +196,7 @@ class ScatteredPoints(eqx.Module):
         """
         grid = getattr(model, "grid", None)
         given = {} if self.conditions is None else self.conditions(model)
-        own = _normalised(given, len(self.cells))
+        own = _normalised(given, len(self.cells), self.starts_at_axis)
         boundary = grid.boundary if isinstance(grid, Grid) else self.boundary
         for before, now in [
             (self.boundary, boundary),
@@ -275,8 +277,12 @@ class _Places(eqx.Module):
         return found.at[self.walls.rows].set(self.walls(patch, boundary))
 
 
-def _normalised(given: Mapping[str, BoundaryLike], ndim: int) -> dict[str, Boundaries]:
-    return {str(name): conditions(boundary, ndim) for name, boundary in given.items()}
+def _normalised(
+    given: Mapping[str, BoundaryLike], ndim: int, starts_at_axis: bool
+) -> dict[str, Boundaries]:
+    return {
+        str(name): conditions(boundary, ndim, starts_at_axis) for name, boundary in given.items()
+    }
 
 
 def _periodic(boundary: Boundaries) -> tuple[bool, ...]:

@@ -1,6 +1,7 @@
 """Interpolation between the outermost cell centres and the walls, by boundary conditions."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
@@ -10,12 +11,15 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float, Int
 
 from impindiff.errors import InputError
-from impindiff.grid import Boundaries, BoundaryLike, Dirichlet, Neumann, Periodic, Robin
+from impindiff.grid import Axis, Boundaries, BoundaryLike, Dirichlet, Neumann, Periodic, Robin
 from impindiff.grid.boundary import normalise_boundary
 from impindiff.grid.given import real_array
 
 # in cells: a place at the outermost centre is read there, despite round-off
 _AT_THE_CENTRE = 1e-9
+
+
+WallLengths: TypeAlias = float | tuple[tuple[float, float], tuple[float, float]]
 
 
 class NearWalls(eqx.Module):
@@ -31,9 +35,11 @@ class NearWalls(eqx.Module):
     are treated axis by axis; the condition of an earlier axis is extrapolated linearly.
 
     - `rows`: indices of these places.
-    - `left`, `part`: the lower neighbour along each axis, and the distance beyond it in cells.
+    - `left`, `part`: the lower neighbour along each axis, and the distance beyond it in cells, on a
+      stretched axis relative to the distance of the two centres.
     - `sides`: for each axis, which of `rows` are beyond the first centre and beyond the last.
-    - `cells`, `spacing`: of the grid.
+    - `cells`, `spacing`: of the grid; along a stretched axis the distances of the outer centre from
+      the next one and from its mirror image, h in the denominator, for both sides.
     - `samples`: trajectory of each place; None: every place of all.
     - `times`, `when`: distinct times, and the index of each place's time; None: one time for all.
     """
@@ -43,7 +49,7 @@ class NearWalls(eqx.Module):
     part: Float[np.ndarray, "row dimension"]
     sides: tuple[tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]], ...]
     cells: tuple[int, ...] = eqx.field(static=True)
-    spacing: tuple[float, ...] = eqx.field(static=True)
+    spacing: tuple[WallLengths, ...] = eqx.field(static=True)
     samples: Int[np.ndarray, " row"] | None = None
     times: Float[np.ndarray, " time"] | None = None
     when: Int[np.ndarray, " row"] | None = None
@@ -81,9 +87,11 @@ class NearWalls(eqx.Module):
                     self._on_face(x, axis, rows, patch.dtype, t, f"{where}: {name}")
                     for x, name in ((a, "a"), (b, "b"), (wall.value, "value"))  # pyright: ignore[reportAttributeAccessIssue]
                 )
-                h, p = self.spacing[axis], self._weight(axis, rows, trailing, patch.dtype)
+                p = self._weight(axis, rows, trailing, patch.dtype)
+                lengths = self.spacing[axis]
+                apart, h = lengths[side] if isinstance(lengths, tuple) else (lengths, lengths)
                 s, near = (p - 1, high[at]) if side else (-p, low[at])
-                beyond = near + 2 * s * h * (g - a * near) / (2 * b + a * h)
+                beyond = near + 2 * s * apart * (g - a * near) / (2 * b + a * h)
                 inner = inner.at[at].set(beyond)
             patch = inner
         return patch
@@ -146,7 +154,7 @@ def near_walls(
     left: Int[np.ndarray, "point dimension"],
     part: Float[np.ndarray, "point dimension"],
     cells: tuple[int, ...],
-    spacing: tuple[float, ...],
+    spacing: tuple[WallLengths, ...],
     periodic: tuple[bool, ...],
     samples: Int[np.ndarray, " point"] | None = None,
     times: Float[np.ndarray, " point"] | None = None,
@@ -181,12 +189,17 @@ def near_walls(
     )
 
 
-def conditions(boundary: BoundaryLike, ndim: int) -> Boundaries:
+def conditions(boundary: BoundaryLike, ndim: int, starts_at_axis: bool = False) -> Boundaries:
     """A pair of conditions for each axis, all of known types.
+
+    - `starts_at_axis`: the lower side of the first axis is r = 0, as where it has an `Axis`.
 
     **Raises:** `InputError` for other types.
     """
-    pairs = normalise_boundary(boundary, ndim)
+    first = boundary[0] if isinstance(boundary, Sequence) and len(boundary) else None
+    if isinstance(first, Sequence) and len(first) and isinstance(first[0], Axis):
+        starts_at_axis = True
+    pairs = normalise_boundary(boundary, ndim, starts_at_axis)
     for pair in pairs:
         for side in pair:
             if not isinstance(side, Periodic | Dirichlet | Neumann | Robin):

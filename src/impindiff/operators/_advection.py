@@ -1,6 +1,7 @@
 """Advection by a given velocity, in conservative form."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,13 @@ from jaxtyping import Array, Float
 
 from impindiff.errors import InputError
 from impindiff.grid import Boundaries, BoundaryLike, Grid, Periodic
+from impindiff.grid.geometry import (
+    AtFaces,
+    distances,
+    extrapolation,
+    half_widths,
+    weights_below,
+)
 from impindiff.grid.given import real_array
 from impindiff.operators._faces import (
     Beside,
@@ -82,56 +90,81 @@ def advection(
     on_faces = face_velocities(velocity, grid, boundaries, u.dtype)
     note_upwind(on_faces, grid, scheme)
     if scheme != "van_leer":
-        fluxes = [advective_coefficients(v, scheme) for v in on_faces]
+        fluxes = []
+        for axis, v in enumerate(on_faces):
+            weights = weights_below(grid, axis, is_periodic(boundaries, axis), u.dtype)
+            fluxes.append(advective_coefficients(v, scheme, weights))
 
         def through_walls(axis: int, beside: Beside) -> Faces:
             v = on_faces[axis]._replace(inner=None)
-            return advective_flux(beside, v, axis - grid.ndim, scheme, periodic=False)
+            return advective_flux(beside, v, grid, axis, scheme, periodic=False)
 
         return net_inflow(u, fluxes, through_walls, grid, boundaries, t)
     fluxes = []
     for axis, v in enumerate(on_faces):
         beside = cells_beside(u, grid, axis, boundaries, t)
-        periodic = isinstance(boundaries[axis][0], Periodic)
-        fluxes.append(advective_flux(beside, v, axis - grid.ndim, scheme, periodic))
+        periodic = is_periodic(boundaries, axis)
+        fluxes.append(advective_flux(beside, v, grid, axis, scheme, periodic))
     return -flux_divergence(fluxes, grid)
 
 
 def note_upwind(velocities: Sequence[Faces], grid: Grid, scheme: str) -> None:
     """Note the largest numerical diffusivity |v| h / 2 of "upwind", by axis."""
     if scheme == "upwind":
-        pairs = list(zip(velocities, grid.spacing, strict=True))
         note(
             "numerical_diffusivity",
-            lambda: jnp.stack([0.5 * h * jnp.max(jnp.abs(v.inner)) for v, h in pairs]),
+            lambda: jnp.stack([_largest(v.inner, grid, axis) for axis, v in enumerate(velocities)]),
         )
 
 
-def advective_coefficients(v: Faces, scheme: str) -> TwoPoint:
-    """Flux v u by "upwind" or "central", linear in the two cells next to a face."""
+def _largest(v: Array, grid: Grid, axis: int) -> Array:
+    """Largest |v| h / 2 on inner faces, h being the distance of the centres next to them."""
+    h = distances(grid, axis, False, v.dtype)
+    if isinstance(h, AtFaces):
+        return jnp.max(0.5 * h.inner * jnp.abs(v))
+    return 0.5 * h * jnp.max(jnp.abs(v))
+
+
+def is_periodic(boundaries: Boundaries, axis: int) -> bool:
+    """True if the axis closes on itself."""
+    return isinstance(boundaries[axis][0], Periodic)
+
+
+def advective_coefficients(v: Faces, scheme: str, weights: AtFaces | None = None) -> TwoPoint:
+    """Flux v u by "upwind" or "central", linear in the two cells next to a face.
+
+    - `weights`: of the cells below, on a stretched axis.
+    """
     check_choice("scheme", scheme, _SCHEMES)
     if scheme == "central":
+        if weights is not None:
+            return TwoPoint(v, jax.tree.map(lambda v, w: (w - 0.5) * v, v, Faces(*weights)))
         return TwoPoint(v, jax.tree.map(jnp.zeros_like, v))
     return TwoPoint(v, jax.tree.map(lambda v: 0.5 * jnp.abs(v), v))
 
 
-def advective_flux(beside: Beside, v: Faces, along: int, scheme: str, periodic: bool) -> Faces:
+def advective_flux(
+    beside: Beside, v: Faces, grid: Grid, axis: int, scheme: str, periodic: bool
+) -> Faces:
     """Flux v u on the faces of an axis."""
     check_choice("scheme", scheme, _SCHEMES)
     if scheme == "central":
-        return jax.tree.map(jnp.multiply, v, face_means(beside))
-    below, above = face_states(beside, along, scheme == "van_leer", periodic)
+        weights = weights_below(grid, axis, periodic, beside.below.lower.dtype)
+        return jax.tree.map(jnp.multiply, v, face_means(beside, weights))
+    below, above = face_states(beside, grid, axis, scheme == "van_leer", periodic)
     return jax.tree.map(_upwind, v, below, above)
 
 
-def face_states(beside: Beside, along: int, limited: bool, periodic: bool) -> Beside:
+def face_states(beside: Beside, grid: Grid, axis: int, limited: bool, periodic: bool) -> Beside:
     """States on both sides of each face, from cell values or their limited profiles.
 
     Outside a wall the state is the condition's value on the face.
     """
     below, above = beside
+    along = axis - grid.ndim
     if limited:
-        half = 0.5 * _limited_difference(beside, along)
+        reach = half_widths(grid, axis, periodic, below.lower.dtype)
+        half = _limited_half(beside, along, reach)
         first, last = layer(half, along, 0), layer(half, along, -1)
         half_below, half_above = neighbours(half, along)
         below = Faces(below.inner + half_below, below.lower + last, below.upper + last)
@@ -163,7 +196,7 @@ def face_velocities(
     for axis in range(grid.ndim):
         name = f"velocity of axis {axis}"
         v = given_field(entries[axis], grid, axis, dtype, name, allow_faces=True)
-        faces.append(_on_faces(v, grid, axis, isinstance(boundaries[axis][0], Periodic)))
+        faces.append(_on_faces(v, grid, axis, is_periodic(boundaries, axis)))
     return faces
 
 
@@ -174,6 +207,18 @@ def _on_faces(v: Array, grid: Grid, axis: int, periodic: bool) -> Faces:
     first, last = layer(v, along, 0), layer(v, along, -1)
     if v.shape[along] == n + 1:
         return Faces(lax.slice_in_dim(v, 1, n, axis=along), first, last)
+    weights, beyond = weights_below(grid, axis, periodic, v.dtype), extrapolation(grid, axis)
+    if weights is not None and beyond is not None:
+        below, above = neighbours(v, along)
+        inner = weights.inner * below + (1 - weights.inner) * above
+        if periodic:
+            wrap = weights.lower * last + (1 - weights.lower) * first
+            return Faces(inner, wrap, wrap)
+        return Faces(
+            inner,
+            first + beyond[0] * (first - layer(v, along, 1)),
+            last + beyond[1] * (last - layer(v, along, -2)),
+        )
     inner = arithmetic_mean(*neighbours(v, along))
     if periodic:
         wrap = arithmetic_mean(first, last)
@@ -191,12 +236,41 @@ def _upwind(v: Array, below: Array, above: Array) -> Array:
     return jnp.maximum(v, 0) * below + jnp.minimum(v, 0) * above
 
 
-def _limited_difference(beside: Beside, along: int) -> Array:
-    """Van Leer's slope times the spacing, in each cell."""
+def _limited_half(beside: Beside, along: int, reach: tuple[Any, Any] | None) -> Array:
+    """Van Leer's slope times half the cell's width, in each cell.
+
+    - `reach`: on a stretched axis the parts of the distances to both neighbours that are in a cell.
+    """
     a, b = on_both_sides(jax.tree.map(jnp.subtract, beside.above, beside.below), along)
+    if reach is not None:
+        return _limited_by_distances(a, b, *reach)
     # Two `where`s, so that neither the value nor its derivatives contain 0/0 where the field is
     # flat. Above the smallest normal number, 1 / (a + b)^2 in the derivative cannot overflow
     # either.
     same_sign = a * b > np.finfo(a.dtype).tiny
     total = jnp.where(same_sign, a + b, 1.0)
-    return jnp.where(same_sign, 2 * a * (b / total), 0.0)
+    return 0.5 * jnp.where(same_sign, 2 * a * (b / total), 0.0)
+
+
+def _limited_by_distances(below: Array, above: Array, p: Any, q: Any) -> Array:
+    """The same for differences over unequal distances, of which the cell has the parts p and q.
+
+    With a = 2 p below and b = 2 q above, half the general form of the limiter,
+
+        a b (a / q + b / p) / (a^2 + (1 / q + 1 / p - 2) a b + b^2),
+
+    and at most the difference to either neighbour; p = q = 1/2 gives a b / (a + b).
+
+    Source: Mignone, High-order conservative reconstruction schemes for finite volume methods in
+    cylindrical and spherical coordinates, J. Comput. Phys. 270 (2014).
+    """
+    a, b = 2 * p * below, 2 * q * above
+    same_sign = a * b > np.finfo(a.dtype).tiny
+    total = jnp.where(same_sign, a + b, 1.0)
+    a, b = a / total, b / total
+    share = jnp.where(same_sign, a**2 + (1 / q + 1 / p - 2) * a * b + b**2, 1.0)
+    half = 0.5 * total * a * b * (a / q + b / p) / share
+    # next to a cell less than half as wide the formula can pass a neighbour's value
+    least, most = jnp.minimum(below, above), jnp.maximum(below, above)
+    half = jnp.where(above > 0, jnp.minimum(half, least), jnp.maximum(half, most))
+    return jnp.where(same_sign, half, 0.0)

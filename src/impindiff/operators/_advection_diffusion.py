@@ -7,11 +7,13 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from impindiff.grid import BoundaryLike, Grid, Periodic
+from impindiff.grid import BoundaryLike, Grid
+from impindiff.grid.geometry import distances, weights_below
 from impindiff.operators._advection import (
     advective_coefficients,
     advective_flux,
     face_velocities,
+    is_periodic,
     note_upwind,
 )
 from impindiff.operators._diffusion import diffusive_coefficients, diffusive_flux, face_coefficients
@@ -45,23 +47,26 @@ def advection_diffusion(
     coefficients = face_coefficients(coefficient, grid, averaging, boundaries, u.dtype)
     if scheme != "van_leer":
         fluxes = []
-        for v, D, h in zip(velocities, coefficients, grid.spacing, strict=True):
-            carried, diffused = advective_coefficients(v, scheme), diffusive_coefficients(D, h)
+        for axis, (v, D) in enumerate(zip(velocities, coefficients, strict=True)):
+            periodic = is_periodic(boundaries, axis)
+            weights = weights_below(grid, axis, periodic, u.dtype)
+            carried = advective_coefficients(v, scheme, weights)
+            diffused = diffusive_coefficients(D, distances(grid, axis, periodic, u.dtype))
             exchange = jax.tree.map(jnp.add, carried.exchange, diffused.exchange)
             fluxes.append(TwoPoint(v, exchange))
 
         def through_walls(axis: int, beside: Beside) -> Faces:
             v, D = (f[axis]._replace(inner=None) for f in (velocities, coefficients))
-            carried = advective_flux(beside, v, axis - grid.ndim, scheme, periodic=False)
-            diffused = diffusive_flux(beside, D, grid.spacing[axis])
+            carried = advective_flux(beside, v, grid, axis, scheme, periodic=False)
+            diffused = diffusive_flux(beside, D, distances(grid, axis, False, u.dtype))
             return jax.tree.map(jnp.add, carried, diffused)
 
         return net_inflow(u, fluxes, through_walls, grid, boundaries, t)
     fluxes = []
     for axis, (v, D) in enumerate(zip(velocities, coefficients, strict=True)):
         beside = cells_beside(u, grid, axis, boundaries, t)
-        periodic = isinstance(boundaries[axis][0], Periodic)
-        carried = advective_flux(beside, v, axis - grid.ndim, scheme, periodic)
-        diffused = diffusive_flux(beside, D, grid.spacing[axis])
+        periodic = is_periodic(boundaries, axis)
+        carried = advective_flux(beside, v, grid, axis, scheme, periodic)
+        diffused = diffusive_flux(beside, D, distances(grid, axis, periodic, u.dtype))
         fluxes.append(jax.tree.map(jnp.add, carried, diffused))
     return -flux_divergence(fluxes, grid)

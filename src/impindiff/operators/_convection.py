@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from impindiff.errors import InputError
 from impindiff.grid import BoundaryLike, Grid, Periodic
+from impindiff.grid.geometry import AtFaces, weights_below, width
 from impindiff.operators._advection import face_states
 from impindiff.operators._faces import (
     Beside,
@@ -90,24 +91,35 @@ def convection(
     fluxes = []
     functions = [_checked(given, axis) for axis, given in enumerate(_per_axis(flux, grid))]
     if scheme == "rusanov":
-        pairs = list(zip(functions, grid.spacing, strict=True))
         note(
             "numerical_diffusivity",
-            lambda: jnp.stack([0.5 * h * jnp.max(_speed(f, u)) for f, h in pairs]),
+            lambda: jnp.stack(
+                [_largest(_speed(f, u), grid, axis) for axis, f in enumerate(functions)]
+            ),
         )
     for axis, f in enumerate(functions):
         beside = cells_beside(u, grid, axis, boundaries, t)
-        along, periodic = axis - grid.ndim, isinstance(boundaries[axis][0], Periodic)
+        periodic = isinstance(boundaries[axis][0], Periodic)
         if scheme == "central":
-            fluxes.append(_central(f, beside, periodic))
+            weights = weights_below(grid, axis, periodic, u.dtype)
+            fluxes.append(_central(f, beside, periodic, weights))
             continue
-        below, above = face_states(beside, along, scheme == "van_leer", periodic)
+        below, above = face_states(beside, grid, axis, scheme == "van_leer", periodic)
         fluxes.append(jax.tree.map(lambda a, b, f=f: _rusanov(f, a, b), below, above))
     return -flux_divergence(fluxes, grid)
 
 
-def _central(f: Flux, beside: Beside, periodic: bool) -> Faces:
-    mean = jax.tree.map(lambda a, b: arithmetic_mean(f(a), f(b)), *beside)
+def _largest(speed: Array, grid: Grid, axis: int) -> Array:
+    """Largest |f'| h / 2, h being the cell's width."""
+    h = width(grid, axis, speed.dtype)
+    return 0.5 * h * jnp.max(speed) if isinstance(h, float) else jnp.max(0.5 * h * speed)
+
+
+def _central(f: Flux, beside: Beside, periodic: bool, weights: AtFaces | None) -> Faces:
+    if weights is None:
+        mean = jax.tree.map(lambda a, b: arithmetic_mean(f(a), f(b)), *beside)
+    else:
+        mean = face_means(Beside(*(jax.tree.map(f, cells) for cells in beside)), weights)
     if periodic:
         return mean
     on_walls = face_means(beside)

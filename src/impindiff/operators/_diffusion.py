@@ -1,6 +1,8 @@
 """Diffusion with a variable, possibly anisotropic coefficient."""
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import jax
 import jax.core
@@ -10,6 +12,7 @@ from jaxtyping import Array, Float
 
 from impindiff.errors import InputError
 from impindiff.grid import Boundaries, BoundaryLike, Grid, Periodic
+from impindiff.grid.geometry import AtFaces, distances, extrapolation, weights_below
 from impindiff.grid.given import extremes
 from impindiff.operators._faces import (
     Beside,
@@ -19,6 +22,7 @@ from impindiff.operators._faces import (
     given_field,
     layer,
     neighbours,
+    over,
 )
 from impindiff.operators._two_point import TwoPoint, net_inflow
 from impindiff.operators.notes import note
@@ -71,22 +75,28 @@ def diffusion(
     grid.check_field(u, "u")
     boundaries = grid.boundary_or_own(boundary)
     on_faces = face_coefficients(coefficient, grid, averaging, boundaries, u.dtype)
-    fluxes = [diffusive_coefficients(D, h) for D, h in zip(on_faces, grid.spacing, strict=True)]
+    fluxes = []
+    for axis, D in enumerate(on_faces):
+        periodic = isinstance(boundaries[axis][0], Periodic)
+        fluxes.append(diffusive_coefficients(D, distances(grid, axis, periodic, u.dtype)))
 
     def through_walls(axis: int, beside: Beside) -> Faces:
-        return diffusive_flux(beside, on_faces[axis]._replace(inner=None), grid.spacing[axis])
+        D = on_faces[axis]._replace(inner=None)
+        return diffusive_flux(beside, D, distances(grid, axis, False, u.dtype))
 
     return net_inflow(u, fluxes, through_walls, grid, boundaries, t)
 
 
-def diffusive_coefficients(D: Faces, spacing: float) -> TwoPoint:
-    """Flux -D du/dx, linear in the two cells next to a face."""
-    return TwoPoint(None, jax.tree.map(lambda D: D * (1.0 / spacing), D))
+def diffusive_coefficients(D: Faces, distance: float | AtFaces) -> TwoPoint:
+    """Flux -D du/dx, linear in the two cells next to a face, that far from each other."""
+    return TwoPoint(None, over(D, distance))
 
 
-def diffusive_flux(beside: Beside, D: Faces, spacing: float) -> Faces:
+def diffusive_flux(beside: Beside, D: Faces, distance: float | AtFaces) -> Faces:
     """Flux -D du/dx on the faces of an axis."""
-    scale = 1.0 / spacing
+    if isinstance(distance, AtFaces):
+        return jax.tree.map(lambda D, below, above: D * (below - above), over(D, distance), *beside)
+    scale = 1.0 / distance
     return jax.tree.map(lambda D, below, above: D * scale * (below - above), D, *beside)
 
 
@@ -111,7 +121,7 @@ def face_coefficients(
         _require_positive(entry, D, grid, name)
         periodic = isinstance(boundaries[axis][0], Periodic)
         given.append(D)
-        faces.append(_on_faces(D, axis - grid.ndim, periodic, averaging))
+        faces.append(_on_faces(D, grid, axis, periodic, averaging))
     note("diffusivity", lambda: jnp.stack([jnp.mean(D) for D in given]))
     return faces
 
@@ -133,26 +143,47 @@ def _require_positive(given: ArrayLike, D: Array, grid: Grid, name: str) -> None
         note("ill_posed", lambda: jnp.min(D) < -slack * jnp.max(jnp.abs(D)))
 
 
-def _on_faces(D: Array, along: int, periodic: bool, averaging: str) -> Faces:
+def _on_faces(D: Array, grid: Grid, axis: int, periodic: bool, averaging: str) -> Faces:
     if D.ndim == 0:
         return Faces(D, D, D)
-    mean = _harmonic_mean if averaging == "harmonic" else arithmetic_mean
-    inner = mean(*neighbours(D, along))
+    along = axis - grid.ndim
+    weights = weights_below(grid, axis, periodic, D.dtype)
+    if weights is None:
+        mean = _harmonic_mean if averaging == "harmonic" else arithmetic_mean
+        inner = mean(*neighbours(D, along))
+    else:
+        weighted = _weighted_harmonic_mean if averaging == "harmonic" else _weighted_mean
+        mean = partial(weighted, weights.upper)
+        inner = weighted(weights.inner, *neighbours(D, along))
     first, last = layer(D, along, 0), layer(D, along, -1)
     if periodic:
-        wrap = mean(first, last)
+        wrap = mean(first, last) if weights is None else mean(last, first)
         return Faces(inner, wrap, wrap)
     if averaging == "harmonic":
         return Faces(inner, first, last)
+    beyond = extrapolation(grid, axis) or (0.5, 0.5)
     return Faces(
-        inner, _extrapolate(first, layer(D, along, 1)), _extrapolate(last, layer(D, along, -2))
+        inner,
+        _extrapolate(first, layer(D, along, 1), beyond[0]),
+        _extrapolate(last, layer(D, along, -2), beyond[1]),
     )
 
 
-def _extrapolate(near: Array, far: Array) -> Array:
+def _extrapolate(near: Array, far: Array, beyond: float) -> Array:
     # The nearest cell's value would make a prescribed flux first-order accurate; the bound keeps
     # the side open, and D positive, where D grows steeply inwards.
-    return jnp.maximum(1.5 * near - 0.5 * far, 0.5 * near)
+    return jnp.maximum((1 + beyond) * near - beyond * far, 0.5 * near)
+
+
+def _weighted_mean(w: Any, below: Array, above: Array) -> Array:
+    return w * below + (1 - w) * above
+
+
+def _weighted_harmonic_mean(w: Any, below: Array, above: Array) -> Array:
+    """Resistances in series: of the cell below, 1 - w of the distance, and of that above."""
+    total = (1 - w) * above + w * below
+    closed = (below <= 0) | (above <= 0)
+    return jnp.where(closed, 0.0, below * (above / jnp.where(closed, 1.0, total)))
 
 
 def _harmonic_mean(a: Array, b: Array) -> Array:

@@ -4,7 +4,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from impindiff.errors import InputError
-from impindiff.grid import BoundaryLike, Grid
+from impindiff.grid import BoundaryLike, Grid, Periodic
+from impindiff.grid.geometry import weights_below
 from impindiff.operators._faces import cells_beside, face_means, flux_divergence
 
 
@@ -17,11 +18,12 @@ def divergence(
 ) -> Float[Array, "..."]:
     """Divergence sum_i dv_i/dx_i of a cell-centred vector field, in flux form.
 
-    Face values are means of the two adjacent cells; v_i = g on a Dirichlet face holds exactly, so
-    the sum over cells times the cell volume is the flux through the boundary. Second order inside
-    and next to Neumann sides; first order in the layer of cells next to a Dirichlet or Robin side,
-    hence second in the mean. With v_i Dirichlet(0) where p is Neumann(0) it is minus the transpose
-    of `gradient`.
+    In radial coordinates it is d(r v_r)/dr / r + dv_z/dz, or d(r^2 v_r)/dr / r^2, by the areas of
+    faces and volumes of cells. Face values are means of the two adjacent cells; v_i = g on a
+    Dirichlet face holds exactly, so the sum over cells times the cell volume is the flux through
+    the boundary. Second order inside and next to Neumann sides; first order in the layer of cells
+    next to a Dirichlet or Robin side, hence second in the mean. On uniform Cartesian axes, with v_i
+    Dirichlet(0) where p is Neumann(0), it is minus the transpose of `gradient`.
 
     **Arguments:**
 
@@ -46,4 +48,8 @@ def divergence(
         )
     boundaries = grid.boundary_or_own(boundary)
     beside = [cells_beside(v[axis], grid, axis, boundaries, t) for axis in range(grid.ndim)]
-    return flux_divergence([face_means(cells) for cells in beside], grid)
+    fluxes = []
+    for axis, cells in enumerate(beside):
+        periodic = isinstance(boundaries[axis][0], Periodic)
+        fluxes.append(face_means(cells, weights_below(grid, axis, periodic, v.dtype)))
+    return flux_divergence(fluxes, grid)

@@ -18,6 +18,13 @@ from impindiff.grid import (
     ghosts_of_layers,
     homogeneous,
 )
+from impindiff.grid.geometry import (
+    AtFaces,
+    distances,
+    inflow_factors,
+    relative_volumes,
+    typical_spacing,
+)
 from impindiff.grid.given import real_array
 from impindiff.operators._aggregates import sum_over_pairs
 from impindiff.operators._diffusion import face_coefficients
@@ -30,6 +37,7 @@ from impindiff.operators._faces import (
     neighbours,
     on_lower_side,
     on_upper_side,
+    over,
     upper_faces,
 )
 from impindiff.operators.inflow import TwoPoint, inflow_of, inflow_product
@@ -52,6 +60,10 @@ class Elliptic(eqx.Module):
     - `reaction`: r in each cell.
     - `spacing`: cell width per axis; `periodic`: flags of periodic axes.
     - `drift`: w in the same places, v / (2 h) for a velocity v; None without drift.
+    - `volumes`: of cells over the largest, where they differ, on stretched axes and in radial
+      coordinates; else None. Conductances, drift and reaction are then those of whole cells and
+      faces, i.e. times volumes, and A is their operator (`per_cell`, symmetric without drift)
+      divided by volumes.
 
     Built by `Elliptic.of`, or from any matrix of that pattern by `star_of`.
     """
@@ -61,6 +73,7 @@ class Elliptic(eqx.Module):
     spacing: tuple[float, ...] = eqx.field(static=True)
     periodic: tuple[bool, ...] = eqx.field(static=True)
     drift: tuple[Faces, ...] | None = None
+    volumes: Float[Array, "..."] | None = None
 
     @classmethod
     def of(
@@ -104,19 +117,27 @@ class Elliptic(eqx.Module):
                 )
         on_faces = face_coefficients(coefficient, grid, averaging, boundaries, dtype)
         ones = jnp.ones(grid.cells, dtype)
+        volumes = relative_volumes(grid, dtype)
+        if volumes is not None:
+            r = r * volumes
         return cls(
             faces=tuple(
                 _conductances(D, ones, grid, axis, boundaries) for axis, D in enumerate(on_faces)
             ),
             reaction=jnp.broadcast_to(r, grid.cells),
-            spacing=grid.spacing,
+            spacing=typical_spacing(grid),
             periodic=tuple(isinstance(lower, Periodic) for lower, _ in boundaries),
+            volumes=None if volumes is None else jnp.asarray(volumes),
         )
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the fields it applies to."""
         return self.reaction.shape
+
+    def per_cell(self) -> "Elliptic":
+        """The operator whose rows are not divided by volumes: itself where cells are alike."""
+        return self if self.volumes is None else dataclasses.replace(self, volumes=None)
 
     def outflows(self, axis: int) -> tuple[Faces, Faces]:
         """Fluxes per unit value: up from the cell below a face, down from the one above."""
@@ -138,7 +159,8 @@ class Elliptic(eqx.Module):
                 k, w = _closed(k), None if w is None else _closed(w)
             v = None if w is None else jax.tree.map(lambda w: 2 * w, w)
             fluxes.append(TwoPoint(v, k))
-        return self.reaction * u - inflow_product(inflow_of(fluxes, walls), u, self.periodic)
+        total = self.reaction * u - inflow_product(inflow_of(fluxes, walls), u, self.periodic)
+        return total if self.volumes is None else total / self.volumes
 
     def main_diagonal(self) -> Float[Array, "*cells"]:
         """Diagonal entries A_ii: reaction and all outflow of a cell."""
@@ -147,10 +169,16 @@ class Elliptic(eqx.Module):
             up, down = self.outflows(axis)
             total += upper_faces(up.inner, up.upper, axis)
             total += lower_faces(down.inner, down.lower, axis)
-        return total
+        return total if self.volumes is None else total / self.volumes
 
     def transposed(self) -> "Elliptic":
-        """The transpose A^T: the drift reversed, and its change of the diagonal added to r."""
+        """The transpose A^T: the drift reversed, and its change of the diagonal added to r.
+
+        Where cells differ in volume, columns are divided by it instead of rows: a drift towards
+        larger cells.
+        """
+        if self.volumes is not None:
+            return self.per_cell().transposed()._of_densities(self.volumes)
         if self.drift is None:
             return self
         reaction, turned = self.reaction, []
@@ -159,12 +187,30 @@ class Elliptic(eqx.Module):
             turned.append(jax.tree.map(jnp.negative, drift))
         return dataclasses.replace(self, reaction=reaction, drift=tuple(turned))
 
+    def _of_densities(self, volumes: Array) -> "Elliptic":
+        """The operator of u / volumes."""
+        sizes = jnp.broadcast_to(volumes, self.shape)
+        faces, drifts = [], []
+        for axis in range(len(self.faces)):
+            up, down = self.outflows(axis)
+            first, last = layer(sizes, axis, 0), layer(sizes, axis, -1)
+            low, high = neighbours(sizes, axis)
+            beyond = (last, first) if self.periodic[axis] else (first, last)
+            up = jax.tree.map(jnp.divide, up, Faces(low, beyond[0], last))
+            down = jax.tree.map(jnp.divide, down, Faces(high, first, beyond[1]))
+            faces.append(jax.tree.map(lambda p, q: 0.5 * (p + q), up, down))
+            drifts.append(jax.tree.map(lambda p, q: 0.5 * (p - q), up, down))
+        return dataclasses.replace(
+            self, faces=tuple(faces), drift=tuple(drifts), reaction=self.reaction / sizes
+        )
+
     def coarsened(self, axes: Collection[int]) -> "Elliptic":
         """The operator between aggregates of two cells along each of `axes`.
 
-        It acts on *sums* over the cells of an aggregate, which keeps it symmetric where the last
-        aggregate of an odd number is a single cell: for a constant D and even numbers it is the
-        number of cells in an aggregate times the operator built on the coarse grid.
+        It acts on *sums* over the cells of an aggregate (of `per_cell`), which keeps it symmetric
+        where the last aggregate of an odd number is a single cell: for a constant D and even
+        numbers it is the number of cells in an aggregate times the operator built on the coarse
+        grid.
 
         The conductance between two aggregates is that of resistances in series: from the first's
         centre to the face, across it, to the second's centre; parallel faces are summed before. The
@@ -205,10 +251,16 @@ def _conductances(D: Faces, ones: Array, grid: Grid, axis: int, boundaries: Boun
     """
     below, _ = neighbours(ones, axis)
     one = layer(ones, axis, 0)
-    scaled = jax.tree.map(
-        lambda D, like: D * like / grid.spacing[axis] ** 2, D, Faces(below, one, one)
-    )
-    if isinstance(boundaries[axis][0], Periodic):
+    whole = Faces(below, one, one)
+    periodic = isinstance(boundaries[axis][0], Periodic)
+    factors = inflow_factors(grid, axis, ones.dtype)
+    if isinstance(factors, AtFaces):
+        slope = over(D, distances(grid, axis, periodic, ones.dtype))
+        scaled = jax.tree.map(lambda D, like, f: D * like * f, slope, whole, Faces(*factors))
+    else:
+        h = grid.spacing[axis]
+        scaled = jax.tree.map(lambda D, like: D * like / h**2, D, whole)
+    if periodic:
         return scaled
     lower, upper = ghosts_of_layers(one, one, grid, axis, boundaries, None)
     return Faces(scaled.inner, scaled.lower * (one - lower), scaled.upper * (one - upper))

@@ -13,12 +13,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
 
 from impindiff.errors import InputError
 from impindiff.grid import Boundaries, Grid, ghosts_of_layers
+from impindiff.grid.geometry import AtFaces, balance, mean_spacing
 from impindiff.grid.given import extremes, real_array
 from impindiff.operators._layers import put_layer, take_layer
 
@@ -78,9 +80,28 @@ def arithmetic_mean(a: Array, b: Array) -> Array:
     return 0.5 * (a + b)
 
 
-def face_means(beside: Beside) -> Faces:
-    """Arithmetic means of the two cells at each face: on a wall, the condition's own value."""
-    return jax.tree.map(arithmetic_mean, *beside)
+def face_means(beside: Beside, weights: AtFaces | None = None) -> Faces:
+    """Means of the two cells at each face: on a wall, the condition's own value.
+
+    - `weights`: of the cells below, by which a stretched axis interpolates linearly.
+    """
+    if weights is None:
+        return jax.tree.map(arithmetic_mean, *beside)
+    w = like(weights, beside.below)
+    return jax.tree.map(lambda w, a, b: w * a + (1.0 - w) * b, w, *beside)
+
+
+def like(numbers: AtFaces, faces: Faces) -> Faces:
+    """Numbers at faces as `Faces`, without inner ones where `faces` has none."""
+    return Faces(None if faces.inner is None else numbers.inner, numbers.lower, numbers.upper)
+
+
+def over(faces: Faces, lengths: float | AtFaces) -> Faces:
+    """Values on faces divided by a length, or by one for each face."""
+    if isinstance(lengths, AtFaces):
+        return jax.tree.map(lambda x, d: x * (1.0 / d), faces, like(lengths, faces))
+    scale = 1.0 / lengths
+    return jax.tree.map(lambda x: x * scale, faces)
 
 
 def from_below(x: Array, along: int, wraps: bool) -> Array:
@@ -173,7 +194,7 @@ def _padded(x: Array, along: int, before: int, after: int) -> Array:
     return lax.pad(x, jnp.zeros((), x.dtype), widths)
 
 
-def difference(faces: Faces, along: int, spacing: float) -> Array:
+def difference(faces: Faces, along: int, spacing: float | np.ndarray) -> Array:
     """(upper face - lower face) / spacing in each cell: the flux form that ensures conservation."""
     inner, lower, upper = faces
     above, below = upper_faces(inner, upper, along), lower_faces(inner, lower, along)
@@ -182,9 +203,14 @@ def difference(faces: Faces, along: int, spacing: float) -> Array:
 
 def flux_divergence(fluxes: Sequence[Faces], grid: Grid) -> Array:
     """Divergence of a flux given on the faces of each axis: outflow of a cell, per volume."""
-    parts = [
-        difference(flux, axis - grid.ndim, grid.spacing[axis]) for axis, flux in enumerate(fluxes)
-    ]
+    parts = []
+    for axis, flux in enumerate(fluxes):
+        along, metric = axis - grid.ndim, balance(grid, axis, flux.lower.dtype)
+        if metric is None:
+            parts.append(difference(flux, along, mean_spacing(grid)[axis]))
+        else:
+            passed = jax.tree.map(jnp.multiply, flux, Faces(*metric.areas))
+            parts.append(difference(passed, along, metric.volumes))
     return sum(parts[1:], start=parts[0])
 
 

@@ -4,7 +4,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from impindiff.grid import BoundaryLike, Grid
+from impindiff.grid import BoundaryLike, Grid, Periodic
+from impindiff.grid.geometry import weights_below, width
 from impindiff.operators._faces import cells_beside, difference, face_means
 
 
@@ -18,7 +19,8 @@ def gradient(
     """Gradient at cell centres, (du/dx_1, ..., du/dx_ndim), by central differences.
 
     In cell i, (u_{i+1/2} - u_{i-1/2}) / h with face values that are means of the two adjacent
-    cells, which is (u_{i+1} - u_{i-1}) / 2h inside. Second order inside and next to Neumann sides;
+    cells, which is (u_{i+1} - u_{i-1}) / 2h inside; on a stretched axis they are interpolated
+    linearly. Second order inside and next to Neumann sides;
     first order in the layer of cells next to a Dirichlet or Robin side, hence second in the mean.
 
     **Arguments:**
@@ -38,6 +40,8 @@ def gradient(
     boundaries = grid.boundary_or_own(boundary)
     parts = []
     for axis in range(grid.ndim):
-        means = face_means(cells_beside(u, grid, axis, boundaries, t))
-        parts.append(difference(means, axis - grid.ndim, grid.spacing[axis]))
+        periodic = isinstance(boundaries[axis][0], Periodic)
+        weights = weights_below(grid, axis, periodic, u.dtype)
+        means = face_means(cells_beside(u, grid, axis, boundaries, t), weights)
+        parts.append(difference(means, axis - grid.ndim, width(grid, axis, u.dtype)))
     return jnp.stack(parts)

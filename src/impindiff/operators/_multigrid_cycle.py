@@ -59,7 +59,8 @@ def multigrid_cycle(
 
     `jax.linear_transpose` of the map gives that of A^T, so adjoint solves cost the same as forward
     ones; without drift the map is symmetric, like A, and positive definite, as conjugate gradients
-    require. Its derivative with respect to `operator` is that of A^{-1}.
+    require (where cells differ in volume, after division by volumes only). Its derivative with
+    respect to `operator` is that of A^{-1}.
 
     With a Krylov method the number of iterations hardly depends on the number of cells, nor on the
     contrast of a D that varies in layers, fronts or blocks of several cells. Where D jumps by 1e4
@@ -86,6 +87,10 @@ def multigrid_cycle(
     smoothing: polynomial versus Gauss-Seidel", J. Comput. Phys. 188 (2003).
     """
     check_choice("shape", shape, ("V", "W"))
+    if operator.volumes is not None:
+        volumes, whole = operator.volumes, operator.per_cell()
+        inverse = multigrid_cycle(whole, cycles=cycles, smoothing=smoothing, shape=shape)
+        return lambda b: inverse(volumes * b)
     solve = _cycles(operator, cycles, smoothing, shape)
     if operator.drift is None:
         return lambda b: lax.custom_linear_solve(operator, b, solve, symmetric=True)

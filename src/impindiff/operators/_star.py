@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
 from impindiff.operators._elliptic import Elliptic
@@ -81,6 +82,7 @@ def star_of(
     like: Field,
     periodic: tuple[bool, ...],
     spacing: tuple[float, ...],
+    volumes: ArrayLike | None = None,
 ) -> Elliptic:
     r"""The matrix of `matvec` as an `Elliptic`, entry by entry.
 
@@ -98,6 +100,8 @@ def star_of(
     - `matvec`: v -> A v, linear, for fields like `like` (only its shape and precision count).
     - `periodic`: flags of periodic axes.
     - `spacing`: cell width per axis.
+    - `volumes`: of cells, broadcasting with them, where they differ: rows are multiplied by them
+      first, after which diffusion is symmetric (`Elliptic.volumes`).
 
     Source: Curtis, Powell and Reid, "On the estimation of sparse Jacobian matrices", 1974; the
     colours are those of Goldfarb and Toint, "Optimal estimation of Jacobian and Hessian matrices
@@ -108,8 +112,11 @@ def star_of(
     plan = colouring(cells, seam)
     colour = plan.of_cells()
 
+    sizes = None if volumes is None else jnp.asarray(volumes, dtype)
+
     def probe(_: None, chosen: Bool[Array, "*cells"]) -> tuple[None, Field]:
-        return None, matvec(jnp.asarray(chosen, dtype))
+        product = matvec(jnp.asarray(chosen, dtype))
+        return None, product if sizes is None else sizes * product
 
     # entries are picked from all products at once, since rereading them at each product would
     # dominate the time
@@ -137,16 +144,21 @@ def star_of(
         drifts.append(jax.tree.map(lambda p, q: 0.5 * (p - q), up, down))
     for axis, n in enumerate(cells):
         if not periodic[axis] and n > 2:
-            reaction, lower = _wall(reaction, axis, 0, 1)
-            reaction, upper = _wall(reaction, axis, -1, -2)
+            reaction, lower = _wall(reaction, sizes, axis, 0, 1)
+            reaction, upper = _wall(reaction, sizes, axis, -1, -2)
             faces[axis] = faces[axis]._replace(lower=lower, upper=upper)
-    return Elliptic(tuple(faces), reaction, spacing, periodic, tuple(drifts))
+    return Elliptic(tuple(faces), reaction, spacing, periodic, tuple(drifts), sizes)
 
 
-def _wall(reaction: Field, axis: int, at: int, behind: int) -> tuple[Field, Float[Array, "*layer"]]:
-    """Excess of a layer's column sums over the next one's, removed from them."""
+def _wall(
+    reaction: Field, sizes: Array | None, axis: int, at: int, behind: int
+) -> tuple[Field, Float[Array, "*layer"]]:
+    """Excess of a layer's column sums, per volume, over the next one's, removed from them."""
     n = reaction.shape[axis]
-    excess = jnp.maximum(layer(reaction, axis, at) - layer(reaction, axis, behind), 0.0)
+    outer, inner = layer(reaction, axis, at), layer(reaction, axis, behind)
+    if sizes is not None and sizes.shape[axis] > 1:
+        inner = inner * (layer(sizes, axis, at) / layer(sizes, axis, behind))
+    excess = jnp.maximum(outer - inner, 0.0)
     start = [0] * reaction.ndim
     start[axis] = at % n
     return lax.dynamic_update_slice(reaction, layer(reaction, axis, at) - excess, start), excess

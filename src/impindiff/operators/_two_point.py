@@ -1,14 +1,16 @@
 """Net inflow by two-point fluxes: "upwind" or "central" advection and diffusion."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
 
 from impindiff.grid import Boundaries, Grid, Periodic, homogeneous
 from impindiff.grid.boundary import Value, Wall
+from impindiff.grid.geometry import AtFaces, inflow_factors, relative_volumes
 from impindiff.operators._faces import (
     Beside,
     Faces,
@@ -29,6 +31,9 @@ def net_inflow(
 ) -> Float[Array, "..."]:
     """Net inflow of each cell, per volume: minus the divergence of a flux.
 
+    Where cells differ in volume, the fluxes are those through whole faces, so that what leaves one
+    cell enters the next, as the star needs; the sum is divided by the volumes.
+
     **Arguments:**
 
     - `u`: field, (*batch, *cells).
@@ -39,17 +44,21 @@ def net_inflow(
     """
     wraps = tuple(isinstance(lower, Periodic) for lower, _ in boundaries)
     on_faces = [
-        _per_cell(flux, grid, axis, wrap)
+        _per_cell(flux, grid, axis, wrap, u.dtype)
         for axis, (flux, wrap) in enumerate(zip(fluxes, wraps, strict=True))
     ]
 
     def through_both(value: float, layer: tuple[int, ...], axis: int, held: Boundaries) -> Array:
         values = jnp.full(layer, value, u.dtype)
         beside = layers_beside(values, values, grid, axis, held, t)
-        along, n, per_cell = axis - grid.ndim, grid.cells[axis], 1.0 / grid.spacing[axis]
+        along, n = axis - grid.ndim, grid.cells[axis]
+        factors: Any = inflow_factors(grid, axis, u.dtype)
+        at_lower, at_upper = factors, factors
+        if isinstance(factors, AtFaces):
+            at_lower, at_upper = factors.lower, factors.upper
         _, lower, upper = through_walls(axis, beside)
-        inwards = on_lower_side(per_cell * lower, along, n)
-        return inwards - on_upper_side(per_cell * upper, along, n)
+        inwards = on_lower_side(at_lower * lower, along, n)
+        return inwards - on_upper_side(at_upper * upper, along, n)
 
     of_a_unit, of_the_values = [], []
     for axis in [axis for axis, wrap in enumerate(wraps) if not wrap]:
@@ -62,20 +71,27 @@ def net_inflow(
             layer = _layer_shape(u, grid, axis, [*coefficients, *values])
             of_the_values.append(through_both(0.0, layer, axis, boundaries))
     inflow = inflow_of(on_faces, of_a_unit)
-    return sum(of_the_values, start=inflow_product(inflow, u, wraps))
+    total = sum(of_the_values, start=inflow_product(inflow, u, wraps))
+    volumes = relative_volumes(grid, u.dtype)
+    return total if volumes is None else total * (1.0 / volumes)
 
 
-def _per_cell(flux: TwoPoint, grid: Grid, axis: int, wraps: bool) -> TwoPoint:
-    """Coefficients over the spacing, numbers as arrays along the axis, 0 on walls."""
+def _per_cell(flux: TwoPoint, grid: Grid, axis: int, wraps: bool, dtype: DTypeLike) -> TwoPoint:
+    """Coefficients times areas, numbers as arrays along the axis, 0 on walls."""
     faces = [1] * grid.ndim
     faces[axis] = grid.cells[axis] - 1
     side = [1] * grid.ndim
+    factors = inflow_factors(grid, axis, dtype)
 
     def scaled(x: Faces) -> Faces:
-        inner, lower, upper = jax.tree.map(lambda x: x * (1.0 / grid.spacing[axis]), x)
-        if inner.ndim == 0:
-            inner = jnp.broadcast_to(inner, faces)
-            lower, upper = (jnp.broadcast_to(x, side) for x in (lower, upper))
+        if isinstance(factors, AtFaces):
+            inner, lower, upper = jax.tree.map(jnp.multiply, x, Faces(*factors))
+            inner = jnp.broadcast_to(inner, jnp.broadcast_shapes(inner.shape, tuple(faces)))
+        else:
+            inner, lower, upper = jax.tree.map(lambda x: x * factors, x)
+            if inner.ndim == 0:
+                inner = jnp.broadcast_to(inner, faces)
+                lower, upper = (jnp.broadcast_to(x, side) for x in (lower, upper))
         if not wraps:
             lower, upper = jnp.zeros_like(lower), jnp.zeros_like(upper)
         return Faces(inner, lower, upper)

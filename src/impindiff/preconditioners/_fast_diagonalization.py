@@ -12,6 +12,15 @@ from jaxtyping import Array, Float, PyTree
 
 from impindiff.grid import Dirichlet, Grid, Neumann, Robin
 from impindiff.grid.boundary import Boundary, is_concrete
+from impindiff.grid.geometry import (
+    AtFaces,
+    balance,
+    distances,
+    inflow_factors,
+    is_plain,
+    mean_spacing,
+    mirror_distance,
+)
 from impindiff.implicit.linear import LinearMap
 from impindiff.operators import Elliptic
 from impindiff.preconditioners.components import (
@@ -33,7 +42,7 @@ class FastDiagonalization(eqx.Module):
     few where they vary by a small factor; many where they jump, or advection dominates: then use
     `Multigrid`. The transforms along an axis follow the grid's boundary conditions: FFT (periodic),
     DCT-II (Neumann on both sides), DST-II (Dirichlet on both), and for others, Robin included, the
-    eigenvectors themselves, n x n for the n cells of that axis.
+    eigenvectors themselves, n x n for the n cells of that axis, as along stretched axes and radii.
 
     - `simplify`: maps the model to the one to precondition.
 
@@ -73,8 +82,15 @@ class _Axis(NamedTuple):
 
 def _inverse(matrix: Elliptic, grid: Grid, axes: list[_Axis]) -> LinearMap:
     dtype = matrix.reaction.dtype
-    reaction = jnp.mean(matrix.reaction)
-    conductances = [jnp.mean(k.inner) for k in matrix.faces]
+    if matrix.volumes is None:
+        reaction = jnp.mean(matrix.reaction)
+        conductances = [jnp.mean(k.inner) for k in matrix.faces]
+    else:
+        sizes = jnp.broadcast_to(matrix.volumes, grid.cells)
+        reaction = jnp.sum(matrix.reaction) / jnp.sum(sizes)
+        conductances = [
+            _mean_conductance(k.inner, grid, axis) for axis, k in enumerate(matrix.faces)
+        ]
     closed = [axis for axis, kind in enumerate(axes) if kind.forward is None]
     halved = closed[-1] if closed else None
     spectrum = reaction
@@ -108,11 +124,64 @@ def _inverse(matrix: Elliptic, grid: Grid, axes: list[_Axis]) -> LinearMap:
         return transformed(v, lambda x: x / spectrum.astype(x.dtype))
 
     # declared symmetric, so that the transposed solve does not transpose the transforms
-    return lambda v: lax.custom_linear_solve(apply, v, solve, symmetric=True)
+    if matrix.volumes is None:
+        return lambda v: lax.custom_linear_solve(apply, v, solve, symmetric=True)
+    # `solve` is of the symmetric matrix V A, by vectors X with X^T V X = 1; X^-1 = X^T V
+    volumes = matrix.volumes
+    return lambda v: lax.custom_linear_solve(
+        lambda x: volumes * apply(volumes * x), volumes * v, solve, symmetric=True
+    )
+
+
+def _mean_conductance(k: Array, grid: Grid, axis: int) -> Array:
+    """Mean diffusivity, by the conductances of a diffusivity of 1; over h^2 on an axis of `_Axis`.
+
+    Axes of unequal cells have their lengths in the eigenvalues.
+    """
+    dtype = k.dtype
+    unit, apart = inflow_factors(grid, axis, dtype), distances(grid, axis, False, dtype)
+    area = unit.inner if isinstance(unit, AtFaces) else unit
+    length = apart.inner if isinstance(apart, AtFaces) else apart
+    mean = jnp.mean(k * length / area)
+    return mean / mean_spacing(grid)[axis] ** 2 if is_plain(grid, axis) else mean
+
+
+def _unequal_axis(grid: Grid, axis: int) -> _Axis:
+    """Operator -d/dx (a d/dx) / v along an axis of unequal cells, by X with X^T v X = 1."""
+    n, (lower, upper), closes = grid.cells[axis], grid.boundary[axis], grid.periodic[axis]
+    metric = balance(grid, axis, np.float64)
+    assert metric is not None
+    apart = distances(grid, axis, closes, np.float64)
+    at = apart if isinstance(apart, AtFaces) else AtFaces(apart, apart, apart)
+    inner, low, high = (np.ravel(a / d) for a, d in zip(metric.areas, at, strict=True))
+    matrix = np.zeros((n, n))
+    below = np.arange(n - 1)
+    matrix[below, below + 1] = matrix[below + 1, below] = -inner
+    if closes:
+        matrix[0, -1] -= low[0]
+        matrix[-1, 0] -= low[0]
+    matrix -= np.diag(matrix.sum(1))
+    if not closes:
+        matrix[0, 0] += low[0] * _wall(lower, mirror_distance(grid, axis, "lower", 1))
+        matrix[-1, -1] += high[0] * _wall(upper, mirror_distance(grid, axis, "upper", 1))
+    root = 1 / np.sqrt(np.ravel(metric.volumes))
+    values, vectors = np.linalg.eigh(root[:, None] * matrix * root)
+    return _dense(values, root[:, None] * vectors, axis)
+
+
+def _dense(values: np.ndarray, vectors: np.ndarray, axis: int) -> _Axis:
+    """An axis by its eigenvectors, the columns of a matrix."""
+
+    def along(x: Array, m: np.ndarray) -> Array:
+        return jnp.moveaxis(jnp.tensordot(x, jnp.asarray(m, x.dtype), (axis, 0)), -1, axis)
+
+    return _Axis(values, lambda x: along(x, vectors), lambda x: along(x, vectors.T))
 
 
 def _axis(grid: Grid, axis: int) -> _Axis:
     n, (lower, upper) = grid.cells[axis], grid.boundary[axis]
+    if not is_plain(grid, axis):
+        return _unequal_axis(grid, axis)
     wave = np.arange(n)
     if grid.periodic[axis]:
         return _Axis(2 - 2 * np.cos(2 * np.pi * wave / n))
@@ -121,14 +190,10 @@ def _axis(grid: Grid, axis: int) -> _Axis:
     if isinstance(lower, Dirichlet) and isinstance(upper, Dirichlet):
         return _Axis(2 - 2 * np.cos(np.pi * (wave + 1) / n), *_sines(axis, n, grid.ndim))
     matrix = 2.0 * np.eye(n) - np.eye(n, k=1) - np.eye(n, k=-1)
-    matrix[0, 0] = 1 + _wall(lower, grid.spacing[axis])
-    matrix[-1, -1] = 1 + _wall(upper, grid.spacing[axis])
-    values, vectors = np.linalg.eigh(matrix)
-
-    def along(x: Array, m: np.ndarray) -> Array:
-        return jnp.moveaxis(jnp.tensordot(x, jnp.asarray(m, x.dtype), (axis, 0)), -1, axis)
-
-    return _Axis(values, lambda x: along(x, vectors), lambda x: along(x, vectors.T))
+    h = mean_spacing(grid)[axis]
+    matrix[0, 0] = 1 + _wall(lower, h)
+    matrix[-1, -1] = 1 + _wall(upper, h)
+    return _dense(*np.linalg.eigh(matrix), axis)
 
 
 def _cosines(axis: int) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:

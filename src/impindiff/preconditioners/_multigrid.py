@@ -91,7 +91,15 @@ class Multigrid(eqx.Module):
     def _inverse(self, matrix: Elliptic) -> LinearMap:
         # an equation with the opposite sign is negated, and so is its inverse
         sign = jnp.where(jnp.sum(matrix.main_diagonal()) < 0, -1.0, 1.0)
-        matrix = jax.tree.map(lambda x: jnp.asarray(sign, x.dtype) * x, matrix)
+        volumes = matrix.volumes
+        matrix = jax.tree.map(lambda x: jnp.asarray(sign, x.dtype) * x, matrix.per_cell())
+        matrix = dataclasses.replace(matrix, volumes=volumes)
+        if self.symmetric and volumes is not None:
+            raise InputError(
+                "Multigrid: symmetric=True on a stretched or radial grid, whose matrices are "
+                "symmetric only after multiplication by cell volumes; leave it out, and solve with "
+                "BiCGStab, not conjugate gradients"
+            )
         if self.symmetric:
             matrix = dataclasses.replace(matrix, drift=None)
         exact = _is_line_between_walls(matrix)
@@ -132,7 +140,7 @@ def regular(operator: Elliptic) -> Elliptic:
     for k in operator.faces:
         held += jnp.sum(k.lower) + jnp.sum(k.upper)
     eps = 10 * jnp.finfo(operator.reaction.dtype).eps
-    least = eps * jnp.max(jnp.abs(operator.main_diagonal()))
+    least = eps * jnp.max(jnp.abs(operator.per_cell().main_diagonal()))
     shift = jnp.where(jnp.abs(held) < least * operator.reaction.size, least, 0.0)
     return dataclasses.replace(operator, reaction=operator.reaction + shift)
 
@@ -152,7 +160,8 @@ def m_matrix(operator: Elliptic) -> Elliptic:
         faces = jax.tree.map(lambda k: jnp.maximum(k, 0.0), faces)
     # A negative reaction can make the operator indefinite. Clip it at a tiny positive value so that
     # the smoother never divides by zero.
-    least = jnp.finfo(operator.reaction.dtype).eps * jnp.max(jnp.abs(operator.main_diagonal()))
+    largest = jnp.max(jnp.abs(operator.per_cell().main_diagonal()))
+    least = jnp.finfo(operator.reaction.dtype).eps * largest
     return dataclasses.replace(
         operator, faces=faces, reaction=jnp.maximum(operator.reaction, least)
     )

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PyTree
 
 from impindiff.errors import InputError
 from impindiff.grid import Grid
+from impindiff.grid.geometry import relative_volumes, typical_spacing
 from impindiff.implicit.linear import LinearMap
 from impindiff.operators import Elliptic, star_of
 from impindiff.steppers import HybridModel, StageEquation, stage_residual
@@ -49,7 +50,9 @@ def component_matrix(
         return jax.tree.leaves(function(jax.tree.unflatten(structure, moved)))[index]
 
     _, matvec = jax.linearize(own_rows, leaves[index])
-    return star_of(matvec, leaves[index], grid.periodic, grid.spacing)
+    like = leaves[index]
+    volumes = relative_volumes(grid, like.dtype)
+    return star_of(matvec, like, grid.periodic, typical_spacing(grid), volumes)
 
 
 def component_inverses(

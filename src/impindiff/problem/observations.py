@@ -12,6 +12,7 @@ from impindiff.data import is_points
 from impindiff.data.file_errors import listed
 from impindiff.errors import InputError
 from impindiff.grid import Grid, Periodic
+from impindiff.grid.geometry import cell_widths
 from impindiff.observations import PointTable, Sensors, add_noise
 from impindiff.observations.checks import NEARLY, same_places, shortest, up_to
 from impindiff.problem.samples import AXES, with_numbers, with_samples
@@ -193,9 +194,9 @@ def _onto(
     axis: int,
 ) -> Float[np.ndarray, "sample *cells"]:
     """Interpolate along one axis from the data's places to cell centres."""
-    centres = grid.axis_centers(axis)
+    centres, widths = grid.axis_centers(axis), cell_widths(grid, axis)
     # interpolating to the same places would spread gaps to their neighbours
-    if len(places) == len(centres) and same_places(places, centres, grid.spacing[axis]).all():
+    if len(places) == len(centres) and same_places(places, centres, widths).all():
         return field
     order = np.argsort(places)
     places, field = places[order], np.take(field, order, axis + 1)
@@ -217,8 +218,8 @@ def _onto(
             low, high = places[[0, -1]]
     outside = ~(
         ((centres >= low) & (centres <= high))
-        | same_places(centres, low, grid.spacing[axis])
-        | same_places(centres, high, grid.spacing[axis])
+        | same_places(centres, low, widths)
+        | same_places(centres, high, widths)
     )
     if outside.any() or len(places) < 2:
         raise InputError(

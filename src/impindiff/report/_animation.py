@@ -198,7 +198,7 @@ def _plane(chosen: xr.Dataset, variable: str) -> tuple[Figure, _Show]:
 
     def show(frame: int) -> None:
         for image, field in zip(images, fields.values(), strict=True):
-            image.set_data(field[frame].T)
+            image.set_data(extent.pixels(field[frame]).T)
 
     return figure, show
 

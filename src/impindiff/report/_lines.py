@@ -15,6 +15,7 @@ from impindiff.data import FORECAST_SUFFIX, SPREAD_SUFFIX, TRUTH_SUFFIX
 from impindiff.errors import InputError
 from impindiff.observations import relative_l1_percent
 from impindiff.observations.checks import same_places, shortest
+from impindiff.report.fields import edges_of
 from impindiff.report.style import (
     DIFFERENCE_MAP,
     FIELD_MAP,
@@ -145,7 +146,7 @@ def space_time_figure(
         rows = {known: truth, **rows, "error": rows["forecast"] - truth}
     compared = [name for name in rows if name != "error"]
     values = shared_scale(*(rows[name] for name in compared))
-    edges = _time_edges(times.to_numpy()), _faces(x.to_numpy())
+    edges = _time_edges(times.to_numpy()), edges_of(x.to_numpy())
     with styled():
         figure = Figure(figsize=(8.0, 2.1 * len(rows) + 1.0), layout="constrained")
         axes = figure.subplots(len(rows), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
@@ -269,11 +270,6 @@ def _ticks(
         linestyle="none",
         label="measured here",
     )
-
-
-def _faces(centres: Float[np.ndarray, " x"]) -> Float[np.ndarray, " face"]:
-    half = 0.5 * float(centres[-1] - centres[0]) / max(len(centres) - 1, 1)
-    return np.append(centres - half, centres[-1] + half)
 
 
 def _time_edges(times: Float[np.ndarray, " time"]) -> Float[np.ndarray, " edge"]:

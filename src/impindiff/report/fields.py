@@ -1,6 +1,7 @@
 """Maps of fields: forecasts and latent fields."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -24,10 +25,28 @@ from impindiff.report.style import (
     unit,
 )
 
-Extent = tuple[float, float, float, float]
-"""Lower and upper bound along x, then along y."""
+
+class Extent(NamedTuple):
+    """Lower and upper bound along x, then along y.
+
+    - `x_pixels`, `y_pixels`: of unevenly spaced cells, those of equal pixels along an axis.
+    """
+
+    left: float
+    right: float
+    bottom: float
+    top: float
+    x_pixels: Int[np.ndarray, " pixel"] | None = None
+    y_pixels: Int[np.ndarray, " pixel"] | None = None
+
+    def pixels(self, field: Float[np.ndarray, "x y"]) -> Float[np.ndarray, "x y"]:
+        """The field on pixels of equal size: itself where its cells are."""
+        field = field if self.x_pixels is None else field[self.x_pixels]
+        return field if self.y_pixels is None else field[:, self.y_pixels]
+
 
 _COLUMNS = 4
+_MOST_PIXELS = 2000  # along an axis of uneven cells
 _PANEL = 3.0  # inches
 
 
@@ -146,10 +165,33 @@ def _spread(times: int) -> Int[np.ndarray, " column"]:
 
 def extent_of(x: Float[np.ndarray, " x"], y: Float[np.ndarray, " y"]) -> Extent:
     """Extent from cell centres to the outer faces."""
-    half = [0.5 * float(c[-1] - c[0]) / max(len(c) - 1, 1) for c in (x, y)]
-    low = [float(c[0]) - h for c, h in zip((x, y), half, strict=True)]
-    high = [float(c[-1]) + h for c, h in zip((x, y), half, strict=True)]
-    return low[0], high[0], low[1], high[1]
+    bounds, pixels = [], []
+    for centres in (x, y):
+        edges = edges_of(centres)
+        bounds += [float(edges[0]), float(edges[-1])]
+        if is_evenly_spaced(centres):
+            pixels.append(None)
+            continue
+        count = min(_MOST_PIXELS, max(int(np.ptp(edges) / np.diff(edges).min()), len(centres)))
+        at = edges[0] + np.ptp(edges) * (np.arange(count) + 0.5) / count
+        pixels.append(np.searchsorted(edges[1:-1], at))
+    return Extent(*bounds, *pixels)
+
+
+def is_evenly_spaced(centres: Float[np.ndarray, " x"]) -> bool:
+    """True if the gaps between cell centres are equal to a thousandth."""
+    gaps = np.diff(centres)
+    return not gaps.size or bool(np.ptp(gaps) <= 1e-3 * np.abs(gaps).max())
+
+
+def edges_of(centres: Float[np.ndarray, " x"]) -> Float[np.ndarray, " edge"]:
+    """Faces of cells from their centres: midpoints, and half a gap beyond the outermost."""
+    if is_evenly_spaced(centres):
+        half = 0.5 * float(centres[-1] - centres[0]) / max(len(centres) - 1, 1)
+        return np.append(centres - half, centres[-1] + half)
+    middle = 0.5 * (centres[1:] + centres[:-1])
+    first, last = 2 * centres[0] - middle[0], 2 * centres[-1] - middle[-1]
+    return np.concatenate([[first], middle, [last]])
 
 
 def panels(
@@ -169,9 +211,9 @@ def draw_field(
     # grey background: a hole must not pass for a small difference
     ax.set_facecolor("0.6")
     return ax.imshow(
-        field.T,
+        Extent(*extent).pixels(field).T,
         origin="lower",
-        extent=extent,
+        extent=extent[:4],
         aspect="equal",
         cmap=colours,
         norm=scale,

@@ -48,7 +48,8 @@ class Plane(NamedTuple):
         """The points in the plane's cells, in its two coordinates."""
         if self.across is not None:
             along = centres[self._number]
-            half = 0.5 * abs(float(along[1] - along[0]))
+            first = min(self.cell, len(along) - 2)
+            half = 0.5 * abs(float(along[first + 1] - along[first]))
             points = points[np.abs(points[:, self._number] - along[self.cell]) <= half]
         return points[:, self.shown]
 
