@@ -337,6 +337,16 @@ def test_steps_land_on_few_times_and_are_interpolated_for_many():
         output_times(2.0, np.array([1.0]), 0.1)
 
 
+def test_adaptive_steps_land_on_the_measured_times_however_they_are_spaced():
+    times = np.geomspace(1e-4, 1.0, 69)  # were 50 even times, between which states are interpolated
+    found = output_times(0.0, np.append(times, times), ipd.AdaptiveStep())
+    np.testing.assert_allclose(found, np.append(0.0, times))
+    many = output_times(0.0, np.geomspace(1e-4, 1.0, 1000), ipd.AdaptiveStep(max_steps=40))
+    assert len(many) == 21
+    np.testing.assert_allclose(many[[0, 1, -1]], [0.0, 1e-4, 1.0])
+    np.testing.assert_allclose(many[11], 1e-2, rtol=0.3)  # half of the data are earlier
+
+
 @pytest.mark.parametrize(
     ("dataset", "changes", "words"),
     [

@@ -23,8 +23,6 @@ from impindiff.steppers import AbstractStepper, HybridModel
 from impindiff.training import Fitted, TrajectoryLoss
 
 S = TypeVar("S", bound=ProblemSettings)
-# output times of a rollout with adaptive steps, for interpolation between them
-_OUTPUTS = 50
 
 
 class Scale(NamedTuple):
@@ -360,15 +358,24 @@ class Problem(abc.ABC, Generic[S]):
 def output_times(
     start: float, measured_at: Float[np.ndarray, " point"], dt: float | AdaptiveStep
 ) -> Float[np.ndarray, " output"]:
-    """Times of the states: the measured ones, or every step if these are fewer."""
+    """Times of the states: the measured ones, or every step if these are fewer.
+
+    Between them states are interpolated linearly. Adaptive steps land on the measured times, or, if
+    these are more than half the steps allowed, on as many of them, evenly by rank: their error is
+    controlled where they land, and they are dense where the data are.
+    """
     last = float(measured_at.max())
     if not last > start:
         raise InputError(
             f"measurements: the last is at t = {last:g}, not after the initial state at "
             f"t = {start:g}; give later ones, or set observations.start"
         )
-    steps = _OUTPUTS if isinstance(dt, AdaptiveStep) else number_of_steps([start, last], dt)
     own = np.unique(measured_at[measured_at > start])
+    if isinstance(dt, AdaptiveStep):
+        most = min(len(own), max(dt.max_steps // 2, 1))
+        ranks = np.round(np.linspace(0, len(own) - 1, most)) if most > 1 else [len(own) - 1]
+        return np.append(start, own[np.asarray(ranks, int)])
+    steps = number_of_steps([start, last], dt)
     lands = len(own) <= max(steps, 1)
     return np.append(start, own) if lands else np.linspace(start, last, steps + 1)
 
