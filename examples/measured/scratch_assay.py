@@ -63,7 +63,7 @@ class Problem(ipd.Problem):
             },
         )
 
-    def model(self, settings, key):
+    def model(self, settings, key) -> ipd.HybridModel:
         grid = ipd.Grid((50.0,), (1900.0,), (37,), boundary=(ipd.Neumann(),))
         names = ("all",) if settings.shared else map(str, ASSAYS)
         unknown = {

@@ -72,6 +72,12 @@ SMALLER = {
     "decaying.py": SHORT | {"cells": "[12,6]"},
     "closure.py": SHORT | {"stepper.dt": "0.1", "forecast.until": "0.4"},
     "gray_scott.py": {},  # as it is: the rates it finds are checked
+    # run whole in test_measured_examples.py
+    "scratch_assay.py": SHORT,
+    "scratch_laws.py": SHORT,
+    "streambed_heat.py": SHORT,
+    "column_tracer.py": SHORT,
+    "column_tritium.py": SHORT,
 }
 # checked in test_documents.py
 NOT_RUN = {"make", "pip", "git"}
@@ -100,7 +106,7 @@ def reader(tmp_path_factory):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_page_runs(page, reader):
+def test_page_runs(page, reader, public_data):
     home, done = reader
 
     def run(words, folder):
@@ -109,6 +115,8 @@ def test_page_runs(page, reader):
             return
         if program == "python" and (ROOT / arguments[0]).is_file():
             return  # a benchmark or an example of the repository, which has tests of its own
+        if words[1] == "fetch" and "--list" not in words:
+            public_data(words[2])
         if words[1] == "compare" and any("compare" in earlier for earlier in done):
             return  # made smaller they are one and the same
         done.add((folder, *words))
@@ -147,6 +155,14 @@ def test_the_tutorial_on_rates_shows_the_example():
         example = (ROOT / "examples" / "reaction_diffusion" / name).read_text()
         assert blocks[name].strip() == example.strip()
     assert len(blocks["gray_scott.py"].splitlines()) <= 60
+
+
+@pytest.mark.parametrize("name", ["scratch_assay", "streambed_heat", "column_tracer"])
+def test_the_pages_on_measured_data_show_the_examples(name):
+    for block in blocks_of(ROOT / "docs" / "gallery" / f"{name}.md"):
+        if block.title is not None:
+            example = (ROOT / "examples" / "measured" / block.title).read_text()
+            assert block.text.strip() == example.strip()
 
 
 def test_every_command_of_every_page_is_accounted_for():

@@ -10,6 +10,7 @@ from impindiff.problem._from_file import (
 )
 from impindiff.problem._hooks import checked, require_consistent
 from impindiff.problem._problem import Problem, Scale, output_times
+from impindiff.problem.findings import ClosureCurve, Findings, Series
 from impindiff.problem.observations import Measured, Observations, measured, start_of
 from impindiff.problem.samples import (
     Data,
@@ -22,12 +23,15 @@ from impindiff.problem.samples import (
 from impindiff.settings.sections import ProblemSettings
 
 __all__ = [
+    "ClosureCurve",
     "Data",
+    "Findings",
     "Measured",
     "Observations",
     "Problem",
     "ProblemSettings",
     "Scale",
+    "Series",
     "as_data",
     "box_of",
     "checked",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from impindiff.errors import InputError
 from impindiff.problem.findings import ClosureCurve
@@ -62,6 +63,9 @@ def _draw(ax: Axes, curve: ClosureCurve) -> None:
         curve.x, curve.learned, color=MODEL_COLOUR, linestyle="--", linewidth=2.0, label="learned"
     )
     ax.set(xlabel=curve.argument_label, ylabel=curve.name)
+    # short numbers, so that those of a small argument do not meet
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     if curve.relative_l2_percent is not None:
         over = " where visited" if curve.visited is not None else ""
         ax.set_title(f"relative L2 error {curve.relative_l2_percent:.2g} %{over}")

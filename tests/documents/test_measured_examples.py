@@ -1,0 +1,99 @@
+"""The examples on measured data find the published numbers, as their pages state them.
+
+Skipped, with the reason, where the data are absent; no test downloads them.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from forked_command import run_command
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "measured"
+
+
+@pytest.fixture
+def ran(public_data, tmp_path):
+    """A function that runs an example and returns its metrics."""
+
+    def run(data, file, *options):
+        public_data(data)
+        sets = [part for option in options for part in ("--set", option)]
+        done = run_command(["run", EXAMPLES / file, "--out", tmp_path / "run", *sets], tmp_path)
+        assert done.returncode == 0, done.stderr + done.stdout
+        return json.loads((tmp_path / "run" / "metrics.json").read_text())
+
+    return run
+
+
+def values(metrics, name):
+    found = metrics["identified"]
+    return [found[key]["value"] for key in found if key.partition(".")[0] == name]
+
+
+def rms(metrics, quantity):
+    return metrics["misfit"]["train"][quantity]["rms"]
+
+
+def test_scratch_assay(ran, tmp_path):
+    metrics = ran("scratch_assay", "scratch_assay.py")
+    independent = [327, 270, 756, 596, 793, 1064], [0.0437, 0.0435, 0.0476, 0.0486, 0.0535, 0.0637]
+    np.testing.assert_allclose(values(metrics, "diffusivity"), independent[0], rtol=0.03)
+    np.testing.assert_allclose(values(metrics, "growth"), independent[1], rtol=0.03)
+    assert metrics["train"]["converged"]
+    assert (tmp_path / "run" / "figures" / "samples.png").is_file()
+
+
+def test_one_pair_of_numbers_does_not_explain_six_assays(ran):
+    metrics = ran("scratch_assay", "scratch_assay.py", "shared=true")
+    assert metrics["model_check"]["explains"] is False
+    assert rms(metrics, "density") > 1.3e-4
+
+
+def test_scratch_laws(ran, tmp_path):
+    metrics = ran("scratch_assay", "scratch_laws.py", "training.steps=6")
+    assert rms(metrics, "density") < 1.1e-4  # after six steps of about thirty
+    assert (tmp_path / "run" / "figures" / "closures.png").is_file()
+    assert (tmp_path / "run" / "modules" / "scratch_assay.py").is_file()
+
+
+def test_streambed_heat(ran):
+    metrics = ran("streambed_heat", "streambed_heat.py")
+    np.testing.assert_allclose(values(metrics, "diffusivity"), [0.761e-6], rtol=0.02)
+    np.testing.assert_allclose(values(metrics, "velocity"), [0.69e-6], rtol=0.02)
+    assert rms(metrics, "temperature") <= 0.034
+
+
+@pytest.mark.parametrize(
+    ("sand", "dt", "velocity", "dispersion"),
+    [
+        ("saturated", 0.08, [2.451, 2.513, 2.506], [0.154, 0.126, 0.110]),
+        ("unsaturated", 0.8, [0.258, 0.254, 0.250], [0.036, 0.039, 0.043]),
+    ],
+)
+def test_column_tracer(ran, sand, dt, velocity, dispersion):
+    coarse = (f"sand={sand}", f"stepper.dt={dt}", "solver.rtol=1e-6")
+    metrics = ran("column_tracer", "column_tracer.py", *coarse)
+    np.testing.assert_allclose(values(metrics, "velocity"), velocity, rtol=0.01)
+    np.testing.assert_allclose(values(metrics, "dispersion"), dispersion, rtol=0.05)
+
+
+def test_column_tritium(ran):
+    one = ran("column_tracer", "column_tritium.py", "immobile=false")
+    np.testing.assert_allclose(values(one, "dispersion"), [48], rtol=0.05)
+    np.testing.assert_allclose(values(one, "capacity"), [0.99], rtol=0.01)
+    assert rms(one, "c") == pytest.approx(0.028, abs=5e-4)
+
+
+def test_column_tritium_with_immobile_water(ran):
+    two = ran("column_tracer", "column_tritium.py", "stepper.dt=0.02")
+    assert rms(two, "c") <= 0.015
+    np.testing.assert_allclose(values(two, "dispersion"), [15.6], rtol=0.05)
+    np.testing.assert_allclose(values(two, "capacity"), [0.82], rtol=0.02)
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_an_example_fits_on_a_page(file):
+    assert len(file.read_text().splitlines()) <= 80
