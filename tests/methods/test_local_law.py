@@ -205,3 +205,23 @@ def test_a_law_like_a_problems_model_has_the_problems_own_network(name):
     law = local_law_like(model, jnp.ones((4, 5)), 2, until=1.0, timescale=0.3, key=KEY)
     expected = problem.network(settings, LocalLaw.components(2, 2), KEY)
     assert eqx.tree_equal(law, LocalLaw(grid, nearly_persistent(expected), 2, 0.3))
+
+
+def test_ghosts_of_radii_and_stretched_axes():
+    grid = ipd.Grid.from_edges(
+        ([0.0, 0.1, 0.3, 0.7], [0.0, 1.0, 3.0]), (Dirichlet(2.0), Neumann(0.5)), "cylindrical"
+    )
+    law = local_law(grid, 1)
+    u = jnp.arange(6.0).reshape(3, 2)
+    one = jnp.zeros((1, *grid.cells))
+    offsets = [(i, j) for i in range(3) for j in range(3) if (i, j) != (1, 1)]
+
+    def difference(offset):
+        rows = [one, *(one + 1 if o == offset else one for o in offsets)]
+        return law.tendency(ZERO, u, jnp.concatenate(rows)) * law.timescale
+
+    # beyond the axis the mirror image, beyond the outer side 2 g - u, beyond the top u + h g
+    np.testing.assert_allclose(difference((0, 1))[0], 0.0, atol=1e-13)
+    np.testing.assert_allclose(difference((2, 1))[2], 4 - 2 * u[2])
+    np.testing.assert_allclose(difference((1, 2))[:, 1], 2.0 * 0.5)
+    np.testing.assert_allclose(difference((1, 0))[:, 0], 1.0 * 0.5)

@@ -259,6 +259,31 @@ def test_every_method_takes_several_quantities_at_scattered_points(method):
     }
 
 
+class InABall(Reaction):
+    """The same along a stretched radius."""
+
+    def model(self, settings, key):
+        edges = ipd.grid.tanh(0.0, 1.0, 8)
+        grid = ipd.Grid.from_edges((edges,), (ipd.Neumann(),), "spherical")
+        return TwoSpecies(grid, ipd.Parameter(1.0, lower=0.0))
+
+
+@pytest.mark.parametrize("name", ["fno", "conv_lstm", "local_law", "hybrid"])
+def test_emulators_need_equal_cells(name):
+    problem = InABall()
+    method = {"name": name} | BLACK_BOXES.get(name, {})
+    if name in BLACK_BOXES:
+        method["fit_to"] = "trajectory"
+    settings = load_settings(ipd.ProblemSettings, {"method": method})
+    experiment = Experiment(problem, settings, as_data(problem.data(settings), None))
+    if name in BLACK_BOXES:
+        with pytest.raises(InputError, match="needs equal cells, and the grid is spherical, axis"):
+            loss_of(experiment)
+        return
+    loss, model = loss_of(experiment)
+    assert np.isfinite(value(loss, model))
+
+
 def test_diffrax_gives_the_standard_errors_of_numbers():
     """It has no forward mode where it stores for reverse mode, and Jacobians need one."""
     errors = {}

@@ -129,3 +129,15 @@ def test_a_training_that_would_see_the_initial_state_alone_names_its_key():
     until = ProblemSettings.model_validate({"observations": {"until": 3.0}})
     with pytest.raises(ipd.InputError, match=r"^observations\.until: .* the first is at t = 9"):
         measured(points, grid, until)
+
+
+def test_fields_on_a_stretched_axis():
+    """The same places are kept as they are, others interpolated by their true distances."""
+    edges = ipd.grid.geometric(0.1, 10.0, 24)
+    grid = ipd.Grid.from_edges((edges,), (ipd.Neumann(),), "cylindrical")
+    x = grid.axis_centers(0)
+    random = np.random.default_rng(0).normal(size=24)
+    np.testing.assert_array_equal(initial_fields(fields(x, random), grid)["u"][0], random)
+    nodes = np.linspace(0.1, 10.0, 40)
+    found = initial_fields(fields(nodes, 2 - 3 * nodes), grid)["u"][0]
+    np.testing.assert_allclose(found, 2 - 3 * x, atol=1e-12)

@@ -18,6 +18,7 @@ from impindiff.report import (
     latent_figure,
     save,
 )
+from impindiff.report.fields import extent_of
 
 LOWER, UPPER, CELLS = (-1.0, 0.0), (1.0, 1.0), (64, 32)
 EXTENT = (-1.0, 1.0, 0.0, 1.0)
@@ -230,3 +231,15 @@ def test_a_validation_loss_is_drawn_with_its_smallest_value():
     assert np.asarray(lines["smallest"].get_xdata()) == [3]
     (plain,) = history_figure([{"step": 1, "loss": 1.0}]).axes
     assert plain.get_ylabel() == "training loss"
+
+
+def test_uneven_cells_are_drawn_where_they_are():
+    x, y = np.asarray([0.5, 1.5, 4.5]), np.asarray([0.25, 0.75])
+    extent = extent_of(x, y)
+    np.testing.assert_allclose(extent[:4], (0.0, 6.0, 0.0, 1.0))
+    field = np.asarray([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    drawn = extent.pixels(field)
+    assert drawn.shape == (6, 2)
+    np.testing.assert_array_equal(drawn[:, 0], [1, 3, 3, 5, 5, 5])
+    even = extent_of(np.arange(4.0), y)
+    assert even.pixels(field) is field
