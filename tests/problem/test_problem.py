@@ -118,7 +118,9 @@ def test_finds_rate_and_amplitude_and_judges_by_later_values(tmp_path):
         f"{test.values} later ones for testing"
     )
     figures = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}
-    assert figures == {"forecast", "latent", "agreement", "history", "identified"}
+    assert figures == {
+        "forecast", "latent", "agreement", "history", "identified", "identifiability",
+    }  # fmt: skip
     forecast = xr.load_dataset(tmp_path / "run" / "forecast.nc", engine="h5netcdf")
     exact = np.exp(-RATE * forecast["time"].to_numpy())
     np.testing.assert_allclose(forecast["c_forecast"][0, :, 3], exact, rtol=2e-4)

@@ -110,7 +110,7 @@ def forecast_figure(
 
 def latent_figure(
     pairs: Mapping[str, tuple[Float[np.ndarray, "x y"], Float[np.ndarray, "x y"] | None]],
-    extent: Extent,
+    extent: Extent | tuple[float, float, float, float],
     axis_labels: tuple[str, str] = ("x", "y"),
     where: str = "",
 ) -> Figure:
@@ -125,6 +125,7 @@ def latent_figure(
     - `axis_labels`: with units, if there are any.
     - `where`: for the title, the plane of 3-D fields.
     """
+    extent = Extent(*extent)
     known = any(truth is not None for _, truth in pairs.values())
     with styled():
         figure, axes = panels(len(pairs), 3 if known else 1, extent)
