@@ -125,7 +125,7 @@ def latent_figure(
     - `axis_labels`: with units, if there are any.
     - `where`: for the title, the plane of 3-D fields.
     """
-    extent = Extent(*extent)
+    extent = extent if isinstance(extent, Extent) else Extent(*extent)
     known = any(truth is not None for _, truth in pairs.values())
     with styled():
         figure, axes = panels(len(pairs), 3 if known else 1, extent)
