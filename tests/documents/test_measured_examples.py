@@ -94,6 +94,24 @@ def test_column_tritium_with_immobile_water(ran):
     np.testing.assert_allclose(values(two, "capacity"), [0.82], rtol=0.02)
 
 
+# K in m/d, Ss in 1/m, c in d, root mean square in m, as published
+@pytest.mark.parametrize(
+    ("site", "thickness", "published", "misfit"),
+    [
+        ("korendijk", 7.0, [66.086, 2.541e-5], 0.0501),
+        ("sioux", 15.24, [282.8, 4.21e-3], 0.0040),
+        ("dalem", 37.0, [45.33, 4.76e-5, 331.0], 0.0059),
+    ],
+)
+def test_pumping_tests(ran, site, thickness, published, misfit):
+    metrics = ran("pumping_tests", "pumping_tests.py", f"site={site}")
+    names = ("transmissivity", "storage", "resistance")
+    found = [x for name in names for x in values(metrics, name)]
+    np.testing.assert_allclose(np.array(found[:2]) / thickness, published[:2], rtol=5e-3)
+    np.testing.assert_allclose(found[2:], published[2:], rtol=5e-3)
+    assert rms(metrics, "drawdown") == pytest.approx(misfit, abs=1e-4)
+
+
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_an_example_fits_on_a_page(file):
     assert len(file.read_text().splitlines()) <= 80

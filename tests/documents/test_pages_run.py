@@ -78,6 +78,7 @@ SMALLER = {
     "streambed_heat.py": SHORT,
     "column_tracer.py": SHORT,
     "column_tritium.py": SHORT,
+    "pumping_tests.py": SHORT,
 }
 # checked in test_documents.py
 NOT_RUN = {"make", "pip", "git"}
@@ -157,7 +158,9 @@ def test_the_tutorial_on_rates_shows_the_example():
     assert len(blocks["gray_scott.py"].splitlines()) <= 60
 
 
-@pytest.mark.parametrize("name", ["scratch_assay", "streambed_heat", "column_tracer"])
+@pytest.mark.parametrize(
+    "name", ["scratch_assay", "streambed_heat", "column_tracer", "pumping_tests"]
+)
 def test_the_pages_on_measured_data_show_the_examples(name):
     for block in blocks_of(ROOT / "docs" / "gallery" / f"{name}.md"):
         if block.title is not None:
