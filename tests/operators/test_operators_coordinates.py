@@ -1,5 +1,7 @@
 """Operators in radial coordinates and on stretched axes: matrices, conservation, orders, signs."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,7 +55,7 @@ LINES = [(k, s) for k in KINDS for s in SIDES if s != "periodic" or k == "stretc
 def outside(grid: Grid, side: int, u: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Ghost cell and distance to its mirror image, by the definition of the condition."""
     h = np.diff(grid.axis_edges(0))[-side]
-    wall = grid.boundary[0][side]
+    wall: Any = grid.boundary[0][side]
     a, b = wall.coefficients
     near = u[-side]
     return ((2 * b - a * h) * near + 2 * h * wall.value) / (2 * b + a * h), h
