@@ -14,6 +14,9 @@ from jax.typing import DTypeLike
 
 from impindiff.grid._grid import Grid
 
+# beyond this range of widths along an axis, point smoothers of multigrid need more sweeps
+_VARIES = 4.0
+
 
 class AtFaces(NamedTuple):
     """Numbers at the faces of an axis: n - 1 inside, 1 on each side, shaped to broadcast.
@@ -174,6 +177,12 @@ def typical_spacing(grid: Grid) -> tuple[float, ...]:
         h = width(grid, axis, float)
         found.append(h if isinstance(h, float) else float(1 / np.mean(1 / h)))
     return tuple(found)
+
+
+def cells_vary_in_shape(grid: Grid) -> bool:
+    """True if widths along an axis differ by more than a factor of 4, and there are other axes."""
+    widths = [np.diff(grid.axis_edges(axis)) for axis in range(grid.ndim)]
+    return grid.ndim > 1 and max(float(h.max() / h.min()) for h in widths) > _VARIES
 
 
 def relative_volumes(grid: Grid, dtype: DTypeLike) -> Any:

@@ -20,6 +20,7 @@ from impindiff.grid import (
 )
 from impindiff.grid.geometry import (
     AtFaces,
+    cells_vary_in_shape,
     distances,
     inflow_factors,
     relative_volumes,
@@ -64,6 +65,8 @@ class Elliptic(eqx.Module):
       coordinates; else None. Conductances, drift and reaction are then those of whole cells and
       faces, i.e. times volumes, and A is their operator (`per_cell`, symmetric without drift)
       divided by volumes.
+    - `lines`: cells vary in shape over the grid, so that no axis has the stronger couplings
+      everywhere: multigrid smooths along lines.
 
     Built by `Elliptic.of`, or from any matrix of that pattern by `star_of`.
     """
@@ -74,6 +77,7 @@ class Elliptic(eqx.Module):
     periodic: tuple[bool, ...] = eqx.field(static=True)
     drift: tuple[Faces, ...] | None = None
     volumes: Float[Array, "..."] | None = None
+    lines: bool = eqx.field(static=True, default=False)
 
     @classmethod
     def of(
@@ -128,6 +132,7 @@ class Elliptic(eqx.Module):
             spacing=typical_spacing(grid),
             periodic=tuple(isinstance(lower, Periodic) for lower, _ in boundaries),
             volumes=None if volumes is None else jnp.asarray(volumes),
+            lines=cells_vary_in_shape(grid),
         )
 
     @property
@@ -236,6 +241,7 @@ class Elliptic(eqx.Module):
             spacing=tuple(h * (2 if i in axes else 1) for i, h in enumerate(self.spacing)),
             periodic=self.periodic,
             drift=tuple(drifts) if drifts else None,
+            lines=self.lines,
         )
 
 

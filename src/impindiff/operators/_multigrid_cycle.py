@@ -5,11 +5,13 @@ in series (`Elliptic.coarsened`), which handles jumping coefficients; the transf
 constant, which needs no boundary cases and keeps the cycle symmetric; the smoother is a Chebyshev
 polynomial of Jacobi's iteration, independent of the cells' ordering and without estimates, since an
 M-matrix scaled by its diagonal has its spectrum in (0, 2]. With drift the spectrum is a disc around
-1, and the smoother is damped Jacobi iteration.
+1, and the smoother is damped Jacobi iteration. On stretched axes the stronger couplings are along
+one axis here and another there: the smoother is the same by lines, along every axis in turn, and in
+reverse after the correction.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -52,6 +54,56 @@ class _Level(NamedTuple):
     couplings: tuple[_Couplings, ...]
 
 
+class _Lines(NamedTuple):
+    """LU factors of I - couplings along one axis, which is the first of these arrays.
+
+    Couplings across a periodic seam are left out. Without pivots, which an M-matrix does not need;
+    a loop over layers is some 10 times faster than LAPACK's solves of one line after another.
+    """
+
+    axis: int
+    below: Field
+    inverse: Field
+    above: Field
+
+    @classmethod
+    def of(cls, level: _Level, axis: int) -> "_Lines":
+        """Factorise."""
+        of_below, of_above, _ = level.couplings[axis]
+        shape = level.diagonal.shape
+        below, above = (
+            jnp.moveaxis(jnp.broadcast_to(c, shape), axis, 0) for c in (of_below, of_above)
+        )
+        below, above = below.at[0].set(0.0), above.at[-1].set(0.0)
+
+        def row(last: Array, entries: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
+            lower, upper = entries
+            inverse = 1.0 / (1.0 - lower * last)
+            return upper * inverse, (inverse, upper * inverse)
+
+        _, (inverse, above) = lax.scan(row, jnp.zeros_like(below[0]), (below, above))
+        return cls(axis, below, inverse, above)
+
+    def solved(self, b: Field) -> Field:
+        """The solution for a right-hand side, by forward and back substitution."""
+        right = jnp.moveaxis(b, self.axis, 0)
+
+        def forward(last: Array, entries: tuple[Array, ...]) -> tuple[Array, Array]:
+            lower, inverse, value = entries
+            found = (value + lower * last) * inverse
+            return found, found
+
+        def back(last: Array, entries: tuple[Array, ...]) -> tuple[Array, Array]:
+            upper, value = entries
+            found = value + upper * last
+            return found, found
+
+        none = jnp.zeros_like(right[0])
+        _, half = lax.scan(forward, none, (self.below, self.inverse, right))
+        _, found = lax.scan(back, none, (self.above, half), reverse=True)
+        return jnp.moveaxis(found, 0, self.axis)
+
+
 def multigrid_cycle(
     operator: Elliptic, *, cycles: int = 1, smoothing: int = 4, shape: Literal["V", "W"] = "V"
 ) -> Callable[[Field], Field]:
@@ -66,14 +118,15 @@ def multigrid_cycle(
     contrast of a D that varies in layers, fronts or blocks of several cells. Where D jumps by 1e4
     from each cell to the next at random, no coarse grid can represent it and iterations grow
     (`benchmarks/preconditioner.py`). Axes are coarsened together once their spacings are similar;
-    strong anisotropy of D is not handled.
+    strong anisotropy of D is not handled, that of cells on stretched axes is (`Elliptic.lines`).
 
     **Arguments:**
 
     - `operator`: A. It must not be singular: with Neumann or periodic sides all around, r > 0 is
       required.
     - `cycles`: number of cycles, each applied to the previous residual.
-    - `smoothing`: Jacobi sweeps before and after each coarse-grid correction.
+    - `smoothing`: Jacobi sweeps before and after each coarse-grid correction; of sweeps by lines,
+      that many divided by the number of axes along each.
     - `shape`: "V" visits each coarser grid once, "W" twice, which costs little on a machine with
       one level of memory and helps where a coarse grid represents the fine one poorly.
 
@@ -104,9 +157,10 @@ def _cycles(
     if len(operator.shape) == 1 and not operator.periodic[0]:
         approximate = _tridiagonal_inverse(operator)
     else:
-        weights = _chebyshev(smoothing, *_SMOOTHED)
+        sweeps = max(smoothing // len(operator.shape), 1) if operator.lines else smoothing
+        weights = _chebyshev(sweeps, *_SMOOTHED)
         if operator.drift is not None:
-            weights = [_DAMPING] * smoothing
+            weights = [_DAMPING] * sweeps
         approximate = _cycle(operator, weights, 1 if shape == "V" else 2)
 
     def solve(_, b: Field) -> Field:
@@ -145,6 +199,18 @@ def _cycle(operator: Elliptic, weights: list[float], visits: int) -> Callable[[F
 
         return lax.scan(visit, jnp.zeros_like(b), length=visits)[0]
 
+    if operator.lines:
+        lines = [_Lines.of(level, axis) for axis in range(len(operator.shape))]
+
+        def cycle_by_lines(b: Field) -> Field:
+            scaled = b / level.diagonal
+            x = _line_sweeps(level, lines, scaled, jnp.zeros_like(b), weights)
+            left = level.diagonal * _defect(level, scaled, x)
+            x += copy_to_pairs(correction(sum_over_pairs(left, axes)), axes, x.shape)
+            return _line_sweeps(level, lines[::-1], scaled, x, weights)
+
+        return cycle_by_lines
+
     def cycle(b: Field) -> Field:
         scaled = b / level.diagonal
         x = _sweeps(level, scaled, weights[0] * scaled, weights[1:])
@@ -157,6 +223,8 @@ def _cycle(operator: Elliptic, weights: list[float], visits: int) -> Callable[[F
 
 def _finest_axes(operator: Elliptic) -> tuple[int, ...]:
     divisible = [axis for axis, n in enumerate(operator.shape) if n > 1]
+    if operator.lines:
+        return tuple(divisible)
     finest = min(operator.spacing[axis] for axis in divisible)
     return tuple(axis for axis in divisible if operator.spacing[axis] < _AS_FINE * finest)
 
@@ -186,6 +254,23 @@ def _sweeps(level: _Level, scaled: Field, x: Field, weights: list[float]) -> Fie
         return x + weight * _defect(level, scaled, x), None
 
     return lax.scan(sweep, x, jnp.asarray(weights, x.dtype))[0]
+
+
+def _line_sweeps(
+    level: _Level,
+    lines: Sequence[_Lines],
+    scaled: Field,
+    x: Field,
+    weights: list[float],
+) -> Field:
+    """Sweeps that solve for whole lines of cells at once, along one axis after another."""
+    for along in lines:
+
+        def sweep(x: Field, weight: Array, along: _Lines = along) -> tuple[Field, None]:
+            return x + weight * along.solved(_defect(level, scaled, x)), None
+
+        x = lax.scan(sweep, x, jnp.asarray(weights, x.dtype))[0]
+    return x
 
 
 def _defect(level: _Level, scaled: Field, x: Field) -> Field:

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PyTree
 
 from impindiff.errors import InputError
 from impindiff.grid import Grid
-from impindiff.grid.geometry import relative_volumes, typical_spacing
+from impindiff.grid.geometry import cells_vary_in_shape, relative_volumes, typical_spacing
 from impindiff.implicit.linear import LinearMap
 from impindiff.operators import Elliptic, star_of
 from impindiff.steppers import HybridModel, StageEquation, stage_residual
@@ -52,7 +52,8 @@ def component_matrix(
     _, matvec = jax.linearize(own_rows, leaves[index])
     like = leaves[index]
     volumes = relative_volumes(grid, like.dtype)
-    return star_of(matvec, like, grid.periodic, typical_spacing(grid), volumes)
+    spacing, lines = typical_spacing(grid), cells_vary_in_shape(grid)
+    return star_of(matvec, like, grid.periodic, spacing, volumes, lines)
 
 
 def component_inverses(
