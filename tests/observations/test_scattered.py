@@ -178,3 +178,19 @@ def test_names_what_the_model_does_not_have():
     operator = ScatteredPoints(table([[0.5]], 0.1, "smoke"), grid, TIMES, as_it_is)
     with pytest.raises(InputError, match="'smoke' was measured, but the model's quantities are c"):
         operator({"c": jnp.zeros((6, 1, 4))})
+
+
+def test_the_order_of_the_quantities_is_no_matter_to_a_program():
+    """JAX rebuilds dictionaries with sorted keys: rows must not change places by that."""
+    grid = Grid((0.0,), (1.0,), (8,), boundary=(Neumann(),))
+    quantity = np.array(["c", "a", "b", "c", "a"])
+    points = table(np.full((5, 1), 0.5), [0.1, 0.25, 0.3, 0.5, 0.6], quantity)
+    size = {"a": 1.0, "b": 10.0, "c": 100.0}
+    ones = np.ones((len(TIMES), 1, 8))
+    u = {name: jnp.asarray(scale * ones) for name, scale in size.items()}
+    expected = [size[name] for name in quantity]
+    operator = ScatteredPoints(points, grid, TIMES, as_it_is)
+    of_model = operator.of_model(grid)
+    for one in (operator, of_model, jax.tree.map(lambda leaf: leaf, operator)):
+        np.testing.assert_allclose(one(u), expected)
+        np.testing.assert_allclose(eqx.filter_jit(lambda o, u: o(u))(one, u), expected)

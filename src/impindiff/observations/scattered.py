@@ -164,7 +164,8 @@ class ScatteredPoints(eqx.Module):
         at = np.clip(table.time, times[0], times[-1])
         near, time_weights = cubic_in_time(times, at)
         self.places = {}
-        rows = rows_by_name(table.quantity)
+        # sorted, as JAX rebuilds a dictionary: `order` belongs to this order of the names
+        rows = dict(sorted(rows_by_name(table.quantity).items()))
         for name, own in rows.items():
             periodic = _periodic(self.own_boundaries.get(name, grid.boundary))
             sample, when = table.sample[own].astype(np.int32), table.time[own]
