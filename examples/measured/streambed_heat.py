@@ -1,9 +1,9 @@
 """Streambed: how fast water seeps down, from temperatures below a stream over two weeks.
 
-dT/dt = kappa d2T/dx2 - v dT/dx between depths of 10 and 40 cm, where T is given by the
-measurements; kappa and v are unknown
+dT/dt = kappa d2T/dx2 - v dT/dx between 10 and 40 cm, where T is measured; kappa, v unknown
 
     impindiff run streambed_heat.py
+    impindiff run streambed_heat.py --set offsets=true
 """
 
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ class Streambed(ipd.HybridModel):
     grid: ipd.Grid
     diffusivity: ipd.Parameter  # kappa, in m^2/s
     velocity: ipd.Parameter  # v, in m/s, downward
+    offset: dict[str, ipd.Parameter]  # of a thermometer, in K
 
     def tendency(self, t, u, latent):
         T, v, kappa = u["temperature"], self.velocity(), self.diffusivity()
@@ -34,11 +35,17 @@ class Streambed(ipd.HybridModel):
         return {"temperature": DAY * rate}
 
 
+class Settings(ipd.ProblemSettings):
+    offsets: bool = False  # of the thermometers at 20 and 30 cm, against those at 10 and 40 cm
+
+
 class Problem(ipd.Problem):
     """Heat that water carries into a streambed."""
 
-    settings = ipd.ProblemSettings.with_defaults(
-        stepper={"dt": 1 / 96}, training={"optimizer": "levenberg_marquardt", "steps": 20}
+    settings = Settings.with_defaults(
+        observations={"standard_deviation": 0.024},  # K, the step in which they read
+        stepper={"dt": 1 / 96},
+        training={"optimizer": "levenberg_marquardt", "steps": 20},
     )
     infers = "how fast water seeps and heat spreads, from thermometers at four depths"
 
@@ -48,17 +55,26 @@ class Problem(ipd.Problem):
         columns = {
             "time": np.tile(times[seen], 2),
             "x": np.repeat(DEPTHS[1:3], seen.sum()),
-            "temperature": np.concatenate([T[seen, 1], T[seen, 2]]),
+            "quantity": np.repeat(["T20", "T30"], seen.sum()),
+            "value": np.concatenate([T[seen, 1], T[seen, 2]]),
         }
-        return ipd.data.points(columns, {"time": "d", "x": "m", "temperature": "degC"})
+        return ipd.data.points(columns, {"time": "d", "x": "m", "value": "degC"})
+
+    def quantities(self, u):
+        return {"T20": u["temperature"], "T30": u["temperature"]}
+
+    def offsets(self, model):
+        return {name: offset() for name, offset in model.offset.items()}
 
     def model(self, settings, key):
         times, T = thermometers()
         above = ipd.Dirichlet(lambda t: jnp.interp(t, times, T[:, 0]))
         below = ipd.Dirichlet(lambda t: jnp.interp(t, times, T[:, 3]))
         grid = ipd.Grid((0.1,), (0.4,), (30,), boundary=((above, below),))
-        return Streambed(grid, ipd.Parameter(1e-6, lower=0.0), ipd.Parameter(0.0, scale=1e-6))
+        kappa, v = ipd.Parameter(1e-6, lower=0.0), ipd.Parameter(0.0, scale=1e-6)
+        names = ("T20", "T30") if settings.offsets else ()
+        return Streambed(grid, kappa, v, {n: ipd.Parameter(0.0, scale=0.1) for n in names})
 
     def initial_state(self, settings, model, data):
-        _, T = thermometers()
-        return {"temperature": jnp.interp(model.grid.centers[0], jnp.array(DEPTHS), T[0])}
+        first = thermometers()[1][0]
+        return {"temperature": jnp.interp(model.grid.centers[0], jnp.array(DEPTHS), first)}

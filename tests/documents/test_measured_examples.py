@@ -33,8 +33,9 @@ def values(metrics, name):
     return [found[key]["value"] for key in found if key.partition(".")[0] == name]
 
 
-def rms(metrics, quantity):
-    return metrics["misfit"]["train"][quantity]["rms"]
+def rms(metrics, *quantities):
+    found = metrics["misfit"]["train"]
+    return np.sqrt(np.mean([found[name]["rms"] ** 2 for name in quantities]))
 
 
 def test_scratch_assay(ran, tmp_path):
@@ -63,7 +64,15 @@ def test_streambed_heat(ran):
     metrics = ran("streambed_heat", "streambed_heat.py")
     np.testing.assert_allclose(values(metrics, "diffusivity"), [0.761e-6], rtol=0.02)
     np.testing.assert_allclose(values(metrics, "velocity"), [0.69e-6], rtol=0.02)
-    assert rms(metrics, "temperature") <= 0.034
+    assert rms(metrics, "T20", "T30") <= 0.034
+
+
+def test_thermometers_of_the_streambed_have_offsets(ran):
+    metrics = ran("streambed_heat", "streambed_heat.py", "offsets=true")
+    assert rms(metrics, "T20", "T30") < 0.015
+    assert metrics["identified"]["offset.T30"]["value"] == pytest.approx(0.055, abs=0.003)
+    # the seepage without offsets is theirs
+    assert metrics["identified"]["velocity"]["value"] < 0
 
 
 @pytest.mark.parametrize(

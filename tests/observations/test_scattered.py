@@ -194,3 +194,19 @@ def test_the_order_of_the_quantities_is_no_matter_to_a_program():
     for one in (operator, of_model, jax.tree.map(lambda leaf: leaf, operator)):
         np.testing.assert_allclose(one(u), expected)
         np.testing.assert_allclose(eqx.filter_jit(lambda o, u: o(u))(one, u), expected)
+
+
+def test_offsets_of_instruments_are_added_and_learned():
+    grid = Grid((0.0,), (1.0,), (8,), boundary=(Neumann(),))
+    points = table(np.full((3, 1), 0.5), [0.1, 0.25, 0.3], ["b", "a", "b"], error=2.0)
+    u = {name: jnp.ones((len(TIMES), 1, 8)) for name in "ab"}
+
+    def offsets(shift):
+        return {"b": shift}
+
+    operator = ScatteredPoints(points, grid, TIMES, as_it_is, model=0.5, offsets=offsets)
+    np.testing.assert_allclose(operator(u), [0.75, 0.5, 0.75])
+    slope = jax.jacobian(lambda shift: operator.of_model(shift)(u))(0.25)
+    np.testing.assert_allclose(slope, [0.5, 0.0, 0.5])
+    unknown = ScatteredPoints(points, grid, TIMES, as_it_is, offsets=offsets)
+    np.testing.assert_allclose(unknown(u), 0.5)

@@ -194,6 +194,51 @@ def test_values_at_a_few_places_are_drawn_over_time_with_the_model_in_the_units_
         assert forecast["time"].attrs == {"long_name": "time", "units": "s"}
 
 
+class Offset(Decay):
+    shift: ipd.Parameter
+
+
+class OffsetProblem(DecayProblem):
+    """Two instruments measure the same, and one of them reads high."""
+
+    names = ("high",)
+
+    def model(self, settings, key):
+        return Offset(
+            GRID, ipd.Parameter(1.0, lower=0.0), ipd.Parameter(0.7, lower=0.0),
+            ipd.Parameter(0.0, scale=0.1),
+        )  # fmt: skip
+
+    def quantities(self, u):
+        return {"right": u["c"], "high": u["c"]}
+
+    def offsets(self, model):
+        return {name: model.shift() for name in self.names}
+
+
+def test_the_offset_of_an_instrument_is_found(tmp_path):
+    own = OffsetProblem()
+    own.name, own.dataset = "offset", points()
+    quantity = np.where(np.arange(60) % 2, "high", "right")
+    own.dataset["quantity"] = ("observation", quantity)
+    own.dataset["value"] += 0.25 * (own.dataset["quantity"] == "high")
+    training = {"optimizer": "levenberg_marquardt", "steps": 20}
+    metrics = run(own, settings(training=training, observations={}), tmp_path / "run")
+    assert metrics.identified["shift"].value == pytest.approx(0.25, abs=1e-4)
+    assert metrics.identified["rate"].value == pytest.approx(RATE, rel=1e-3)
+    assert metrics.misfit["train"]["high"].rms < 1e-3
+    with xr.open_dataset(tmp_path / "run" / "forecast.nc", engine="h5netcdf") as forecast:
+        assert forecast["high_forecast"].equals(forecast["right_forecast"])  # without it
+
+
+def test_an_offset_of_no_quantity_is_refused(tmp_path):
+    own = OffsetProblem()
+    own.name, own.dataset, own.names = "offset", points(), ("low",)
+    own.dataset["quantity"] = ("observation", np.full(60, "high"))
+    with pytest.raises(ipd.InputError, match="offsets gives one of 'low', which is no quantity"):
+        run(own, settings(observations={}), tmp_path / "run")
+
+
 def test_a_sample_of_each_set_is_drawn(tmp_path):
     time, sample, x = (
         part.ravel() for part in np.meshgrid(np.linspace(0.1, 1, 4), [0, 1, 2], [0.2, 0.7])

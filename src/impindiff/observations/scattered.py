@@ -103,11 +103,12 @@ def rows_by_name(names: Shaped[np.ndarray, " point"]) -> dict[str, Int[np.ndarra
 
 
 class ScatteredPoints(eqx.Module):
-    r"""Observation operator $H u = (q_1(t_1, x_1) / \sigma_1, \dots, q_N(t_N, x_N) / \sigma_N)$.
+    r"""Observation operator $H u = ((q_1(t_1, x_1) + b_1) / \sigma_1, \dots)$, N values.
 
     Quantities are interpolated linearly in space between cell centres (see `linear_in_space`), and
     by cubic polynomials in time between states, so that $N$ different times do not need $N$ time
-    steps. $H$ is affine in the quantities; the constant comes from boundary values.
+    steps. $H$ is affine in the quantities; the constant comes from boundary values, and from the
+    offset $b$ of the quantity's instrument, by default 0.
 
     On a wall, and in the half cell next to it, the boundary condition at the time of the
     measurement is used (see `NearWalls`): that of `conditions`, or the grid's for components of the
@@ -123,7 +124,9 @@ class ScatteredPoints(eqx.Module):
     - `quantities`: from the states to the fields measured, by name, (times, samples, *cells).
     - `conditions`: from a model to the boundary conditions of quantities, by name, in the form that
       `Grid` takes. They are learned with the model: a loss passes it to `of_model`.
-    - `model`: the initial model; without one, conditions are those of `grid` until `of_model`.
+    - `offsets`: from a model to offsets of quantities, by name, learned in the same way.
+    - `model`: the initial model; without one, conditions are those of `grid`, and offsets 0, until
+      `of_model`.
 
     **Raises:** `InputError` for a point outside the domain or the times, and rows without an error
     or with a negative sample; when called, for a quantity missing from the states or of another
@@ -132,6 +135,7 @@ class ScatteredPoints(eqx.Module):
 
     quantities: Callable[[Any], Mapping[str, Any]] = eqx.field(static=True)
     conditions: Callable[[Any], Mapping[str, BoundaryLike]] | None = eqx.field(static=True)
+    offsets: Callable[[Any], Mapping[str, Any]] | None = eqx.field(static=True)
     cells: tuple[int, ...] = eqx.field(static=True)
     times: int = eqx.field(static=True)
     samples: int = eqx.field(static=True)
@@ -139,6 +143,7 @@ class ScatteredPoints(eqx.Module):
     places: dict[str, "_Places"]
     boundary: Boundaries
     own_boundaries: dict[str, Boundaries]
+    own_offsets: dict[str, Any]
     order: Int[np.ndarray, " point"]
     errors: Float[np.ndarray, " point"]
 
@@ -150,10 +155,12 @@ class ScatteredPoints(eqx.Module):
         quantities: Callable[[Any], Mapping[str, Any]],
         conditions: Callable[[Any], Mapping[str, BoundaryLike]] | None = None,
         model: Any = None,
+        offsets: Callable[[Any], Mapping[str, Any]] | None = None,
     ):
         _require_inside(table, grid, times)
         self.quantities = quantities
-        self.conditions = conditions
+        self.conditions, self.offsets = conditions, offsets
+        self.own_offsets = {} if offsets is None or model is None else dict(offsets(model))
         self.cells, self.times = grid.cells, len(times)
         self.samples = int(table.sample.max()) + 1
         self.boundary = grid.boundary
@@ -191,7 +198,7 @@ class ScatteredPoints(eqx.Module):
         return len(self.errors)
 
     def of_model(self, model: Any) -> "ScatteredPoints":
-        """A copy with this model's grid and boundary conditions, which may be learned.
+        """A copy with this model's grid, boundary conditions and offsets, which may be learned.
 
         **Raises:** `InputError` if the periodic axes change.
         """
@@ -205,10 +212,14 @@ class ScatteredPoints(eqx.Module):
         ]:
             if _periodic(before) != _periodic(now):
                 raise InputError("measurements: an axis is periodic in one model, not in another")
+        offsets = {} if self.offsets is None else dict(self.offsets(model))
+        changed = (self.boundary, self.own_boundaries, self.own_offsets)
         return eqx.tree_at(
-            lambda operator: (operator.boundary, operator.own_boundaries), self, (boundary, own),
-            is_leaf=lambda part: part is self.boundary or part is self.own_boundaries,
-        )  # fmt: skip
+            lambda operator: (operator.boundary, operator.own_boundaries, operator.own_offsets),
+            self,
+            (boundary, own, offsets),
+            is_leaf=lambda part: any(part is old for old in changed),
+        )
 
     def __call__(self, u: PyTree[Float[Array, "..."]]) -> Float[Array, " point"]:
         """Values divided by their errors, in the order of the table's rows."""
@@ -227,7 +238,7 @@ class ScatteredPoints(eqx.Module):
                 boundary = self.boundary
             field = jnp.asarray(fields[name])
             self._require_shape(name, field.shape)
-            read.append(places(field, boundary))
+            read.append(places(field, boundary) + self.own_offsets.get(name, 0.0))
         found = jnp.concatenate(read)[self.order]
         return found / self.errors.astype(found.dtype)
 

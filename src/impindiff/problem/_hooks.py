@@ -101,6 +101,12 @@ def require_consistent(
                 f"{problem.name}: boundaries gives conditions of '{name}', which is no quantity; "
                 f"expected names among {', '.join(map(str, known))}"
             )
+    for name in problem.offsets(model):
+        if name not in known:
+            raise InputError(
+                f"{problem.name}: offsets gives one of '{name}', which is no quantity; "
+                f"expected names among {', '.join(map(str, known))}"
+            )
 
 
 def _require_like(problem: Problem, what: str, found: Any, state: Any) -> None:
@@ -254,6 +260,7 @@ _CHECKS: dict[str, Callable[..., Any]] = {
     "initial_state": _state,
     "quantities": _quantities,
     "boundaries": _boundaries,
+    "offsets": _numbers,
     "latent_fields": _latent_fields,
     "identified": _numbers,
     "truths": _numbers,

@@ -73,6 +73,7 @@ class Problem(abc.ABC, Generic[S]):
     - `observations`: the training values; points and fields as chosen in the settings.
     - `quantities`: measurable quantities of a state; its components, by name.
     - `boundaries`: boundary conditions of the measured quantities; the grid's.
+    - `offsets`: offsets of the instruments that measured them; none.
     - `latent_fields`: unknown fields to plot; the parts of `latent`.
     - `identified`: unknown scalars; every `Parameter`.
     - `stepper`, `step`: time integration; by the settings.
@@ -208,6 +209,15 @@ class Problem(abc.ABC, Generic[S]):
         del model
         return {}
 
+    def offsets(self, model: HybridModel) -> Mapping[str, Any]:
+        """Offsets of the instruments, by the name of a quantity: numbers, added to its readings.
+
+        They may be trained. Give each instrument with its own offset its own quantity. By default
+        none. Readings at points and of fields have them, forecasts have not.
+        """
+        del model
+        return {}
+
     def at_data(self, settings: S, data: xr.Dataset, u: PyTree[Any]) -> Mapping[str, Any]:
         """The quantities at the places of the data, to compare fields with a truth.
 
@@ -334,7 +344,7 @@ class Problem(abc.ABC, Generic[S]):
     ) -> ScatteredPoints:
         """The operator that reads these values from states at these times."""
         return ScatteredPoints(
-            table, _grid_of(model), times, self.quantities, self.boundaries, model
+            table, _grid_of(model), times, self.quantities, self.boundaries, model, self.offsets
         )
 
     def start(self, settings: S, model: HybridModel, data: xr.Dataset, samples: int) -> PyTree[Any]:
