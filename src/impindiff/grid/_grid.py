@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Self, SupportsFloat, SupportsIndex
+from typing import SupportsFloat, SupportsIndex
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -106,7 +106,7 @@ class Grid(eqx.Module):
         edges: Sequence[ArrayLike | Sequence[float]],
         boundary: BoundaryLike | None = None,
         coordinates: str = "cartesian",
-    ) -> Self:
+    ) -> "Grid":
         """A grid whose cells lie between given edges, such as those of a stretched axis.
 
             r = ipd.grid.geometric(0.1, 100.0, 60)      # log axis around a well
