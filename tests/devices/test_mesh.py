@@ -56,6 +56,12 @@ def test_multigrid_moves_layers_only(tmp_path, alone):
         assert kind in ("all-reduce", "collective-permute") or entries <= 8
 
 
+def test_volumes_and_areas_travel_with_the_cells(tmp_path):
+    one = found(tmp_path, "batch=1", "multigrid", "tube", devices=1)
+    many = found(tmp_path, "x=2,y=2", "multigrid", "tube", devices=4)
+    same(many, one)
+
+
 def test_two_processes_read_their_part_and_agree(tmp_path, alone):
     many = found(tmp_path, "batch=2,x=2", processes=2, devices=2)
     assert (many["processes"], many["devices"]) == (2, 4)

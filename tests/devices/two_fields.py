@@ -1,6 +1,6 @@
 """Loss and gradient of a small problem on a mesh; run in processes of their own.
 
-    python two_fields.py OUT batch=2,x=4 [multigrid]
+    python two_fields.py OUT batch=2,x=4 [multigrid] [tube]
 
 writes what the first process found, and the collectives of the program. As many host devices as the
 environment says; several processes if Slurm or `mpirun` started it.
@@ -49,6 +49,12 @@ class Recorder:
 
 
 grid = ipd.Grid((0, 0), (1, 1), (32, 16), (ipd.Periodic(), (ipd.Dirichlet(), ipd.Neumann())))
+if "tube" in options:
+    grid = ipd.Grid.from_edges(
+        (ipd.grid.tanh(0.0, 1.0, 32, 1.0), ipd.grid.geometric(0.2, 1.0, 16)),
+        (ipd.Robin(1.0, 0.5, 0.2), (ipd.Dirichlet(), ipd.Neumann())),
+        "cylindrical",
+    )
 x = np.asarray(grid.centers)
 starts = [np.exp(-((x[0] - 0.5) ** 2 + (x[1] - 0.5 - 0.05 * i) ** 2) / 0.02) for i in range(4)]
 u0, D = Recorder(np.stack(starts)), 0.1 * (1 + 0.3 * np.sin(6 * x[0]))

@@ -5,8 +5,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
+from impindiff.operators import Elliptic
 from impindiff.preconditioners.components import component_matrix, grid_of
 from impindiff.steppers import StageEquation, stage_residual
 from impindiff.steppers.mass import rate
@@ -93,8 +94,8 @@ def describe(u: PyTree, stage: StageEquation) -> tuple[Component, ...]:
         own = jax.tree.leaves(jacobian(jax.tree.unflatten(structure, alone)))[i]
         matrix = component_matrix(residual, u, i, grid)
         size = max(float(jnp.linalg.norm(own)), 1e-300)
-        faces = [np.abs(np.asarray(k.inner)) for k in matrix.faces]
-        drifts = [np.abs(np.asarray(w.inner)) for w in matrix.drift or ()]
+        faces = [_of_content(k.inner, matrix, axis) for axis, k in enumerate(matrix.faces)]
+        drifts = [_of_content(w.inner, matrix, axis) for axis, w in enumerate(matrix.drift or ())]
         largest = max(float(k.max()) for k in faces)
         mean = float(np.mean([k.mean() for k in faces]))
         found.append(
@@ -110,3 +111,12 @@ def describe(u: PyTree, stage: StageEquation) -> tuple[Component, ...]:
             )
         )
     return tuple(found)
+
+
+def _of_content(through: Array, matrix: Elliptic, axis: int) -> np.ndarray:
+    """Flux through inner faces as a fraction of the content of the smaller of the two cells."""
+    flux = np.abs(np.asarray(through))
+    if matrix.volumes is None:
+        return flux
+    sizes = np.moveaxis(np.broadcast_to(np.asarray(matrix.volumes), matrix.shape), axis, -1)
+    return flux / np.moveaxis(np.minimum(sizes[..., 1:], sizes[..., :-1]), -1, axis)
