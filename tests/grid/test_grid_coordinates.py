@@ -27,6 +27,7 @@ def test_volumes_are_those_of_shells():
         (geometric(0.5, 2.0, 6), np.linspace(0.0, 3.0, 5)), (Neumann(), Neumann()), "cylindrical"
     )
     assert tube.volumes.shape == tube.shape == (6, 4)
+    assert (tube.axis_names, ball.axis_names) == (("r", "z"), ("r",))
     np.testing.assert_allclose(tube.volumes.sum(), np.pi * (4 - 0.25) * 3, rtol=1e-14)
     box = Grid((0.0, 1.0), (1.0, 3.0), (4, 5))
     np.testing.assert_allclose(np.broadcast_to(box.volumes, box.shape), box.cell_volume)

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import impindiff as ipd
+from impindiff.experiment._pipeline import _with_axes
 from impindiff.problem import ProblemSettings
 from impindiff.problem.observations import initial_fields, measured
 
@@ -141,3 +142,11 @@ def test_fields_on_a_stretched_axis():
     nodes = np.linspace(0.1, 10.0, 40)
     found = initial_fields(fields(nodes, 2 - 3 * nodes), grid)["u"][0]
     np.testing.assert_allclose(found, 2 - 3 * x, atol=1e-12)
+
+
+def test_forecasts_name_the_axes_of_radial_coordinates():
+    tube = ipd.Grid((0.0, 0.0), (1.0, 1.0), (2, 2), WALLS[0], "cylindrical")
+    given = {"x": {"long_name": "position along x", "units": "m"}, "y": {"long_name": "depth"}}
+    found = _with_axes(given, ("x", "y"), tube)
+    assert found == {"x": {"long_name": "r", "units": "m"}, "y": {"long_name": "depth"}}
+    assert _with_axes({}, ("x",), ipd.Grid((0.0,), (1.0,), (2,))) == {}

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from impindiff.data import (
     write,
     write_netcdf,
 )
+from impindiff.data.layout import Attributes
 from impindiff.devices import Mesh
 from impindiff.errors import InputError
 from impindiff.experiment import directory
@@ -47,6 +48,7 @@ from impindiff.experiment.sizes import (
     require_rollout_fits,
 )
 from impindiff.experiment.training import train
+from impindiff.grid import Grid
 from impindiff.inference import Identifiability
 from impindiff.observations import relative_l1_percent
 from impindiff.problem import Problem, as_data, checked, located, require_consistent
@@ -332,7 +334,7 @@ def _forecast(
     """Every quantity as `NAME_forecast` on (`sample`, `time`, space), and the latent fields."""
     problem, settings, data = experiment.problem, experiment.settings, experiment.data
     coordinates = experiment.dataset_coordinates()
-    attributes = labels_of(data.dataset)
+    attributes = _with_axes(labels_of(data.dataset), coordinates, experiment.method.example.grid)
     told = provenance(
         f"Forecast of {problem.name}",
         describe_steps(settings.stepper.name, problem.step(settings)),
@@ -364,6 +366,18 @@ def _forecast(
         described = {"long_name": name.replace("_", " "), **attributes.get(name, {})}
         forecast[name] = (dimensions, values, described)
     return forecast
+
+
+def _with_axes(labels: Attributes, axes: Iterable[str], grid: Grid) -> Attributes:
+    """Labels with the names of radial axes, where data have no others."""
+    if grid.coordinates == "cartesian":
+        return labels
+    found = {name: dict(of) for name, of in labels.items()}
+    for axis, name in zip(axes, grid.axis_names, strict=True):
+        own = found.setdefault(axis, {})
+        if own.get("long_name", f"position along {axis}") == f"position along {axis}":
+            own["long_name"] = name
+    return found
 
 
 def _at(states: Sequence[Any], index: Any) -> list[Any]:

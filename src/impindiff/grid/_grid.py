@@ -261,6 +261,11 @@ class Grid(eqx.Module):
         return ", ".join(words)
 
     @property
+    def axis_names(self) -> tuple[str, ...]:
+        """Names of the axes: x, y and z, or r and z; data count them as x, y and z."""
+        return _RADIAL_AXES.get(self.coordinates, ("x", "y", "z"))[: self.ndim]
+
+    @property
     def is_box(self) -> bool:
         """True for a uniform Cartesian grid, whose cells are all alike."""
         return self.coordinates == "cartesian" and all(edges is None for edges in self.edges)
