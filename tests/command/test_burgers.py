@@ -47,8 +47,8 @@ def test_coefficients_of_a_file_are_identified(path, tmp_path):
     assert "+-" in out
     figures = {p.name for p in (tmp_path / "run" / "figures").iterdir()}
     assert figures == {
-        "error_vs_time.png", "forecast_train.png", "history.png", "identified.png",
-        "profiles_train.png",
+        "error_vs_time.png", "forecast_train.png", "history.png", "identifiability.png",
+        "identified.png", "profiles_train.png",
     }  # fmt: skip
 
 

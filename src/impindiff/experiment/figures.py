@@ -76,7 +76,7 @@ def _draw_compared(
     for name in names:
         own = "" if len(names) == 1 else f"_{name}"
         one_axis = len(space_of(forecast[name + FORECAST_SUFFIX])) == 1
-        if experiment.is_measured and one_axis and data.samples <= _MOST_SAMPLES:
+        if experiment.is_measured and one_axis and 1 < data.samples <= _MOST_SAMPLES:
             drawn = report.samples_figure(forecast, name, _sample_titles(experiment))
             report.save(drawn, figures / f"samples{own}.png")
         for kind, indices in sets.items():
