@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from impindiff.errors import InputError
 from impindiff.grid import Axis, Dirichlet, Grid, Neumann, Periodic, Robin, geometric, tanh
 from impindiff.operators import (
     advection,
@@ -286,3 +287,13 @@ def test_no_value_leaves_the_range_by_an_explicit_step(kind, scheme):
         u = step(u)
         assert float(u.min()) >= -1e-14
         assert "from 0" in kind or float(u.max()) <= 1 + 1e-12
+
+
+def test_cells_too_different_for_single_precision_are_refused():
+    """Products with relative volumes of 1e-21 would underflow, and a step would solve nothing."""
+    radii = geometric(1.0, 1e7, 60)
+    grid = Grid.from_edges((radii,), (Dirichlet(0.0),), coordinates="spherical")
+    ones = jnp.ones(60)
+    assert np.isfinite(diffusion(ones, 1.0, grid)).all()
+    with pytest.raises(InputError, match="more than float32 can balance"):
+        diffusion(ones.astype("float32"), 1.0, grid)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.typing import DTypeLike
 
+from impindiff.errors import InputError
 from impindiff.grid._grid import Grid
 
 # beyond this range of widths along an axis, point smoothers of multigrid need more sweeps
@@ -124,11 +125,21 @@ def half_widths(grid: Grid, axis: int, periodic: bool, dtype: DTypeLike) -> tupl
 
 
 def balance(grid: Grid, axis: int, dtype: DTypeLike) -> Balance | None:
-    """Areas and volumes along an axis; None where all cells are alike."""
+    """Areas and volumes along an axis; None where all cells are alike.
+
+    **Raises:** `InputError` for volumes so different that products with them underflow.
+    """
     if is_plain(grid, axis):
         return None
     volumes = grid.axis_volumes(axis)
     largest = volumes.max()
+    ratio = float(volumes.min() / largest)
+    if ratio < float(np.finfo(dtype).tiny) ** 0.5:
+        raise InputError(
+            f"grid: cells along axis {axis} differ in volume by a factor of {1 / ratio:.0e} "
+            f"({grid.kind}), more than {np.dtype(dtype).name} can balance; take float64, or an "
+            "axis over fewer decades"
+        )
     return Balance(
         _at_faces(grid.axis_areas(axis) / largest, grid, axis, dtype),
         _along(volumes / largest, grid, axis, dtype),
