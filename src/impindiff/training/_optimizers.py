@@ -43,19 +43,21 @@ def learning_rate_schedule(
     In the first `warmup` steps the rate grows linearly: (k + 1) / (warmup + 1) of `learning_rate`
     in step k = 0, 1, ...; `steps` is the total. The rate may be a traced number.
     """
-    if isinstance(learning_rate, jax.Array):
-        # every schedule is proportional to its learning rate
-        unit = learning_rate_schedule(name, 1.0, steps, warmup)
-        return lambda count: unit(count) * learning_rate
+    unit = _of_unit_rate(name, steps, warmup)
+    return lambda count: unit(count) * learning_rate
+
+
+def _of_unit_rate(name: str, steps: int, warmup: int) -> optax.Schedule:
+    """The schedule of rate 1, to which every other is proportional."""
     if warmup:
-        rising = optax.linear_schedule(learning_rate / (warmup + 1), learning_rate, warmup)
-        after = learning_rate_schedule(name, learning_rate, max(1, steps - warmup))
+        rising = optax.linear_schedule(1 / (warmup + 1), 1.0, warmup)
+        after = _of_unit_rate(name, max(1, steps - warmup), 0)
         return optax.join_schedules([rising, after], [warmup])
     if name == "constant":
-        return optax.constant_schedule(learning_rate)
+        return optax.constant_schedule(1.0)
     if name == "cosine":
-        return optax.cosine_decay_schedule(learning_rate, steps, alpha=_FINAL_FACTOR)
-    return optax.exponential_decay(learning_rate, steps, _FINAL_FACTOR)
+        return optax.cosine_decay_schedule(1.0, steps, alpha=_FINAL_FACTOR)
+    return optax.exponential_decay(1.0, steps, _FINAL_FACTOR)
 
 
 def adam(
