@@ -264,7 +264,7 @@ def model_check(
         (predicted - table.value) / table.standard_deviation,
         table.time,
         table.position,
-        np.char.add(table.quantity.astype(str), table.sample.astype(str)),
+        np.asarray([f"{s} {q}" for s, q in zip(table.sample, table.quantity, strict=True)]),
         # a network's weights are not so many numbers that the data determine
         parameters=count if count <= _MOST_PARAMETERS else 0,
         stated=table.stated,

@@ -7,8 +7,7 @@ from functools import partial
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
-from scipy.spatial import KDTree
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 # probability that a test rejects a right model, over all tests together
 _LEVEL = 0.01
@@ -123,7 +122,7 @@ def check_residuals(
     freedom = stated.sum() - parameters * stated.mean() if len(stated) else 0.0
     if freedom > 0:
         total = float(np.sum(residuals[stated] ** 2))
-        found.append(("size", total / freedom, float(chi2.sf(total, freedom))))
+        found.append(("size", total / freedom, float(chdtrc(freedom, total))))
     statistics: dict[str, _Statistic] = {}
     for name, pairs in (
         ("in time", _next_in_time(time, position, groups)),
@@ -184,6 +183,9 @@ def _next_in_time(time: np.ndarray, position: np.ndarray, groups: np.ndarray) ->
 
 def _nearest_in_space(time: np.ndarray, position: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Pairs of rows: each and its nearest neighbour at the same time in the same series."""
+    # slow to import, and a problem's file imports this module
+    from scipy.spatial import KDTree
+
     spread = np.ptp(position, axis=0)
     scaled = position / np.where(spread > 0, spread, 1.0)
     key = np.unique(np.column_stack([groups, time]), axis=0, return_inverse=True)[1].ravel()
