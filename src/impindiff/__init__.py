@@ -149,10 +149,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import names on first access that need more than the library itself.
 
-    `impindiff.problems`, `impindiff.data`, `open_run` and the classes for problems need packages of
-    the command only, `impindiff.interop.diffrax` the package Diffrax.
+    `impindiff.problems`, `impindiff.data`, `impindiff.inference`, `open_run` and the classes for
+    problems need packages of the command only, `impindiff.interop.diffrax` the package Diffrax.
     """
-    if name in ("problems", "data"):
+    if name in ("problems", "data", "inference"):
         return importlib.import_module(f"impindiff.{name}")
     if name == "diffrax":
         return importlib.import_module("impindiff.interop.diffrax")

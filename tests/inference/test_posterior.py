@@ -1,6 +1,8 @@
 """The posterior: exact for linear models, and the spread of repeated fits for others."""
 
 import dataclasses
+import subprocess
+import sys
 from typing import Any
 
 import jax
@@ -120,6 +122,11 @@ def test_draws_have_the_posteriors_covariance():
     drawn = np.stack([flat_parameters(m).values for m in found.draws(jax.random.key(0), 2000)])
     np.testing.assert_allclose(drawn.mean(axis=0), source, atol=0.01)
     np.testing.assert_allclose(np.cov(drawn.T), found.covariance, rtol=0.15, atol=3e-4)
+
+
+def test_the_room_is_reached_by_the_packages_name():
+    code = "import impindiff as ipd; ipd.inference.laplace"  # in a process that imported nothing
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_a_loss_with_a_penalty_is_refused():
