@@ -370,9 +370,9 @@ def output_times(
 ) -> Float[np.ndarray, " output"]:
     """Times of the states: the measured ones, or every step if these are fewer.
 
-    Between them `ScatteredPoints` interpolates by cubic polynomials. Adaptive steps land on the measured times, or, if
-    these are more than half the steps allowed, on as many of them, evenly by rank: their error is
-    controlled where they land, and they are dense where the data are.
+    Between them `ScatteredPoints` interpolates by cubic polynomials. Adaptive steps land on the
+    measured times, or, if these are more than half the steps allowed, on as many of them, evenly by
+    rank: their error is controlled where they land, and they are dense where the data are.
     """
     last = float(measured_at.max())
     if not last > start:
