@@ -104,12 +104,15 @@ class ModalField(eqx.Module):
         return found
 
     @property
+    def wavenumbers(self) -> Float[np.ndarray, "modes ndim"]:
+        """Of each eigenfunction along each axis, 2 pi over the wavelength."""
+        of_axes = np.asarray(self.waves).T
+        return np.stack([self._wavenumbers(d, i.max())[i] for d, i in enumerate(of_axes)], axis=1)
+
+    @property
     def eigenvalues(self) -> Float[np.ndarray, " modes"]:
         """The lambda_k, increasing; the first is 0, of the constant."""
-        each = [self._wavenumbers(axis, i.max()) for axis, i in enumerate(np.asarray(self.waves).T)]
-        return np.sum(
-            [k[i] ** 2 for k, i in zip(each, np.asarray(self.waves).T, strict=True)], axis=0
-        )
+        return np.sum(self.wavenumbers**2, axis=1)
 
     def _period(self, axis: int) -> float:
         length = self.upper[axis] - self.lower[axis]

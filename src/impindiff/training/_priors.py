@@ -155,14 +155,14 @@ class MaternPrior(AbstractPrior):
 
     Each component has independent normal coefficients of variance
     $$S_k = \sigma^2 s_k / \sum_j s_j, \qquad
-    s_k = (1 + \lambda_k \ell^2 / 2 \nu)^{-(\nu + d / 2)},$$
-    in d dimensions, with its own standard deviation $\sigma$, length $\ell$ and smoothness $\nu$
-    (draws have fewer than $\nu$ derivatives; a large $\nu$ is the squared exponential). The
-    constant, $\lambda = 0$, is left free and does not count in the sum.
+    s_k = \Big(1 + \sum_i k_i^2 \ell_i^2 / 2 \nu\Big)^{-(\nu + d / 2)},$$
+    for wavenumbers k in d dimensions, with its own standard deviation $\sigma$, lengths $\ell_i$
+    along the axes and smoothness $\nu$ (draws have fewer than $\nu$ derivatives; a large $\nu$ is
+    the squared exponential). The constant, k = 0, is left free and does not count in the sum.
 
-    `EmpiricalBayes` chooses all of them. Beforehand $\sigma$ is within a factor of $e^2$ of
-    `deviation`, $\ell$ within $e$ of an eighth of the field's longest wave, and $\nu$ within $e$ of
-    3: wide enough that data which see the field decide.
+    `EmpiricalBayes` chooses all of them. Beforehand $\sigma$ and $\nu$ are within a factor of $e^2$
+    of `deviation` and of 3, and the lengths within $e$ of an eighth of the longest wave along their
+    axis: wide enough that data which see the field decide.
 
     - `where`: selects the `ModalField` of a model.
     - `field`: one with the same box and modes.
@@ -176,8 +176,7 @@ class MaternPrior(AbstractPrior):
 
     where: Callable[[Any], Any] = eqx.field(static=True)
     deviation: float = eqx.field(static=True)
-    eigenvalues: tuple[float, ...] = eqx.field(static=True)
-    dimension: int = eqx.field(static=True)
+    wavenumbers: tuple[tuple[float, ...], ...] = eqx.field(static=True)
     components: int = eqx.field(static=True)
 
     def __init__(self, where: Callable[[Any], Any], field: ModalField, *, deviation: float = 1.0):
@@ -187,8 +186,8 @@ class MaternPrior(AbstractPrior):
                 "of 2 or more modes"
             )
         self.where, self.deviation = where, deviation
-        self.eigenvalues = tuple(field.eigenvalues[1:].tolist())
-        self.dimension, self.components = len(field.lower), len(field.coefficients)
+        self.wavenumbers = tuple(map(tuple, field.wavenumbers[1:].tolist()))
+        self.components = len(field.coefficients)
         self.theta = None
 
     def features(self, model: Any) -> Float[Array, " features"]:
@@ -197,34 +196,40 @@ class MaternPrior(AbstractPrior):
 
     def log_weights(self, theta: Float[Array, " k"]) -> Float[Array, " features"]:
         """Minus half the logarithms of the variances."""
-        size, length, smoothness = (row[:, None] for row in self._logarithms(theta))
-        nu = jnp.exp(smoothness)
-        stretched = jnp.asarray(self.eigenvalues) * jnp.exp(2 * length) / (2 * nu)
-        log_variance = -(nu + self.dimension / 2) * jnp.log1p(stretched)
+        rows = self._logarithms(theta)
+        size, lengths, nu = rows[0][:, None], rows[1:-1], jnp.exp(rows[-1])[:, None]
+        squares = jnp.asarray(self.wavenumbers) ** 2
+        stretched = jnp.exp(2 * lengths).T @ squares.T / (2 * nu)
+        log_variance = -(nu + squares.shape[1] / 2) * jnp.log1p(stretched)
         log_variance -= jax.nn.logsumexp(log_variance, axis=1, keepdims=True)
-        # falling with the eigenvalue, so that the first is the largest
-        least = log_variance[:, :1] + np.log(_LEAST_VARIANCE)
+        # relative to their sum
+        least = np.log(_LEAST_VARIANCE)
         return jnp.ravel(-size - jnp.where(log_variance > least, log_variance, least) / 2)
 
     @property
     def widths(self) -> Float[np.ndarray, " k"]:
-        """Widths of all standard deviations, then all lengths, then all smoothnesses."""
-        return np.repeat([_WIDE, _NARROW, _NARROW], self.components)
+        """Widths of all standard deviations, then lengths by axis, then smoothnesses."""
+        axes = len(self.wavenumbers[0])
+        return np.repeat([_WIDE, *[_NARROW] * axes, _WIDE], self.components)
 
     def described(self) -> dict[str, float]:
-        """Standard deviation, length and smoothness of each component."""
+        """Standard deviation, lengths and smoothness of each component."""
         values = np.exp(np.asarray(self._logarithms(self.hyperparameters())))
-        names = ("deviation", "length", "smoothness")
+        axes = [f"length_{axis}" for axis in "xyz"[: len(values) - 2]]
+        names = ("deviation", *(axes if len(axes) > 1 else ["length"]), "smoothness")
         return {
             f"{name}_{component}" if self.components > 1 else name: float(values[row, component])
             for component in range(self.components)
             for row, name in enumerate(names)
         }
 
-    def _logarithms(self, theta: Float[Array, " k"]) -> Float[Array, "3 components"]:
-        longest = 2 * np.pi / np.sqrt(self.eigenvalues[0])
-        guess = np.log([self.deviation, _LENGTH * longest, _SMOOTHNESS])
-        return jnp.asarray(guess)[:, None] + theta.reshape(3, self.components)
+    def _logarithms(self, theta: Float[Array, " k"]) -> Float[Array, "rows components"]:
+        along = np.asarray(self.wavenumbers)
+        # an axis may have no wave of its own among few modes
+        smallest = [np.min(k[k > 0], initial=along.max()) for k in along.T]
+        lengths = _LENGTH * 2 * np.pi / np.asarray(smallest)
+        guess = np.log([self.deviation, *lengths, _SMOOTHNESS])
+        return jnp.asarray(guess)[:, None] + theta.reshape(len(guess), self.components)
 
 
 class Priors(eqx.Module):
