@@ -105,7 +105,7 @@ class ModalField(eqx.Module):
 
     @property
     def wavenumbers(self) -> Float[np.ndarray, "modes ndim"]:
-        """Of each eigenfunction along each axis, 2 pi over the wavelength."""
+        """Wavenumbers of each eigenfunction along each axis, 2 pi over the wavelength."""
         of_axes = np.asarray(self.waves).T
         return np.stack([self._wavenumbers(d, i.max())[i] for d, i in enumerate(of_axes)], axis=1)
 
