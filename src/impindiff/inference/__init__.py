@@ -6,7 +6,6 @@ from impindiff.inference._nuts import Sampled, nuts
 from impindiff.inference._posterior import (
     FlatParameters,
     Posterior,
-    covariance,
     flat_parameters,
     laplace,
     linearized,
@@ -21,7 +20,6 @@ __all__ = [
     "ResidualTest",
     "Sampled",
     "check_residuals",
-    "covariance",
     "flat_parameters",
     "identifiability",
     "laplace",
