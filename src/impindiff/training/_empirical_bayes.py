@@ -20,7 +20,10 @@ from impindiff.training._priors import Priors, as_priors
 
 _MAX_PARAMETERS = 2000
 _SEARCH_STEPS = 100
-_SEARCH_TOLERANCE = 1e-3
+_SEARCH_TOLERANCE = 1e-4
+# of a hyperparameter from its guess, in standard deviations beforehand
+_FARTHEST = 3.0
+_RESCALINGS = 5
 _HALVINGS = 6
 _FOLDS = 5
 # stop where the step is below a tenth of a standard deviation of the posterior, in all
@@ -307,8 +310,20 @@ class EmpiricalBayes(eqx.Module):
         unit = 1 / jnp.sqrt(2 * linear.number)
         free = self.errors == "estimated"
 
+        def rescaled(_: int, scale: Array) -> Array:
+            found = condition(linear, prior, theta, scale)
+            d, freedom = found.change, jnp.maximum(linear.number - found.determined, 1.0)
+            square = linear.square + 2 * d @ linear.slope + d @ linear.gram @ d
+            better = jnp.log(jnp.maximum(square, 1e-300) / freedom) / 2
+            return jnp.where(jnp.isfinite(better), better, scale)
+
+        if free:
+            log_scale = lax.fori_loop(0, _RESCALINGS, rescaled, log_scale)
+
         def unpacked(x: Array) -> tuple[Array, Array]:
-            return x[:-1] * widths, log_scale + (x[-1] * unit if free else 0.0)
+            # bounded: far out the evidence is flat, and a search does not come back
+            theta = widths * _FARTHEST * jnp.tanh(x[:-1] / _FARTHEST)
+            return theta, log_scale + (x[-1] * unit if free else 0.0)
 
         def objective(x: Array, _: None) -> Array:
             own, scale = unpacked(x)
@@ -316,11 +331,14 @@ class EmpiricalBayes(eqx.Module):
                 value = condition(linear, prior, own, scale).negative_log_evidence
             else:
                 value = _predicted(linear, folds, prior, own, scale)
-            return value + jnp.sum(x[:-1] ** 2) / 2
+            return value + jnp.sum((own / widths) ** 2) / 2
 
-        begin = jnp.append(theta / widths, jnp.zeros((), theta.dtype))
+        inside = jnp.clip(theta / (widths * _FARTHEST), -0.999, 0.999)
+        begin = jnp.append(_FARTHEST * jnp.arctanh(inside), jnp.zeros((), theta.dtype))
+        # a first step of length 1 at most
+        steepness = jnp.maximum(jnp.linalg.norm(jax.grad(objective)(begin, None)), 1.0)
         found = optx.minimise(
-            objective,
+            lambda x, _: objective(x, None) / steepness,
             optx.BFGS(_SEARCH_TOLERANCE, _SEARCH_TOLERANCE),
             begin,
             max_steps=_SEARCH_STEPS,
