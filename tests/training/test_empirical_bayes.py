@@ -193,6 +193,8 @@ def test_the_source_and_the_size_of_the_noise_are_found(fitted):
     noise = 1 / float(fitted.regularised.weights[0])
     assert noise == pytest.approx(NOISE, rel=0.35)
     assert 2 < fitted.determined < 15
+    chosen = fitted.regularised.prior
+    assert (np.abs(chosen.hyperparameters()) < 3 * chosen.widths).all()
 
 
 def test_the_choice_is_the_best_of_a_sweep(fitted):
