@@ -53,7 +53,8 @@ def component_matrix(
     like = leaves[index]
     volumes = relative_volumes(grid, like.dtype)
     spacing, lines = typical_spacing(grid), cells_vary_in_shape(grid)
-    return star_of(matvec, like, grid.periodic, spacing, volumes, lines)
+    isolated = grid.domain is not None
+    return star_of(matvec, like, grid.periodic, spacing, volumes, lines, isolated)
 
 
 def component_inverses(
