@@ -105,8 +105,8 @@ class Elliptic(eqx.Module):
         - `coefficient`: D >= 0, a number or an array (*cells); or a sequence with one of these per
           axis.
         - `reaction`: r >= 0, a number or an array (*cells).
-        - `averaging`, `boundary`, `embedded`: as for `diffusion`; equal ones give the same operator.
-          The boundary conditions' values do not matter.
+        - `averaging`, `boundary`, `embedded`: as for `diffusion`; equal ones give the same one,
+          whatever the values of boundary conditions.
 
         **Raises:** `InputError` on shapes that do not fit the grid, on batch axes, and as
         `diffusion`.

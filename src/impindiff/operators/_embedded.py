@@ -48,6 +48,7 @@ from impindiff.operators._faces import (
     layer,
     lower_faces,
     neighbours,
+    over,
     upper_faces,
 )
 
@@ -253,7 +254,7 @@ def _held(wall: Wall, grid: Grid, dtype: DTypeLike) -> bool | Array:
     b = wall.coefficients[1]
     if isinstance(b, int | float):
         return b == 0
-    return jnp.asarray(_in_cells(b, grid, dtype, "embedded: b")) == 0
+    return jnp.broadcast_to(_in_cells(b, grid, dtype, "embedded: b"), grid.cells) == 0
 
 
 def _value(wall: Wall, grid: Grid, t: ArrayLike | None, dtype: DTypeLike) -> Any:
@@ -364,15 +365,14 @@ def _slope_inside(D: Array, grid: Grid, axis: int, wraps: bool) -> Array:
     first, last = layer(D, along, 0), layer(D, along, -1)
     seam = first - last if wraps else jnp.zeros_like(first)
     apart = distances(grid, axis, wraps, D.dtype)
-    steps = Faces(above - below, seam, seam)
-    lengths = Faces(*apart) if isinstance(apart, AtFaces) else Faces(apart, apart, apart)
+    steps = over(Faces(above - below, seam, seam), apart)
     opened = jax.tree.map(
         lambda x: jnp.where(x > 0, 1.0, 0.0).astype(D.dtype), open_parts(grid, axis, D.dtype)
     )
     if not wraps:
         none = jnp.zeros_like(opened.lower)
         opened = opened._replace(lower=none, upper=none)
-    steps = jax.tree.map(lambda o, s, d: o * s / d, opened, steps, lengths)
+    steps = jax.tree.map(jnp.multiply, opened, steps)
     total = upper_faces(steps.inner, steps.upper, along)
     total = total + lower_faces(steps.inner, steps.lower, along)
     count = upper_faces(opened.inner, opened.upper, along)
