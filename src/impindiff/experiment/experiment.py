@@ -117,7 +117,7 @@ class Experiment:
         if not self.method.is_hybrid:
             return {}
         each = [self._latent_of(member, times) for member in members_of(model)]
-        return {name: np.mean([of[name] for of in each], axis=0) for name in each[0]}
+        return {name: self._inside(np.mean([of[name] for of in each], axis=0)) for name in each[0]}
 
     def _latent_of(
         self, model: Any, times: Float[np.ndarray, " time"]
@@ -204,9 +204,18 @@ class Experiment:
             for u in states
         ]
         return {
-            str(name): np.stack([np.moveaxis(np.asarray(of[name]), 0, 1) for of in each])
+            str(name): self._inside(
+                np.stack([np.moveaxis(np.asarray(of[name]), 0, 1) for of in each])
+            )
             for name in each[0]
         }
+
+    def _inside(self, fields: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """Fields on the model's grid with NaN outside its domain."""
+        grid = self.method.example.grid
+        if grid.domain is None or fields.shape[-grid.ndim :] != grid.cells:
+            return fields
+        return np.where(np.asarray(grid.inside), fields, np.nan)
 
     @property
     def is_measured(self) -> bool:
@@ -241,7 +250,9 @@ class Experiment:
             )
         )
         return {
-            str(name): dataset[name].transpose("sample", "time", *axes).to_numpy().astype(float)
+            str(name): self._inside(
+                dataset[name].transpose("sample", "time", *axes).to_numpy().astype(float)
+            )
             for name in found
             if same and name in dataset and set(dataset[name].dims) == {"sample", "time", *axes}
         }

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from impindiff.data import is_points
 from impindiff.data.file_errors import listed
@@ -163,6 +163,8 @@ def initial_fields(
         found = first[name].transpose("sample", *axes).to_numpy().astype(float)
         for axis, dim in enumerate(axes):
             found = _onto(found, name, first[dim].to_numpy().astype(float), grid, axis)
+        if grid.domain is not None:
+            found = _filled_outside(found, np.asarray(grid.inside), name)
         if not np.isfinite(found).all():
             raise InputError(
                 f"initial_state: '{name}' has {int(np.isnan(found).sum())} gaps at the first time; "
@@ -170,6 +172,21 @@ def initial_fields(
             )
         fields[name] = found
     return fields
+
+
+def _filled_outside(
+    found: Float[np.ndarray, "sample *cells"], inside: Bool[np.ndarray, "*cells"], name: str
+) -> Float[np.ndarray, "sample *cells"]:
+    """The fields with their mean in cells outside the domain, whose values act on nothing."""
+    gaps = int(np.isnan(found[:, inside]).sum())
+    if gaps:
+        raise InputError(
+            f"initial_state: '{name}' has {gaps} gaps at the first time in cells inside the grid's "
+            "domain; make the domain that of the data, fill them, or write initial_state(settings, "
+            "model, data) in the problem"
+        )
+    means = found[:, inside].mean(axis=1).reshape(-1, *[1] * inside.ndim)
+    return np.where(inside, found, means)
 
 
 def _index_of(times: Float[np.ndarray, " time"], start: float | None) -> int:
@@ -290,8 +307,7 @@ def _of_fields(dataset: xr.Dataset, axes: Sequence[str], chosen: Any) -> PointTa
                     f"observations.times: {list(chosen.times)} must increase and come after the "
                     f"initial state at {times[0]:g}"
                 )
-        cells = tuple(dataset.sizes[axis] for axis in axes)
-        sensors = Sensors(cells, chosen.sensors, chosen.seed).indices
+        sensors = _sensors(dataset, dimensions, chosen)
     mesh = np.meshgrid(*(dataset[axis].to_numpy().astype(float) for axis in axes), indexing="ij")
     places = np.stack([part.ravel() for part in mesh], axis=1)
     at: Int[np.ndarray, " place"] = np.arange(len(places)) if sensors is None else sensors
@@ -330,6 +346,21 @@ def _of_fields(dataset: xr.Dataset, axes: Sequence[str], chosen: Any) -> PointTa
         for f in dataclasses.fields(PointTable)
     }
     return PointTable(**columns)
+
+
+def _sensors(
+    dataset: xr.Dataset, dimensions: Sequence[str], chosen: Any
+) -> Int[np.ndarray, " sensor"] | None:
+    """Random cells among those that have a value at all; None for all of them."""
+    if chosen.sensors is None:
+        return None
+    fields = [field for field in dataset.data_vars.values() if set(field.dims) == set(dimensions)]
+    known = np.zeros([dataset.sizes[axis] for axis in dimensions[2:]], bool)
+    for field in fields:
+        known |= np.isfinite(field.transpose(*dimensions).to_numpy()).any(axis=(0, 1))
+    places = np.flatnonzero(known) if fields else np.arange(known.size)
+    drawn = Sensors((len(places),), chosen.sensors, chosen.seed).indices
+    return None if drawn is None else places[drawn]
 
 
 def index_of_times(there: Float[np.ndarray, " time"], wanted: Sequence[float]) -> list[int]:
