@@ -7,9 +7,11 @@ condition; a logarithm between two circles, one of which has a flux; a square at
 (balance of fluxes, convergence of the flux at its corner's order 4/3); conservation and positivity
 over 1000 implicit steps of a flow around a hole; gradients by a diffusivity, a film's coefficient
 and the place of a hole; iterations with multigrid in two and three dimensions. The order is the
-slope of a straight line through all refinements, of the error in the mean and of the largest one.
+slope of a straight line through all refinements: of the mean error by volume, of the largest one
+where the centre is inside, and of the largest one at all. Where it is outside, the solution is
+continued analytically, and under a Dirichlet condition the value is that of the boundary.
 
-Exits with 1 if an order is more than 0.15 below theory, a total is off by more than 1e-12 of
+Exits with 1 if these orders are less than 1.85, 0.85 and 0.75, a total is off by more than 1e-12 of
 itself, a value is below -1e-12, a gradient differs by more than 1e-6 from central differences, or
 iterations grow by more than half.
 """
@@ -34,23 +36,25 @@ WALLS = (ipd.Neumann(), ipd.Neumann())
 
 
 class Row(NamedTuple):
-    """One line of the table: errors in the mean and largest ones, with the least orders."""
+    """One line of the table: errors in the mean, the largest with a centre inside, and of all."""
 
     problem: str
     condition: str
     mean: tuple[float, ...]
     largest: tuple[float, ...]
-    theory: tuple[float, float]
+    outside: tuple[float, ...]
     cells: tuple[int, ...] = CELLS
 
-    def orders(self) -> tuple[float, float]:
-        slopes = [np.polyfit(np.log(self.cells), np.log(e), 1)[0] for e in self[2:4]]
-        return -float(slopes[0]), -float(slopes[1])
+    def orders(self) -> tuple[float, ...]:
+        slopes = [np.polyfit(np.log(self.cells), np.log(e), 1)[0] for e in self[2:5]]
+        return tuple(-float(slope) for slope in slopes)
 
     @property
     def passed(self) -> bool:
-        pairs = zip(self.orders(), self.theory, strict=True)
-        return all(order >= theory - TOLERANCE for order, theory in pairs)
+        mean, largest, outside = self.orders()
+        # how far outside a centre can be varies from grid to grid
+        first = 1 - TOLERANCE
+        return mean >= 2 - TOLERANCE and largest >= first and outside >= first - 0.1
 
 
 class Check(NamedTuple):
@@ -78,6 +82,11 @@ def with_hole(x, y):
 def ring(x, y):
     """Between radius 0.3 and 0.8."""
     return np.abs(np.hypot(x, y) - 0.55) - 0.25
+
+
+def round_body(x, y, z):
+    """A box around a sphere."""
+    return 0.4 - np.sqrt((x - 0.02) ** 2 + y**2 + z**2)
 
 
 TILT = np.pi / 6
@@ -144,17 +153,19 @@ def box(n: int, phi: Callable, embedded=None) -> ipd.Grid:
     return ipd.Grid((-1.0, -1.0), (1.0, 1.0), (n, n), WALLS, domain=phi, embedded=embedded)
 
 
-def errors(grid: ipd.Grid, u, D, source, r: float, truth) -> tuple[float, float]:
+def errors(grid: ipd.Grid, D, source, r: float, truth) -> tuple[float, float, float]:
     """Error of r u - div(D grad u) = source, in the mean and the largest."""
+    assert grid.domain is not None
     A = ipd.Elliptic.of(D, r, grid, averaging="arithmetic")
     given = source + ipd.diffusion(jnp.zeros(grid.shape), D, grid)
     found, _ = solved(A, jnp.where(jnp.asarray(grid.inside), given, 0.0))
     off = np.where(np.asarray(grid.inside), np.abs(np.asarray(found) - truth), 0.0)
     V = np.asarray(grid.volumes)
-    return float((off * V).sum() / V.sum()), float(off.max())
+    defined = np.where(np.asarray(grid.domain.distance) > 0, off, 0.0)
+    return float((off * V).sum() / V.sum()), float(defined.max()), float(off.max())
 
 
-def manufactured(phi: Callable, condition: str, n: int) -> tuple[float, float]:
+def manufactured(phi: Callable, condition: str, n: int) -> tuple[float, float, float]:
     at = box(n, phi).embedded_points
     value, slope = of_points(exact, at), normal_slope(exact, phi, at)
     wall = {
@@ -166,10 +177,10 @@ def manufactured(phi: Callable, condition: str, n: int) -> tuple[float, float]:
     x, y = grid.centers
     r = 1.0 if condition == "Neumann" else 0.0
     source = r * exact(x, y) - of_points(balance_of(exact, diffusivity), (x, y))
-    return errors(grid, exact, diffusivity(x, y), source, r, np.asarray(exact(x, y)))
+    return errors(grid, diffusivity(x, y), source, r, np.asarray(exact(x, y)))
 
 
-def between_circles(condition: str, n: int) -> tuple[float, float]:
+def between_circles(condition: str, n: int) -> tuple[float, float, float]:
     """log(r / 0.8) / log(0.3 / 0.8): given values, or the flux at the inner circle."""
     at = box(n, ring).embedded_points
     inner = np.hypot(*at) < 0.55
@@ -182,17 +193,17 @@ def between_circles(condition: str, n: int) -> tuple[float, float]:
     grid = box(n, ring, wall)
     radius = np.maximum(np.hypot(*np.asarray(grid.centers)), 0.1)
     truth = np.log(radius / 0.8) / np.log(0.3 / 0.8)
-    return errors(grid, None, 1.0, 0.0, 0.0, truth)
+    return errors(grid, 1.0, 0.0, 0.0, truth)
 
 
-def square(phi: Callable, condition: str, n: int) -> tuple[float, float]:
+def square(phi: Callable, condition: str, n: int) -> tuple[float, float, float]:
     """cos cos or sin sin along the square's sides."""
     wall = ipd.Neumann() if condition == "Neumann" else ipd.Dirichlet(0.0)
     grid = box(n, phi, wall)
     s, t = np.asarray(grid.centers) if phi is upright else along(*np.asarray(grid.centers))
     wave = np.sin if condition == "Neumann" else np.cos
     truth = wave(np.pi * s) * wave(np.pi * t)
-    return errors(grid, None, 1.0, (1 + 2 * np.pi**2) * truth, 1.0, truth)
+    return errors(grid, 1.0, (1 + 2 * np.pi**2) * truth, 1.0, truth)
 
 
 def through_l(n: int) -> tuple[float, float]:
@@ -255,7 +266,6 @@ def totals(n: int = 32, steps: int = 1000) -> list[Check]:
 class Film(ipd.HybridModel):
     """Cooling through the film of a hole whose place and coefficient are unknown."""
 
-    box: ipd.Grid
     D: jax.Array
     place: jax.Array
     film: jax.Array
@@ -266,8 +276,7 @@ class Film(ipd.HybridModel):
             return jnp.maximum(disc(x, y), hole)
 
         wall = ipd.Robin(self.film, 0.5, 1.0)
-        return ipd.Grid(self.box.lower, self.box.upper, self.box.cells, WALLS,
-                        domain=phi, embedded=wall)  # fmt: skip
+        return ipd.Grid((-1.0, -1.0), (1.0, 1.0), self.D.shape, WALLS, domain=phi, embedded=wall)
 
     def tendency(self, t, u, latent):
         return ipd.diffusion(u, self.D, latent, t=t)
@@ -275,17 +284,16 @@ class Film(ipd.HybridModel):
 
 def gradients(n: int = 32, step: float = 1e-5) -> list[Check]:
     """Derivatives of a misfit against central differences, relative to the gradient's size."""
-    plain = ipd.Grid((-1.0, -1.0), (1.0, 1.0), (n, n), WALLS)
-    x, y = plain.centers
+    x, y = box(n, with_hole).centers
     seen = jnp.where(jnp.hypot(x + 0.3, y + 0.3) < 0.2, 1.0, 0.0)
     solver = ipd.NewtonKrylov(preconditioner=ipd.Multigrid(), rtol=1e-13)
     stepper = ipd.CrankNicolson(solver=solver, adjoint=ipd.ImplicitAdjoint(rtol=1e-13))
 
     def misfit(parameters) -> jax.Array:
         D, place, film = parameters
-        model = Film(plain, D, place, film)
+        model = Film(D, place, film)
         times = np.linspace(0.0, 0.5, 6)
-        u = ipd.rollout(model, jnp.zeros(plain.shape), times, stepper=stepper).u
+        u = ipd.rollout(model, jnp.zeros((n, n)), times, stepper=stepper).u
         return jnp.sum(seen * (u[-1] - 0.1) ** 2)
 
     at = (diffusivity(x, y) * 0.3, jnp.asarray([0.25, 0.1]), jnp.asarray(1.2))
@@ -315,8 +323,7 @@ def iterations(ndim: int, condition: str, n: int) -> int:
         grid = box(n, with_hole, wall)
     else:
         sides = (ipd.Dirichlet(), ipd.Neumann(), ipd.Neumann())
-        grid = ipd.Grid((-1.0,) * 3, (1.0,) * 3, (n,) * 3, sides, embedded=wall,
-                        domain=lambda x, y, z: 0.4 - np.sqrt((x - 0.02) ** 2 + y**2 + z**2))  # fmt: skip
+        grid = ipd.Grid((-1.0,) * 3, (1.0,) * 3, (n,) * 3, sides, domain=round_body, embedded=wall)
     x, y = grid.centers[:2]
     D = jnp.where(x + 0.3 * jnp.sin(5 * y) > 0, 1e-3, 1.0)
 
@@ -333,19 +340,17 @@ def rows(cells: tuple[int, ...] = CELLS) -> list[Row]:
     """Every order; float64 must be enabled."""
     made = []
 
-    def add(problem: str, condition: str, theory, error: Callable) -> None:
-        mean, largest = zip(*(error(n) for n in cells), strict=True)
-        made.append(Row(problem, condition, mean, largest, theory, tuple(cells)))
+    def add(problem: str, condition: str, error: Callable) -> None:
+        made.append(Row(problem, condition, *zip(*map(error, cells), strict=True), tuple(cells)))
 
     for name, phi in (("disc", disc), ("disc with a hole", with_hole)):
         for condition in ("Dirichlet", "Neumann", "Robin"):
-            theory = (2.0, 1.0)
-            add(name, condition, theory, lambda n, c=condition, p=phi: manufactured(p, c, n))
+            add(name, condition, lambda n, c=condition, p=phi: manufactured(p, c, n))
     for condition in ("values", "flux inside"):
-        add("between circles", condition, (2.0, 1.0), lambda n, c=condition: between_circles(c, n))
+        add("between circles", condition, lambda n, c=condition: between_circles(c, n))
     for name, phi in (("square", upright), ("square at 30 degrees", tilted)):
         for condition in ("Dirichlet", "Neumann"):
-            add(name, condition, (2.0, 1.0), lambda n, c=condition, p=phi: square(p, c, n))
+            add(name, condition, lambda n, c=condition, p=phi: square(p, c, n))
     return made
 
 
@@ -372,14 +377,14 @@ def main() -> int:
     """Print the tables."""
     jax.config.update("jax_enable_x64", True)
     console = Console(width=150)
-    table = Table("domain", "condition", "mean error", "largest error", "orders", "least", "")
+    table = Table("domain", "condition", "mean error", "largest, centres inside",
+                  "largest of all", "orders", "")  # fmt: skip
     orders = rows()
     for one in orders:
-        table.add_row(
-            one.problem, one.condition, " ".join(f"{e:.1e}" for e in one.mean),
-            " ".join(f"{e:.1e}" for e in one.largest), " ".join(f"{o:.2f}" for o in one.orders()),
-            " ".join(f"{o:g}" for o in one.theory), "ok" if one.passed else "FAILED",
-        )  # fmt: skip
+        shown = [" ".join(f"{e:.1e}" for e in errors) for errors in one[2:5]]
+        orders_of = " ".join(f"{order:.2f}" for order in one.orders())
+        passed = "ok" if one.passed else "FAILED"
+        table.add_row(one.problem, one.condition, *shown, orders_of, passed)
     console.print(f"cells per side: {' '.join(map(str, CELLS))}")
     console.print(table)
     table = Table("check", "value", "at most", "")
