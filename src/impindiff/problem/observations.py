@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from impindiff.data import is_points
@@ -164,7 +165,11 @@ def initial_fields(
         for axis, dim in enumerate(axes):
             found = _onto(found, name, first[dim].to_numpy().astype(float), grid, axis)
         if grid.domain is not None:
-            found = _filled_outside(found, np.asarray(grid.inside), name)
+            inside = grid.inside
+            if isinstance(inside, Tracer):
+                # while only shapes are evaluated the domain is unknown
+                inside = np.isfinite(found).all(axis=0)
+            found = _filled_outside(found, np.asarray(inside), name)
         if not np.isfinite(found).all():
             raise InputError(
                 f"initial_state: '{name}' has {int(np.isnan(found).sum())} gaps at the first time; "
