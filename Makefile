@@ -43,6 +43,7 @@ validate: $(VENV)/.core
 	$(BIN)/python validation/operators.py
 	$(BIN)/python validation/operators_in_space.py
 	$(BIN)/python validation/coordinates.py
+	$(BIN)/python validation/domains.py
 	$(BIN)/python validation/steppers.py
 	$(BIN)/python validation/burgers.py
 	$(BIN)/python validation/gradient.py

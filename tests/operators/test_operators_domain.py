@@ -1,6 +1,7 @@
 """Operators on a part of the box: conservation, exactness, signs, adjoints, orders, refusals."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,7 @@ def ball(x, y, z):
 
 def grids(embedded=None):
     """Cut cells and masks in one to three dimensions, with every kind of outer boundary."""
-    more = {"embedded": embedded}
+    more: Any = {"embedded": embedded}
     sides = (Dirichlet(0.3), Neumann(0.2)), Robin(1.0, 0.5, 0.1)
     mask = RNG.random((6, 7)) < 0.7
     return {
@@ -190,15 +191,15 @@ def test_linear_fields_are_exact_in_cut_cells():
     points = grid(Neumann()).embedded_points
     value, flux = slope[0] * points[0] + slope[1] * points[1], slope @ [2, 1] / np.sqrt(5)
     for wall in (Dirichlet(value), Neumann(flux), Robin(1.5, 0.5, 1.5 * value + 0.5 * flux)):
-        here = grid(wall)
+        here: Any = grid(wall)
+        inside = here.domain.distance > 0
         x, y = here.centers
         rate = diffusion(slope[0] * x + slope[1] * y, 1.3, here)
         balanced = np.asarray(here.inside)
         if isinstance(wall, Dirichlet):
             # cut cells whose centre is outside follow the boundary's value instead
-            balanced = balanced & (here.domain.distance > 0)
+            balanced = balanced & inside
         np.testing.assert_allclose(rate[balanced], 0, atol=1e-9)
-        inside = here.domain.distance > 0
         np.testing.assert_allclose(
             gradient(slope[0] * x + slope[1] * y, here)[0][inside], slope[0], atol=1e-9
         )
