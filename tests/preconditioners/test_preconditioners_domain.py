@@ -38,7 +38,7 @@ def test_iterations_of_multigrid_hardly_grow_for_jumping_coefficients(embedded):
 
         b = jnp.asarray(np.where(grid.inside, noise, 0.0))
         u, count, product = solve(b)
-        assert jnp.linalg.norm(product - b) < 1e-8 * jnp.linalg.norm(b)
+        assert jnp.linalg.norm(product - b) < 1e-7 * jnp.linalg.norm(b)
         assert np.all(np.asarray(u)[~np.asarray(grid.inside)] == 0)
         counts.append(int(count))
     assert counts[1] <= 1.5 * counts[0]
