@@ -36,7 +36,7 @@ def test_volumes_of_curved_domains_are_second_order():
 
 @pytest.mark.parametrize("normal", [(1.0,), (0.8, 0.6), (-0.5, 0.7), (0.5, 0.6, 0.62), (1, -1, 2)])
 def test_a_plane_cuts_exact_parts_that_close_each_cell(normal, monkeypatch):
-    monkeypatch.setattr("impindiff.cut(grid).SMALLEST", 0.0)
+    monkeypatch.setattr("impindiff.grid.domain.SMALLEST", 0.0)
     ndim = len(normal)
 
     def plane(*x):
