@@ -4,10 +4,8 @@ Vorticity omega and stream function psi, velocity (d psi/dy, -d psi/dx), on the 
 
     d omega/dt = -div(velocity omega) + nu div(grad omega),    0 = div(grad psi) + omega
 
-The second equation has no time derivative: psi has mass 0. The vorticity on a wall follows from psi
-beside it, such that the fluid sticks to the wall (Jensen's formula).
-
-impindiff run cavity.py
+psi has mass 0. The vorticity on a wall follows from psi beside it, such that the fluid sticks to it
+(Jensen's formula). impindiff run cavity.py
 """
 
 import jax.numpy as jnp
@@ -29,8 +27,7 @@ class Cavity(ipd.HybridModel):
         rows = jnp.pad(psi, 1)
         rows = (rows[1:] + rows[:-1]) / 2
         corners = (rows[:, 1:] + rows[:, :-1]) / 2
-        # on faces, and so without divergence
-        velocity = (jnp.diff(corners, axis=1) / h, -jnp.diff(corners, axis=0) / h)
+        velocity = (jnp.diff(corners, axis=1) / h, -jnp.diff(corners, axis=0) / h)  # on faces
 
         def wall(near, far, speed=0.0):
             return ipd.Robin(1.0, h / 2, (far - 8 * near) / (2 * h**2) - 3 * speed / h)
@@ -44,9 +41,8 @@ class Cavity(ipd.HybridModel):
 
 def grid_of(n):
     """Cells around the inner nodes of n x n intervals; Robin's conditions hold on the walls."""
-    h = 1 / n
-    walls = ((ipd.Robin(1.0, h / 2, 0.0),) * 2,) * 2
-    return ipd.Grid((h / 2,) * 2, (1 - h / 2,) * 2, (n - 1,) * 2, boundary=walls)
+    walls = ((ipd.Robin(1.0, 0.5 / n, 0.0),) * 2,) * 2
+    return ipd.Grid((0.5 / n,) * 2, (1 - 0.5 / n,) * 2, (n - 1,) * 2, boundary=walls)
 
 
 class Problem(ipd.Problem):
@@ -56,6 +52,7 @@ class Problem(ipd.Problem):
         stepper={"name": "steady"},
         solver={"preconditioner": "fast_diagonalization"},
         training={"optimizer": "levenberg_marquardt", "steps": 10},
+        observations={"standard_deviation": 0.002},
         truth={"viscosity": 0.01},
     )
 
@@ -76,9 +73,8 @@ class Problem(ipd.Problem):
         flow = self.quantities(ipd.steady(finer, guess, solver=solver).u)
         rng = np.random.default_rng(0)
         i, j = rng.integers(3, 44, (2, 15))
-        values = np.concatenate([np.asarray(flow[name])[i, j] for name in "uv"])
+        value = np.concatenate([np.asarray(flow[name])[i, j] for name in "uv"])
         x, y = (np.tile(finer.grid.axis_centers(0)[at], 2) for at in (i, j))
         columns = {"time": 0 * x, "x": x, "y": y, "quantity": np.repeat(["u", "v"], 15)}
-        columns["value"] = values + 0.002 * rng.standard_normal(30)
-        columns["standard_deviation"] = np.full(30, 0.002)
+        columns |= {"value": value + 0.002 * rng.standard_normal(30)}
         return xr.Dataset({name: ("observation", column) for name, column in columns.items()})
