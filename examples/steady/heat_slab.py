@@ -3,12 +3,8 @@
     0 = div(k(rho) grad T)  on 2 x 1,   k = 1e-3 + (1 - 1e-3) rho^3,
     T = 0 on the left, heat flux 1 on the right, none elsewhere
 
-The conductivity law is that of topology optimisation (SIMP), where the compliance, the integral of
-T over the heated wall, is to be made small. Each density is one of N x N/2 unknowns, and the whole
-gradient costs one more linear solve. Prints the compliance and the gradient's derivative along a
-random direction, beside the central difference.
-
-python examples/steady/heat_slab.py [N]
+The compliance is the integral of T over the heated wall, which topology optimisation makes small.
+Its gradient costs one linear solve. python examples/steady/heat_slab.py [N]
 """
 
 import sys
@@ -41,7 +37,7 @@ def slab(cells, key=None):
     walls = ((ipd.Dirichlet(0.0), ipd.Neumann()), ipd.Neumann())
     grid = ipd.Grid((0.0, 0.0), (2.0, 1.0), (cells, cells // 2), boundary=walls)
     texture = 0.0 if key is None else 0.4 * jax.random.uniform(key, grid.cells, minval=-1.0)
-    return HeatSlab(grid, 0.5 + texture + jnp.zeros(grid.cells))
+    return HeatSlab(grid, jnp.full(grid.cells, 0.5) + texture)
 
 
 @eqx.filter_jit

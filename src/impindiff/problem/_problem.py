@@ -156,7 +156,8 @@ class Problem(abc.ABC, Generic[S]):
     ) -> PyTree[Any]:
         """The state at `observations.start`: an array or a pytree, (*cells) or (samples, *cells).
 
-        It may depend on trained parts of the model. The default takes it from the data.
+        It may depend on trained parts of the model. The default takes it from the data. For steady
+        states (`stepper.name` steady) it is a first guess.
 
         - `data`: the result of `data` for the current samples, dates as seconds since the first;
           None: read here. A run always passes it.

@@ -189,8 +189,9 @@ def _with_uniqueness(status: Status, stage: StageEquation, z: State) -> Status:
     grid = getattr(stage.model, "grid", None)
 
     def weight(leaf: Array) -> Any:
-        on_grid = isinstance(grid, Grid) and leaf.shape == grid.cells
-        volumes = relative_volumes(grid, leaf.dtype) if on_grid else None
+        if not isinstance(grid, Grid) or leaf.shape != grid.cells:
+            return 1.0
+        volumes = relative_volumes(grid, leaf.dtype)
         return 1.0 if volumes is None else jnp.asarray(volumes)
 
     _, jacobian = jax.linearize(lambda z: stage_residual(z, stage), z)
