@@ -34,8 +34,9 @@ def consistent(
     Without such components u0 is returned unchanged, with status None, and so is the guess of a
     steady state, of which every component will be solved for.
     """
-    implicit = isinstance(stepper, ImplicitStepper) and not isinstance(stepper, SteadyState)
-    if not implicit or not has_algebraic(model, u0):
+    if isinstance(stepper, SteadyState) or not isinstance(stepper, ImplicitStepper):
+        return u0, None
+    if not has_algebraic(model, u0):
         return u0, None
 
     def of_one(u, latent):
