@@ -56,7 +56,7 @@ class Problem(ipd.Problem):
         truth={"viscosity": 0.01},
     )
 
-    def model(self, settings, key, viscosity=0.03, intervals=32):
+    def model(self, settings, key, viscosity=0.03, intervals=64):
         return Cavity(grid_of(intervals), ipd.Parameter(viscosity, lower=0.0))
 
     def initial_state(self, settings, model, data):
@@ -68,11 +68,11 @@ class Problem(ipd.Problem):
 
     def reference(self, settings, until=None):
         """Readings of a finer model at 15 of its nodes, with an error of 0.002."""
-        finer = self.model(settings, None, settings.truth["viscosity"], 48)
+        finer = self.model(settings, None, settings.truth["viscosity"], 96)
         guess, solver = self.initial_state(settings, finer, None), settings.solver.build()
         flow = self.quantities(ipd.steady(finer, guess, solver=solver).u)
         rng = np.random.default_rng(0)
-        i, j = rng.integers(3, 44, (2, 15))
+        i, j = rng.integers(6, 88, (2, 15))
         value = np.concatenate([np.asarray(flow[name])[i, j] for name in "uv"])
         x, y = (np.tile(finer.grid.axis_centers(0)[at], 2) for at in (i, j))
         columns = {"time": 0 * x, "x": x, "y": y, "quantity": np.repeat(["u", "v"], 15)}
