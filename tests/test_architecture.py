@@ -129,3 +129,10 @@ def test_no_two_files_of_tests_have_one_name():
     """Pytest imports them by their names alone, and collects nothing where two are the same."""
     names = [path.name for path in Path(__file__).parent.rglob("*.py")]
     assert not {name for name in names if names.count(name) > 1}
+
+
+def test_the_page_for_contributors_has_these_floors():
+    page = (SOURCE.parents[1] / "CONTRIBUTING.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| (.*?) \|", page, re.MULTILINE)
+    found = {room: int(floor) for floor, rooms in rows for room in re.findall(r"`(\w+)`", rooms)}
+    assert found == {room: floor for room, floor in FLOORS.items() if (SOURCE / room).is_dir()}

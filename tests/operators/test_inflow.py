@@ -7,8 +7,7 @@ import pytest
 from jax.test_util import check_grads
 
 from impindiff import Dirichlet, Grid, Neumann, Periodic, Robin
-from impindiff.operators import advection, advection_diffusion, diffusion
-from impindiff.operators.inflow import products_by_fluxes
+from impindiff.operators import advection, advection_diffusion, diffusion, inflow
 
 CELLS = (5, 4)
 WALLED = (Dirichlet(0.7), Robin(2.0, 0.3, value=0.1))
@@ -121,12 +120,12 @@ def test_products_multiply_differences_so_that_float32_keeps_small_ones(boundary
         assert float(jnp.max(jnp.abs(got - exact))) < 2e-4
 
 
-def test_products_by_fluxes_are_the_same_numbers_without_stars():
+def test_products_of_spread_fields_are_the_same_numbers_without_stars(monkeypatch):
     u = random(1, *CELLS)
     operator = operators(grid_of("walls"))["both"]
     by_star = jax.linearize(operator, u)[1]
-    with products_by_fluxes():
-        by_fluxes = jax.linearize(operator, u)[1]
+    monkeypatch.setattr(inflow, "fields_are_spread", lambda: True)
+    by_fluxes = jax.linearize(operator, u)[1]
     np.testing.assert_allclose(by_fluxes(u), by_star(u), atol=1e-12)
     assert "inflow_by_star" in str(jax.make_jaxpr(by_star)(u))
     assert "inflow_by_star" not in str(jax.make_jaxpr(by_fluxes)(u))

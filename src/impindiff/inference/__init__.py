@@ -5,7 +5,6 @@ from impindiff.inference._model_check import ModelCheck, ResidualTest, check_res
 from impindiff.inference._posterior import (
     FlatParameters,
     Posterior,
-    covariance,
     flat_parameters,
     laplace,
     linearized,
@@ -19,7 +18,6 @@ __all__ = [
     "Posterior",
     "ResidualTest",
     "check_residuals",
-    "covariance",
     "flat_parameters",
     "identifiability",
     "laplace",

@@ -148,6 +148,9 @@ def laplace(
     J. It is exact for a model that is linear in its parameters, and close where the posterior is
     narrow against the curvature of the model.
 
+    Estimated errors hold for independent ones of equal variance; in data without noise they reflect
+    those of the discretisation.
+
     Up to 500 parameters J is computed whole, in forward mode. Beyond, its leading directions come
     from a randomised method with 110 products with J and as many with its transpose (adjoint
     solves), twice, and F holds 200 draws; a prior is needed then.
@@ -171,7 +174,8 @@ def laplace(
     **Raises:** `InputError` for a loss with a penalty, which is no sum of squares.
 
     Source: MacKay, "A practical Bayesian framework for backpropagation networks", Neural
-    Computation 4 (1992); Halko, Martinsson and Tropp, SIAM Review 53 (2011), algorithm 5.1.
+    Computation 4 (1992); Seber and Wild, Nonlinear Regression, 1989, section 2.1; Halko,
+    Martinsson and Tropp, SIAM Review 53 (2011), algorithm 5.1.
     """
     if loss.penalty is not None:
         raise InputError(
@@ -218,21 +222,6 @@ def standard_errors(
     known = linearization or linearized(model, loss, freeze)
     posterior = laplace(model, loss, freeze=freeze, linearization=known)
     return posterior.standard_deviation(lambda m: dict(quantities(m)))
-
-
-def covariance(jacobian: Float[Array, "m n"], misfit: Float[Array, " m"]) -> Float[Array, "n n"]:
-    """Gauss-Newton covariance of the parameters, s^2 (J^T J)^{-1} with s^2 = ||r||^2 / (m - n).
-
-    It holds for independent errors of equal variance, near the minimum; in data without noise it
-    reflects discretisation errors. Not finite where a parameter is undetermined (m <= n, or J not
-    of full rank).
-
-    Source: Seber and Wild, Nonlinear Regression, 1989, section 2.1.
-    """
-    m, n = jacobian.shape
-    variance = jnp.sum(misfit**2) / (m - n) if m > n else jnp.asarray(jnp.inf, misfit.dtype)
-    factor = _root_of_inverse(jacobian)
-    return variance * factor @ factor.T
 
 
 def linearized(model: Any, loss: TrajectoryLoss, freeze: Sequence[str] = ()) -> Linearization:

@@ -3,14 +3,21 @@
 from typing import Any
 
 from impindiff.errors import InputError
-from impindiff.methods._conv_lstm import ConvLSTM, ConvLSTMCell
+from impindiff.methods._conv_lstm import ConvLSTM, ConvLSTMCell, ConvLSTMEmulator
 from impindiff.methods._emulator import Emulator
 from impindiff.methods._field_network import FieldNetwork
-from impindiff.methods._fno import FourierNeuralOperator
+from impindiff.methods._fno import FourierEmulator, FourierNeuralOperator
 from impindiff.methods._method import Hybrid, Method
 from impindiff.methods._sequence import SequenceModel, SequenceNetwork, number_of_channels
 from impindiff.problem import Data, Problem
 
+# by `method.name`; Diffrax's is imported when it is chosen, since that package is an extra
+_METHODS: dict[str, type[Method]] = {
+    "hybrid": Hybrid,
+    "local_law": FieldNetwork,
+    "fno": FourierEmulator,
+    "conv_lstm": ConvLSTMEmulator,
+}
 _EXTRA_HINT = "pip install 'impindiff[baselines]'"
 
 
@@ -26,8 +33,7 @@ def method_of(problem: Problem, settings: Any, data: Data) -> Method:
         except ModuleNotFoundError:
             raise InputError(f"method.name: diffrax needs that package: {_EXTRA_HINT}") from None
         return DiffraxHybrid(problem, settings, data)
-    chosen = {"hybrid": Hybrid, "local_law": FieldNetwork}.get(name, Emulator)
-    return chosen(problem, settings, data)
+    return _METHODS[name](problem, settings, data)
 
 
 __all__ = [

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from impindiff.errors import InputError
+from impindiff.methods._emulator import Emulator
 from impindiff.methods._layers import SMALL, Pointwise, per_channel, require_positive, uniform
 from impindiff.methods._sequence import SequenceNetwork
 
@@ -143,6 +144,25 @@ class ConvLSTM(SequenceNetwork):
             h, c = layer(h, state)
             after.append((h, c))
         return self.output(h), tuple(after)
+
+
+class ConvLSTMEmulator(Emulator):
+    """The baseline `conv_lstm`: a `ConvLSTM` from observation to observation."""
+
+    def network(
+        self, channels: int, fields: int, periodic: tuple[bool, ...], key: PRNGKeyArray
+    ) -> ConvLSTM:
+        """The network that `settings.method` describes."""
+        method = self.settings.method
+        return ConvLSTM(
+            channels,
+            periodic,
+            fields=fields,
+            hidden=method.hidden,
+            kernel=method.kernel,
+            layers=method.layers,
+            key=key,
+        )
 
 
 def convolve(

@@ -1,7 +1,6 @@
 """The hybrid model solved by Diffrax."""
 
 import dataclasses
-from contextlib import nullcontext
 
 import diffrax
 import equinox as eqx
@@ -13,9 +12,8 @@ from impindiff.errors import InputError
 from impindiff.implicit import Outcome
 from impindiff.methods._method import Hybrid, Simulate
 from impindiff.methods._trajectory import as_rollout
-from impindiff.operators.inflow import products_by_fluxes
 from impindiff.rollout import Rollout, depends_on_time
-from impindiff.rollout.samples import of_sample, sample_axes
+from impindiff.rollout.samples import of_sample
 from impindiff.settings.methods import DiffraxSettings
 from impindiff.steppers import HybridModel
 from impindiff.steppers.mass import has_algebraic, rate
@@ -45,8 +43,9 @@ class Integrator(eqx.Module):
     def __call__(self, model: HybridModel, u0: PyTree[Array], times: tuple[float, ...]) -> Rollout:
         """Integrate to the form of `rollout`, with one entry of statistics per interval of `times`.
 
-        Every sample has its own steps. A steady latent field is evaluated once, outside the solver;
-        a varying one at each evaluation of the tendency, whose times are not known in advance.
+        Every sample has its own steps; with an implicit solver, samples follow one after the other.
+        A steady latent field is evaluated once, outside the solver; a varying one at each
+        evaluation of the tendency, whose times are not known in advance.
 
         **Raises:** `InputError` for a model with algebraic components, which is no ODE.
         """
@@ -63,14 +62,14 @@ class Integrator(eqx.Module):
             diffrax.ForwardMode() if self.forward_mode else diffrax.RecursiveCheckpointAdjoint()
         )
 
-        def solve(u0, latent):
-            here = of_sample(latent)
+        def solve(index: Array) -> diffrax.Solution:
+            here = of_sample(latent, index[None])
 
             def field(t, u, args):
                 del args
-                # Kvaerno5 is the one with dense solves
-                with products_by_fluxes() if self.solver == "kvaerno5" else nullcontext():
-                    return rate(model, t, u, here if steady else model.latent(t))
+                return rate(
+                    model, t, u, here if steady else of_sample(model.latent(t), index[None])
+                )
 
             return diffrax.diffeqsolve(
                 diffrax.ODETerm(field),
@@ -78,7 +77,7 @@ class Integrator(eqx.Module):
                 times[0],
                 times[-1],
                 None,
-                u0,
+                jax.tree.map(lambda x: x[index], u0),
                 saveat=diffrax.SaveAt(ts=jnp.asarray(times)),
                 stepsize_controller=controller,
                 adjoint=adjoint,
@@ -86,7 +85,13 @@ class Integrator(eqx.Module):
                 throw=False,
             )
 
-        found = jax.vmap(solve, (0, sample_axes(latent) if steady else None))(u0, latent)
+        samples = jnp.arange(len(jax.tree.leaves(u0)[0]))
+        if self.solver == "kvaerno5":
+            # One after the other: its dense solves in a batch wait in XLA's thread pool for that
+            # same pool, and as many at once as there are threads deadlock.
+            found = jax.lax.map(solve, samples)
+        else:
+            found = jax.vmap(solve)(samples)
         u = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), found.ys)
         steps = found.stats["num_steps"]
         # Diffrax leaves infinity at times that were not reached

@@ -1,6 +1,7 @@
 """Neural emulators from one observation to the next, as a method."""
 
 import math
+from abc import abstractmethod
 from typing import Any
 
 import equinox as eqx
@@ -13,15 +14,12 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from impindiff.errors import InputError
 from impindiff.grid.geometry import typical_spacing
 from impindiff.implicit import Outcome
-from impindiff.methods._conv_lstm import ConvLSTM
-from impindiff.methods._fno import FourierNeuralOperator
 from impindiff.methods._method import BlackBox, Simulate
 from impindiff.methods._sequence import SequenceModel, SequenceNetwork, number_of_channels
 from impindiff.methods._trajectory import as_rollout
 from impindiff.observations.checks import same_places
 from impindiff.problem import conditions_of
 from impindiff.rollout import Rollout, depends_on_time
-from impindiff.settings.methods import ConvLSTMSettings, FnoSettings
 
 
 class Emulation(eqx.Module):
@@ -56,6 +54,12 @@ class Emulator(BlackBox):
     and, where the problem's own model depends on time, time.
     """
 
+    @abstractmethod
+    def network(
+        self, channels: int, fields: int, periodic: tuple[bool, ...], key: PRNGKeyArray
+    ) -> SequenceNetwork:
+        """A fresh network of `channels` inputs and `fields` outputs in each cell."""
+
     def model(self, key: PRNGKeyArray) -> SequenceModel:
         """A fresh sequence model.
 
@@ -78,7 +82,7 @@ class Emulator(BlackBox):
             periodic, fields=fields, with_time=with_time, conditions=len(scales)
         )
         return SequenceModel(
-            _network(self.settings.method, channels, fields, periodic, key),
+            self.network(channels, fields, periodic, key),
             knots=knots,
             periodic=periodic,
             cells=tuple(grid.cells),
@@ -149,31 +153,3 @@ class Emulator(BlackBox):
             and (when == np.asarray(found.times[1:])[:, None]).all()
         )
         return jnp.asarray(table.value.reshape(shape)) if is_whole else None
-
-
-def _network(
-    method: FnoSettings | ConvLSTMSettings,
-    channels: int,
-    fields: int,
-    periodic: tuple[bool, ...],
-    key: PRNGKeyArray,
-) -> SequenceNetwork:
-    if isinstance(method, FnoSettings):
-        return FourierNeuralOperator(
-            channels,
-            periodic,
-            fields=fields,
-            width=method.width,
-            modes=method.modes,
-            layers=method.layers,
-            key=key,
-        )
-    return ConvLSTM(
-        channels,
-        periodic,
-        fields=fields,
-        hidden=method.hidden,
-        kernel=method.kernel,
-        layers=method.layers,
-        key=key,
-    )

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float, PRNGKeyArray
 
 from impindiff.errors import InputError
+from impindiff.methods._emulator import Emulator
 from impindiff.methods._layers import SMALL, Pointwise, require_positive
 from impindiff.methods._sequence import SequenceNetwork
 
@@ -154,3 +155,22 @@ class FourierNeuralOperator(SequenceNetwork):
         h = h[(slice(None), *(slice(n) for n in cells))]
         first, second = self.project
         return second(jax.nn.gelu(first(h))), memory
+
+
+class FourierEmulator(Emulator):
+    """The baseline `fno`: a `FourierNeuralOperator` from observation to observation."""
+
+    def network(
+        self, channels: int, fields: int, periodic: tuple[bool, ...], key: PRNGKeyArray
+    ) -> FourierNeuralOperator:
+        """The network that `settings.method` describes."""
+        method = self.settings.method
+        return FourierNeuralOperator(
+            channels,
+            periodic,
+            fields=fields,
+            width=method.width,
+            modes=method.modes,
+            layers=method.layers,
+            key=key,
+        )

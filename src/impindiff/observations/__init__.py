@@ -1,7 +1,7 @@
 """Observation operators: sensors, probes, averages, scattered points; noise."""
 
 from impindiff.observations._averages import BlockAverages, PartAverage
-from impindiff.observations._measurements import (
+from impindiff.observations._instruments import (
     AtTimes,
     Measurement,
     Measurements,

@@ -17,9 +17,7 @@ first. Hence a primitive that computes fluxes, whose derivative is a primitive t
 star, whose transpose is one too.
 """
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from contextvars import ContextVar
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -99,24 +97,6 @@ def _summed(parts: Sequence[Array]) -> tuple[Array, ...]:
     return tuple(by_shape.values())
 
 
-_BY_FLUXES = ContextVar("products_by_fluxes", default=False)
-
-
-@contextlib.contextmanager
-def products_by_fluxes() -> Iterator[None]:
-    """Use JAX's own derivatives, not stars, in programs traced in this block.
-
-    For batches of dense solves: those of jaxlib wait in XLA's thread pool for that same pool, so as
-    many at once as there are threads deadlock. With stars two of Diffrax's Kvaerno5 do on two
-    cores; with JAX's own derivatives they have not.
-    """
-    token = _BY_FLUXES.set(True)
-    try:
-        yield
-    finally:
-        _BY_FLUXES.reset(token)
-
-
 def inflow_product(
     inflow: Inflow, u: Float[Array, "..."], wraps: tuple[bool, ...]
 ) -> Float[Array, "..."]:
@@ -126,7 +106,7 @@ def inflow_product(
     inflow = jax.tree.map(lambda x: x.reshape((1,) * (u.ndim - x.ndim) + x.shape), inflow)
     coefficients, kind = jax.tree.flatten(inflow)
     # a star's transpose would also communicate layers of its coefficients
-    if fields_are_spread() or _BY_FLUXES.get():
+    if fields_are_spread():
         return _by_fluxes(u, *coefficients, kind=kind, wraps=wraps)
     # numbers as coefficients: their star, of length 1 along some axis, costs next to nothing to
     # make and to read

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from impindiff.data.layout import described
 from impindiff.fields import BoundedField
-from impindiff.inference import Identifiability, covariance, flat_parameters, identifiability
+from impindiff.inference import Identifiability, flat_parameters, identifiability, laplace
 from impindiff.observations import Measurements, Probes
 from impindiff.observations.checks import up_to
 from impindiff.problem import Data, conditions_of
@@ -96,7 +96,7 @@ def gather(
     closing = {
         name: np.array([_closure_time(times, of[:, i]) for i in every]) for name, of in gain.items()
     }
-    curves = [_curve(law, fitted, truth, prior, data, settings) for law in laws]
+    curves = [_curve(law, fitted, loss, truth, prior, data, settings) for law in laws]
     imbalances = np.asarray(imbalance(prepared, result.u))
     metrics: dict[str, Any] = {
         "forecast": {
@@ -199,6 +199,7 @@ def _visited(data: Data, settings: Any) -> tuple[float, float]:
 def _curve(
     law: Law,
     fitted: Fitted,
+    loss: TrajectoryLoss,
     truth: VaporInfiltration,
     prior: VaporInfiltration,
     data: Data,
@@ -218,22 +219,19 @@ def _curve(
         prior=np.asarray(law.of(prior, x)),
         visited=(lowest, highest),
         relative_l2_percent=error,
-        standard_error=_standard_error(law, fitted, x),
+        standard_error=_standard_error(law, fitted, loss, x),
     )
 
 
 def _standard_error(
-    law: Law, fitted: Fitted, x: Float[Array, " n"]
+    law: Law, fitted: Fitted, loss: TrajectoryLoss, x: Float[Array, " n"]
 ) -> Float[np.ndarray, " n"] | None:
     """Standard error of the law at x, by the covariance of all parameters; None if unknown."""
-    if fitted.linearization is None:
+    known = fitted.linearization
+    if known is None:
         return None
-    misfit, jacobian = fitted.linearization
-    of_parameters = covariance(jacobian, misfit)
-    flat = flat_parameters(fitted.model, fitted.frozen)
-    slopes = jax.jacfwd(lambda values: law.of(flat.model(values), x))(flat.values)
-    variance = jnp.einsum("xi,ij,xj->x", slopes, of_parameters, slopes)
-    error = np.sqrt(np.asarray(variance))
+    posterior = laplace(fitted.model, loss, freeze=fitted.frozen, linearization=known)
+    error = np.asarray(posterior.standard_deviation(lambda model: law.of(model, x)))
     return error if np.isfinite(error).all() else None
 
 
