@@ -52,7 +52,7 @@ class Problem(ipd.Problem):
         stepper={"name": "steady"},
         solver={"preconditioner": "fast_diagonalization"},
         training={"optimizer": "levenberg_marquardt", "steps": 10},
-        observations={"standard_deviation": 0.002},
+        observations={"standard_deviation": 0.001},
         truth={"viscosity": 0.01},
     )
 
@@ -67,7 +67,7 @@ class Problem(ipd.Problem):
         return {"u": along, "v": -across}
 
     def reference(self, settings, until=None):
-        """Readings of a finer model at 15 of its nodes, with an error of 0.002."""
+        """Readings of a finer model at 15 of its nodes, with an error of 0.001."""
         finer = self.model(settings, None, settings.truth["viscosity"], 96)
         guess, solver = self.initial_state(settings, finer, None), settings.solver.build()
         flow = self.quantities(ipd.steady(finer, guess, solver=solver).u)
@@ -76,5 +76,5 @@ class Problem(ipd.Problem):
         value = np.concatenate([np.asarray(flow[name])[i, j] for name in "uv"])
         x, y = (np.tile(finer.grid.axis_centers(0)[at], 2) for at in (i, j))
         columns = {"time": 0 * x, "x": x, "y": y, "quantity": np.repeat(["u", "v"], 15)}
-        columns |= {"value": value + 0.002 * rng.standard_normal(30)}
+        columns |= {"value": value + 0.001 * rng.standard_normal(30)}
         return xr.Dataset({name: ("observation", column) for name, column in columns.items()})
