@@ -4,8 +4,8 @@ Vorticity omega and stream function psi, velocity (d psi/dy, -d psi/dx), on the 
 
     d omega/dt = -div(velocity omega) + nu div(grad omega),    0 = div(grad psi) + omega
 
-psi has mass 0. The vorticity on a wall follows from psi beside it, such that the fluid sticks to it
-(Jensen's formula). impindiff run cavity.py
+psi has mass 0. The vorticity on a wall follows from psi in the next cells, such that the fluid
+sticks to it (Jensen's formula). impindiff run cavity.py
 """
 
 import jax.numpy as jnp
