@@ -47,6 +47,7 @@ validate: $(VENV)/.core
 	$(BIN)/python validation/steppers.py
 	$(BIN)/python validation/burgers.py
 	$(BIN)/python validation/gradient.py
+	$(BIN)/python validation/flow.py
 	$(BIN)/python validation/derivatives.py BackwardEuler  # the whole table takes hours
 	$(BIN)/python validation/scaling.py
 	$(BIN)/python validation/calibration.py

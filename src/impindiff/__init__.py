@@ -54,9 +54,11 @@ from impindiff.rollout import (
     MemoryEstimate,
     Rollout,
     Segments,
+    Steady,
     StoreStates,
     estimate_memory,
     rollout,
+    steady,
 )
 from impindiff.steppers import (
     BDF2,
@@ -70,7 +72,9 @@ from impindiff.steppers import (
     KenCarp3,
     KenCarp4,
     PerSample,
+    PseudoTime,
     StageEquation,
+    SteadyState,
     VectorField,
 )
 
@@ -116,6 +120,7 @@ __all__ = [
     "Periodic",
     "Picard",
     "PositiveClosure",
+    "PseudoTime",
     "Robin",
     "Rollout",
     "Segments",
@@ -123,6 +128,8 @@ __all__ = [
     "SolverError",
     "StageEquation",
     "Status",
+    "Steady",
+    "SteadyState",
     "StoreStates",
     "TimeBasis",
     "Unrolled",
@@ -143,6 +150,7 @@ __all__ = [
     "percolation_law",
     "rollout",
     "root",
+    "steady",
 ]
 
 

@@ -17,6 +17,7 @@ from impindiff.grid.geometry import cell_widths
 from impindiff.observations import PointTable, Sensors, add_noise
 from impindiff.observations.checks import NEARLY, same_places, shortest, up_to
 from impindiff.problem.samples import AXES, with_numbers, with_samples
+from impindiff.settings.steps import is_steady
 
 
 class Observations(NamedTuple):
@@ -47,11 +48,16 @@ class Measured(NamedTuple):
 
 
 def start_of(dataset: xr.Dataset, settings: Any) -> float:
-    """The time of the initial state: `observations.start`, or the first time of the data."""
+    """The time of the initial state: `observations.start`, or the first time of the data.
+
+    That of steady states is only a guess, before all data.
+    """
     chosen = getattr(settings.observations, "start", None)
     if chosen is not None:
         return float(chosen)
     times = dataset["time"].to_numpy()
+    if is_steady(settings):
+        return float(times.min()) - 1.0
     return min(0.0, float(times.min())) if is_points(dataset) else float(times[0])
 
 
@@ -80,9 +86,13 @@ def measured(
     axes = AXES[: grid.ndim]
     scattered = is_points(dataset)
     dataset = with_numbers(dataset)
-    chosen = settings.observations
+    chosen, first_is_state = settings.observations, first_is_state and not is_steady(settings)
     seen = chosen if to_train_on else None
-    table = _of_points(dataset, axes, seen) if scattered else _of_fields(dataset, axes, seen)
+    table = (
+        _of_points(dataset, axes, seen)
+        if scattered
+        else _of_fields(dataset, axes, seen, first_is_seen=is_steady(settings))
+    )
     if not len(table):
         raise InputError("measurements: there are no values that are numbers; is the file empty?")
     start = start_of(dataset, settings)
@@ -298,7 +308,9 @@ def _some_points(table: PointTable, chosen: Any) -> PointTable:
     return dataclasses.replace(table, value=value)
 
 
-def _of_fields(dataset: xr.Dataset, axes: Sequence[str], chosen: Any) -> PointTable:
+def _of_fields(
+    dataset: xr.Dataset, axes: Sequence[str], chosen: Any, *, first_is_seen: bool = False
+) -> PointTable:
     """One row per value, in the order (time, sample, place)."""
     dataset = with_samples(dataset)
     dimensions = ("sample", "time", *axes)
@@ -307,7 +319,7 @@ def _of_fields(dataset: xr.Dataset, axes: Sequence[str], chosen: Any) -> PointTa
     if chosen is not None:
         if chosen.times is not None:
             indices = index_of_times(times, chosen.times)
-            if sorted(set(indices)) != indices or 0 in indices:
+            if sorted(set(indices)) != indices or (0 in indices and not first_is_seen):
                 raise InputError(
                     f"observations.times: {list(chosen.times)} must increase and come after the "
                     f"initial state at {times[0]:g}"
