@@ -19,9 +19,9 @@ _NAMED = 12
 def partition(model: M, freeze: Sequence[str] = ()) -> tuple[M, M]:
     """Split a model into (trained parts, rest), to be merged by `equinox.combine`.
 
-    Trained parts are the floating-point arrays, except those in `freeze` and the fractions of a
-    grid's domain, which are geometry. A part is named by its
-    path, such as "velocity" or "velocity.network.layers[0]", and includes everything below it.
+    Trained parts are the floating-point JAX arrays, except those in `freeze` and the fractions of a
+    grid's domain, which are geometry; NumPy arrays are known numbers. A part is named by its path,
+    such as "velocity" or "velocity.network.layers[0]", and includes everything below it.
 
     **Raises:** `InputError` for a path at which the model has no floating-point array, if nothing
     is left to train, and for a complex array, which has no gradient for descent.
@@ -102,7 +102,8 @@ def _is_domain(part: Any) -> bool:
 
 
 def _is_trained(leaf: Any) -> bool:
-    return not _is_domain(leaf) and bool(eqx.is_inexact_array(leaf))
+    # `eqx.is_inexact_array` takes NumPy arrays too, which are known numbers of the model
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
 def _trained(model: Any) -> PyTree[bool]:
