@@ -58,7 +58,8 @@ class Problem(ipd.Problem):
         return Vortices(grid, ipd.Parameter(viscosity, lower=0.0))
 
     def initial_state(self, settings, model, data):
-        omega = exact(*model.grid.centers, 0.0, 0.0)[0]
+        x, y = model.grid.centers
+        omega = exact(x, y, 0.0, 0.0)[0]
         return {"omega": omega, "psi": omega / 2}
 
     def quantities(self, u):

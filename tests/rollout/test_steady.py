@@ -1,10 +1,14 @@
 """Steady states: exact solutions, gradients, pseudo-time, and states that are not unique."""
 
+from collections.abc import Callable
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.typing import ArrayLike
 
 import impindiff as ipd
 
@@ -28,7 +32,7 @@ class Reaction(ipd.HybridModel):
 
     grid: ipd.Grid
     rate: jax.Array
-    law: object = eqx.field(static=True, default=jnp.exp)
+    law: Callable[..., Any] = eqx.field(static=True, default=jnp.exp)
 
     def tendency(self, t, u, latent):
         return ipd.diffusion(u, 1.0, self.grid) + self.rate * self.law(u)
@@ -48,7 +52,7 @@ def line(cells, *walls):
     return ipd.Grid((0.0,), (1.0,), (cells,), boundary=(walls,))
 
 
-def conductor(grid, slope=0.0, source=0.0):
+def conductor(grid, slope: ArrayLike = 0.0, source: ArrayLike = 0.0):
     return Conductor(grid, jnp.asarray(slope), jnp.asarray(source))
 
 
@@ -140,7 +144,7 @@ def test_pseudo_time_succeeds_where_newton_fails_and_the_gradient_is_the_roots()
     assert led.status.converged
     assert 5 < led.pseudo_steps < 100
     assert led.status.iterations > led.pseudo_steps
-    assert jnp.abs(model.tendency(0.0, led.u, None)).max() < 1e-7
+    assert jnp.abs(model.tendency(jnp.zeros(()), led.u, None)).max() < 1e-7
 
     @jax.jit
     @jax.value_and_grad
@@ -169,8 +173,8 @@ class Exchange(ipd.HybridModel):
     """Two components that turn into each other, and diffuse between walls."""
 
     grid: ipd.Grid
-    boundary: object = eqx.field(static=True)
-    masses: object = eqx.field(static=True, default=1.0)
+    boundary: Any = eqx.field(static=True)
+    masses: Any = eqx.field(static=True, default=1.0)
 
     def mass(self):
         return self.masses
