@@ -68,12 +68,12 @@ class Problem(ipd.Problem):
         return {"u": WIND[0] + along, "v": WIND[1] - across}
 
     def reference(self, settings, until=None):
-        """The exact solution, read 15 times at random places, with an error of 0.002."""
+        """The exact solution, read 15 times at random places, with an error of 0.01."""
         rng = np.random.default_rng(0)
         t, (x, y) = rng.uniform(0.5, until or 2.0, 15), rng.uniform(0, 2 * np.pi, (2, 15))
         _, u, v = exact(x, y, t, settings.truth["viscosity"])
         columns = {name: np.tile(column, 2) for name, column in (("time", t), ("x", x), ("y", y))}
         columns |= {"quantity": np.repeat(["u", "v"], 15)}
-        columns |= {"value": np.append(u, v) + 0.002 * rng.standard_normal(30)}
-        columns["standard_deviation"] = np.full(30, 0.002)
+        columns |= {"value": np.append(u, v) + 0.01 * rng.standard_normal(30)}
+        columns["standard_deviation"] = np.full(30, 0.01)
         return xr.Dataset({name: ("observation", column) for name, column in columns.items()})
