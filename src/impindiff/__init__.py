@@ -14,6 +14,7 @@ from impindiff.errors import ImpindiffError, InputError, SolverError
 from impindiff.fields import (
     BoundedField,
     ConditionalField,
+    ModalField,
     MonotoneClosure,
     Parameter,
     PercolatingClosure,
@@ -109,6 +110,7 @@ __all__ = [
     "KenCarp4",
     "MemoryEstimate",
     "Mesh",
+    "ModalField",
     "MonotoneClosure",
     "Multigrid",
     "Neumann",

@@ -203,7 +203,7 @@ def test_a_law_like_a_problems_model_has_the_problems_own_network(name):
     grid = settings.grid.build()
     model = problem.model(settings, KEY)
     law = local_law_like(model, jnp.ones((4, 5)), 2, until=1.0, timescale=0.3, key=KEY)
-    expected = problem.network(settings, LocalLaw.components(2, 2), KEY)
+    expected = problem.field(settings, LocalLaw.components(2, 2), KEY)
     assert eqx.tree_equal(law, LocalLaw(grid, nearly_persistent(expected), 2, 0.3))
 
 

@@ -44,6 +44,7 @@ IMPLICIT = Method(
     _AS_SHIPPED,
     {},
 )
+_FOR_FEW = ("levenberg_marquardt", "empirical_bayes")
 BLACK_BOX = "black box"
 UNROLLED, LOCAL_LAW = "unrolled", "local_law"
 _NO_EXPLICIT = "some component has mass 0 (an algebraic one), which explicit steps cannot advance"
@@ -75,8 +76,8 @@ def methods_of(problem: Problem, overrides: dict[str, Any]) -> dict[str, Method]
             cells = getattr(getattr(model, "grid", None), "cells", ())
             modes = min((changed["method"]["modes"], *(n // 2 for n in cells)))
             changed = merged(changed, {"method": {"modes": max(modes, 1)}})
-        if method.name == LOCAL_LAW and settings.training.optimizer == "levenberg_marquardt":
-            # suited to few parameters only
+        if method.name == LOCAL_LAW and settings.training.optimizer in _FOR_FEW:
+            # a law's network has many parameters
             changed = merged(changed, {"training": {"optimizer": "adam", "steps": 1000}})
         methods.append(method._replace(overrides=changed, not_run=reason))
     return {method.name: method for method in methods}

@@ -38,7 +38,14 @@ from impindiff.results import (
     Training,
 )
 from impindiff.settings.sections import ProblemSettings
-from impindiff.training import Ensemble, Fitted, TrajectoryLoss, partition
+from impindiff.training import (
+    AbstractPrior,
+    Ensemble,
+    Fitted,
+    Priors,
+    TrajectoryLoss,
+    partition,
+)
 
 # standard errors need one derivative, the cost of a rollout, per parameter
 _MOST_PARAMETERS = 200
@@ -108,6 +115,7 @@ def training_metrics(
             best_step=fitted.best_step,
             stopped_early=fitted.stopped_early,
             converged=fitted.converged,
+            prior=chosen_prior(fitted),
             **choices,
         ),
         "solver": Solver(
@@ -133,6 +141,17 @@ def number_of_parameters(model: eqx.Module, frozen: Sequence[str] = ()) -> int:
     if isinstance(model, Ensemble):
         return number_of_parameters(model.stacked, frozen)
     return sum(leaf.size for leaf in jax.tree.leaves(partition(model, frozen)[0]))
+
+
+def chosen_prior(fitted: Fitted) -> dict[str, float] | None:
+    """Chosen quantities of the prior, and the errors' size, after `EmpiricalBayes`."""
+    found = fitted.regularised
+    prior = None if found is None else found.prior
+    if found is None or not isinstance(prior, AbstractPrior | Priors) or found.weights is None:
+        return None
+    # the errors' size as a multiple of the errors given, or in the unit of the values
+    size = np.sqrt(np.mean(1 / np.asarray(found.weights)[np.asarray(found.weights) != 0] ** 2))
+    return prior.described() | {"errors": float(size)}
 
 
 def latent_errors(
@@ -256,7 +275,7 @@ def model_check(
 
     Synthetic data without noise are left out: their residuals are errors of discretisation.
     """
-    settings, count = experiment.settings, number_of_parameters(fitted.model, fitted.frozen)
+    settings = experiment.settings
     noisy = settings.observations.noise or table.stated.any()
     if not (experiment.is_measured or noisy):
         return None
@@ -265,8 +284,7 @@ def model_check(
         table.time,
         table.position,
         np.asarray([f"{s} {q}" for s, q in zip(table.sample, table.quantity, strict=True)]),
-        # a network's weights are not so many numbers that the data determine
-        parameters=count if count <= _MOST_PARAMETERS else 0,
+        parameters=_determined(fitted),
         stated=table.stated,
     )
     if found.explains is None:
@@ -281,6 +299,14 @@ def model_check(
             for test in found.tests
         },
     )
+
+
+def _determined(fitted: Fitted) -> float:
+    """Number of parameters that the data determine; 0 for a network, whose weights are no count."""
+    if fitted.determined is not None:
+        return fitted.determined
+    count = number_of_parameters(fitted.model, fitted.frozen)
+    return count if count <= _MOST_PARAMETERS else 0
 
 
 def as_floats(values: Mapping[str, Any]) -> dict[str, float]:

@@ -31,6 +31,7 @@ from impindiff.devices import Mesh
 from impindiff.errors import InputError
 from impindiff.experiment import directory
 from impindiff.experiment._metrics import (
+    chosen_prior,
     forecast_errors,
     identified_numbers,
     latent_errors,
@@ -127,6 +128,9 @@ def run(
         show=show,
     )
     loss, fitted = trained.loss, trained.fitted
+    chosen = chosen_prior(fitted)
+    if chosen is not None:
+        say(f"chosen by the data: {', '.join(f'{name} {x:.3g}' for name, x in chosen.items())}")
     model = fitted.model
     directory.write_model(folder, model)
     say("forecast, metrics and figures")

@@ -8,6 +8,7 @@ from impindiff.fields._closures import (
     percolation_law,
 )
 from impindiff.fields._conditional import ConditionalField
+from impindiff.fields._modal import ModalField
 from impindiff.fields._parameter import Parameter
 from impindiff.fields._siren import Siren
 from impindiff.fields._time_basis import TimeBasis
@@ -15,6 +16,7 @@ from impindiff.fields._time_basis import TimeBasis
 __all__ = [
     "BoundedField",
     "ConditionalField",
+    "ModalField",
     "MonotoneClosure",
     "Parameter",
     "PercolatingClosure",

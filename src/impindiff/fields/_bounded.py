@@ -5,6 +5,7 @@ import jax
 from jaxtyping import Array, Float
 
 from impindiff.fields._conditional import ConditionalField, HasCenters
+from impindiff.fields._modal import ModalField
 
 
 class BoundedField(eqx.Module):
@@ -19,7 +20,7 @@ class BoundedField(eqx.Module):
     Calling it gives an array like that of `field`.
     """
 
-    field: ConditionalField
+    field: ConditionalField | ModalField
     lower: float = eqx.field(static=True)
     upper: float = eqx.field(static=True)
 

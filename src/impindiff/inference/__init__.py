@@ -2,6 +2,7 @@
 
 from impindiff.inference._identifiability import Identifiability, identifiability
 from impindiff.inference._model_check import ModelCheck, ResidualTest, check_residuals
+from impindiff.inference._nuts import Sampled, nuts
 from impindiff.inference._posterior import (
     FlatParameters,
     Posterior,
@@ -17,10 +18,12 @@ __all__ = [
     "ModelCheck",
     "Posterior",
     "ResidualTest",
+    "Sampled",
     "check_residuals",
     "flat_parameters",
     "identifiability",
     "laplace",
     "linearized",
+    "nuts",
     "standard_errors",
 ]

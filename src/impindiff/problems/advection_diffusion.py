@@ -17,6 +17,7 @@ from impindiff.problems.random_fields import RandomWaves, random_waves
 from impindiff.settings.configuration import StrictModel
 from impindiff.settings.sections import (
     OF_A_FIELD,
+    AnyFieldSettings,
     FieldSettings,
     NonNegative,
     ObservationSettings,
@@ -26,6 +27,7 @@ from impindiff.settings.training import (
     TrainingSettings,
 )
 from impindiff.steppers import HybridModel
+from impindiff.training import MaternPrior
 
 # (number of waves, largest wavenumber) of each velocity component
 _VELOCITY_WAVES = ((30, 3), (15, 1), (15, 2))
@@ -76,7 +78,7 @@ class AdvectionDiffusionSettings(BoxSettings):
     """Configuration shared by the steady and the dynamic problem."""
 
     physics: PhysicsSettings = PhysicsSettings()
-    field: Annotated[FieldSettings, OF_A_FIELD] = FieldSettings()
+    field: Annotated[AnyFieldSettings, OF_A_FIELD] = FieldSettings()
 
 
 S = TypeVar("S", bound=AdvectionDiffusionSettings)
@@ -142,20 +144,28 @@ class AdvectionDiffusionProblem(BoxProblem[S]):
         )
 
     def model(self, settings: S, key: PRNGKeyArray) -> AdvectionDiffusion:
-        """The model with a SIREN for its velocity, periodic where the domain is."""
+        """The model with a field for its velocity, by default a SIREN."""
         physics = settings.physics
         return AdvectionDiffusion(
             settings.grid.build(),
-            self.network(settings, len(settings.grid.cells), key),
+            self.field(settings, len(settings.grid.cells), key),
             physics.diffusivity,
             physics.advection_scheme,
         )
+
+    def prior(self, settings: S) -> MaternPrior | None:
+        """The prior of a velocity of kind modes, for an optimiser that chooses it."""
+        return self.field_prior(settings, len(settings.grid.cells), _velocity)
 
     def latent_fields(
         self, model: HybridModel, t: Float[Array, ""]
     ) -> dict[str, Float[Array, "*cells"]]:
         """The velocity's components."""
         return dict(zip(_COMPONENTS, model.latent(t), strict=False))
+
+
+def _velocity(model: Any) -> Any:
+    return model.velocity
 
 
 class SteadySettings(AdvectionDiffusionSettings):

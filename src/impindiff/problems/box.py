@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from impindiff.data import TEST, is_points, provenance
 from impindiff.data.file_errors import of_file
 from impindiff.errors import InputError
-from impindiff.fields import ConditionalField
+from impindiff.fields import ConditionalField, ModalField
 from impindiff.grid import Grid, Neumann, Periodic
 from impindiff.problem import Problem, Scale, box_of
 from impindiff.problem.observations import initial_fields
@@ -25,6 +25,7 @@ from impindiff.settings.configuration import StrictModel
 from impindiff.settings.sections import (
     OF_COMPUTED_DATA,
     ComputedDataSettings,
+    ModalFieldSettings,
     Positive,
     PositiveInt,
     ProblemSettings,
@@ -32,6 +33,7 @@ from impindiff.settings.sections import (
     Seed,
 )
 from impindiff.steppers import RK4, HybridModel
+from impindiff.training import MaternPrior
 
 _TRAINING_CORRELATION = (0.30, 0.38)
 _TEST_CORRELATION = (0.1, 0.9)
@@ -253,9 +255,16 @@ class BoxProblem(Problem[B]):
             },
         )
 
-    def network(self, settings: Any, components: int, key: PRNGKeyArray) -> ConditionalField:
-        """A fresh network by `settings.field`: a SIREN, periodic where the domain is."""
+    def field(
+        self, settings: Any, components: int, key: PRNGKeyArray
+    ) -> ConditionalField | ModalField:
+        """A fresh field by `settings.field`, periodic where the domain is; a network is a SIREN."""
         box, field = settings.grid, settings.field
+        if isinstance(field, ModalFieldSettings):
+            periodic = settings.periodic()
+            return ModalField(
+                components, box.lower, box.upper, periodic=periodic, modes=field.modes
+            )
         return ConditionalField(
             components,
             box.lower,
@@ -268,6 +277,18 @@ class BoxProblem(Problem[B]):
             **self.conditioning(settings),
             key=key,
         )
+
+    def field_prior(
+        self, settings: Any, components: int, where: Callable[[Any], ModalField]
+    ) -> MaternPrior | None:
+        """The prior of a field of kind modes that `where` selects, for an optimiser to choose."""
+        field = settings.field
+        chosen = settings.training.optimizer == "empirical_bayes"
+        if not (chosen and isinstance(field, ModalFieldSettings)):
+            return None
+        like = self.field(settings, components, jax.random.key(0))
+        assert isinstance(like, ModalField)
+        return MaternPrior(where, like, deviation=field.deviation)
 
 
 def random_streams(settings: BoxSettings) -> list[np.random.Generator]:

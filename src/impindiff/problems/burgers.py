@@ -17,6 +17,7 @@ from impindiff.problems.random_fields import random_waves
 from impindiff.settings.configuration import StrictModel
 from impindiff.settings.sections import (
     OF_A_FIELD,
+    AnyFieldSettings,
     FieldSettings,
     ObservationSettings,
     Positive,
@@ -33,6 +34,7 @@ from impindiff.settings.training import (
     TrainingSettings,
 )
 from impindiff.steppers import HybridModel
+from impindiff.training import MaternPrior
 
 # (number of waves, largest wavenumber), scale and floor of the true diffusivity
 _DIFFUSIVITY_WAVES = (20, 3)
@@ -93,7 +95,7 @@ class BurgersSettings(BoxSettings):
 
     problem: Literal["burgers"] = "burgers"  # pyright: ignore[reportIncompatibleVariableOverride]
     physics: PhysicsSettings = PhysicsSettings()
-    field: Annotated[FieldSettings, OF_A_FIELD] = FieldSettings()
+    field: Annotated[AnyFieldSettings, OF_A_FIELD] = FieldSettings()
     observations: ObservationSettings = ObservationSettings(
         times=(0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35)
     )
@@ -101,6 +103,10 @@ class BurgersSettings(BoxSettings):
     stepper: StepperSettings = ImplicitStepperSettings(first_guess="extrapolated")
     training: TrainingSettings = AdamSettings(steps=120, learning_rate=3e-3)
     forecast: ReferenceForecastSettings = ReferenceForecastSettings(every=0.05)  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+def _unbounded(model: Any) -> Any:
+    return model.diffusivity.field
 
 
 class BurgersProblem(BoxProblem[BurgersSettings]):
@@ -157,10 +163,14 @@ class BurgersProblem(BoxProblem[BurgersSettings]):
         return np.maximum(_DIFFUSIVITY_SCALE * waves.on_cells(cells), _DIFFUSIVITY_FLOOR)
 
     def model(self, settings: BurgersSettings, key: PRNGKeyArray) -> Burgers:
-        """The model with a bounded SIREN for its diffusivity, periodic where the domain is."""
+        """The model with a bounded field for its diffusivity, by default a SIREN."""
         physics = settings.physics
-        diffusivity = BoundedField(self.network(settings, 1, key), *physics.diffusivity_bounds)
+        diffusivity = BoundedField(self.field(settings, 1, key), *physics.diffusivity_bounds)
         return Burgers(settings.grid.build(), diffusivity, physics.convection_scheme)
+
+    def prior(self, settings: BurgersSettings) -> MaternPrior | None:
+        """The prior of a diffusivity of kind modes, for an optimiser that chooses it."""
+        return self.field_prior(settings, 1, _unbounded)
 
     def latent_fields(
         self, model: HybridModel, t: Float[Array, ""]

@@ -36,6 +36,7 @@ class Training(Content):
 
     - `parameters`, `observations`: numbers of trained parameters and of fitted values.
     - `converged`: see `training.Fitted`; None for an optimiser without a criterion.
+    - `prior`: what empirical_bayes chose, by name, and `errors`, the data's; None for others.
     - `restarts`, `ensemble`: None for a single start, and for a single model.
     """
 
@@ -51,6 +52,7 @@ class Training(Content):
     best_step: int | None = None
     stopped_early: bool = False
     converged: bool | None = None
+    prior: Mapping[str, Number] | None = None
     restarts: Restarts | None = None
     ensemble: EnsembleLosses | None = None
 

@@ -118,12 +118,30 @@ class ObservationSettings(NoiseSettings):
 class FieldSettings(StrictModel):
     """The neural field that represents the unknown (see `ConditionalField`)."""
 
+    kind: Literal["network"] = "network"
     width: PositiveInt = Field(default=64, description="neurons per sine layer")
     depth: Layers = Field(default=3, description="sine layers")
     omega_first: Positive = Field(
         default=10.0, description="frequency factor of the first sine layer"
     )
     omega: Positive = Field(default=30.0, description="frequency factor of the other sine layers")
+
+
+class ModalFieldSettings(StrictModel):
+    """The unknown field as a sum of smooth functions with a prior (see `ModalField`)."""
+
+    kind: Literal["modes"] = "modes"
+    modes: Annotated[int, Field(ge=2, le=1000)] = Field(
+        default=100, description="functions of each component, those of the longest waves"
+    )
+    deviation: Positive = Field(
+        default=1.0,
+        description="a guess of the size of the field's variation, within a factor of ten, for "
+        "training.optimizer=empirical_bayes; of a bounded field, before the bounds",
+    )
+
+
+AnyFieldSettings = Annotated[FieldSettings | ModalFieldSettings, Field(discriminator="kind")]
 
 
 class ForecastSettings(StrictModel):

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from impindiff.settings.choices import WorksWith
 from impindiff.settings.configuration import StrictModel
 from impindiff.training import (
+    EmpiricalBayes,
     FitOptions,
     LevenbergMarquardt,
     Optimizer,
@@ -253,7 +254,37 @@ class LevenbergMarquardtSettings(_Training):
         return LevenbergMarquardt(self.damping, loss_tolerance=self.loss_tolerance)
 
 
+class EmpiricalBayesSettings(_Training):
+    """Training by Gauss-Newton steps, with a prior whose weights the data choose.
+
+    For a problem with a prior, such as that of a field of kind modes. It stops once converged.
+    """
+
+    optimizer: Literal["empirical_bayes"] = "empirical_bayes"
+    steps: _PositiveInt = Field(default=20, description="number of Gauss-Newton steps at most")
+    log_every: _PositiveInt = Field(
+        default=1, description="steps between lines of history.jsonl; these steps are few and long"
+    )
+    criterion: Literal["evidence", "cross_validation"] = Field(
+        default="evidence",
+        description="choose the prior by the probability of the data, or by their prediction from "
+        "each other",
+    )
+    errors: Literal["estimated", "given"] = Field(
+        default="estimated",
+        description="size of the data's errors: estimated, or that of the standard deviations",
+    )
+
+    def build(self) -> Optimizer:
+        """Build the optimiser."""
+        return EmpiricalBayes(self.criterion, self.errors)
+
+
 TrainingSettings = Annotated[
-    AdamSettings | MuonSettings | LBFGSSettings | LevenbergMarquardtSettings,
+    AdamSettings
+    | MuonSettings
+    | LBFGSSettings
+    | LevenbergMarquardtSettings
+    | EmpiricalBayesSettings,
     Field(discriminator="optimizer"),
 ]

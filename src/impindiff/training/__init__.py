@@ -3,6 +3,7 @@
 from impindiff.training._algorithm import Algorithm, Optimizer, algorithm_of
 from impindiff.training._compiled_step import CompiledStep
 from impindiff.training._curriculum import shortened
+from impindiff.training._empirical_bayes import EmpiricalBayes
 from impindiff.training._ensemble import Ensemble, ensemble_forecast, fit_ensemble
 from impindiff.training._fit import (
     compile_training_step,
@@ -18,7 +19,14 @@ from impindiff.training._multiple_shooting import MultipleShooting, WithNodes, m
 from impindiff.training._optimizers import WithNumbers, adam, lbfgs, learning_rate_schedule, muon
 from impindiff.training._options import Callbacks, FitOptions
 from impindiff.training._parts import at_rates, partition, path_text
-from impindiff.training._penalty import GaussianPrior, SlowChange
+from impindiff.training._penalty import SlowChange
+from impindiff.training._priors import (
+    AbstractPrior,
+    GaussianPrior,
+    MaternPrior,
+    Priors,
+    SmoothnessPrior,
+)
 from impindiff.training._resources import StorageError, TrainingError, require_room
 from impindiff.training._restarts import Restarts, fit_restarts
 from impindiff.training._split import depends_on, split
@@ -29,20 +37,25 @@ from impindiff.training.history import History
 
 __all__ = [
     "LOCK",
+    "AbstractPrior",
     "Algorithm",
     "Callbacks",
     "CompiledStep",
+    "EmpiricalBayes",
     "Ensemble",
     "FitOptions",
     "Fitted",
     "GaussianPrior",
     "History",
     "LevenbergMarquardt",
+    "MaternPrior",
     "MultipleShooting",
     "Optimizer",
+    "Priors",
     "Progress",
     "Restarts",
     "SlowChange",
+    "SmoothnessPrior",
     "StorageError",
     "TensorBoard",
     "Totals",

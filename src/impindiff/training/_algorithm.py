@@ -11,6 +11,7 @@ import optimistix as optx
 from jaxtyping import Array, Float, PyTree
 
 from impindiff.rollout import Rollout
+from impindiff.training._empirical_bayes import EmpiricalBayes
 from impindiff.training._levenberg_marquardt import LevenbergMarquardt
 from impindiff.training._loss import TrajectoryLoss
 from impindiff.training._optimistix_method import OptimistixMethod, advance, start
@@ -19,7 +20,13 @@ from impindiff.training._optimizers import WithNumbers
 if TYPE_CHECKING:
     from impindiff.training._state import Job, TrainingState
 
-Optimizer = optax.GradientTransformation | WithNumbers | LevenbergMarquardt | OptimistixMethod
+Optimizer = (
+    optax.GradientTransformation
+    | WithNumbers
+    | LevenbergMarquardt
+    | EmpiricalBayes
+    | OptimistixMethod
+)
 _SEARCHES = (optax.ScaleByZoomLinesearchState, optax.ScaleByBacktrackingLinesearchState)
 
 
@@ -84,6 +91,11 @@ class Algorithm(eqx.Module):
 
     def linearization(self, state: PyTree[Any], loss: TrajectoryLoss) -> tuple[Array, Array] | None:
         """(misfit, its Jacobian) at the parameters of the state, if known; else None."""
+        del state, loss
+        return None
+
+    def regularised(self, state: PyTree[Any], loss: TrajectoryLoss) -> TrajectoryLoss | None:
+        """The loss with the prior and the errors that the data chose; None if they chose none."""
         del state, loss
         return None
 
@@ -187,6 +199,49 @@ class LeastSquares(Algorithm):
         return state.misfit[counts], state.jacobian[counts]
 
 
+class Evidence(Algorithm):
+    """The algorithm of `EmpiricalBayes`, whose state is a `Choice`."""
+
+    method: EmpiricalBayes
+
+    @property
+    def is_forward(self) -> bool:
+        """Always True: its Jacobian is by forward mode."""
+        return True
+
+    def check(self, parameters: PyTree[Any]) -> None:
+        """Refuse too many parameters."""
+        self.method.check(parameters)
+
+    def start(self, parameters: PyTree[Any], loss: TrajectoryLoss, static: Any) -> PyTree[Any]:
+        """The initial hyperparameters."""
+        return self.method.start(parameters, loss, static)
+
+    def advance(self, state: "TrainingState", job: "Job") -> Update:
+        """One step, in forward mode, without adjoint solves."""
+        step = self.method.advance(state.optimizer, job.fixed(), job.loss)
+        return Update(
+            parameters=step.choice.parameters,
+            state=step.choice,
+            finished=step.finished,
+            seen=step.choice.parameters,
+            ahead=1,
+            loss=step.loss,
+            rollout=step.rollout,
+            adjoint_residual=jnp.zeros_like(step.rollout.stats.residual),
+            gradient_norm=step.gradient_norm,
+            taken=step.taken,
+        )
+
+    def converged(self, state: "TrainingState") -> Array:
+        """True if a step was short against the posterior's standard deviation."""
+        return state.finished
+
+    def regularised(self, state: PyTree[Any], loss: TrajectoryLoss) -> TrajectoryLoss:
+        """The loss with the chosen prior, in units of the estimated errors."""
+        return self.method.regularised(state, loss)
+
+
 class Optimistix(Algorithm):
     """A minimiser or least-squares solver of Optimistix."""
 
@@ -230,6 +285,8 @@ def algorithm_of(optimizer: Optimizer) -> Algorithm:
     """The algorithm of an optimiser."""
     if isinstance(optimizer, LevenbergMarquardt):
         return LeastSquares(optimizer)
+    if isinstance(optimizer, EmpiricalBayes):
+        return Evidence(optimizer)
     if isinstance(optimizer, OptimistixMethod):
         return Optimistix(optimizer)
     return Gradient(optimizer)

@@ -12,6 +12,7 @@ from jaxtyping import Array
 
 from impindiff.support.html_tables import html_table
 from impindiff.training._compiled_step import CompiledStep
+from impindiff.training._loss import TrajectoryLoss
 from impindiff.training._state import Job, StepReport, Totals, TrainingState
 
 
@@ -50,6 +51,10 @@ class Fitted(Generic[M]):
     - `converged`: True if the optimiser's own criterion ended training, for every member of an
       ensemble; False if training ended before; None for an optimiser without one.
     - `frozen`: the parts that were not trained.
+    - `regularised`: the loss with the prior and the errors' size that `EmpiricalBayes` chose, which
+      `laplace` takes with errors "given"; None for other optimisers and an ensemble.
+    - `determined`: then, the number of parameters that the data determine: the trace of A^{-1} J^T
+      J / s^2, with the prior's share left out.
     - `member_losses`: of an ensemble, the final loss of each; the other losses are means,
       `best_step` is the latest.
     """
@@ -69,6 +74,8 @@ class Fitted(Generic[M]):
     converged: bool | None = None
     frozen: tuple[str, ...] = ()
     member_losses: tuple[float, ...] | None = None
+    regularised: TrajectoryLoss | None = None
+    determined: float | None = None
 
     def _repr_html_(self) -> str:
         rows: list[tuple[str, object]] = [
@@ -135,6 +142,10 @@ def fitted(
     at_last = members is None and eqx.tree_equal(parameters, state.parameters)
     if at_last:
         linearization = job.algorithm.linearization(state.optimizer, job.loss)
+    regularised = None
+    if members is None:
+        regularised = job.algorithm.regularised(state.optimizer, job.loss)
+    determined = None if regularised is None else float(state.optimizer.determined)
     stalled = np.asarray(False if best is None else best.stalled)
     converged = job.algorithm.converged(state)
     known = [p.temporary_mb for p in programs if p.temporary_mb is not None]
@@ -154,4 +165,6 @@ def fitted(
         converged=None if converged is None else bool(np.all(converged & ~stalled)),
         member_losses=None if members is None else tuple(np.asarray(state.loss).tolist()),
         frozen=tuple(freeze),
+        regularised=regularised,
+        determined=determined,
     )

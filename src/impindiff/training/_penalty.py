@@ -1,13 +1,9 @@
-"""Priors and penalties that a loss adds to its misfit."""
-
-from collections.abc import Callable
-from typing import Any
+"""Penalties that a loss adds to its misfit."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from impindiff.steppers import HybridModel
@@ -40,25 +36,3 @@ class SlowChange(eqx.Module):
         latent = jax.vmap(model.latent)(times)
         bend = latent[2:] - 2 * latent[1:-1] + latent[:-2]
         return self.weight * (_TIMES - 1) ** 4 * jnp.mean(bend**2)
-
-
-class GaussianPrior(eqx.Module):
-    r"""A Gaussian prior on parameters near 0: pseudo-measurements $p / \sigma$ of value 0.
-
-    Passed to a loss as its `prior`, with measurements that are divided by their own errors.
-    Combinations of parameters that the data do not determine stay near 0, with the error $\sigma$
-    rather than an infinite one.
-
-    - `where`: selects the parameters of a model, an array or a pytree of such; for example the log
-      slopes of a closure, of which 0 is its prior law.
-    - `standard_deviation`: of the prior.
-
-    Source: Tarantola, "Inverse Problem Theory", SIAM 2005, section 1.5.
-    """
-
-    where: Callable[[Any], Any] = eqx.field(static=True)
-    standard_deviation: float = eqx.field(static=True)
-
-    def __call__(self, model: HybridModel) -> Float[Array, " parameters"]:
-        """The parameters over the standard deviation."""
-        return ravel_pytree(self.where(model))[0] / self.standard_deviation
