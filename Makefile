@@ -43,9 +43,11 @@ validate: $(VENV)/.core
 	$(BIN)/python validation/operators.py
 	$(BIN)/python validation/operators_in_space.py
 	$(BIN)/python validation/coordinates.py
+	$(BIN)/python validation/domains.py
 	$(BIN)/python validation/steppers.py
 	$(BIN)/python validation/burgers.py
 	$(BIN)/python validation/gradient.py
+	$(BIN)/python validation/flow.py
 	$(BIN)/python validation/derivatives.py BackwardEuler  # the whole table takes hours
 	$(BIN)/python validation/scaling.py
 	$(BIN)/python validation/calibration.py

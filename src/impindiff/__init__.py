@@ -55,9 +55,11 @@ from impindiff.rollout import (
     MemoryEstimate,
     Rollout,
     Segments,
+    Steady,
     StoreStates,
     estimate_memory,
     rollout,
+    steady,
 )
 from impindiff.steppers import (
     BDF2,
@@ -71,7 +73,9 @@ from impindiff.steppers import (
     KenCarp3,
     KenCarp4,
     PerSample,
+    PseudoTime,
     StageEquation,
+    SteadyState,
     VectorField,
 )
 
@@ -118,6 +122,7 @@ __all__ = [
     "Periodic",
     "Picard",
     "PositiveClosure",
+    "PseudoTime",
     "Robin",
     "Rollout",
     "Segments",
@@ -125,6 +130,8 @@ __all__ = [
     "SolverError",
     "StageEquation",
     "Status",
+    "Steady",
+    "SteadyState",
     "StoreStates",
     "TimeBasis",
     "Unrolled",
@@ -145,6 +152,7 @@ __all__ = [
     "percolation_law",
     "rollout",
     "root",
+    "steady",
 ]
 
 

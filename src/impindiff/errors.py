@@ -38,6 +38,8 @@ class FailureCode(enum.StrEnum):
     diverged = enum.auto()
     step_limit = enum.auto()
     ill_posed = enum.auto()
+    not_unique = enum.auto()
+    """A steady state of which there are many, or none."""
     not_finite = enum.auto()
     """A state, a loss or a gradient is NaN or infinite."""
     times_decrease = enum.auto()

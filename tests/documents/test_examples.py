@@ -43,3 +43,17 @@ def test_the_gas_of_quasi_steady_obeys_its_equation_and_so_does_the_gradient(cap
     slope = float(jnp.sum(names["gradient"].diffusivity.log_slopes))
     assert float(above - below) / (2 * h) == pytest.approx(slope, rel=1e-5)
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(names["gradient"]))
+
+
+def test_the_compliance_of_the_heat_slab_and_its_gradient():
+    names = run("steady/heat_slab")
+    both = eqx.filter_jit(eqx.filter_value_and_grad(names["compliance"]))
+    assert float(both(names["slab"](8))[0]) == pytest.approx(2 / (1e-3 + 0.999 / 8), rel=1e-9)
+    model = names["slab"](8, jax.random.key(0))
+    way, h = jax.random.normal(jax.random.key(1), model.grid.cells), 1e-5
+
+    def moved(h):
+        return both(eqx.tree_at(lambda m: m.density, model, model.density + h * way))[0]
+
+    slope = float(jnp.sum(both(model)[1].density * way))
+    assert float(moved(h) - moved(-h)) / (2 * h) == pytest.approx(slope, rel=1e-6)

@@ -72,6 +72,7 @@ SMALLER = {
     "decaying.py": SHORT | {"cells": "[12,6]"},
     "closure.py": SHORT | {"stepper.dt": "0.1", "forecast.until": "0.4"},
     "gray_scott.py": {},  # as it is: the rates it finds are checked
+    "cavity.py": {},  # the same
     # run whole in test_measured_examples.py
     "scratch_assay.py": SHORT,
     "scratch_laws.py": SHORT,
@@ -149,7 +150,8 @@ def test_what_the_problems_of_the_tutorials_leave(reader):
     rates = json.loads((home / "runs" / "gray_scott" / "metrics.json").read_text())["identified"]
     assert set(rates) == {"feed", "kill"}
     assert len((home / "measurements.csv").read_text().splitlines()) == 501
-    for found in rates.values():
+    flow = json.loads((home / "runs" / "cavity" / "metrics.json").read_text())["identified"]
+    for found in (*rates.values(), *flow.values()):
         assert found["value"] == pytest.approx(found["truth"], rel=0.01)
 
 

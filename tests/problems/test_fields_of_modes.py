@@ -8,6 +8,7 @@ import pytest
 from impindiff import InputError
 from impindiff.problems import get_problem
 from impindiff.settings import load_configuration
+from impindiff.training import MaternPrior
 
 SMALL = (
     "grid.cells=[16, 8]",
@@ -25,6 +26,7 @@ def test_the_velocity_has_a_prior_for_each_component():
     problem = get_problem("advection_diffusion_steady")
     settings = settings_of(problem.name)
     model, prior = problem.model(settings, jax.random.key(0)), problem.prior(settings)
+    assert isinstance(prior, MaternPrior)
     assert model.latent(jnp.asarray(0.0)).shape == (2, 16, 8)
     assert float(jnp.sum(jnp.exp(-2 * prior.log_weights(prior.hyperparameters())))) == (
         pytest.approx(2.0)  # a variance of 1 each
@@ -36,6 +38,7 @@ def test_a_bounded_field_has_a_prior_before_its_bounds():
     settings = settings_of("burgers", "field.deviation=2")
     model = problem.model(settings, jax.random.key(0))
     prior = problem.prior(settings)
+    assert isinstance(prior, MaternPrior)
     assert prior.features(model).shape == prior.log_weights(prior.hyperparameters()).shape
     assert prior.described()["deviation"] == pytest.approx(2.0)
     low, high = settings.physics.diffusivity_bounds

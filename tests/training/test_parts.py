@@ -53,6 +53,14 @@ def test_what_is_frozen_has_no_error_and_gives_none_to_the_rest(tmp_path):
     assert flat_parameters(fitted.model, ["source"]).names == ("rate",)
 
 
+def test_numpy_arrays_are_known_numbers():
+    walls = (ipd.Dirichlet(np.linspace(0.0, 1.0, 3)), ipd.Dirichlet(jnp.ones(3)))
+    grid = ipd.Grid((0.0, 0.0), (1.0, 1.0), (4, 3), (walls, ipd.Periodic()))
+    trained, rest = (jax.tree.leaves(part) for part in partition(grid))
+    assert trained == [walls[1].value]
+    assert rest == [walls[0].value]
+
+
 def test_parts_are_named_by_prefix():
     nested = {"network": [jnp.ones(2), jnp.ones(3)], "net": jnp.ones(1)}
     trained, _ = partition(nested, ["['network'][0]"])

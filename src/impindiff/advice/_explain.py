@@ -14,11 +14,13 @@ from jaxtyping import PyTree
 from impindiff.advice._component import Component, describe, largest_explicit_step
 from impindiff.advice._stage import first_stage, one_sample
 from impindiff.errors import InputError
+from impindiff.grid import Grid
 from impindiff.implicit import NewtonKrylov
 from impindiff.implicit.linear import Preconditioner, refined_solve
 from impindiff.implicit.precision import linearised
 from impindiff.implicit.pytree import result_dtype, rms_norm
 from impindiff.preconditioners import FastDiagonalization, Jacobi, Multigrid
+from impindiff.preconditioners.components import grid_of
 from impindiff.steppers import (
     AbstractStepper,
     HybridModel,
@@ -57,6 +59,7 @@ class Explanation:
     - `candidates`: the preconditioners tried.
     - `choice`: the candidate taken.
     - `stepper`: the given one with that preconditioner.
+    - `domain`: size of the grid's domain and the condition on its boundary, if it has one.
     """
 
     title: str
@@ -65,10 +68,11 @@ class Explanation:
     choice: Candidate
     why: str
     stepper: ImplicitStepper
+    domain: str = ""
 
     def __str__(self) -> str:
         """Format the page."""
-        lines = [self.title]
+        lines = [self.title, *([self.domain] if self.domain else [])]
         for component in self.components:
             lines += component.lines()
         lines.append(f"{'preconditioner':<32}{'iterations':>11}{'adjoint':>9}{'seconds':>10}")
@@ -127,10 +131,10 @@ def explain(
         raise InputError(
             f"explain: {type(solver).__name__} takes no preconditioner; expected NewtonKrylov"
         )
-    components = describe(u, stage)
+    components, grid = describe(u, stage), grid_of(stage, "explain")
     candidates = tuple(
         _tried(name, preconditioner, solver, u, stage)
-        for name, preconditioner in _candidates(len(components), solver.preconditioner)
+        for name, preconditioner in _candidates(len(components), solver.preconditioner, grid)
     )
     choice = _chosen(candidates)
     title = (
@@ -144,17 +148,29 @@ def explain(
         is_leaf=lambda x: x is None,
     )
     why = _reason(choice, candidates, components)
-    return Explanation(title, components, candidates, choice, why, better)
+    return Explanation(title, components, candidates, choice, why, better, _domain(grid))
+
+
+def _domain(grid: Grid) -> str:
+    if grid.domain is None:
+        return ""
+    fractions = np.asarray(grid.domain.volumes)
+    cut = int(((fractions > 0) & (fractions < 1)).sum())
+    shape = "whole cells, from a mask" if grid.domain.staircase else f"{cut} of them cut"
+    return (
+        f"domain: {int((fractions > 0).sum())} of {fractions.size} cells inside ({shape}), "
+        f"{fractions.mean():.1%} of the box; {type(grid.embedded).__name__} on its boundary"
+    )
 
 
 def _candidates(
-    components: int, own: Preconditioner | None
+    components: int, own: Preconditioner | None, grid: Grid
 ) -> list[tuple[str, Preconditioner | None]]:
     several = components > 1
     found: list[tuple[str, Preconditioner | None]] = [
         ("none", None),
         ("Jacobi(blocks=True)" if several else "Jacobi()", Jacobi(blocks=several)),
-        ("FastDiagonalization()", FastDiagonalization()),
+        *([] if grid.domain else [("FastDiagonalization()", FastDiagonalization())]),
         ("Multigrid()", Multigrid()),
     ]
     if several:

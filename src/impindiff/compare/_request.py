@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from impindiff.compare._methods import BLACK_BOX, Method, choose, methods_of
 from impindiff.compare._studies import STUDIES, Point, Scope
+from impindiff.errors import InputError
 from impindiff.problem import Problem, as_data, load_problem
 from impindiff.problem.samples import AXES
 from impindiff.problems import get_problem
@@ -19,6 +20,7 @@ from impindiff.rollout import AdaptiveStep
 from impindiff.settings import load_settings
 from impindiff.settings.choices import models_in, without
 from impindiff.settings.configuration import StrictModel, dotted, merged, without_useless
+from impindiff.settings.steps import is_steady
 from impindiff.settings.yaml_text import one_line
 
 REQUEST = "comparison.yaml"
@@ -134,6 +136,11 @@ def rows_of(request: Request) -> list[Row]:
     **Raises:** `InputError` for an unknown problem or method, or a study that does not fit.
     """
     study = None if request.study is None else STUDIES[request.study]
+    if is_steady(load_settings(problem_of(request).settings, request.overrides)):
+        raise InputError(
+            "stepper.name: steady; a comparison is of methods that advance a state in time: choose "
+            "another stepper, or train this problem by impindiff run"
+        )
     available = methods_of(problem_of(request), request.overrides)
     if request.methods is not None:
         names = list(request.methods)

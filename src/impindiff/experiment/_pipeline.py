@@ -281,7 +281,11 @@ def forecast(
     if warning is not None:
         warn(warning)
 
-    times = experiment.even_times(first, until, settings.forecast.every)
+    times = (
+        experiment.steady_times(until)
+        if experiment.is_steady
+        else experiment.even_times(first, until, settings.forecast.every)
+    )
     computed = settings.data.path is None and type(problem).reference is not Problem.reference
     if computed:
         data = as_data(problem.reference(settings, until), settings.data.test)

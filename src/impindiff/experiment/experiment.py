@@ -30,6 +30,7 @@ from impindiff.problem import (
 from impindiff.problem.findings import Findings
 from impindiff.problem.samples import AXES
 from impindiff.rollout import depends_on_time, failure_of
+from impindiff.settings.steps import is_steady
 from impindiff.training import Ensemble, Fitted, TrajectoryLoss
 
 # stored states of a forecast without an interval
@@ -117,7 +118,7 @@ class Experiment:
         if not self.method.is_hybrid:
             return {}
         each = [self._latent_of(member, times) for member in members_of(model)]
-        return {name: np.mean([of[name] for of in each], axis=0) for name in each[0]}
+        return {name: self._inside(np.mean([of[name] for of in each], axis=0)) for name in each[0]}
 
     def _latent_of(
         self, model: Any, times: Float[np.ndarray, " time"]
@@ -141,6 +142,11 @@ class Experiment:
 
     # Forecasts
 
+    @property
+    def is_steady(self) -> bool:
+        """True if states are steady states, not steps in time."""
+        return is_steady(self.settings)
+
     @cached_property
     def start(self) -> float:
         """The time of the initial state."""
@@ -149,12 +155,20 @@ class Experiment:
     def states(
         self, model: Any, samples: Sequence[int], times: Float[np.ndarray, " time"]
     ) -> tuple[list[PyTree[np.ndarray]], SolverError | None]:
-        """(states of these samples for each member, (time, sample, *cells); the first failure)."""
+        """(states of these samples for each member, (time, sample, *cells); the first failure).
+
+        The first time is that of the initial state, except for steady states, of which there is one
+        at every time after `start`.
+        """
         dataset, failure, found = self.data.of(samples), None, []
         members = members_of(model)
+        needed, index = times, slice(None)
+        if self.is_steady:
+            needed = np.unique(np.append(self.start, times))
+            index = np.searchsorted(needed, times)
         for number, member in enumerate(members):
-            result = self.method.trajectory(member, dataset, len(samples), times)
-            found.append(jax.tree.map(np.asarray, result.u))
+            result = self.method.trajectory(member, dataset, len(samples), needed)
+            found.append(jax.tree.map(lambda leaf: np.asarray(leaf)[index], result.u))
             failed = failure_of(result)
             if failed is not None and failure is None:
                 which = f"member {number}: " if len(members) > 1 else ""
@@ -163,6 +177,8 @@ class Experiment:
 
     def forecast_times(self) -> Float[np.ndarray, " time"]:
         """Times of the data, if they are fields; up to `forecast.until` in any case.
+
+        Of steady states only those of the data, and `forecast.until`.
 
         **Raises:** `InputError` if that is not after the start.
         """
@@ -174,6 +190,8 @@ class Experiment:
                 f"forecast.until: {until:g} is not after the initial state at {self.start:g}"
             )
         end = last if until is None else until
+        if self.is_steady:
+            return self.steady_times(end)
         if not self.data.scattered:
             interval = shortest(there)
             own = there[(there > self.start) & ~same_places(there, self.start, interval)]
@@ -187,6 +205,14 @@ class Experiment:
             # there is a state at every step already
             return seen[np.round(np.linspace(0, len(seen) - 1, _OUTPUTS + 1)).astype(int)]
         return self.even_times(self.start, end, every)
+
+    def steady_times(self, until: float) -> Float[np.ndarray, " time"]:
+        """Times of the data up to `until`, at most 50 of them, and `until` itself."""
+        there = np.unique(self.data.dataset["time"].to_numpy().astype(float))
+        there = there[there < until]
+        if len(there) > _OUTPUTS:
+            there = there[np.round(np.linspace(0, len(there) - 1, _OUTPUTS)).astype(int)]
+        return np.append(there, until)
 
     @staticmethod
     def even_times(start: float, until: float, every: float | None) -> Float[np.ndarray, " time"]:
@@ -204,9 +230,18 @@ class Experiment:
             for u in states
         ]
         return {
-            str(name): np.stack([np.moveaxis(np.asarray(of[name]), 0, 1) for of in each])
+            str(name): self._inside(
+                np.stack([np.moveaxis(np.asarray(of[name]), 0, 1) for of in each])
+            )
             for name in each[0]
         }
+
+    def _inside(self, fields: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """Fields on the model's grid with NaN outside its domain."""
+        grid = self.method.example.grid
+        if grid.domain is None or fields.shape[-grid.ndim :] != grid.cells:
+            return fields
+        return np.where(np.asarray(grid.inside), fields, np.nan)
 
     @property
     def is_measured(self) -> bool:
@@ -241,7 +276,9 @@ class Experiment:
             )
         )
         return {
-            str(name): dataset[name].transpose("sample", "time", *axes).to_numpy().astype(float)
+            str(name): self._inside(
+                dataset[name].transpose("sample", "time", *axes).to_numpy().astype(float)
+            )
             for name in found
             if same and name in dataset and set(dataset[name].dims) == {"sample", "time", *axes}
         }

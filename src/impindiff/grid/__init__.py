@@ -12,6 +12,7 @@ from impindiff.grid.boundary import (
     Robin,
     homogeneous,
 )
+from impindiff.grid.domain import Domain
 from impindiff.grid.edges import geometric, tanh
 from impindiff.grid.ghosts import ghosts, ghosts_of_layers, pad
 
@@ -21,6 +22,7 @@ __all__ = [
     "Boundary",
     "BoundaryLike",
     "Dirichlet",
+    "Domain",
     "Grid",
     "Neumann",
     "Periodic",

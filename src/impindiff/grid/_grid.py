@@ -2,16 +2,25 @@
 
 import math
 from collections.abc import Sequence
-from typing import SupportsFloat, SupportsIndex
+from typing import Any, SupportsFloat, SupportsIndex
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from impindiff.errors import InputError
-from impindiff.grid.boundary import Boundaries, BoundaryLike, Periodic, normalise_boundary
+from impindiff.grid.boundary import (
+    Boundaries,
+    Boundary,
+    BoundaryLike,
+    Neumann,
+    Periodic,
+    Wall,
+    normalise_boundary,
+)
+from impindiff.grid.domain import Domain, DomainLike, domain_of
 from impindiff.grid.edges import SHORTEST, are_uniform, checked_edges
 
 # axes of each kind of coordinates; Cartesian ones have no names of their own
@@ -41,11 +50,23 @@ class Grid(eqx.Module):
       of the outer side; r cannot be periodic.
     - `coordinates`: "cartesian"; "cylindrical", axes r or (r, z); or "spherical", axis r.
     - `edges`: the cell edges of stretched axes and None for others; see `from_edges`.
+    - `domain`: the part of the box that is calculated, where that is not all of it: an array of
+      booleans (*cells), True inside; the path of an image for two axes, whose light pixels are
+      inside and whose top row is at the upper end of the second axis; or a function of the
+      coordinates, one array for each axis, that returns a signed distance, NEGATIVE INSIDE, or
+      anything with its zeros and signs. The first two make whole cells; a function cuts cells, and
+      its parameters may be traced: fractions are differentiable. Cells of which less than 1e-4 is
+      inside are closed.
+    - `embedded`: the condition on the domain's boundary inside the box, `Dirichlet`, `Neumann` or
+      `Robin`, n pointing out of the domain; default `Neumann()`. An array of values has one for
+      each cell, (*cells), read at `embedded_points`. It is only a default, as `boundary` is.
+
+    Cells outside the domain keep their value and act on no other.
 
     **Raises:** `InputError` if lengths disagree, there are more than 3 axes, an upper bound is not
     above its lower one, an axis has fewer than 2 cells, cells are narrower than 1e-100, wider than
     1e100 or below round-off of their coordinates, a boundary entry is wrong, or coordinates have
-    other axes or a negative radius.
+    other axes or a negative radius, or a domain or its condition is wrong.
     """
 
     lower: tuple[float, ...] = eqx.field(static=True)
@@ -54,6 +75,8 @@ class Grid(eqx.Module):
     boundary: Boundaries
     coordinates: str = eqx.field(static=True)
     edges: tuple[tuple[float, ...] | None, ...] = eqx.field(static=True)
+    domain: Domain | None
+    embedded: Wall | None
 
     def __init__(
         self,
@@ -63,6 +86,8 @@ class Grid(eqx.Module):
         boundary: BoundaryLike | None = None,
         coordinates: str = "cartesian",
         edges: Sequence[ArrayLike | Sequence[float] | None] | None = None,
+        domain: DomainLike | None = None,
+        embedded: Boundary | None = None,
     ):
         try:
             self.lower = tuple(float(x) for x in lower)
@@ -99,6 +124,17 @@ class Grid(eqx.Module):
         self.coordinates = coordinates
         self._check_coordinates(boundary)
         self.boundary = self._normalised((Periodic(),) * ndim if boundary is None else boundary)
+        self.embedded = None if domain is None else self._checked_embedded(embedded)
+        if domain is None:
+            self.domain = None
+            if embedded is not None:
+                raise InputError(
+                    "grid: embedded is a condition on a domain's boundary; give domain="
+                )
+        else:
+            axes = range(ndim)
+            edges_of, centers_of = map(self.axis_edges, axes), map(self.axis_centers, axes)
+            self.domain = domain_of(domain, [*edges_of], [*centers_of], self.periodic)
 
     @classmethod
     def from_edges(
@@ -106,6 +142,8 @@ class Grid(eqx.Module):
         edges: Sequence[ArrayLike | Sequence[float]],
         boundary: BoundaryLike | None = None,
         coordinates: str = "cartesian",
+        domain: DomainLike | None = None,
+        embedded: Boundary | None = None,
     ) -> "Grid":
         """A grid whose cells lie between given edges, such as those of a stretched axis.
 
@@ -120,7 +158,7 @@ class Grid(eqx.Module):
         **Arguments:**
 
         - `edges`: for each axis the edges of its cells, increasing, (cells + 1,).
-        - `boundary`, `coordinates`: as for `Grid`.
+        - `boundary`, `coordinates`, `domain`, `embedded`: as for `Grid`.
 
         **Raises:** `InputError` for edges that do not increase, and as `Grid`.
         """
@@ -131,9 +169,8 @@ class Grid(eqx.Module):
             )
         given = [checked_edges(entry, axis) for axis, entry in enumerate(edges)]
         lower, upper = [entry[0] for entry in given], [entry[-1] for entry in given]
-        return cls(
-            lower, upper, [len(entry) - 1 for entry in given], boundary, coordinates, edges=given
-        )
+        cells = [len(entry) - 1 for entry in given]
+        return cls(lower, upper, cells, boundary, coordinates, given, domain, embedded)
 
     def _stretched(
         self, edges: Sequence[ArrayLike | Sequence[float] | None] | None
@@ -193,6 +230,17 @@ class Grid(eqx.Module):
             )
         return pairs
 
+    @staticmethod
+    def _checked_embedded(given: Boundary | None) -> Wall:
+        if given is None:
+            return Neumann()
+        if not isinstance(given, Wall):
+            raise InputError(
+                "grid: embedded must be Dirichlet, Neumann or Robin, the condition on the domain's "
+                f"boundary, got {given!r}"
+            )
+        return given
+
     @property
     def ndim(self) -> int:
         """Number of axes."""
@@ -224,10 +272,10 @@ class Grid(eqx.Module):
     def cell_volume(self) -> float:
         """Length, area or volume of one cell: the weight of a cell in an integral.
 
-        **Raises:** `InputError` where cells differ: on a stretched axis or in radial coordinates,
-        for which `volumes` has one number per cell.
+        **Raises:** `InputError` where cells differ: on a stretched axis, in radial coordinates
+        or with a domain, for which `volumes` has one number per cell.
         """
-        if self.coordinates != "cartesian" or any(edges is not None for edges in self.edges):
+        if not self.is_box:
             raise InputError(
                 f"grid.cell_volume: cells differ in volume ({self.kind}); take grid.volumes"
             )
@@ -236,6 +284,8 @@ class Grid(eqx.Module):
     @property
     def volumes(self) -> Float[np.ndarray, "..."]:
         """Volume of every cell, (*cells), float64: weights of integrals over the domain.
+
+        With a `domain` it is the part of the volume that is inside, 0 in cells outside.
 
         Lengths, areas or volumes in Cartesian coordinates. A cell is a whole shell in radial ones,
         of volume 4/3 pi (r_+^3 - r_-^3) in spherical coordinates and pi (r_+^2 - r_-^2) times its
@@ -247,7 +297,7 @@ class Grid(eqx.Module):
             along = [1] * self.ndim
             along[axis] = -1
             product = product * self.axis_volumes(axis).reshape(along)
-        return product
+        return product if self.domain is None else product * self.domain.volumes
 
     @property
     def kind(self) -> str:
@@ -258,6 +308,8 @@ class Grid(eqx.Module):
             words.append(
                 f"ax{'i' if len(stretched) == 1 else 'e'}s {' and '.join(stretched)} stretched"
             )
+        if self.domain is not None:
+            words.append("part of the box")
         return ", ".join(words)
 
     @property
@@ -267,8 +319,9 @@ class Grid(eqx.Module):
 
     @property
     def is_box(self) -> bool:
-        """True for a uniform Cartesian grid, whose cells are all alike."""
-        return self.coordinates == "cartesian" and all(edges is None for edges in self.edges)
+        """True for a uniform Cartesian grid, whose cells are all alike, and all inside."""
+        alike = self.coordinates == "cartesian" and all(edges is None for edges in self.edges)
+        return alike and self.domain is None
 
     @property
     def starts_at_axis(self) -> bool:
@@ -320,6 +373,43 @@ class Grid(eqx.Module):
     def _radial_power(self, axis: int) -> int:
         powers = {"cartesian": 0, "cylindrical": 1, "spherical": 2}
         return powers[self.coordinates] if axis == 0 else 0
+
+    @property
+    def inside(self) -> Bool[Array | np.ndarray, "*cells"]:
+        """Cells that are in the domain, at least in part."""
+        if self.domain is None:
+            return np.ones(self.cells, bool)
+        return self.domain.inside
+
+    @property
+    def embedded_points(self) -> Float[Array | np.ndarray, "..."]:
+        """The point of the domain's boundary closest to each cell's centre, (ndim, *cells).
+
+        Values of a condition that depend on the place are read there, and count in cells next to
+        the boundary: `Dirichlet(g(*grid.embedded_points))`. A mask's are the centres themselves.
+
+        **Raises:** `InputError` without a domain.
+        """
+        if self.domain is None:
+            raise InputError("grid.embedded_points: the grid has no domain")
+        axes = [self.axis_centers(axis) for axis in range(self.ndim)]
+        centers = np.stack(np.meshgrid(*axes, indexing="ij"))
+        if self.domain.staircase:
+            return centers
+        d: Any = self.domain.distance
+        xp: Any = np if isinstance(d, np.ndarray) else jnp
+        slopes = xp.stack([xp.gradient(d, at, axis=i) for i, at in enumerate(axes)])
+        return centers - d * slopes / xp.sqrt(xp.maximum(xp.sum(slopes**2, 0), 1e-12))
+
+    def embedded_or_own(self, embedded: Boundary | None) -> Wall | None:
+        """The condition on the domain's boundary; the grid's own if None."""
+        if embedded is None:
+            return self.embedded
+        if self.domain is None:
+            raise InputError(
+                "embedded: a condition on a domain's boundary, but the grid has no domain"
+            )
+        return self._checked_embedded(embedded)
 
     def boundary_or_own(self, boundary: BoundaryLike | None) -> Boundaries:
         """Convert `boundary` to one (lower, upper) pair per axis; the grid's own if None."""

@@ -9,6 +9,7 @@ the area of a face that of the other axes' factors and another one.
 import math
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
@@ -197,10 +198,19 @@ def cells_vary_in_shape(grid: Grid) -> bool:
 
 
 def relative_volumes(grid: Grid, dtype: DTypeLike) -> Any:
-    """Volumes of cells over the largest, shaped to broadcast; None where all are alike."""
+    """Volumes of cells over the largest, shaped to broadcast; None where all are alike.
+
+    Those of cells outside a domain are as good as 0, and can be divided by.
+    """
     parts = [balance(grid, axis, dtype) for axis in range(grid.ndim)]
     found = [part.volumes for part in parts if part is not None]
-    return math.prod(found[1:], start=found[0]) if found else None
+    whole = math.prod(found[1:], start=found[0]) if found else None
+    if grid.domain is None:
+        return whole
+    fractions = grid.domain.volumes
+    xp = np if isinstance(fractions, np.ndarray) else jnp
+    sizes = fractions if whole is None else fractions * whole
+    return xp.where(fractions > 0, sizes, np.finfo(dtype).eps).astype(dtype)
 
 
 def _along(values: np.ndarray, grid: Grid, axis: int, dtype: DTypeLike) -> np.ndarray:

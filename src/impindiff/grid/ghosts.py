@@ -110,11 +110,7 @@ def _reflect(
         raise InputError(f"{where}: no ghost value is known for {type(wall).__name__}")
     along = axis - grid.ndim
     face = cells.shape[:along] + cells.shape[cells.ndim + along + 1 :]
-    value = wall.value
-    if callable(value):
-        if t is None:
-            raise InputError(f"{where}: its value is a function of time, pass t=")
-        value = _at_time(value, t, where)
+    value = value_at(wall.value, t, where)
     g = _on_face(value, face, cells.dtype, along, f"{where}: value")
     a, b = (
         _on_face(x, face, cells.dtype, along, f"{where}: {name}")
@@ -136,7 +132,14 @@ def _reflect(
     return layers[0] if width == 1 else jnp.concatenate(layers, axis=along)
 
 
-def _at_time(value: Callable[..., ArrayLike], t: ArrayLike, where: str) -> ArrayLike:
+def value_at(
+    value: ArrayLike | Callable[..., ArrayLike], t: ArrayLike | None, where: str
+) -> ArrayLike:
+    """A condition's value at a time. Raises `InputError` for a function without one."""
+    if not callable(value):
+        return value
+    if t is None:
+        raise InputError(f"{where}: its value is a function of time, pass t=")
     try:
         inspect.signature(value).bind(t)
     except TypeError:

@@ -47,6 +47,12 @@ class Outcome(eqx.Enumeration):
         "finer grid gives a better answer; try what stays positive: ipd.Parameter(..., lower=0), "
         "ipd.BoundedField or ipd.PositiveClosure"
     )
+    not_unique = (
+        "the steady state is not unique: its equation leaves a level or a total undetermined "
+        "(walls without flux, periodic axes), so there are many or none; try a Dirichlet or Robin "
+        "condition, a term of the state itself, its mean subtracted in an equation of mass 0, or "
+        "rollout, where the initial state has the total"
+    )
     not_finite = (
         "the residual is NaN or infinite; try a smaller time step, or look for a NaN in the "
         "initial state or the coefficients"

@@ -115,13 +115,13 @@ def nuts(
 
     start_key, warm_key, draw_key = jax.random.split(jax.random.key(0) if key is None else key, 3)
     starts = jax.random.normal(start_key, (_CHAINS, n), flat.values.dtype)
-    adaptation = blackjax.window_adaptation(blackjax.nuts, log_density)
+    adaptation: Any = blackjax.window_adaptation(blackjax.nuts, log_density)
     each = -(-draws // _CHAINS)
 
     @jax.jit
     def chain(start: Array, warm: PRNGKeyArray, own: PRNGKeyArray) -> tuple[Array, Array]:
         (state, parameters), _ = adaptation.run(warm, start, num_steps=warmup)
-        kernel = blackjax.nuts(log_density, **parameters)
+        kernel: Any = blackjax.nuts(log_density, **parameters)
 
         def step(state: Any, key: PRNGKeyArray) -> tuple[Any, tuple[Array, Array]]:
             state, info = kernel.step(key, state)

@@ -67,7 +67,8 @@ class BlockAverages(eqx.Module):
             of_block = weights.sum(
                 axis=tuple(axis - len(leading) for axis in within), keepdims=True
             )
-            shares = (weights / of_block).astype(u.dtype)
+            # a block outside the grid's domain reads 0
+            shares = (weights / np.where(of_block > 0, of_block, 1.0)).astype(u.dtype)
             whole = (u.reshape(*leading, *pairs) * shares).sum(axis=within)
             return whole.reshape(*leading, self.count)
         return u.reshape(*leading, *pairs).mean(axis=within).reshape(*leading, self.count)

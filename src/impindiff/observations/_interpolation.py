@@ -3,11 +3,13 @@
 import itertools
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from impindiff.grid import Grid
 
 _NODES = 4  # cubic interpolation
+# part of an axis that is round-off of a position
+_ON_FACE = 1e-9
 
 
 def between_centres(
@@ -75,6 +77,46 @@ def linear_in_space(
         neighbours.append(np.ravel_multi_index(tuple(index.T), cells))
         weights.append(np.prod(np.where(corner, part, 1 - part), axis=1))
     return np.stack(neighbours, axis=1).astype(np.int32), np.stack(weights, axis=1)
+
+
+def outside_domain(
+    grid: Grid, positions: Float[np.ndarray, "point dimension"]
+) -> Bool[np.ndarray, " point"]:
+    """Points in cells that are outside the grid's domain; none without one.
+
+    A point on a face is outside if the cells on both of its sides are.
+    """
+    if grid.domain is None:
+        return np.zeros(len(positions), bool)
+    inside = np.asarray(grid.inside)
+    found = np.zeros(len(positions), bool)
+    for sides in itertools.product((-1, 1), repeat=grid.ndim):
+        index = []
+        for axis, side in enumerate(sides):
+            edges = grid.axis_edges(axis)
+            near = positions[:, axis] + side * _ON_FACE * (edges[-1] - edges[0])
+            at = np.searchsorted(edges, near, side="right") - 1
+            index.append(np.clip(at, 0, grid.cells[axis] - 1))
+        found |= inside[tuple(index)]
+    return ~found
+
+
+def weights_inside(
+    grid: Grid,
+    cells: Int[np.ndarray, "point corner"],
+    weights: Float[np.ndarray, "point corner"],
+) -> Float[np.ndarray, "point corner"]:
+    """Weights without those of cells outside the grid's domain, with the same sum.
+
+    Next to the domain's boundary, the nearest cells inside are read, to first order.
+    """
+    if grid.domain is None:
+        return weights
+    inside = np.ravel(np.asarray(grid.inside))[cells]
+    # beyond the outermost centres weights are negative, and the remaining ones can have no sum
+    left = np.where(inside, np.where(inside.all(1, keepdims=True), weights, abs(weights)), 0.0)
+    total = left.sum(axis=1, keepdims=True)
+    return np.where(total > 0, left / np.where(total > 0, total, 1.0), weights)
 
 
 def cubic_in_time(

@@ -17,6 +17,8 @@ from impindiff.observations._interpolation import (
     between_centres,
     between_centres_of,
     linear_in_space,
+    outside_domain,
+    weights_inside,
 )
 from impindiff.observations.checks import leading_axes
 from impindiff.observations.walls import NearWalls, conditions, near_walls
@@ -109,14 +111,14 @@ class Probes(eqx.Module):
         positions: Float[np.ndarray, "..."],
         boundary: BoundaryLike | Callable[[Any], BoundaryLike] | None = None,
     ) -> "Probes":
-        """Probes on a grid, which may have stretched axes and radial coordinates.
+        """Probes on a grid, which may have stretched axes, radial coordinates and a domain.
 
             probes = Probes.on(grid, np.asarray([[0.5], [2.0]]), lambda model: model.grid.boundary)
 
         **Arguments:** `positions` and `boundary` are those of the class. `grid.boundary` has to be
         given like any other.
 
-        **Raises:** `InputError` as the class.
+        **Raises:** `InputError` as the class, and for a probe outside the grid's domain.
         """
         if boundary is not None and not callable(boundary):
             boundary = grid.boundary_or_own(boundary)
@@ -124,13 +126,21 @@ class Probes(eqx.Module):
         object.__setattr__(probes, "starts_at_axis", grid.starts_at_axis)
         periodic = tuple(isinstance(side, Periodic) for side, _ in probes.boundary or ())
         periodic = periodic or (False,) * grid.ndim
+        outside = outside_domain(grid, positions)
+        if outside.any():
+            probe = int(np.argmax(outside))
+            raise InputError(
+                f"observations.probes: probe {probe} is at {_point(positions[probe])}, outside the "
+                "domain of the grid; move it inside or leave it out"
+            )
         left, part = between_centres_of(grid, positions, periodic)
+        cells, weights = linear_in_space(left, part, grid.cells)
         lengths = tuple(wall_lengths(grid, axis) for axis in range(grid.ndim))
         walls = near_walls(left, part, grid.cells, lengths, periodic)
         return eqx.tree_at(
             lambda probes: (probes._neighbours, probes._weights, probes._walls),
             probes,
-            (*linear_in_space(left, part, grid.cells), walls),
+            (cells, weights_inside(grid, cells, weights), walls),
             is_leaf=lambda part: part is None or isinstance(part, NearWalls),
         )
 

@@ -18,6 +18,8 @@ from impindiff.observations._interpolation import (
     between_centres_of,
     cubic_in_time,
     linear_in_space,
+    outside_domain,
+    weights_inside,
 )
 from impindiff.observations.walls import NearWalls, conditions, near_walls
 
@@ -178,6 +180,7 @@ class ScatteredPoints(eqx.Module):
             sample, when = table.sample[own].astype(np.int32), table.time[own]
             left, part = between_centres_of(grid, table.position[own], periodic)
             cells, cell_weights = linear_in_space(left, part, grid.cells)
+            cell_weights = weights_inside(grid, cells, cell_weights)
             walls = near_walls(left, part, grid.cells, lengths, periodic, sample, when)
             beside = None
             if walls is not None:
@@ -342,6 +345,15 @@ def _require_inside(table: PointTable, grid: Grid, times: Float[np.ndarray, " ti
             f"measurements: value {row + 1} of {len(table)} ('{table.quantity[row]}') is at "
             f"({place}), outside the grid from {grid.lower} to {grid.upper} ({others} such "
             f"values); enlarge the grid, leave them out, or check the unit of length"
+        )
+    outside = outside_domain(grid, table.position)
+    if outside.any():
+        row = int(np.argmax(outside))
+        place = ", ".join(f"{x:g}" for x in table.position[row])
+        raise InputError(
+            f"measurements: value {row + 1} of {len(table)} ('{table.quantity[row]}') is at "
+            f"({place}), outside the domain of the grid ({int(outside.sum())} such values); leave "
+            f"them out, write NaN there in fields, or check the domain"
         )
     slack = _OUTSIDE * (times[-1] - times[0])
     during = (table.time >= times[0] - slack) & (table.time <= times[-1] + slack)

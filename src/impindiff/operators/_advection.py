@@ -20,6 +20,7 @@ from impindiff.grid.geometry import (
     weights_below,
 )
 from impindiff.grid.given import real_array
+from impindiff.operators._embedded import flat_where_cut, open_parts
 from impindiff.operators._faces import (
     Beside,
     Faces,
@@ -61,6 +62,10 @@ def advection(
     On a non-periodic side an inflow carries the condition's value on the face (g on a Dirichlet
     face, exactly) for any scheme, so the inflow is v g. An outflow carries the scheme's value from
     inside; "central" takes the condition's value both ways.
+
+    With a domain, v is the mean velocity over the open part of a face, and nothing is carried
+    through the domain's boundary: a uniform u stays so if the flux through the open parts balances
+    in every cell, as that of a stream function does.
 
     **Arguments:**
 
@@ -165,6 +170,8 @@ def face_states(beside: Beside, grid: Grid, axis: int, limited: bool, periodic: 
     if limited:
         reach = half_widths(grid, axis, periodic, below.lower.dtype)
         half = _limited_half(beside, along, reach)
+        if grid.domain is not None:
+            half = flat_where_cut(half, grid, axis)
         first, last = layer(half, along, 0), layer(half, along, -1)
         half_below, half_above = neighbours(half, along)
         below = Faces(below.inner + half_below, below.lower + last, below.upper + last)
@@ -180,7 +187,10 @@ def face_states(beside: Beside, grid: Grid, axis: int, limited: bool, periodic: 
 def face_velocities(
     velocity: ArrayLike | Sequence[ArrayLike], grid: Grid, boundaries: Boundaries, dtype: DTypeLike
 ) -> list[Faces]:
-    """Normal velocity on the faces of each axis; arguments and errors are `advection`'s."""
+    """Normal velocity on the faces of each axis; arguments and errors are `advection`'s.
+
+    With a domain, times the open part of faces.
+    """
     entries = (
         list(velocity)
         if isinstance(velocity, Sequence)
@@ -196,7 +206,10 @@ def face_velocities(
     for axis in range(grid.ndim):
         name = f"velocity of axis {axis}"
         v = given_field(entries[axis], grid, axis, dtype, name, allow_faces=True)
-        faces.append(_on_faces(v, grid, axis, is_periodic(boundaries, axis)))
+        on_faces = _on_faces(v, grid, axis, is_periodic(boundaries, axis))
+        if grid.domain is not None:
+            on_faces = jax.tree.map(jnp.multiply, on_faces, open_parts(grid, axis, dtype))
+        faces.append(on_faces)
     return faces
 
 

@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from impindiff.grid import BoundaryLike, Grid
+from impindiff.grid.boundary import Boundary
 from impindiff.grid.geometry import distances, weights_below
 from impindiff.operators._advection import (
     advective_coefficients,
@@ -17,6 +18,7 @@ from impindiff.operators._advection import (
     note_upwind,
 )
 from impindiff.operators._diffusion import diffusive_coefficients, diffusive_flux, face_coefficients
+from impindiff.operators._embedded import diffusion_through, with_boundary
 from impindiff.operators._faces import Beside, Faces, cells_beside, flux_divergence
 from impindiff.operators._two_point import TwoPoint, net_inflow
 
@@ -30,6 +32,7 @@ def advection_diffusion(
     *,
     averaging: str = "arithmetic",
     boundary: BoundaryLike | None = None,
+    embedded: Boundary | None = None,
     t: ArrayLike | None = None,
 ) -> Float[Array, "..."]:
     """Advection and diffusion, -div(v u - D grad u): equal to their sum to round-off, but faster.
@@ -44,7 +47,9 @@ def advection_diffusion(
     boundaries = grid.boundary_or_own(boundary)
     velocities = face_velocities(velocity, grid, boundaries, u.dtype)
     note_upwind(velocities, grid, scheme)
-    coefficients = face_coefficients(coefficient, grid, averaging, boundaries, u.dtype)
+    wall = grid.embedded_or_own(embedded)
+    coefficients = face_coefficients(coefficient, grid, averaging, boundaries, u.dtype, wall)
+    through = diffusion_through(coefficient, grid, averaging, wall, boundaries, t, u.dtype)
     if scheme != "van_leer":
         fluxes = []
         for axis, (v, D) in enumerate(zip(velocities, coefficients, strict=True)):
@@ -61,7 +66,7 @@ def advection_diffusion(
             diffused = diffusive_flux(beside, D, distances(grid, axis, False, u.dtype))
             return jax.tree.map(jnp.add, carried, diffused)
 
-        return net_inflow(u, fluxes, through_walls, grid, boundaries, t)
+        return net_inflow(u, fluxes, through_walls, grid, boundaries, t, through)
     fluxes = []
     for axis, (v, D) in enumerate(zip(velocities, coefficients, strict=True)):
         beside = cells_beside(u, grid, axis, boundaries, t)
@@ -69,4 +74,4 @@ def advection_diffusion(
         carried = advective_flux(beside, v, grid, axis, scheme, periodic)
         diffused = diffusive_flux(beside, D, distances(grid, axis, periodic, u.dtype))
         fluxes.append(jax.tree.map(jnp.add, carried, diffused))
-    return -flux_divergence(fluxes, grid)
+    return with_boundary(-flux_divergence(fluxes, grid), u, through, grid)

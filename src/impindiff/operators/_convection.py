@@ -86,6 +86,11 @@ def convection(
     for Hyperbolic Problems, 2002, ch. 12; van Leer, as in `advection`.
     """
     grid.check_field(u, "u")
+    if grid.domain is not None:
+        raise InputError(
+            "convection: a grid with a domain needs the flux through its boundary, which is known "
+            "for advection and diffusion alone; take the whole box, or advection with van_leer"
+        )
     check_choice("scheme", scheme, _SCHEMES)
     boundaries = grid.boundary_or_own(boundary)
     fluxes = []

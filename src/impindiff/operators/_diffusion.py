@@ -12,8 +12,10 @@ from jaxtyping import Array, Float
 
 from impindiff.errors import InputError
 from impindiff.grid import Boundaries, BoundaryLike, Grid, Periodic
+from impindiff.grid.boundary import Boundary, Wall
 from impindiff.grid.geometry import AtFaces, distances, extrapolation, weights_below
 from impindiff.grid.given import extremes
+from impindiff.operators._embedded import diffusion_through, diffusive_parts
 from impindiff.operators._faces import (
     Beside,
     Faces,
@@ -37,6 +39,7 @@ def diffusion(
     *,
     averaging: str = "arithmetic",
     boundary: BoundaryLike | None = None,
+    embedded: Boundary | None = None,
     t: ArrayLike | None = None,
 ) -> Float[Array, "..."]:
     """Diffusion div(D grad u) in flux form: the two-point flux D (u_{i+1} - u_i) / h on each face.
@@ -60,6 +63,8 @@ def diffusion(
       exact in one dimension, and closes a face next to a cell with D = 0; on a non-periodic side it
       takes the adjacent cell's D, which is first-order under a prescribed flux where D varies.
     - `boundary`: boundary conditions of u, as `Grid` takes them; default the grid's own.
+    - `embedded`: condition on the boundary of the grid's domain; default the grid's own. D of cut
+      cells is that at their centre, inside or not.
     - `t`: time, for time-dependent boundary values.
 
     **Returns:** (*batch, *cells), in u's dtype.
@@ -74,7 +79,8 @@ def diffusion(
     """
     grid.check_field(u, "u")
     boundaries = grid.boundary_or_own(boundary)
-    on_faces = face_coefficients(coefficient, grid, averaging, boundaries, u.dtype)
+    wall = grid.embedded_or_own(embedded)
+    on_faces = face_coefficients(coefficient, grid, averaging, boundaries, u.dtype, wall)
     fluxes = []
     for axis, D in enumerate(on_faces):
         periodic = isinstance(boundaries[axis][0], Periodic)
@@ -84,7 +90,8 @@ def diffusion(
         D = on_faces[axis]._replace(inner=None)
         return diffusive_flux(beside, D, distances(grid, axis, False, u.dtype))
 
-    return net_inflow(u, fluxes, through_walls, grid, boundaries, t)
+    through = diffusion_through(coefficient, grid, averaging, wall, boundaries, t, u.dtype)
+    return net_inflow(u, fluxes, through_walls, grid, boundaries, t, through)
 
 
 def diffusive_coefficients(D: Faces, distance: float | AtFaces) -> TwoPoint:
@@ -106,8 +113,12 @@ def face_coefficients(
     averaging: str,
     boundaries: Boundaries,
     dtype: DTypeLike,
+    wall: Wall | None,
 ) -> list[Faces]:
-    """D on the faces of each axis; arguments and errors are those of `diffusion`."""
+    """D on the faces of each axis; arguments and errors are those of `diffusion`.
+
+    With a domain, whose boundary has the condition `wall`, times the open part of faces.
+    """
     check_choice("averaging", averaging, _AVERAGINGS)
     per_axis = coefficient if isinstance(coefficient, Sequence) else (coefficient,) * grid.ndim
     if len(per_axis) != grid.ndim:
@@ -121,7 +132,11 @@ def face_coefficients(
         _require_positive(entry, D, grid, name)
         periodic = isinstance(boundaries[axis][0], Periodic)
         given.append(D)
-        faces.append(_on_faces(D, grid, axis, periodic, averaging))
+        on_faces = _on_faces(D, grid, axis, periodic, averaging)
+        if wall is not None:
+            open_part = diffusive_parts(grid, axis, wall, periodic, dtype)
+            on_faces = jax.tree.map(jnp.multiply, on_faces, open_part)
+        faces.append(on_faces)
     note("diffusivity", lambda: jnp.stack([jnp.mean(D) for D in given]))
     return faces
 

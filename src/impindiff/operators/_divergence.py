@@ -1,11 +1,15 @@
 """The divergence of a vector field."""
 
+import jax
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from impindiff.errors import InputError
 from impindiff.grid import BoundaryLike, Grid, Periodic
-from impindiff.grid.geometry import weights_below
+from impindiff.grid.boundary import Boundary
+from impindiff.grid.geometry import relative_volumes, weights_below
+from impindiff.operators._embedded import normal_outflow, open_parts
 from impindiff.operators._faces import cells_beside, face_means, flux_divergence
 
 
@@ -14,6 +18,7 @@ def divergence(
     grid: Grid,
     *,
     boundary: BoundaryLike | None = None,
+    embedded: Boundary | None = None,
     t: ArrayLike | None = None,
 ) -> Float[Array, "..."]:
     """Divergence sum_i dv_i/dx_i of a cell-centred vector field, in flux form.
@@ -31,6 +36,8 @@ def divergence(
     - `grid`: the grid.
     - `boundary`: its entry for an axis applies to the component normal to that axis' sides, v[axis]
       (the others have no flux through them); default the grid's own.
+    - `embedded`: condition on the boundary of the grid's domain: the value of `Dirichlet` is the
+      normal component there; else it is that of the cut cell. Default the grid's own.
     - `t`: time, for time-dependent boundary values.
 
     **Returns:** (*batch, *cells), in v's dtype and in units of v over length.
@@ -47,9 +54,16 @@ def divergence(
             f"{', '.join(map(str, grid.cells))}), got {v.shape}"
         )
     boundaries = grid.boundary_or_own(boundary)
+    wall = grid.embedded_or_own(embedded)
     beside = [cells_beside(v[axis], grid, axis, boundaries, t) for axis in range(grid.ndim)]
     fluxes = []
     for axis, cells in enumerate(beside):
         periodic = isinstance(boundaries[axis][0], Periodic)
-        fluxes.append(face_means(cells, weights_below(grid, axis, periodic, v.dtype)))
-    return flux_divergence(fluxes, grid)
+        means = face_means(cells, weights_below(grid, axis, periodic, v.dtype))
+        if wall is not None:
+            means = jax.tree.map(jnp.multiply, means, open_parts(grid, axis, v.dtype))
+        fluxes.append(means)
+    total = flux_divergence(fluxes, grid)
+    if wall is None:
+        return total
+    return total + normal_outflow(v, grid, wall, t) / relative_volumes(grid, v.dtype)

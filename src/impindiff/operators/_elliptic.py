@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from impindiff.errors import InputError
 from impindiff.grid import (
@@ -18,6 +18,7 @@ from impindiff.grid import (
     ghosts_of_layers,
     homogeneous,
 )
+from impindiff.grid.boundary import Boundary
 from impindiff.grid.geometry import (
     AtFaces,
     cells_vary_in_shape,
@@ -29,6 +30,7 @@ from impindiff.grid.geometry import (
 from impindiff.grid.given import real_array
 from impindiff.operators._aggregates import sum_over_pairs
 from impindiff.operators._diffusion import face_coefficients
+from impindiff.operators._embedded import diffusion_through
 from impindiff.operators._faces import (
     Faces,
     difference,
@@ -67,6 +69,8 @@ class Elliptic(eqx.Module):
       divided by volumes.
     - `lines`: cells vary in shape over the grid, so that no axis has the stronger couplings
       everywhere: multigrid smooths along lines.
+    - `isolated`: some cells can be without neighbours, outside a domain. Their volume is as good as
+      0, and their row is that of the reaction, or u itself where that is 0.
 
     Built by `Elliptic.of`, or from any matrix of that pattern by `star_of`.
     """
@@ -78,6 +82,7 @@ class Elliptic(eqx.Module):
     drift: tuple[Faces, ...] | None = None
     volumes: Float[Array, "..."] | None = None
     lines: bool = eqx.field(static=True, default=False)
+    isolated: bool = eqx.field(static=True, default=False)
 
     @classmethod
     def of(
@@ -88,6 +93,7 @@ class Elliptic(eqx.Module):
         *,
         averaging: str = "harmonic",
         boundary: BoundaryLike | None = None,
+        embedded: Boundary | None = None,
     ) -> "Elliptic":
         """Build the operator u -> reaction u - diffusion(u, coefficient, grid), boundary values 0.
 
@@ -99,8 +105,8 @@ class Elliptic(eqx.Module):
         - `coefficient`: D >= 0, a number or an array (*cells); or a sequence with one of these per
           axis.
         - `reaction`: r >= 0, a number or an array (*cells).
-        - `averaging`, `boundary`: as for `diffusion`; equal ones give the same operator. The
-          boundary conditions' values do not matter.
+        - `averaging`, `boundary`, `embedded`: as for `diffusion`; equal ones give the same one,
+          whatever the values of boundary conditions.
 
         **Raises:** `InputError` on shapes that do not fit the grid, on batch axes, and as
         `diffusion`.
@@ -119,11 +125,20 @@ class Elliptic(eqx.Module):
                     f"{name}: an Elliptic is one sample's, expected shape {grid.cells}, got "
                     f"{jnp.shape(x)}; jax.vmap what builds it over the samples"
                 )
-        on_faces = face_coefficients(coefficient, grid, averaging, boundaries, dtype)
+        wall = grid.embedded_or_own(embedded)
+        if wall is not None:
+            wall = dataclasses.replace(wall, value=0.0)
+        on_faces = face_coefficients(coefficient, grid, averaging, boundaries, dtype, wall)
         ones = jnp.ones(grid.cells, dtype)
         volumes = relative_volumes(grid, dtype)
+        if wall is not None:
+            # outside, the equation is u = 0 where there is no reaction
+            r = jnp.where(jnp.asarray(grid.inside) | (r != 0), r, 1.0)
         if volumes is not None:
             r = r * volumes
+        through = diffusion_through(coefficient, grid, averaging, wall, boundaries, None, dtype)
+        if through is not None:
+            r = r - through.per_unit
         return cls(
             faces=tuple(
                 _conductances(D, ones, grid, axis, boundaries) for axis, D in enumerate(on_faces)
@@ -133,6 +148,7 @@ class Elliptic(eqx.Module):
             periodic=tuple(isinstance(lower, Periodic) for lower, _ in boundaries),
             volumes=None if volumes is None else jnp.asarray(volumes),
             lines=cells_vary_in_shape(grid),
+            isolated=wall is not None,
         )
 
     @property
@@ -175,6 +191,17 @@ class Elliptic(eqx.Module):
             total += upper_faces(up.inner, up.upper, axis)
             total += lower_faces(down.inner, down.lower, axis)
         return total if self.volumes is None else total / self.volumes
+
+    def has_neighbours(self) -> Bool[Array, "*cells"]:
+        """Cells that are coupled with another one."""
+        total = jnp.zeros_like(self.reaction)
+        for axis in range(len(self.faces)):
+            up, down = (jax.tree.map(jnp.abs, x) for x in self.outflows(axis))
+            if not self.periodic[axis]:
+                up, down = _closed(up), _closed(down)
+            total += upper_faces(up.inner + down.inner, up.upper + down.upper, axis)
+            total += lower_faces(up.inner + down.inner, up.lower + down.lower, axis)
+        return total > 0
 
     def transposed(self) -> "Elliptic":
         """The transpose A^T: the drift reversed, and its change of the diagonal added to r.

@@ -211,7 +211,11 @@ def flux_divergence(fluxes: Sequence[Faces], grid: Grid) -> Array:
         else:
             passed = jax.tree.map(jnp.multiply, flux, Faces(*metric.areas))
             parts.append(difference(passed, along, metric.volumes))
-    return sum(parts[1:], start=parts[0])
+    total = sum(parts[1:], start=parts[0])
+    if grid.domain is None:
+        return total
+    inside = jnp.asarray(grid.domain.volumes, total.dtype)
+    return total / jnp.where(inside > 0, inside, 1.0)
 
 
 def given_field(

@@ -1,12 +1,15 @@
 """The gradient of a field."""
 
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from impindiff.grid import BoundaryLike, Grid, Periodic
-from impindiff.grid.geometry import weights_below, width
-from impindiff.operators._faces import cells_beside, difference, face_means
+from impindiff.grid.boundary import Boundary
+from impindiff.grid.geometry import distances, weights_below, width
+from impindiff.operators._embedded import slopes
+from impindiff.operators._faces import cells_beside, difference, face_means, over
 
 
 def gradient(
@@ -14,6 +17,7 @@ def gradient(
     grid: Grid,
     *,
     boundary: BoundaryLike | None = None,
+    embedded: Boundary | None = None,
     t: ArrayLike | None = None,
 ) -> Float[Array, "..."]:
     """Gradient at cell centres, (du/dx_1, ..., du/dx_ndim), by central differences.
@@ -28,6 +32,8 @@ def gradient(
     - `u`: field, (*batch, *cells).
     - `grid`: the grid.
     - `boundary`: boundary conditions of u, as `Grid` takes them; default the grid's own.
+    - `embedded`: condition on the boundary of the grid's domain; default the grid's own. In cells
+      next to it slopes are one-sided, or to the boundary's value if that is given; first order.
     - `t`: time, for time-dependent boundary values.
 
     **Returns:** (ndim, *batch, *cells), in u's dtype and in units of u over length.
@@ -37,11 +43,19 @@ def gradient(
     Source: LeVeque, Finite Difference Methods for ODEs and PDEs, 2007, ch. 1.
     """
     grid.check_field(u, "u")
+    wall = grid.embedded_or_own(embedded)
     boundaries = grid.boundary_or_own(boundary)
     parts = []
     for axis in range(grid.ndim):
         periodic = isinstance(boundaries[axis][0], Periodic)
         weights = weights_below(grid, axis, periodic, u.dtype)
-        means = face_means(cells_beside(u, grid, axis, boundaries, t), weights)
-        parts.append(difference(means, axis - grid.ndim, width(grid, axis, u.dtype)))
+        beside = cells_beside(u, grid, axis, boundaries, t)
+        means = face_means(beside, weights)
+        part = difference(means, axis - grid.ndim, width(grid, axis, u.dtype))
+        if wall is not None:
+            steps = jax.tree.map(jnp.subtract, beside.above, beside.below)
+            steps = over(steps, distances(grid, axis, periodic, u.dtype))
+            one_sided, both = slopes(steps, grid, axis, wall, u, periodic, t)
+            part = jnp.where(both, part, one_sided)
+        parts.append(part)
     return jnp.stack(parts)

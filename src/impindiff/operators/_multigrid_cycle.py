@@ -10,6 +10,7 @@ one axis here and another there: the smoother is the same by lines, along every 
 reverse after the correction.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
@@ -140,6 +141,8 @@ def multigrid_cycle(
     smoothing: polynomial versus Gauss-Seidel", J. Comput. Phys. 188 (2003).
     """
     check_choice("shape", shape, ("V", "W"))
+    if operator.isolated:
+        return _of_the_others(operator, cycles, smoothing, shape)
     if operator.volumes is not None:
         volumes, whole = operator.volumes, operator.per_cell()
         inverse = multigrid_cycle(whole, cycles=cycles, smoothing=smoothing, shape=shape)
@@ -149,6 +152,21 @@ def multigrid_cycle(
         return lambda b: lax.custom_linear_solve(operator, b, solve, symmetric=True)
     transposed = _cycles(operator.transposed(), cycles, smoothing, shape)
     return lambda b: lax.custom_linear_solve(operator, b, solve, transposed)
+
+
+def _of_the_others(
+    operator: Elliptic, cycles: int, smoothing: int, shape: Literal["V", "W"]
+) -> Callable[[Field], Field]:
+    """Cycles for the cells that have neighbours, and the exact inverse for those that have none."""
+    others = dataclasses.replace(operator, isolated=False)
+    inverse = multigrid_cycle(others, cycles=cycles, smoothing=smoothing, shape=shape)
+    diagonal, coupled = operator.main_diagonal(), operator.has_neighbours()
+
+    def solve(b: Field) -> Field:
+        found = inverse(jnp.where(coupled, b, 0.0))
+        return jnp.where(coupled, found, b / diagonal)
+
+    return solve
 
 
 def _cycles(

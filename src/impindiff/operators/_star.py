@@ -84,6 +84,7 @@ def star_of(
     spacing: tuple[float, ...],
     volumes: ArrayLike | None = None,
     lines: bool = False,
+    isolated: bool = False,
 ) -> Elliptic:
     r"""The matrix of `matvec` as an `Elliptic`, entry by entry.
 
@@ -103,7 +104,7 @@ def star_of(
     - `spacing`: cell width per axis.
     - `volumes`: of cells, broadcasting with them, where they differ: rows are multiplied by them
       first, after which diffusion is symmetric (`Elliptic.volumes`).
-    - `lines`: `Elliptic.lines`.
+    - `lines`, `isolated`: those of `Elliptic`.
 
     Source: Curtis, Powell and Reid, "On the estimation of sparse Jacobian matrices", 1974; the
     colours are those of Goldfarb and Toint, "Optimal estimation of Jacobian and Hessian matrices
@@ -149,7 +150,9 @@ def star_of(
             reaction, lower = _wall(reaction, sizes, axis, 0, 1)
             reaction, upper = _wall(reaction, sizes, axis, -1, -2)
             faces[axis] = faces[axis]._replace(lower=lower, upper=upper)
-    return Elliptic(tuple(faces), reaction, spacing, periodic, tuple(drifts), sizes, lines)
+    return Elliptic(
+        tuple(faces), reaction, spacing, periodic, tuple(drifts), sizes, lines, isolated
+    )
 
 
 def _wall(

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from impindiff.grid import Boundaries, Grid, Periodic, homogeneous
 from impindiff.grid.boundary import Value, Wall
 from impindiff.grid.geometry import AtFaces, inflow_factors, relative_volumes
+from impindiff.operators._embedded import Through
 from impindiff.operators._faces import (
     Beside,
     Faces,
@@ -28,6 +29,7 @@ def net_inflow(
     grid: Grid,
     boundaries: Boundaries,
     t: ArrayLike | None,
+    through: Through | None = None,
 ) -> Float[Array, "..."]:
     """Net inflow of each cell, per volume: minus the divergence of a flux.
 
@@ -41,6 +43,7 @@ def net_inflow(
       arrays over these faces, or numbers. Their values on walls are ignored.
     - `through_walls`: (axis, values next to the two walls) -> the flux through them, affine in the
       values and entrywise; `inner` is None, in and out.
+    - `through`: what passes the boundary of the grid's domain.
     """
     wraps = tuple(isinstance(lower, Periodic) for lower, _ in boundaries)
     on_faces = [
@@ -70,6 +73,9 @@ def net_inflow(
         if not all(isinstance(x, int | float) and x == 0 for x in values):
             layer = _layer_shape(u, grid, axis, [*coefficients, *values])
             of_the_values.append(through_both(0.0, layer, axis, boundaries))
+    if through is not None:
+        of_a_unit.append(through.per_unit)
+        of_the_values += [] if through.given is None else [through.given]
     inflow = inflow_of(on_faces, of_a_unit)
     total = sum(of_the_values, start=inflow_product(inflow, u, wraps))
     volumes = relative_volumes(grid, u.dtype)

@@ -10,6 +10,7 @@ from jax import lax
 from jax.scipy.fft import dct, idct
 from jaxtyping import Array, Float, PyTree
 
+from impindiff.errors import InputError
 from impindiff.grid import Dirichlet, Grid, Neumann, Robin
 from impindiff.grid.boundary import Boundary, is_concrete
 from impindiff.grid.geometry import (
@@ -61,6 +62,11 @@ class FastDiagonalization(eqx.Module):
         """Build the linear map v -> (dF/dz)^{-1} v at z, approximately; see `NewtonKrylov`."""
         stage = simplified(stage, self.simplify)
         grid = grid_of(stage, "FastDiagonalization")
+        if grid.domain is not None:
+            raise InputError(
+                "FastDiagonalization: a domain that is a part of the box has no modes along axes; "
+                "take Multigrid()"
+            )
         axes = [_axis(grid, axis) for axis in range(grid.ndim)]
 
         def inverse_of(matrix: Elliptic) -> LinearMap:

@@ -96,9 +96,9 @@ class Multigrid(eqx.Module):
         matrix = dataclasses.replace(matrix, volumes=volumes)
         if self.symmetric and volumes is not None:
             raise InputError(
-                "Multigrid: symmetric=True on a stretched or radial grid, whose matrices are "
-                "symmetric only after multiplication by cell volumes; leave it out, and solve with "
-                "BiCGStab, not conjugate gradients"
+                "Multigrid: symmetric=True on a stretched or radial grid or one with a domain, "
+                "whose matrices are symmetric only after multiplication by cell volumes; leave it "
+                "out, and solve with BiCGStab, not conjugate gradients"
             )
         if self.symmetric:
             matrix = dataclasses.replace(matrix, drift=None)

@@ -24,8 +24,13 @@ Field = Float[Array, "*cells"]
 
 
 def grid_of(stage: StageEquation, user: str) -> Grid:
-    """The model's grid. Raises `InputError` with the preconditioner's name if it has none."""
-    grid = getattr(stage.model, "grid", None)
+    """The model's grid. Raises `InputError` with the preconditioner's name if it has none.
+
+    A grid among the latent parts, such as one whose domain has unknown parameters, comes first.
+    """
+    parts = jax.tree.leaves(stage.latent, is_leaf=lambda part: isinstance(part, Grid))
+    grids = [part for part in parts if isinstance(part, Grid)]
+    grid = grids[0] if grids else getattr(stage.model, "grid", None)
     if not isinstance(grid, Grid):
         raise InputError(
             f"{user}: {type(stage.model).__name__} has no grid; give the model a field `grid`, an "
@@ -53,7 +58,8 @@ def component_matrix(
     like = leaves[index]
     volumes = relative_volumes(grid, like.dtype)
     spacing, lines = typical_spacing(grid), cells_vary_in_shape(grid)
-    return star_of(matvec, like, grid.periodic, spacing, volumes, lines)
+    isolated = grid.domain is not None
+    return star_of(matvec, like, grid.periodic, spacing, volumes, lines, isolated)
 
 
 def component_inverses(

@@ -2,7 +2,6 @@
 
 import copy
 import inspect
-import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -231,7 +230,7 @@ def _step(value: Any, *arguments: Any) -> Any:
     if isinstance(value, AdaptiveStep):
         return value
     plain = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not plain or not 0 < value < math.inf:
+    if not plain or not value > 0:
         raise _UnexpectedError("a time step above 0, or an ipd.AdaptiveStep")
     return value
 

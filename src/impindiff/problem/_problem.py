@@ -1,6 +1,7 @@
 """The `Problem` class: hooks that a user writes, and results derived from them."""
 
 import abc
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
@@ -155,7 +156,8 @@ class Problem(abc.ABC, Generic[S]):
     ) -> PyTree[Any]:
         """The state at `observations.start`: an array or a pytree, (*cells) or (samples, *cells).
 
-        It may depend on trained parts of the model. The default takes it from the data.
+        It may depend on trained parts of the model. The default takes it from the data. For steady
+        states (`stepper.name` steady) it is a first guess.
 
         - `data`: the result of `data` for the current samples, dates as seconds since the first;
           None: read here. A run always passes it.
@@ -373,6 +375,7 @@ def output_times(
     Between them `ScatteredPoints` interpolates by cubic polynomials. Adaptive steps land on the
     measured times, or, if these are more than half the steps allowed, on as many of them, evenly by
     rank: their error is controlled where they land, and they are dense where the data are.
+    Without a limit, that is for steady states, there is a state at every measured time.
     """
     last = float(measured_at.max())
     if not last > start:
@@ -385,6 +388,8 @@ def output_times(
         most = min(len(own), max(dt.max_steps // 2, 1))
         ranks = np.round(np.linspace(0, len(own) - 1, most)) if most > 1 else [len(own) - 1]
         return np.append(start, own[np.asarray(ranks, int)])
+    if dt == math.inf:
+        return np.append(start, own)
     steps = number_of_steps([start, last], dt)
     lands = len(own) <= max(steps, 1)
     return np.append(start, own) if lands else np.linspace(start, last, steps + 1)

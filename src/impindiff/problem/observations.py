@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Float, Int
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Float, Int
 
 from impindiff.data import is_points
 from impindiff.data.file_errors import listed
@@ -16,6 +17,7 @@ from impindiff.grid.geometry import cell_widths
 from impindiff.observations import PointTable, Sensors, add_noise
 from impindiff.observations.checks import NEARLY, same_places, shortest, up_to
 from impindiff.problem.samples import AXES, with_numbers, with_samples
+from impindiff.settings.steps import is_steady
 
 
 class Observations(NamedTuple):
@@ -46,11 +48,16 @@ class Measured(NamedTuple):
 
 
 def start_of(dataset: xr.Dataset, settings: Any) -> float:
-    """The time of the initial state: `observations.start`, or the first time of the data."""
+    """The time of the initial state: `observations.start`, or the first time of the data.
+
+    That of steady states is only a guess, before all data.
+    """
     chosen = getattr(settings.observations, "start", None)
     if chosen is not None:
         return float(chosen)
     times = dataset["time"].to_numpy()
+    if is_steady(settings):
+        return float(times.min()) - 1.0
     return min(0.0, float(times.min())) if is_points(dataset) else float(times[0])
 
 
@@ -79,9 +86,13 @@ def measured(
     axes = AXES[: grid.ndim]
     scattered = is_points(dataset)
     dataset = with_numbers(dataset)
-    chosen = settings.observations
+    chosen, first_is_state = settings.observations, first_is_state and not is_steady(settings)
     seen = chosen if to_train_on else None
-    table = _of_points(dataset, axes, seen) if scattered else _of_fields(dataset, axes, seen)
+    table = (
+        _of_points(dataset, axes, seen)
+        if scattered
+        else _of_fields(dataset, axes, seen, first_is_seen=is_steady(settings))
+    )
     if not len(table):
         raise InputError("measurements: there are no values that are numbers; is the file empty?")
     start = start_of(dataset, settings)
@@ -163,6 +174,12 @@ def initial_fields(
         found = first[name].transpose("sample", *axes).to_numpy().astype(float)
         for axis, dim in enumerate(axes):
             found = _onto(found, name, first[dim].to_numpy().astype(float), grid, axis)
+        if grid.domain is not None:
+            inside = grid.inside
+            if isinstance(inside, Tracer):
+                # while only shapes are evaluated the domain is unknown
+                inside = np.isfinite(found).all(axis=0)
+            found = _filled_outside(found, np.asarray(inside), name)
         if not np.isfinite(found).all():
             raise InputError(
                 f"initial_state: '{name}' has {int(np.isnan(found).sum())} gaps at the first time; "
@@ -170,6 +187,21 @@ def initial_fields(
             )
         fields[name] = found
     return fields
+
+
+def _filled_outside(
+    found: Float[np.ndarray, "sample *cells"], inside: Bool[np.ndarray, "*cells"], name: str
+) -> Float[np.ndarray, "sample *cells"]:
+    """The fields with their mean in cells outside the domain, whose values act on nothing."""
+    gaps = int(np.isnan(found[:, inside]).sum())
+    if gaps:
+        raise InputError(
+            f"initial_state: '{name}' has {gaps} gaps at the first time in cells inside the grid's "
+            "domain; make the domain that of the data, fill them, or write initial_state(settings, "
+            "model, data) in the problem"
+        )
+    means = found[:, inside].mean(axis=1).reshape(-1, *[1] * inside.ndim)
+    return np.where(inside, found, means)
 
 
 def _index_of(times: Float[np.ndarray, " time"], start: float | None) -> int:
@@ -276,7 +308,9 @@ def _some_points(table: PointTable, chosen: Any) -> PointTable:
     return dataclasses.replace(table, value=value)
 
 
-def _of_fields(dataset: xr.Dataset, axes: Sequence[str], chosen: Any) -> PointTable:
+def _of_fields(
+    dataset: xr.Dataset, axes: Sequence[str], chosen: Any, *, first_is_seen: bool = False
+) -> PointTable:
     """One row per value, in the order (time, sample, place)."""
     dataset = with_samples(dataset)
     dimensions = ("sample", "time", *axes)
@@ -285,13 +319,12 @@ def _of_fields(dataset: xr.Dataset, axes: Sequence[str], chosen: Any) -> PointTa
     if chosen is not None:
         if chosen.times is not None:
             indices = index_of_times(times, chosen.times)
-            if sorted(set(indices)) != indices or 0 in indices:
+            if sorted(set(indices)) != indices or (0 in indices and not first_is_seen):
                 raise InputError(
                     f"observations.times: {list(chosen.times)} must increase and come after the "
                     f"initial state at {times[0]:g}"
                 )
-        cells = tuple(dataset.sizes[axis] for axis in axes)
-        sensors = Sensors(cells, chosen.sensors, chosen.seed).indices
+        sensors = _sensors(dataset, dimensions, chosen)
     mesh = np.meshgrid(*(dataset[axis].to_numpy().astype(float) for axis in axes), indexing="ij")
     places = np.stack([part.ravel() for part in mesh], axis=1)
     at: Int[np.ndarray, " place"] = np.arange(len(places)) if sensors is None else sensors
@@ -330,6 +363,21 @@ def _of_fields(dataset: xr.Dataset, axes: Sequence[str], chosen: Any) -> PointTa
         for f in dataclasses.fields(PointTable)
     }
     return PointTable(**columns)
+
+
+def _sensors(
+    dataset: xr.Dataset, dimensions: Sequence[str], chosen: Any
+) -> Int[np.ndarray, " sensor"] | None:
+    """Random cells among those that have a value at all; None for all of them."""
+    if chosen.sensors is None:
+        return None
+    fields = [field for field in dataset.data_vars.values() if set(field.dims) == set(dimensions)]
+    known = np.zeros([dataset.sizes[axis] for axis in dimensions[2:]], bool)
+    for field in fields:
+        known |= np.isfinite(field.transpose(*dimensions).to_numpy()).any(axis=(0, 1))
+    places = np.flatnonzero(known) if fields else np.arange(known.size)
+    drawn = Sensors((len(places),), chosen.sensors, chosen.seed).indices
+    return None if drawn is None else places[drawn]
 
 
 def index_of_times(there: Float[np.ndarray, " time"], wanted: Sequence[float]) -> list[int]:

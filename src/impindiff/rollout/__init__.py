@@ -14,6 +14,7 @@ from impindiff.rollout._halving import can_be_halved
 from impindiff.rollout._memory import MemoryEstimate, estimate_memory
 from impindiff.rollout._result import Rollout, failure_of, leaf_names
 from impindiff.rollout._rollout import declared_jumps, number_of_steps, rollout
+from impindiff.rollout._steady import Steady, steady
 
 __all__ = [
     "AbstractCheckpointing",
@@ -24,6 +25,7 @@ __all__ = [
     "Rollout",
     "Segments",
     "Sizes",
+    "Steady",
     "StoreStates",
     "can_be_halved",
     "declared_jumps",
@@ -33,4 +35,5 @@ __all__ = [
     "leaf_names",
     "number_of_steps",
     "rollout",
+    "steady",
 ]

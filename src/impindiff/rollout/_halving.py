@@ -27,6 +27,7 @@ def can_be_halved(stats: Status) -> Bool[Array, "*shape"]:
             Outcome.step_limit,
             Outcome.times_decrease,
             Outcome.ill_posed,
+            Outcome.not_unique,
         )
     ]
     return ~stats.converged & ~functools.reduce(jnp.logical_or, beyond_help)

@@ -8,7 +8,13 @@ from jaxtyping import Array, PyTree
 
 from impindiff.implicit import Status
 from impindiff.rollout.samples import of_sample, over_batch, sample_axes
-from impindiff.steppers import AbstractStepper, HybridModel, ImplicitStepper, StageEquation
+from impindiff.steppers import (
+    AbstractStepper,
+    HybridModel,
+    ImplicitStepper,
+    StageEquation,
+    SteadyState,
+)
 from impindiff.steppers.mass import has_algebraic
 from impindiff.steppers.window import at
 
@@ -25,9 +31,12 @@ def consistent(
 
     They are the root of 0 = f(t, u, latent) with all components that have a mass held fixed: a
     stage of length 0, with the stepper's own solver and adjoint rule, and u0 as first guess.
-    Without such components u0 is returned unchanged, with status None.
+    Without such components u0 is returned unchanged, with status None, and so is the guess of a
+    steady state, of which every component will be solved for.
     """
-    if not isinstance(stepper, ImplicitStepper) or not has_algebraic(model, u0):
+    if isinstance(stepper, SteadyState) or not isinstance(stepper, ImplicitStepper):
+        return u0, None
+    if not has_algebraic(model, u0):
         return u0, None
 
     def of_one(u, latent):

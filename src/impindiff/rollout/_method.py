@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from impindiff.implicit import NewtonKrylov, Outcome
 from impindiff.rollout._adaptive import AdaptiveStep
-from impindiff.steppers import AbstractStepper, ImplicitStepper
+from impindiff.steppers import AbstractStepper, ImplicitStepper, SteadyState
 
 
 class Method(NamedTuple):
@@ -16,6 +16,7 @@ class Method(NamedTuple):
       own, and `relaxed`, True if it has a relaxation.
     - `linear_solver`, `max_steps`, `preconditioner`, `line_search`: of `NewtonKrylov`.
     - `adaptive`: the limit of adaptive steps, None for fixed steps.
+    - `steady`: True for a steady state, found through pseudo-time if `pseudo_time`.
     """
 
     dtype: str
@@ -27,6 +28,8 @@ class Method(NamedTuple):
     preconditioner: str | None = None
     line_search: bool = False
     adaptive: int | None = None
+    steady: bool = False
+    pseudo_time: bool = False
 
     @classmethod
     def of(cls, stepper: AbstractStepper, dt: Any, dtype: jnp.dtype) -> "Method":
@@ -39,6 +42,8 @@ class Method(NamedTuple):
             solver=type(solver).__name__,
             max_iterations=getattr(solver, "max_iterations", None),
             relaxed=hasattr(solver, "relaxation"),
+            steady=isinstance(stepper, SteadyState),
+            pseudo_time=isinstance(stepper, SteadyState) and stepper.pseudo_time is not None,
         )
         if not isinstance(solver, NewtonKrylov):
             return found
@@ -69,6 +74,8 @@ def _to_try(outcome: Outcome, m: Method) -> list[str] | None:
     double = ["float64"] if m.dtype in ("float32", "float16", "bfloat16") else []
     # adaptive steps have been shortened already
     smaller = ["a smaller time step"] if m.adaptive is None else []
+    if m.steady:
+        smaller = ["another guess"] if m.pseudo_time else ["pseudo_time=ipd.PseudoTime()"]
     if outcome == Outcome.linear_failure:
         if m.preconditioner is None:
             other = ["a preconditioner (ipd.explain chooses one)"]
@@ -87,13 +94,16 @@ def _to_try(outcome: Outcome, m: Method) -> list[str] | None:
         return [*more, *newton, *smaller, "a tolerance further above round-off"]
     if outcome == Outcome.stagnated:
         newton = [] if m.solver == "NewtonKrylov" else ["NewtonKrylov"]
-        return [*newton, *smaller, *double, "another first guess", "larger rtol and atol"]
+        other = [] if m.steady and m.pseudo_time else ["another first guess"]
+        return [*newton, *smaller, *double, *other, "larger rtol and atol"]
     if outcome == Outcome.diverged:
         if m.solver == "NewtonKrylov":
             search = [] if m.line_search else ["line_search=True"]
             return [*search, "a smaller damping", *smaller, *double]
         relaxation = [f"a smaller relaxation of {m.solver}"] if m.relaxed else []
         return ["NewtonKrylov", *relaxation, *smaller]
+    if outcome == Outcome.not_finite and m.steady:
+        return [*smaller, "a look for a NaN in the guess or the coefficients"]
     if outcome == Outcome.not_finite and m.solver is None:
         return [
             "a smaller time step" if smaller else "smaller rtol and atol",

@@ -1,5 +1,6 @@
 """A trajectory with its solver statistics, and the error for a failed one."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -69,18 +70,42 @@ def failure_of(result: Rollout) -> SolverError | None:
 
     Its advice fits the method used, where known.
     """
-    stats, names = result.stats, leaf_names(result.u)
+    steps, times = np.asarray(result.stats.converged).shape[0], np.asarray(result.step_times)
+
+    steady = result.method is not None and result.method.steady
+
+    def place(first: tuple[int, ...]) -> str:
+        step = first[0]
+        if steady:
+            return f"steady state at t = {times[step + 1]:.6g}"
+        return f"step {step + 1} of {steps} (t = {times[step]:.6g} to {times[step + 1]:.6g})"
+
+    return failed_solve(result.stats, leaf_names(result.u), result.method, place, axes=1)
+
+
+def failed_solve(
+    stats: Status,
+    names: list[str],
+    method: Method | None,
+    place: Callable[[tuple[int, ...]], str],
+    *,
+    axes: int = 0,
+) -> SolverError | None:
+    """The error of the first failed solve; None if every one converged.
+
+    - `names`: of the state's leaves; `place`: from the index of the solve to where it was.
+    - `axes`: leading axes of the statistics that are not the batch's.
+    """
     failed = ~np.asarray(stats.converged)
     if not failed.any():
         return None
     first = tuple(int(i) for i in np.argwhere(failed)[0])
-    step, sample = first[0], first[1:]
-    times = np.asarray(result.step_times)
+    sample = first[axes:]
     outcome = jax.tree.map(lambda a: np.asarray(np.asarray(a)[first]), stats.outcome)
     residual = float(np.asarray(stats.residual)[first])
     name = names[int(np.asarray(stats.worst_leaf)[first])]
     of_sample = f", sample {sample[0] if len(sample) == 1 else sample}" if sample else ""
-    samples = sorted({tuple(int(i) for i in index[1:]) for index in np.argwhere(failed)})
+    samples = sorted({tuple(int(i) for i in index[axes:]) for index in np.argwhere(failed)})
     others = ""
     if len(samples) > 1:
         indices = [s[0] if len(s) == 1 else s for s in samples]
@@ -90,9 +115,8 @@ def failure_of(result: Rollout) -> SolverError | None:
     halved = f", halved {halvings} time{'s' * (halvings > 1)}" if halvings else ""
     iterations = int(np.asarray(stats.iterations)[first])
     message = (
-        f"step {step + 1} of {failed.shape[0]} (t = {times[step]:.6g} to {times[step + 1]:.6g})"
-        f"{of_sample}{halved}: field {name}, residual {residual:.3g} after {iterations} "
-        f"iterations: {reason(outcome, result.method)}{others}"
+        f"{place(first)}{of_sample}{halved}: field {name}, residual {residual:.3g} after "
+        f"{iterations} iterations: {reason(outcome, method)}{others}"
     )
     return SolverError(message, code=_code_of(outcome))
 

@@ -69,8 +69,9 @@ def rollout(
       either are exact, to the fifth order at least. From where they decrease on, states are NaN and
       the steps count as failed.
     - `stepper`: default `CrankNicolson()`.
-    - `dt`: the largest step; intervals between output times are divided equally. Default: one step
-      per interval. `AdaptiveStep(rtol, atol)` adapts steps to the estimated error.
+    - `dt`: the largest step; intervals between output times are divided equally. Default, and for
+      infinity: one step per interval. `AdaptiveStep(rtol, atol)` adapts steps to their estimated
+      error.
     - `checkpointing`: schedule of stored states for the backward pass: `StoreStates()` (default),
       `Segments()`, `Binomial(slots)`, or `ForBudget("512MB")`, which chooses
       (`result.checkpointing`).

@@ -1,6 +1,5 @@
 """Steps from one output time to the next, and from jump to jump."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -234,7 +233,7 @@ def _counts(
 ) -> Int[np.ndarray, " intervals"]:
     if dt is None:
         return np.ones(len(lengths), int)
-    if not (math.isfinite(dt) and dt > 0):
+    if not dt > 0:
         raise InputError(f"rollout: dt = {dt}; expected a positive number")
     return steps_of_at_most(lengths / dt, slack, np).astype(int)
 

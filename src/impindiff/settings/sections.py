@@ -17,6 +17,7 @@ from impindiff.settings.steps import (
     NewtonKrylovSettings,
     SolverSettings,
     StepperSettings,
+    is_steady,
 )
 from impindiff.settings.training import AdamSettings, TrainingSettings
 
@@ -198,6 +199,29 @@ class ProblemSettings(StrictModel):
                 raise ValueError(
                     f"training.{key}: is for models that are rolled out step by step, and "
                     f"method.name is {self.method.name}; leave it out"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _steady(self) -> "ProblemSettings":
+        if not is_steady(self):
+            return self
+        if self.method.name not in ROLLED_OUT:
+            raise ValueError(
+                f"method.name: {self.method.name} advances a state in time, and stepper.name is "
+                f"steady; choose {' or '.join(ROLLED_OUT)}, or another stepper"
+            )
+        training, seen = self.training, self.observations
+        useless = {
+            "training.horizon": training.stages,
+            "training.shooting": training.shooting,
+            "observations.start": getattr(seen, "start", None) is not None,
+        }
+        for key, given in useless.items():
+            if given:
+                raise ValueError(
+                    f"{key}: does nothing with stepper.name=steady, which does not go through "
+                    "time; leave it out, or choose another stepper"
                 )
         return self
 

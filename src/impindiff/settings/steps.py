@@ -1,5 +1,6 @@
 """The sections `solver`, `adjoint` and `stepper` of a configuration: time integration."""
 
+import math
 from typing import Annotated, Any, ClassVar, Literal
 
 import equinox as eqx
@@ -38,6 +39,8 @@ from impindiff.steppers import (
     ImplicitStepper,
     KenCarp3,
     KenCarp4,
+    PseudoTime,
+    SteadyState,
 )
 
 _Positive = Annotated[float, Field(gt=0)]
@@ -58,6 +61,7 @@ _IMPLICIT: dict[str, type[ImplicitStepper]] = {
     "kencarp4": KenCarp4,
 }
 _EXPLICIT: dict[str, type[AbstractStepper]] = {"rk4": RK4, "forward_euler": ForwardEuler}
+_STEADY = "steady"
 # `method.name` of models advanced by `stepper`, where a method can be chosen
 ROLLED_OUT = ("hybrid", "local_law")
 
@@ -316,8 +320,63 @@ class ExplicitStepperSettings(_FixedStep, _Named):
         return _EXPLICIT[self.name]()
 
 
+class PseudoTimeSettings(StrictModel):
+    """Pseudo-transient continuation to a steady state (see `PseudoTime`)."""
+
+    dt: _Positive | None = Field(
+        default=None, description="first step; null: ten times the shortest time scale"
+    )
+    until: _Positive | None = Field(
+        default=None,
+        description="part of the tendency below which Newton's method takes over; null: by "
+        "precision",
+    )
+    max_steps: _PositiveInt = Field(default=200, description="steps in all")
+
+    def build(self) -> PseudoTime:
+        """Build the `pseudo_time` of a `SteadyState`."""
+        return PseudoTime(self.dt, self.until, self.max_steps)
+
+
+class SteadyStepperSettings(_Named):
+    """The steady state at each time of the data (see `SteadyState`).
+
+    The initial state is a first guess of it, and no time passes.
+    """
+
+    name: Literal["steady"]
+    pseudo_time: PseudoTimeSettings | None = Field(
+        default=None,
+        description="way from the guess where Newton's method alone fails; null: none",
+    )
+    check_unique: bool = Field(
+        default=True, description="fail where the equation leaves a level or a total undetermined"
+    )
+
+    def build(self, solver: "AnySolver", adjoint: "AnyAdjoint") -> AbstractStepper:
+        """Build the stepper with its solver and adjoint rule."""
+        stepper = SteadyState(
+            solver=solver.build(),
+            adjoint=adjoint.build(),
+            pseudo_time=None if self.pseudo_time is None else self.pseudo_time.build(),
+            check_unique=self.check_unique,
+        )
+        return _with_tolerances_as_arguments(stepper)
+
+    def build_step(self) -> float:
+        """The `dt` argument of `rollout`: no limit, one solve per time."""
+        return math.inf
+
+
+def is_steady(settings: Any) -> bool:
+    """True if states of these settings are steady states, not steps in time."""
+    return getattr(settings.stepper, "name", None) == _STEADY
+
+
 def describe_steps(name: str, step: float | AdaptiveStep) -> str:
     """Stepper and steps in words, for provenance records."""
+    if name == _STEADY:
+        return "steady states"
     if isinstance(step, AdaptiveStep):
         return f"{name}, adaptive steps, rtol = {step.rtol:g}"
     return f"{name}, dt = {step:g}"
@@ -325,7 +384,7 @@ def describe_steps(name: str, step: float | AdaptiveStep) -> str:
 
 AnySolver = LinearlySolvedSettings | NewtonKrylovSettings | PicardSettings | AndersonSettings
 AnyAdjoint = ImplicitAdjointSettings | JacobianFreeSettings | UnrolledSettings
-IMPLICIT_ALONE = WorksWith("stepper.name", tuple(_IMPLICIT))
+IMPLICIT_ALONE = WorksWith("stepper.name", (*_IMPLICIT, _STEADY))
 ROLLED_OUT_ALONE = WorksWith("method.name", ROLLED_OUT)
 
 SolverSettings = Annotated[
@@ -341,7 +400,10 @@ AdjointSettings = Annotated[
     IMPLICIT_ALONE._replace(but=CheckpointingSettings),
 ]
 StepperSettings = Annotated[
-    ImplicitStepperSettings | AdaptiveStepperSettings | ExplicitStepperSettings,
+    ImplicitStepperSettings
+    | AdaptiveStepperSettings
+    | ExplicitStepperSettings
+    | SteadyStepperSettings,
     Field(discriminator="name"),
     ROLLED_OUT_ALONE,
 ]

@@ -21,7 +21,13 @@ from impindiff.implicit.components import Components, size_of_terms
 from impindiff.implicit.pytree import any_sample, axpy, tree_subtract
 from impindiff.implicit.solver import AbstractRootSolver, Residual
 from impindiff.steppers._stepper import AbstractStepper, State, Time, status_without_solve
-from impindiff.steppers.mass import has_algebraic, over_mass, rows, without_algebraic
+from impindiff.steppers.mass import (
+    has_algebraic,
+    over_mass,
+    rows,
+    steady_rows,
+    without_algebraic,
+)
 from impindiff.steppers.model import IMEX, HybridModel, total_tendency
 
 # A step is short if it moves a component by less than this power of eps. In double precision the
@@ -37,7 +43,8 @@ class StageEquation(eqx.Module):
     coefficient, so that the Jacobian is M - weight df/dz, its rows divided by the model's `scale`;
     those of algebraic components (mass 0) are -df/dz. With `imex`, f is the implicit part of an
     `IMEX` tendency; otherwise it is all of it. With a weight of 0 only the algebraic equations
-    remain, which makes an initial state consistent.
+    remain, which makes an initial state consistent. With `steady` all masses count as 0, so that
+    `weight` and `known` do not matter: the equation of a steady state.
     """
 
     model: HybridModel
@@ -46,6 +53,7 @@ class StageEquation(eqx.Module):
     latent: PyTree[Any]
     known: State
     imex: bool = eqx.field(static=True, default=False)
+    steady: bool = eqx.field(static=True, default=False)
 
     def tendency(self, z: State) -> State:
         """Evaluate f(t, z, latent)."""
@@ -61,6 +69,8 @@ def stage_residual(z: State, stage: StageEquation) -> State:
     Each row is divided by the model's `scale`; without one, and with M = 1, it is in the units of
     the state.
     """
+    if stage.steady:
+        return steady_rows(stage.model, stage.tendency(z))
     return rows(stage.model, tree_subtract(z, stage.known), stage.weight, stage.tendency(z))
 
 

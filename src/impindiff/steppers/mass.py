@@ -38,6 +38,11 @@ def has_algebraic(model: HybridModel, u: PyTree[Array]) -> bool:
     return any(not isinstance(m, float) or m == 0 for m in jax.tree.leaves(masses(model, u)))
 
 
+def all_algebraic(model: HybridModel, u: PyTree[Array]) -> bool:
+    """True if every component has mass zero for certain."""
+    return all(isinstance(m, float) and m == 0 for m in jax.tree.leaves(masses(model, u)))
+
+
 def require_masses(model: HybridModel, u: PyTree[Array], explicit: str | None) -> None:
     """Raise as `masses` and `scales` do, and for a mass of 0 under the `explicit` stepper named.
 
@@ -93,9 +98,31 @@ def rows(
         return moved - jnp.asarray(weight, f.dtype) * f
 
     unscaled = _by_mass(masses(model, f), lambda _, f: -f, differential, increment, f)
+    return _over_scale(model, unscaled)
+
+
+def steady_rows(model: HybridModel, f: PyTree[Array]) -> PyTree[Array]:
+    """Rows -f over their scales: those of `rows` if every mass were 0."""
+    return _over_scale(model, jax.tree.map(jnp.negative, f))
+
+
+def rows_of_steady(
+    model: HybridModel, increment: PyTree[Array], weight: Array, steady: PyTree[Array]
+) -> PyTree[Array]:
+    """The same as `rows`, from `steady`, the result of `steady_rows`."""
+
+    def differential(m, increment, row):
+        moved = increment if m is None else m * increment
+        return moved + jnp.asarray(weight, row.dtype) * row
+
+    by_scale = _over_scale(model, increment)
+    return _by_mass(masses(model, steady), lambda _, row: row, differential, by_scale, steady)
+
+
+def _over_scale(model: HybridModel, unscaled: PyTree[Array]) -> PyTree[Array]:
     return jax.tree.map(
         lambda s, row: row if _is_one(s) else row / jnp.asarray(s, row.dtype),
-        scales(model, f),
+        scales(model, unscaled),
         unscaled,
     )
 

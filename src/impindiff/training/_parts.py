@@ -10,6 +10,7 @@ import optax
 from jaxtyping import PyTree
 
 from impindiff.errors import InputError
+from impindiff.grid.domain import Domain
 
 M = TypeVar("M")
 _NAMED = 12
@@ -18,8 +19,9 @@ _NAMED = 12
 def partition(model: M, freeze: Sequence[str] = ()) -> tuple[M, M]:
     """Split a model into (trained parts, rest), to be merged by `equinox.combine`.
 
-    Trained parts are the floating-point arrays, except those in `freeze`. A part is named by its
-    path, such as "velocity" or "velocity.network.layers[0]", and includes everything below it.
+    Trained parts are the floating-point JAX arrays, except those in `freeze` and the fractions of a
+    grid's domain, which are geometry; NumPy arrays are known numbers. A part is named by its path,
+    such as "velocity" or "velocity.network.layers[0]", and includes everything below it.
 
     **Raises:** `InputError` for a path at which the model has no floating-point array, if nothing
     is left to train, and for a complex array, which has no gradient for descent.
@@ -36,14 +38,15 @@ def partition(model: M, freeze: Sequence[str] = ()) -> tuple[M, M]:
             "ipd.Parameter or an array such as jnp.asarray(1.0)"
         )
     if not freeze:
-        return eqx.partition(model, eqx.is_inexact_array)
+        return eqx.partition(model, _trained(model))
     require_parts("training.freeze", model, freeze)
 
     def is_trained(path, leaf):
         frozen = any(belongs(path_text(path), part) for part in freeze)
-        return eqx.is_inexact_array(leaf) and not frozen
+        return _is_trained(leaf) and not frozen
 
-    parameters, static = eqx.partition(model, jax.tree_util.tree_map_with_path(is_trained, model))
+    chosen = jax.tree_util.tree_map_with_path(is_trained, model, is_leaf=_is_domain)
+    parameters, static = eqx.partition(model, chosen)
     if not jax.tree.leaves(parameters):
         raise InputError(
             f"training.freeze: {', '.join(freeze)} leaves nothing to train; {_has(model)}"
@@ -94,8 +97,21 @@ def belongs(path: str, part: str) -> bool:
     return path == part or path.startswith((f"{part}.", f"{part}["))
 
 
+def _is_domain(part: Any) -> bool:
+    return isinstance(part, Domain)
+
+
+def _is_trained(leaf: Any) -> bool:
+    # `eqx.is_inexact_array` takes NumPy arrays too, which are known numbers of the model
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def _trained(model: Any) -> PyTree[bool]:
+    return jax.tree.map(_is_trained, model, is_leaf=_is_domain)
+
+
 def _paths(model: Any) -> list[str]:
-    leaves = jax.tree_util.tree_flatten_with_path(eqx.filter(model, eqx.is_inexact_array))[0]
+    leaves = jax.tree_util.tree_flatten_with_path(eqx.filter(model, _trained(model)))[0]
     return [path_text(path) for path, _ in leaves]
 
 
