@@ -6,7 +6,11 @@ from pathlib import Path
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+
+import impindiff as ipd
+from impindiff.observations import Probes
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -57,3 +61,22 @@ def test_the_compliance_of_the_heat_slab_and_its_gradient():
 
     slope = float(jnp.sum(both(model)[1].density * way))
     assert float(moved(h) - moved(-h)) / (2 * h) == pytest.approx(slope, rel=1e-6)
+
+
+def test_the_plates_thermocouples_read_the_model_inside_its_outline():
+    names = run("plate/plate")
+    problem, settings = names["Problem"](), names["Problem"].settings()
+    model = names["Plate"](problem.model(settings, None).grid, lambda: 90.0, lambda: 0.004)
+    points = ipd.data.read_points(settings.data.path)
+    places = np.stack([points["x"].values, points["y"].values], axis=1)[:8]
+    times = np.unique(points["time"].values)
+    result = ipd.rollout(
+        model,
+        problem.initial_state(settings, model, None),
+        [0.0, *times],
+        stepper=ipd.SDIRK2(solver=settings.solver.build()),
+        dt=10.0,
+    )
+    found = Probes.on(model.grid, places)(result.u["temperature"][1:])
+    left = np.asarray(found).ravel() - points["value"].values
+    assert np.sqrt(np.mean(left**2)) < 1.3 * 0.1  # the errors' standard deviation
