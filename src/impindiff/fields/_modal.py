@@ -107,7 +107,9 @@ class ModalField(eqx.Module):
     def wavenumbers(self) -> Float[np.ndarray, "modes ndim"]:
         """Wavenumbers of each eigenfunction along each axis, 2 pi over the wavelength."""
         of_axes = np.asarray(self.waves).T
-        return np.stack([self._wavenumbers(d, i.max())[i] for d, i in enumerate(of_axes)], axis=1)
+        return np.stack(
+            [self._wavenumbers(d, int(i.max()))[i] for d, i in enumerate(of_axes)], axis=1
+        )
 
     @property
     def eigenvalues(self) -> Float[np.ndarray, " modes"]:

@@ -282,10 +282,11 @@ class Grid(eqx.Module):
         return math.prod(self.spacing)
 
     @property
-    def volumes(self) -> Float[np.ndarray, "..."]:
+    def volumes(self) -> Float[Array | np.ndarray, "..."]:
         """Volume of every cell, (*cells), float64: weights of integrals over the domain.
 
-        With a `domain` it is the part of the volume that is inside, 0 in cells outside.
+        With a `domain` it is the part of the volume that is inside, 0 in cells outside; a JAX array
+        where the domain depends on traced parameters.
 
         Lengths, areas or volumes in Cartesian coordinates. A cell is a whole shell in radial ones,
         of volume 4/3 pi (r_+^3 - r_-^3) in spherical coordinates and pi (r_+^2 - r_-^2) times its

@@ -30,13 +30,13 @@ class BlockAverages(eqx.Module):
 
     cells: tuple[int, ...] = eqx.field(static=True)
     block: tuple[int, ...] = eqx.field(static=True)
-    volumes: Float[np.ndarray, "..."] | None
+    volumes: Float[Array | np.ndarray, "..."] | None
 
     def __init__(
         self,
         cells: tuple[int, ...],
         block: tuple[int, ...],
-        volumes: Float[np.ndarray, "..."] | None = None,
+        volumes: Float[Array | np.ndarray, "..."] | None = None,
     ):
         if len(block) != len(cells) or any(
             b < 1 or n % b for n, b in zip(cells, block, strict=True)
@@ -96,7 +96,7 @@ class PartAverage(eqx.Module):
     """
 
     cells: tuple[int, ...] = eqx.field(static=True)
-    volumes: Float[np.ndarray, "..."] | None = None
+    volumes: Float[Array | np.ndarray, "..."] | None = None
 
     @property
     def count(self) -> int:

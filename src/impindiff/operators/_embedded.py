@@ -420,7 +420,7 @@ def _apart(grid: Grid, axis: int, wraps: bool, dtype: DTypeLike) -> tuple[Any, A
     if not isinstance(apart, AtFaces):
         return apart, apart
     along = axis - grid.ndim
-    inner, lower, upper = apart
+    inner, lower, upper = map(jnp.asarray, apart)
     return lower_faces(inner, lower, along), upper_faces(inner, upper, along)
 
 

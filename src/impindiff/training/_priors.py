@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -57,7 +57,7 @@ class AbstractPrior(eqx.Module):
         """The current hyperparameters."""
         return jnp.zeros(self.widths.size) if self.theta is None else self.theta
 
-    def at(self, theta: Float[Array, " k"]) -> Self:
+    def at(self, theta: Float[Array, " k"]) -> "AbstractPrior":
         """The same prior with other hyperparameters."""
         return eqx.tree_at(lambda p: p.theta, self, theta, is_leaf=lambda leaf: leaf is None)
 
