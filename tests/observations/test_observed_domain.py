@@ -75,7 +75,7 @@ def test_sensors_are_drawn_where_there_are_values():
     chosen = SimpleNamespace(
         sensors=40, seed=0, times=None, noise=0.0, until=None, start=None, standard_deviation=1.0
     )
-    settings = SimpleNamespace(observations=chosen)
+    settings = SimpleNamespace(observations=chosen, stepper=None)
     table = measured(dataset(), GRID, settings, first_is_state=True).training
     places = np.unique(table.position, axis=0)
     assert len(places) == 40
