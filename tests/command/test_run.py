@@ -49,7 +49,7 @@ def test_metrics_have_the_agreed_keys(finished):
     assert set(metrics["train"]) == {
         "seconds", "steps", "final_loss", "compile_seconds", "seconds_per_step", "temporary_mb",
         "parameters", "observations", "validation_loss", "best_step", "stopped_early",
-        "converged", "restarts", "ensemble",
+        "converged", "restarts", "ensemble", "prior",
     }  # fmt: skip
     # 2 training samples at one time, on 24 x 12 cells
     assert metrics["train"]["observations"] == 2 * 24 * 12
