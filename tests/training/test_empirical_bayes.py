@@ -271,6 +271,22 @@ def test_other_criteria_and_priors_find_it_too(case, tmp_path):
     assert found.converged
 
 
+def test_a_step_that_leads_nowhere_is_no_convergence(tmp_path):
+    """With a derivative of the wrong sign every step leads away from the minimum."""
+
+    @jax.custom_jvp
+    def wrong(u):
+        return u
+
+    wrong.defjvp(lambda primals, tangents: (primals[0], -tangents[0]))
+    start = loss(priors())
+    seen = start.observe
+    start = dataclasses.replace(start, observe=lambda u: wrong(seen(u)))
+    fitted = fit(model(), start, EmpiricalBayes(), tmp_path, FitOptions(steps=5))
+    assert fitted.steps < 5
+    assert not fitted.converged
+
+
 def test_a_training_is_resumed_to_the_bit(fitted, tmp_path):
     options = FitOptions(steps=1, save_every=1)
     fit(model(), loss(priors()), EmpiricalBayes(), tmp_path, options)

@@ -235,7 +235,7 @@ class Evidence(Algorithm):
 
     def converged(self, state: "TrainingState") -> Array:
         """True if a step was short against the posterior's standard deviation."""
-        return state.finished
+        return state.finished & state.optimizer.settled
 
     def regularised(self, state: PyTree[Any], loss: TrajectoryLoss) -> TrajectoryLoss:
         """The loss with the chosen prior, in units of the estimated errors."""

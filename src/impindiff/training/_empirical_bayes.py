@@ -28,6 +28,8 @@ _HALVINGS = 6
 _FOLDS = 5
 # stop where the step is below a tenth of a standard deviation of the posterior, in all
 _DECREMENT = 1e-2
+# in eps: a change of the posterior's logarithm that is round-off
+_ROUND_OFF = 1e3
 
 
 class LinearMisfit(NamedTuple):
@@ -131,6 +133,8 @@ class Choice(eqx.Module):
 
     - `determined`: the number of parameters that the data determine, see `Fitted`.
     - `fresh`: True before the first step.
+    - `settled`: True once the step was short against the posterior's standard deviation, or changed
+      the posterior by round-off only.
     """
 
     parameters: PyTree[Any]
@@ -138,6 +142,7 @@ class Choice(eqx.Module):
     log_scale: Float[Array, ""]
     determined: Float[Array, ""]
     fresh: Bool[Array, ""]
+    settled: Bool[Array, ""]
 
 
 class Step(NamedTuple):
@@ -213,7 +218,8 @@ class EmpiricalBayes(eqx.Module):
         theta = as_priors(loss.prior).hyperparameters()
         like = jnp.result_type(*jax.tree.leaves(parameters))
         zero = jnp.zeros((), like)
-        return Choice(parameters, theta.astype(like), zero, zero, jnp.asarray(True))
+        yes, no = jnp.asarray(True), jnp.asarray(False)
+        return Choice(parameters, theta.astype(like), zero, zero, yes, no)
 
     def advance(self, choice: Choice, static: Any, loss: TrajectoryLoss) -> Step:
         """One step."""
@@ -258,6 +264,7 @@ class EmpiricalBayes(eqx.Module):
 
         usable = jnp.all(first.stats.converged) & jnp.all(jnp.isfinite(posterior.change))
         settled = usable & (posterior.decrement <= _DECREMENT)
+        round_off = _ROUND_OFF * jnp.finfo(base.dtype).eps * before
         change = jnp.where(usable & ~settled, posterior.change, 0.0)
 
         def higher(trial: _Trial) -> Array:
@@ -275,10 +282,15 @@ class EmpiricalBayes(eqx.Module):
         best = jax.tree.map(lambda new, old: jnp.where(lower, new, old), last, here)
         return Step(
             choice=Choice(
-                unravel(best.values), theta, log_scale, posterior.determined, jnp.asarray(False)
+                unravel(best.values),
+                theta,
+                log_scale,
+                posterior.determined,
+                jnp.asarray(False),
+                settled | (usable & ~lower & (posterior.decrement <= round_off)),
             ),
             taken=usable,
-            # no part of the step leads on: converged to round-off
+            # no part of the step leads on: at round-off, or the linear model is wrong
             finished=settled | (usable & ~lower),
             loss=best.square / data.size() ** 2,
             rollout=best.rollout,
