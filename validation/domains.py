@@ -11,7 +11,8 @@ slope of a straight line through all refinements: of the mean error by volume, o
 where the centre is inside, and of the largest one at all. Where it is outside, the solution is
 continued analytically, and under a Dirichlet condition the value is that of the boundary.
 
-Exits with 1 if these orders are less than 1.85, 0.85 and 0.75, a total is off by more than 1e-12 of
+Exits with 1 if these orders are less than 1.85, 0.85 and 0.85 (the last one
+is 0.82 for the annulus, a miss), a total is off by more than 1e-12 of
 itself, a value is below -1e-12, a gradient differs by more than 1e-6 from central differences, or
 iterations grow by more than half.
 """
@@ -53,8 +54,7 @@ class Row(NamedTuple):
     def passed(self) -> bool:
         mean, largest, of_all = self.orders()
         # how far outside a centre can be varies from grid to grid
-        first = 1 - TOLERANCE
-        return mean >= 2 - TOLERANCE and largest >= first and of_all >= first - 0.1
+        return mean >= 2 - TOLERANCE and min(largest, of_all) >= 1 - TOLERANCE
 
 
 class Check(NamedTuple):

@@ -153,12 +153,10 @@ class Gradient(Algorithm):
         return not any(isinstance(part, _SEARCHES) for part in parts)
 
 
-class LeastSquares(Algorithm):
-    """The algorithm of `LevenbergMarquardt`, whose state is a `Point`."""
+class ByJacobian(Algorithm):
+    """A method with the whole Jacobian, by forward mode, of few parameters."""
 
-    rejects_failures = True
-
-    method: LevenbergMarquardt
+    method: eqx.AbstractVar[Any]
 
     @property
     def is_forward(self) -> bool:
@@ -170,8 +168,16 @@ class LeastSquares(Algorithm):
         self.method.check(parameters)
 
     def start(self, parameters: PyTree[Any], loss: TrajectoryLoss, static: Any) -> PyTree[Any]:
-        """The initial point."""
+        """The method's initial state."""
         return self.method.start(parameters, loss, static)
+
+
+class LeastSquares(ByJacobian):
+    """The algorithm of `LevenbergMarquardt`, whose state is a `Point`."""
+
+    rejects_failures = True
+
+    method: LevenbergMarquardt
 
     def advance(self, state: "TrainingState", job: "Job") -> Update:
         """One trial, in forward mode, without adjoint solves."""
@@ -199,23 +205,10 @@ class LeastSquares(Algorithm):
         return state.misfit[counts], state.jacobian[counts]
 
 
-class Evidence(Algorithm):
+class Evidence(ByJacobian):
     """The algorithm of `EmpiricalBayes`, whose state is a `Choice`."""
 
     method: EmpiricalBayes
-
-    @property
-    def is_forward(self) -> bool:
-        """Always True: its Jacobian is by forward mode."""
-        return True
-
-    def check(self, parameters: PyTree[Any]) -> None:
-        """Refuse too many parameters."""
-        self.method.check(parameters)
-
-    def start(self, parameters: PyTree[Any], loss: TrajectoryLoss, static: Any) -> PyTree[Any]:
-        """The initial hyperparameters."""
-        return self.method.start(parameters, loss, static)
 
     def advance(self, state: "TrainingState", job: "Job") -> Update:
         """One step, in forward mode, without adjoint solves."""
