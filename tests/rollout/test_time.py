@@ -182,6 +182,16 @@ def test_adaptive_steps_move_with_the_times(jitted, mode):
     np.testing.assert_allclose(found, jax.jacfwd(of_the_steps)(times), atol=1e-10)
 
 
+def test_a_failure_under_the_derivative_of_the_times_names_its_step():
+    model = ipd.VectorField(lambda t, u, args: jnp.where(t > 0.5, jnp.nan, -u))
+
+    def last(times):
+        return ipd.rollout(model, jnp.ones(1), times, stepper=STEPPERS[0]).u[-1, 0]
+
+    with pytest.raises(ipd.SolverError, match=r"step 3 of 4 \(t = 0.5 to 0.75\)"):
+        jax.grad(last)(jnp.linspace(0, 1, 5))
+
+
 def test_dt_with_times_that_are_differentiated_outside_of_jit():
     """Their number of steps is known there; d u(T) / dT = -u(T)."""
 

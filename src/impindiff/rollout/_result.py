@@ -12,6 +12,7 @@ from impindiff.errors import FailureCode, SolverError
 from impindiff.implicit import Outcome, Status
 from impindiff.rollout._checkpointing import AbstractCheckpointing
 from impindiff.rollout._method import Method, reason
+from impindiff.rollout._schedule import known_times
 from impindiff.support.html_tables import html_table
 
 
@@ -70,12 +71,14 @@ def failure_of(result: Rollout) -> SolverError | None:
 
     Its advice fits the method used, where known.
     """
-    steps, times = np.asarray(result.stats.converged).shape[0], np.asarray(result.step_times)
-
+    steps = np.asarray(result.stats.converged).shape[0]
     steady = result.method is not None and result.method.steady
+    times = known_times(result.step_times)
 
     def place(first: tuple[int, ...]) -> str:
         step = first[0]
+        if times is None:
+            return "steady state" if steady else f"step {step + 1} of {steps}"
         if steady:
             return f"steady state at t = {times[step + 1]:.6g}"
         return f"step {step + 1} of {steps} (t = {times[step]:.6g} to {times[step + 1]:.6g})"
