@@ -9,10 +9,12 @@ over 1000 implicit steps of a flow around a hole; gradients by a diffusivity, a 
 and the place of a hole; iterations with multigrid in two and three dimensions. The order is the
 slope of a straight line through all refinements: of the mean error by volume, of the largest one
 where the centre is inside, and of the largest one at all. Where it is outside, the solution is
-continued analytically, and under a Dirichlet condition the value is that of the boundary.
+continued analytically, and under a Dirichlet condition the value is that of the boundary: the error
+is the slope times the depth of the centre, which is at most half a cell's diagonal, and how near
+the deepest centre comes to that differs from grid to grid. Each error is therefore the worst over
+several places of the grid, moved by parts of a cell.
 
-Exits with 1 if these orders are less than 1.85, 0.85 and 0.85 (the last one
-is 0.82 for the annulus, a miss), a total is off by more than 1e-12 of
+Exits with 1 if these orders are less than 1.85, 0.85 and 0.85, a total is off by more than 1e-12 of
 itself, a value is below -1e-12, a gradient differs by more than 1e-6 from central differences, or
 iterations grow by more than half.
 """
@@ -33,6 +35,8 @@ from impindiff.implicit.linear import krylov_solve
 
 TOLERANCE = 0.15
 CELLS = (32, 64, 128, 256)
+# Parts of a cell by which the grid is moved against the domain.
+PLACES = ((0.0, 0.0), (0.31, 0.12), (0.57, 0.78), (0.83, 0.44))
 WALLS = (ipd.Neumann(), ipd.Neumann())
 
 
@@ -53,7 +57,6 @@ class Row(NamedTuple):
     @property
     def passed(self) -> bool:
         mean, largest, of_all = self.orders()
-        # how far outside a centre can be varies from grid to grid
         return mean >= 2 - TOLERANCE and min(largest, of_all) >= 1 - TOLERANCE
 
 
@@ -149,8 +152,11 @@ def solved(A: ipd.Elliptic, b):
     return krylov_solve(A, b, ipd.BiCGStab(max_steps=500), 1e-12, inverse)[:2]
 
 
-def box(n: int, phi: Callable, embedded=None) -> ipd.Grid:
-    return ipd.Grid((-1.0, -1.0), (1.0, 1.0), (n, n), WALLS, domain=phi, embedded=embedded)
+def box(n: int, phi: Callable, embedded=None, place: tuple[float, float] = (0, 0)) -> ipd.Grid:
+    """[-1, 1]^2 in n x n cells, moved by parts of a cell."""
+    moved = [2 * part / n for part in place]
+    lower, upper = ([end + m for m in moved] for end in (-1.0, 1.0))
+    return ipd.Grid(lower, upper, (n, n), WALLS, domain=phi, embedded=embedded)
 
 
 def errors(grid: ipd.Grid, D, source, r: float, truth) -> tuple[float, float, float]:
@@ -165,24 +171,24 @@ def errors(grid: ipd.Grid, D, source, r: float, truth) -> tuple[float, float, fl
     return float((off * V).sum() / V.sum()), float(defined.max()), float(off.max())
 
 
-def manufactured(phi: Callable, condition: str, n: int) -> tuple[float, float, float]:
-    at = box(n, phi).embedded_points
+def manufactured(phi: Callable, condition: str, n: int, place) -> tuple[float, float, float]:
+    at = box(n, phi, place=place).embedded_points
     value, slope = of_points(exact, at), normal_slope(exact, phi, at)
     wall = {
         "Dirichlet": ipd.Dirichlet(value),
         "Neumann": ipd.Neumann(slope),
         "Robin": ipd.Robin(2.0, 0.7, 2.0 * value + 0.7 * slope),
     }[condition]
-    grid = box(n, phi, wall)
+    grid = box(n, phi, wall, place)
     x, y = grid.centers
     r = 1.0 if condition == "Neumann" else 0.0
     source = r * exact(x, y) - of_points(balance_of(exact, diffusivity), (x, y))
     return errors(grid, diffusivity(x, y), source, r, np.asarray(exact(x, y)))
 
 
-def between_circles(condition: str, n: int) -> tuple[float, float, float]:
+def between_circles(condition: str, n: int, place) -> tuple[float, float, float]:
     """log(r / 0.8) / log(0.3 / 0.8): given values, or the flux at the inner circle."""
-    at = box(n, ring).embedded_points
+    at = box(n, ring, place=place).embedded_points
     inner = np.hypot(*at) < 0.55
     wall: ipd.Dirichlet | ipd.Robin = ipd.Dirichlet(np.where(inner, 1.0, 0.0))
     if condition == "flux inside":
@@ -190,16 +196,16 @@ def between_circles(condition: str, n: int) -> tuple[float, float, float]:
         flux = -1 / (0.3 * np.log(0.3 / 0.8))
         wall = ipd.Robin(np.where(inner, 0.0, 1.0), np.where(inner, 1.0, 0.0),
                          np.where(inner, flux, 0.0))  # fmt: skip
-    grid = box(n, ring, wall)
+    grid = box(n, ring, wall, place)
     radius = np.maximum(np.hypot(*np.asarray(grid.centers)), 0.1)
     truth = np.log(radius / 0.8) / np.log(0.3 / 0.8)
     return errors(grid, 1.0, 0.0, 0.0, truth)
 
 
-def square(phi: Callable, condition: str, n: int) -> tuple[float, float, float]:
+def square(phi: Callable, condition: str, n: int, place) -> tuple[float, float, float]:
     """cos cos or sin sin along the square's sides."""
     wall = ipd.Neumann() if condition == "Neumann" else ipd.Dirichlet(0.0)
-    grid = box(n, phi, wall)
+    grid = box(n, phi, wall, place)
     s, t = np.asarray(grid.centers) if phi is upright else along(*np.asarray(grid.centers))
     wave = np.sin if condition == "Neumann" else np.cos
     truth = wave(np.pi * s) * wave(np.pi * t)
@@ -341,17 +347,18 @@ def rows(cells: tuple[int, ...] = CELLS) -> list[Row]:
     made = []
 
     def add(problem: str, condition: str, error: Callable) -> None:
-        mean, largest, of_all = zip(*map(error, cells), strict=True)
+        worst = [np.max([error(n, place) for place in PLACES], 0) for n in cells]
+        mean, largest, of_all = (tuple(map(float, e)) for e in zip(*worst, strict=True))
         made.append(Row(problem, condition, mean, largest, of_all, tuple(cells)))
 
     for name, phi in (("disc", disc), ("disc with a hole", with_hole)):
         for condition in ("Dirichlet", "Neumann", "Robin"):
-            add(name, condition, lambda n, c=condition, p=phi: manufactured(p, c, n))
+            add(name, condition, lambda n, at, c=condition, p=phi: manufactured(p, c, n, at))
     for condition in ("values", "flux inside"):
-        add("between circles", condition, lambda n, c=condition: between_circles(c, n))
+        add("between circles", condition, lambda n, at, c=condition: between_circles(c, n, at))
     for name, phi in (("square", upright), ("square at 30 degrees", tilted)):
         for condition in ("Dirichlet", "Neumann"):
-            add(name, condition, lambda n, c=condition, p=phi: square(p, c, n))
+            add(name, condition, lambda n, at, c=condition, p=phi: square(p, c, n, at))
     return made
 
 
