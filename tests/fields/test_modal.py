@@ -1,5 +1,6 @@
 """Sums of eigenfunctions: orthonormal, of the smallest eigenvalues, the same on every grid."""
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -51,5 +52,27 @@ def test_it_is_called_like_a_neural_field_and_refuses_what_it_lacks():
         field(grid(8, 4), code=jnp.zeros(2))
     with pytest.raises(ipd.InputError, match="has 1 axes, the field's box has 2"):
         field(ipd.Grid((0.0,), (1.0,), (4,)))
-    with pytest.raises(ipd.InputError, match="modes = 0; expected 1 or more"):
+    with pytest.raises(ipd.InputError, match="modes = 0, time_modes = 6; expected 1 or more"):
         ipd.ModalField(2, *BOX, modes=0)
+
+
+def test_a_field_that_changes_is_a_sum_of_products_with_functions_of_time():
+    field = ipd.ModalField(2, *BOX, modes=5, time=(1.0, 3.0), time_modes=3)
+    steady = ipd.ModalField(2, *BOX, modes=5)
+    assert field.coefficients.shape == (2, 3 * len(steady.waves))
+    values = np.random.default_rng(0).normal(size=field.coefficients.shape)
+    field = eqx.tree_at(lambda f: f.coefficients, field, jnp.asarray(values))
+    at = 1.7
+    # cosines of an interval longer by a quarter at each end
+    psi = np.sqrt([1, 2, 2]) * np.cos(np.pi * np.arange(3) * (at - 0.5) / 3)
+    then = np.einsum("ckj,j->ck", values.reshape(2, -1, 3), psi)
+    steady = eqx.tree_at(lambda f: f.coefficients, steady, jnp.asarray(then))
+    np.testing.assert_allclose(field(grid(8, 4), at), steady(grid(8, 4)), rtol=1e-12)
+    k = field.wavenumbers
+    np.testing.assert_allclose(k[:3], np.outer(np.arange(3), [0, 0, np.pi / 3]), atol=1e-12)
+    np.testing.assert_allclose(field.eigenvalues, steady.eigenvalues)
+    for wrong in (None, jnp.zeros(2)):
+        with pytest.raises(ipd.InputError, match="changes between 1 and 3: give one time"):
+            field(grid(8, 4), wrong)
+    with pytest.raises(ipd.InputError, match="expected finite times"):
+        ipd.ModalField(2, *BOX, time=(1.0, 1.0))

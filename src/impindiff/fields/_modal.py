@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from impindiff.errors import InputError
 from impindiff.fields._conditional import HasCenters
 
-# of an axis that is not periodic, added at each end, relative to its length
+# of an axis that is not periodic, and of time, added at each end, relative to its length
 _MARGIN = 0.25
 
 
@@ -23,21 +23,29 @@ class ModalField(eqx.Module):
     longer by a quarter at each end, so that no condition holds at the ends of the box. The n of the
     smallest lambda are kept: all wavelengths above a limit, in all directions alike.
 
+    A field that changes in time, v(x, t) = sum_kj a_kj phi_k(x) psi_j(t), has functions psi_j of
+    time as along an axis that is not periodic, so that nothing is assumed at the ends of the
+    interval either; let it cover the forecast.
+
     It is called like `ConditionalField`, and replaces it where the unknown is smooth and the data
     are few or noisy: with independent normal coefficients whose variance falls with lambda it is a
     Gaussian process (`training.MaternPrior`), and `training.EmpiricalBayes` finds it in a few
     steps.
 
-    - `coefficients`: a, one row per component; initially 0.
+    - `coefficients`: a, one row per component, j before k in a field that changes; initially 0.
     - `lower`, `upper`, `periodic`: see `ConditionalField`.
     - `waves`: of each eigenfunction, the index of its factor along each axis.
+    - `time`, `time_modes`: the interval, None for a steady field, and the number of psi_j.
 
     **Arguments:**
 
     - `components`: number of outputs.
     - `modes`: number of eigenfunctions of each component, rounded up to whole sets of equal lambda.
+    - `time`: start and end of the interval in which the field changes; None: it is steady.
+    - `time_modes`: number of functions of time.
 
-    **Raises:** `InputError` for numbers below 1, and a box or grid of the wrong dimension.
+    **Raises:** `InputError` for numbers below 1, a box or grid of the wrong dimension, an interval
+    without length, and a call without the time where the field changes.
 
     Calling it with a grid gives (components, *grid.shape).
 
@@ -50,6 +58,8 @@ class ModalField(eqx.Module):
     upper: tuple[float, ...] = eqx.field(static=True)
     periodic: tuple[bool, ...] = eqx.field(static=True)
     waves: tuple[tuple[int, ...], ...] = eqx.field(static=True)
+    time: tuple[float, float] | None = eqx.field(static=True)
+    time_modes: int = eqx.field(static=True)
 
     def __init__(
         self,
@@ -59,11 +69,18 @@ class ModalField(eqx.Module):
         *,
         periodic: tuple[bool, ...] | None = None,
         modes: int = 100,
+        time: tuple[float, float] | None = None,
+        time_modes: int = 6,
     ):
-        if components < 1 or modes < 1:
+        if components < 1 or modes < 1 or time_modes < 1:
             raise InputError(
-                f"ModalField: components = {components}, modes = {modes}; expected 1 or more of "
-                f"each, such as 2 and 100"
+                f"ModalField: components = {components}, modes = {modes}, time_modes = "
+                f"{time_modes}; expected 1 or more of each, such as 2, 100 and 6"
+            )
+        if time is not None and not (np.all(np.isfinite(time)) and time[0] < time[1]):
+            raise InputError(
+                f"ModalField: time = {time}; expected finite times (start, end) with start < end, "
+                "such as those of the first observation and of the end of the forecast"
             )
         self.lower, self.upper = tuple(map(float, lower)), tuple(map(float, upper))
         self.periodic = (False,) * len(lower) if periodic is None else tuple(periodic)
@@ -73,7 +90,10 @@ class ModalField(eqx.Module):
                 f"{len(self.periodic)} entries; expected one per axis in each"
             )
         self.waves = self._smallest(modes)
-        self.coefficients = jnp.zeros((components, len(self.waves)), jnp.result_type(float))
+        self.time = None if time is None else (float(time[0]), float(time[1]))
+        self.time_modes = 1 if time is None else time_modes
+        number = len(self.waves) * self.time_modes
+        self.coefficients = jnp.zeros((components, number), jnp.result_type(float))
 
     def __call__(
         self,
@@ -81,14 +101,23 @@ class ModalField(eqx.Module):
         t: Float[Array, "..."] | float | None = None,
         code: Float[Array, "..."] | None = None,
     ) -> Float[Array, "components *cells"]:
-        """Evaluate at the grid's points; the field is steady, and the time ignored."""
-        del t
+        """Evaluate at the grid's points, at one time; a steady field ignores it."""
         if code is not None:
             raise InputError(
                 f"ModalField: a code of shape {code.shape} is given; the field takes none: leave "
                 "it out, or use an ipd.ConditionalField"
             )
-        return jnp.tensordot(self.coefficients, self.eigenfunctions(grid), 1)
+        coefficients = self.coefficients
+        if self.time is not None:
+            if t is None or jnp.ndim(t) > 0:
+                raise InputError(
+                    f"ModalField: t = {t}; the field changes between {self.time[0]:g} and "
+                    f"{self.time[1]:g}: give one time, as in field(grid, t)"
+                )
+            at = jnp.asarray(t, coefficients.dtype)
+            psi = self._factors(len(self.lower), self.time_modes - 1, at)
+            coefficients = coefficients.reshape(len(coefficients), -1, self.time_modes) @ psi
+        return jnp.tensordot(coefficients, self.eigenfunctions(grid), 1)
 
     def eigenfunctions(self, grid: HasCenters) -> Float[Array, "modes *cells"]:
         """The phi_k at the grid's points, each of mean square 1 over the (extended) box."""
@@ -104,38 +133,54 @@ class ModalField(eqx.Module):
         return found
 
     @property
-    def wavenumbers(self) -> Float[np.ndarray, "modes ndim"]:
-        """Wavenumbers of each eigenfunction along each axis, 2 pi over the wavelength."""
+    def wavenumbers(self) -> Float[np.ndarray, "coefficients axes"]:
+        """Of each coefficient's function along each axis, and in time: 2 pi over the wavelength.
+
+        All are 0 for the first coefficient, the constant's.
+        """
         of_axes = np.asarray(self.waves).T
-        return np.stack(
+        found = np.stack(
             [self._wavenumbers(d, int(i.max()))[i] for d, i in enumerate(of_axes)], axis=1
         )
+        if self.time is None:
+            return found
+        in_time = self._wavenumbers(len(self.lower), self.time_modes - 1)
+        each = np.repeat(found, self.time_modes, axis=0)
+        return np.column_stack([each, np.tile(in_time, len(found))])
 
     @property
     def eigenvalues(self) -> Float[np.ndarray, " modes"]:
         """The lambda_k, increasing; the first is 0, of the constant."""
-        return np.sum(self.wavenumbers**2, axis=1)
+        wavenumbers = self.wavenumbers[:: self.time_modes, : len(self.lower)]
+        return np.sum(wavenumbers**2, axis=1)
+
+    def _ends(self, axis: int) -> tuple[float, float, bool]:
+        """Start and end of an axis, or of the time after the last one, and whether it repeats."""
+        if axis < len(self.lower):
+            return self.lower[axis], self.upper[axis], self.periodic[axis]
+        assert self.time is not None
+        return (*self.time, False)
 
     def _period(self, axis: int) -> float:
-        length = self.upper[axis] - self.lower[axis]
-        return length if self.periodic[axis] else 2 * length * (1 + 2 * _MARGIN)
+        lower, upper, periodic = self._ends(axis)
+        return upper - lower if periodic else 2 * (upper - lower) * (1 + 2 * _MARGIN)
 
     def _wavenumbers(self, axis: int, last: int) -> Float[np.ndarray, " index"]:
         """Wavenumbers of an axis's factors up to `last`, those of a cosine and its sine equal."""
         index = np.arange(last + 1)
-        turns = (index + 1) // 2 if self.periodic[axis] else index
+        turns = (index + 1) // 2 if self._ends(axis)[2] else index
         return 2 * np.pi * turns / self._period(axis)
 
     def _factors(
         self, axis: int, last: int, x: Float[Array, "*cells"]
     ) -> Float[Array, "index *cells"]:
-        lower, upper = self.lower[axis], self.upper[axis]
-        start = lower if self.periodic[axis] else lower - _MARGIN * (upper - lower)
+        lower, upper, periodic = self._ends(axis)
+        start = lower if periodic else lower - _MARGIN * (upper - lower)
         rows = [jnp.ones_like(x)]
         for index, k in enumerate(self._wavenumbers(axis, last)):
             if index == 0:
                 continue
-            is_sine = self.periodic[axis] and index % 2 == 0
+            is_sine = periodic and index % 2 == 0
             wave = jnp.sin if is_sine else jnp.cos
             rows.append(math.sqrt(2) * wave(float(k) * (x - start)))
         return jnp.stack(rows)

@@ -21,6 +21,7 @@ from impindiff.problems.moving_waves import MovingWaves
 from impindiff.settings.sections import (
     OF_A_FIELD,
     FieldSettings,
+    ModalFieldSettings,
     NonNegative,
     ObservationSettings,
     Positive,
@@ -72,12 +73,27 @@ class DynamicFieldSettings(FieldSettings):
     )
 
 
+class DynamicModalFieldSettings(ModalFieldSettings):
+    """The unknown field as a sum of smooth functions of place and time (see `ModalField`)."""
+
+    time_modes: Annotated[int, Field(ge=2, le=100)] = Field(
+        default=6, description="functions of time for each function of place"
+    )
+    time_end: Positive = Field(
+        default=0.4,
+        description="the functions of time span 0 to this; let it cover the forecast",
+    )
+
+
 class DynamicSettings(AdvectionDiffusionSettings):
     """Configuration of `advection_diffusion_dynamic`."""
 
     problem: Literal["advection_diffusion_dynamic"] = "advection_diffusion_dynamic"  # pyright: ignore[reportIncompatibleVariableOverride]
     # frozen, so a narrower type is sound
-    field: Annotated[DynamicFieldSettings, OF_A_FIELD] = DynamicFieldSettings()  # pyright: ignore[reportIncompatibleVariableOverride]
+    field: Annotated[  # pyright: ignore[reportIncompatibleVariableOverride]
+        Annotated[DynamicFieldSettings | DynamicModalFieldSettings, Field(discriminator="kind")],
+        OF_A_FIELD,
+    ] = DynamicFieldSettings()
     observations: ObservationSettings = ObservationSettings(
         times=(0.05, 0.102, 0.15, 0.201, 0.25, 0.298, 0.35)
     )
@@ -119,13 +135,17 @@ class AdvectionDiffusionDynamic(AdvectionDiffusionProblem[DynamicSettings]):
         )
 
     def penalty(self, settings: DynamicSettings) -> SlowChange | None:
-        """A prior for slow change, if it has a weight."""
+        """A prior for slow change of a network, if it has a weight."""
         field = settings.field
-        return SlowChange(field.smoothness, field.time_end) if field.smoothness else None
+        if isinstance(field, DynamicModalFieldSettings) or not field.smoothness:
+            return None
+        return SlowChange(field.smoothness, field.time_end)
 
     def conditioning(self, settings: DynamicSettings) -> dict[str, Any]:
-        """Arguments of `ConditionalField` for the dependence on time."""
+        """Arguments of the field for the dependence on time."""
         field = settings.field
+        if isinstance(field, DynamicModalFieldSettings):
+            return {"time": (0.0, field.time_end), "time_modes": field.time_modes}
         return {
             "conditioning": field.conditioning,
             "time": TimeBasis(

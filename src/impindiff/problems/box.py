@@ -218,7 +218,7 @@ class BoxProblem(Problem[B]):
         return {}
 
     def conditioning(self, settings: B) -> dict[str, Any]:
-        """Arguments of `ConditionalField` for the dependence on time; by default none."""
+        """Arguments of the field for its dependence on time; by default none."""
         del settings
         return {}
 
@@ -263,7 +263,12 @@ class BoxProblem(Problem[B]):
         if isinstance(field, ModalFieldSettings):
             periodic = settings.periodic()
             return ModalField(
-                components, box.lower, box.upper, periodic=periodic, modes=field.modes
+                components,
+                box.lower,
+                box.upper,
+                periodic=periodic,
+                modes=field.modes,
+                **self.conditioning(settings),
             )
         return ConditionalField(
             components,

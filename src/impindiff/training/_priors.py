@@ -158,7 +158,8 @@ class MaternPrior(AbstractPrior):
     s_k = \Big(1 + \sum_i k_i^2 \ell_i^2 / 2 \nu\Big)^{-(\nu + d / 2)},$$
     for wavenumbers k in d dimensions, with its own standard deviation $\sigma$, lengths $\ell_i$
     along the axes and smoothness $\nu$ (draws have fewer than $\nu$ derivatives; a large $\nu$ is
-    the squared exponential). The constant, k = 0, is left free and does not count in the sum.
+    the squared exponential). In a field that changes, time counts as one more axis. The constant,
+    k = 0, is left free and does not count in the sum.
 
     `EmpiricalBayes` chooses all of them. Beforehand $\sigma$ and $\nu$ are within a factor of $e^2$
     of `deviation` and of 3, and the lengths within $e$ of an eighth of the longest wave along their
@@ -177,16 +178,18 @@ class MaternPrior(AbstractPrior):
     where: Callable[[Any], Any] = eqx.field(static=True)
     deviation: float = eqx.field(static=True)
     wavenumbers: tuple[tuple[float, ...], ...] = eqx.field(static=True)
+    axes: tuple[str, ...] = eqx.field(static=True)
     components: int = eqx.field(static=True)
 
     def __init__(self, where: Callable[[Any], Any], field: ModalField, *, deviation: float = 1.0):
-        if not isinstance(field, ModalField) or len(field.waves) < 2:
+        if not isinstance(field, ModalField) or field.coefficients.shape[1] < 2:
             raise InputError(
                 f"MaternPrior: the field is a {type(field).__name__}; expected an ipd.ModalField "
                 "of 2 or more modes"
             )
         self.where, self.deviation = where, deviation
         self.wavenumbers = tuple(map(tuple, field.wavenumbers[1:].tolist()))
+        self.axes = tuple("xyz"[: len(field.lower)]) + (() if field.time is None else ("t",))
         self.components = len(field.coefficients)
         self.theta = None
 
@@ -209,13 +212,12 @@ class MaternPrior(AbstractPrior):
     @property
     def widths(self) -> Float[np.ndarray, " k"]:
         """Widths of all standard deviations, then lengths by axis, then smoothnesses."""
-        axes = len(self.wavenumbers[0])
-        return np.repeat([_WIDE, *[_NARROW] * axes, _WIDE], self.components)
+        return np.repeat([_WIDE, *[_NARROW] * len(self.axes), _WIDE], self.components)
 
     def described(self) -> dict[str, float]:
         """Standard deviation, lengths and smoothness of each component."""
         values = np.exp(np.asarray(self._logarithms(self.hyperparameters())))
-        axes = [f"length_{axis}" for axis in "xyz"[: len(values) - 2]]
+        axes = [f"length_{axis}" for axis in self.axes]
         names = ("deviation", *(axes if len(axes) > 1 else ["length"]), "smoothness")
         return {
             f"{name}_{component}" if self.components > 1 else name: float(values[row, component])
