@@ -24,6 +24,7 @@ from impindiff.errors import InputError
 from impindiff.experiment import Experiment, Run
 from impindiff.experiment import _pipeline as pipeline
 from impindiff.experiment._metrics import identified_numbers
+from impindiff.experiment._posterior import uncertainty
 from impindiff.problem import as_data
 from impindiff.problems import get_problem
 from impindiff.results import RunMetrics
@@ -176,7 +177,9 @@ def test_numbers_of_an_ensemble_are_mean_and_deviation_over_members():
     )  # fmt: skip
     each = [problem.identified(member) for member in scaled.members]
     nothing = TrajectoryLoss(jnp.zeros((1, 2)), (0.0, 1.0), jnp.zeros(2), jnp.ravel, ipd.RK4(), 1.0)
-    found, warnings, told = identified_numbers(several, fitted, nothing)
+    found, warnings, told = identified_numbers(
+        several, fitted, uncertainty(several, fitted, nothing)
+    )
     assert told is None
     assert warnings == []
     for name in each[0]:

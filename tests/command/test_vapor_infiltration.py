@@ -12,6 +12,7 @@ from running import impindiff
 
 from impindiff.experiment import prepare
 from impindiff.experiment._metrics import identified_numbers, latent_errors
+from impindiff.experiment._posterior import uncertainty
 from impindiff.experiment.figures import draw_findings
 from impindiff.inference import flat_parameters
 from impindiff.problems import PROBLEMS
@@ -99,7 +100,8 @@ def untrained(name, folder):
         found, experiment.true_latent(found), times, len(experiment.dataset_coordinates())
     )
     latent = {} if errors is None else errors.relative_l1_percent
-    return findings.metrics, identified_numbers(experiment, fitted, loss)[0], latent
+    sure = uncertainty(experiment, fitted, loss)
+    return findings.metrics, identified_numbers(experiment, fitted, sure)[0], latent
 
 
 def require_plausible(metrics, learned):

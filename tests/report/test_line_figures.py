@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.collections import QuadMesh
+from matplotlib.collections import PolyCollection, QuadMesh
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.image import imread
@@ -262,7 +262,7 @@ def test_an_ensemble_s_profiles_have_a_band_of_two_deviations():
     spread = 0.05 * np.ones(dataset["u_forecast"].shape)
     dataset["u_spread"] = (dataset["u_forecast"].dims, spread)
     ax = profiles_figure(dataset, 1, "u").axes[0]
-    (band,) = [found for found in ax.collections if "deviations" in str(found.get_label())]
+    (band,) = [found for found in ax.collections if isinstance(found, PolyCollection)]
     outline = np.asarray(band.get_paths()[0].vertices)
     _, middle = curve(ax, "forecast")
     assert outline[:, 1].max() == pytest.approx(middle.max() + 0.1)

@@ -33,7 +33,7 @@ def forecast_dataset(
     **Arguments:**
 
     - `forecast`, `truth`: the fields.
-    - `spread`: standard deviation of the forecast over the members of an ensemble.
+    - `spread`: standard deviation of the forecast, by the posterior or over an ensemble's members.
     - `times`, `coordinates`: as in `Trajectories`.
     - `test`: marks samples of the test set; becomes a coordinate along `sample`.
     - `variable`: prefix of `_forecast` and `_truth`.

@@ -1,6 +1,5 @@
 """The metrics of a run, from its training and forecast."""
 
-import dataclasses
 import platform
 import resource
 import sys
@@ -9,21 +8,14 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
-import equinox as eqx
-import jax
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
 from impindiff.data import FORECAST_SUFFIX, TRUTH_SUFFIX
+from impindiff.experiment._posterior import MOST_PARAMETERS, Uncertainty, number_of_parameters
 from impindiff.experiment.experiment import Experiment
-from impindiff.inference import (
-    Identifiability,
-    check_residuals,
-    identifiability,
-    laplace,
-    linearized,
-)
+from impindiff.inference import Identifiability, check_residuals, identifiability
 from impindiff.observations import PointTable, relative_l1_percent
 from impindiff.results import (
     Checked,
@@ -44,11 +36,8 @@ from impindiff.training import (
     Fitted,
     Priors,
     TrajectoryLoss,
-    partition,
 )
 
-# standard errors need one derivative, the cost of a rollout, per parameter
-_MOST_PARAMETERS = 200
 _MOST_TOLD_APART = 40  # in a figure that can be read
 _NAMED = 3
 _INSIDE = ".raw"  # of a `Parameter`
@@ -136,13 +125,6 @@ def training_metrics(
     }
 
 
-def number_of_parameters(model: eqx.Module, frozen: Sequence[str] = ()) -> int:
-    """Number of trained parameters."""
-    if isinstance(model, Ensemble):
-        return number_of_parameters(model.stacked, frozen)
-    return sum(leaf.size for leaf in jax.tree.leaves(partition(model, frozen)[0]))
-
-
 def chosen_prior(fitted: Fitted) -> dict[str, float] | None:
     """Chosen quantities of the prior, and the errors' size, after `EmpiricalBayes`."""
     found = fitted.regularised
@@ -211,8 +193,10 @@ class Identified(NamedTuple):
     identifiability: Identifiability | None = None
 
 
-def identified_numbers(experiment: Experiment, fitted: Fitted, loss: TrajectoryLoss) -> Identified:
-    """The unknown scalars, with standard errors if the model has few parameters.
+def identified_numbers(
+    experiment: Experiment, fitted: Fitted, sure: Uncertainty | None
+) -> Identified:
+    """The unknown scalars, with standard errors if there is a posterior.
 
     For an ensemble, mean and standard deviation over the members. A warning names the numbers that
     are further from the minimum of the loss than their standard errors.
@@ -220,23 +204,19 @@ def identified_numbers(experiment: Experiment, fitted: Fitted, loss: TrajectoryL
     values = as_floats(experiment.identified(fitted.model))
     if not values:
         return Identified({}, [])
-    known = fitted.linearization
     errors: dict[str, Any] = {}
     warnings, told = [], None
     if isinstance(fitted.model, Ensemble):
         each = [experiment.identified(member) for member in fitted.model.members]
         errors = {name: np.std([of[name] for of in each], ddof=1) for name in values}
-    elif known is not None or number_of_parameters(fitted.model, fitted.frozen) <= _MOST_PARAMETERS:
-        # a penalty is no part of the data, and the minimum is another with it
-        penalised, loss = loss.penalty is not None, dataclasses.replace(loss, penalty=None)
-        known = known or linearized(fitted.model, loss, fitted.frozen)
-        posterior = laplace(fitted.model, loss, freeze=fitted.frozen, linearization=known)
+    elif sure is not None:
+        posterior, jacobian = sure.posterior, np.asarray(sure.linearization[1])
         errors = as_floats(posterior.standard_deviation(experiment.identified))
         names = [name.removesuffix(_INSIDE) for name in posterior.parameters.names]
-        if np.isfinite(np.asarray(known[1])).all():
-            told = identifiability(known[1], names)
+        if np.isfinite(jacobian).all():
+            told = identifiability(sure.linearization[1], names)
             # along a direction that the data leave open a step to the minimum means nothing
-            if told.is_complete and not penalised:
+            if told.is_complete and not sure.is_penalised:
                 ahead = as_floats(posterior.change_to_minimum(experiment.identified))
                 least = {n: max(errors[n], _NEGLIGIBLE * abs(x)) for n, x in values.items()}
                 far = [name for name in values if abs(ahead[name]) > least[name]]
@@ -306,7 +286,7 @@ def _determined(fitted: Fitted) -> float:
     if fitted.determined is not None:
         return fitted.determined
     count = number_of_parameters(fitted.model, fitted.frozen)
-    return count if count <= _MOST_PARAMETERS else 0
+    return count if count <= MOST_PARAMETERS else 0
 
 
 def as_floats(values: Mapping[str, Any]) -> dict[str, float]:

@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from impindiff import report
 from impindiff.advice import numerical_diffusion
 from impindiff.data import (
     FORECAST_SUFFIX,
+    SPREAD_SUFFIX,
     TRUTH_SUFFIX,
     forecast_dataset,
     labels_of,
@@ -39,7 +40,14 @@ from impindiff.experiment._metrics import (
     model_check,
     training_metrics,
 )
-from impindiff.experiment._stations import station_series
+from impindiff.experiment._posterior import (
+    Uncertainty,
+    deviations,
+    latent_deviations,
+    uncertainty,
+    with_few_columns,
+)
+from impindiff.experiment._stations import Stations, station_series
 from impindiff.experiment.experiment import Experiment, members_of, merged_times
 from impindiff.experiment.figures import draw_figures, middle_sample
 from impindiff.experiment.opened import Run
@@ -148,6 +156,12 @@ def run(
     shown = np.abs(needed[None, :] - forecast_times[:, None]).argmin(axis=1)
     latent = experiment.latent_fields(model, forecast_times)
     forecast = _forecast(experiment, latent, _at(states, shown), forecast_times)
+    series = station_series(experiment, model, states, needed, forecast)
+    sure, banded = None, trained.settings.forecast.bands
+    if banded or experiment.identified(model):
+        sure = uncertainty(experiment, fitted, loss)
+    if banded and sure is not None and sure.is_finite:
+        series = _add_bands(experiment, sure, states[0], needed, shown, latent, forecast, series)
     write_netcdf(forecast, folder / "forecast.nc")
 
     sets, predicted = {}, {}
@@ -161,7 +175,7 @@ def run(
         known = sets.get("test")
         sets["test"] = part.table if known is None else known.with_rows(part.table)
         predicted["test"] = np.append(predicted.get("test", np.empty(0)), values)
-    identified, warnings, told = identified_numbers(experiment, fitted, loss)
+    identified, warnings, told = identified_numbers(experiment, fitted, sure)
     measured = data.scattered or experiment.is_measured
     warned = bool(identified) or (measured and bool(latent))
     warnings += _warnings(members_of(model)[0], loss) if warned else []
@@ -175,7 +189,6 @@ def run(
     if "train" in sets:
         checked = model_check(experiment, fitted, sets["train"], predicted["train"])
     truths = experiment.true_latent(latent)
-    series = station_series(experiment, model, states, needed, forecast)
     draw_figures(
         experiment, forecast, latent, sets, predicted, series, identified, findings, folder
     )
@@ -201,6 +214,40 @@ def run(
     ).with_sections(findings.metrics)
     metrics.write(folder / METRICS)
     return metrics
+
+
+def _add_bands(
+    experiment: Experiment,
+    sure: Uncertainty,
+    states: Any,
+    needed: Float[np.ndarray, " time"],
+    shown: Int[np.ndarray, " output"],
+    latent: Mapping[str, Float[np.ndarray, "..."]],
+    forecast: xr.Dataset,
+    series: Stations,
+) -> Stations:
+    """Add standard deviations to a forecast, which is at `needed[shown]`; returns series with them.
+
+    Nothing is added where the derivative of the forecast cannot be solved for.
+    """
+    posterior = with_few_columns(sure.posterior)
+
+    def measured(model: Any, u: list[Any]) -> Any:
+        around = station_series(experiment, model, u, needed, forecast)
+        return experiment.at_data(_at(u, shown)), jax.tree.map(lambda s: s.predicted, around)
+
+    found = deviations(experiment, posterior, states, needed, measured)
+    if found is None:
+        return series
+    for name, values in found[0].items():
+        own = forecast[name + FORECAST_SUFFIX]
+        forecast[name + SPREAD_SUFFIX] = (own.dims, values[0], own.attrs)
+    fields = latent_deviations(experiment, posterior, latent, needed[shown])
+    for name, values in fields.items():
+        forecast[name + SPREAD_SUFFIX] = (forecast[name].dims, values, forecast[name].attrs)
+    return jax.tree.map(
+        lambda s, d: dataclasses.replace(s, predicted_deviation=d), series, found[1]
+    )
 
 
 def _with_identifiability(findings: Findings, told: Identifiability) -> Findings:

@@ -1,7 +1,7 @@
 """Values measured repeatedly at a few places, with the model's curves there."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -15,6 +15,9 @@ from impindiff.observations import PointTable
 from impindiff.problem.findings import Series
 from impindiff.report.style import label, unit
 
+Stations: TypeAlias = dict[str, dict[str, list[Series]]]
+"""By set, the panels of `series_figure`."""
+
 _MOST_PLACES, _FEWEST_TIMES, _MOST_PANELS = 8, 3, 6
 
 
@@ -24,7 +27,7 @@ def station_series(
     states: Sequence[PyTree[np.ndarray]],
     times: Float[np.ndarray, " time"],
     forecast: xr.Dataset,
-) -> dict[str, dict[str, list[Series]]]:
+) -> Stations:
     """Panels of `series_figure` by set; none where a truth is known.
 
     A quantity has a panel if it was measured at no more than eight places, at each three times or

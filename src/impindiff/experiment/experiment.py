@@ -162,10 +162,7 @@ class Experiment:
         """
         dataset, failure, found = self.data.of(samples), None, []
         members = members_of(model)
-        needed, index = times, slice(None)
-        if self.is_steady:
-            needed = np.unique(np.append(self.start, times))
-            index = np.searchsorted(needed, times)
+        needed, index = self._rolled_out(times)
         for number, member in enumerate(members):
             result = self.method.trajectory(member, dataset, len(samples), needed)
             found.append(jax.tree.map(lambda leaf: np.asarray(leaf)[index], result.u))
@@ -174,6 +171,41 @@ class Experiment:
                 which = f"member {number}: " if len(members) > 1 else ""
                 failure = SolverError(f"{which}{failed}", code=failed.code)
         return found, failure
+
+    def derivative(
+        self,
+        build: Callable[[Array], Any],
+        values: Float[Array, " n"],
+        times: Float[np.ndarray, " time"],
+    ) -> Callable[[Float[Array, " n"]], tuple[PyTree[np.ndarray], bool]]:
+        """A function from a direction to (the derivative of all samples' states, convergence).
+
+        - `build`: from the parameters' values to the model.
+        """
+        needed, index = self._rolled_out(times)
+        samples = self.data.samples
+        dataset = self.data.of(range(samples))
+
+        def states(values: Array) -> tuple[PyTree[Array], Array]:
+            result = self.method.trajectory(build(values), dataset, samples, needed)
+            return result.u, jnp.all(result.stats.converged)
+
+        @jax.jit
+        def along(direction: Array) -> tuple[PyTree[Array], Array]:
+            return jax.jvp(states, (values,), (direction,), has_aux=True)[1:]
+
+        def derivative(direction: Array) -> tuple[PyTree[np.ndarray], bool]:
+            change, converged = along(direction)
+            return jax.tree.map(lambda leaf: np.asarray(leaf)[index], change), bool(converged)
+
+        return derivative
+
+    def _rolled_out(self, times: Float[np.ndarray, " time"]) -> tuple[Float[np.ndarray, " _"], Any]:
+        """(times of a rollout, the index of `times` in them), see `states`."""
+        if not self.is_steady:
+            return times, slice(None)
+        needed = np.unique(np.append(self.start, times))
+        return needed, np.searchsorted(needed, times)
 
     def forecast_times(self) -> Float[np.ndarray, " time"]:
         """Times of the data, if they are fields; up to `forecast.until` in any case.

@@ -174,7 +174,10 @@ def _draw_forecast(forecast: xr.Dataset, sets: Mapping[str, PointTable], figures
             own = table.rows(table.quantity == name)
             rows = np.column_stack([own.time, own.position[:, 0], own.value])
             points[name] = np.concatenate([points.get(name, rows[:0]), rows])
-    report.save(report.snapshots_figure(fields, points=points), figures / "forecast.png")
+    sure = xr.Dataset(_fields(forecast, SPREAD_SUFFIX))
+    report.save(
+        report.snapshots_figure(fields, points=points, deviations=sure), figures / "forecast.png"
+    )
 
 
 def _draw_stations(
@@ -197,12 +200,12 @@ def _draw_stations(
         )
 
 
-def _fields(forecast: xr.Dataset) -> dict[str, xr.DataArray]:
-    """The quantities of the first sample."""
+def _fields(forecast: xr.Dataset, suffix: str = FORECAST_SUFFIX) -> dict[str, xr.DataArray]:
+    """The quantities of the first sample, or what has another suffix."""
     return {
-        str(name).removesuffix(FORECAST_SUFFIX): field.isel(sample=0, drop=True)
+        str(name).removesuffix(suffix): field.isel(sample=0, drop=True)
         for name, field in forecast.data_vars.items()
-        if str(name).endswith(FORECAST_SUFFIX)
+        if str(name).endswith(suffix) and "sample" in field.dims
     }
 
 
@@ -302,21 +305,34 @@ def _draw_latent(
             if fields:
                 shown = xr.Dataset(fields)
                 shown = shown if fields is changing else shown.assign_coords(time=start)
-                report.save(report.snapshots_figure(shown), figures / f"{name}{suffix}.png")
+                bands = {
+                    key: forecast[key + SPREAD_SUFFIX].broadcast_like(shown[key])
+                    for key in fields
+                    if key + SPREAD_SUFFIX in forecast
+                }
+                report.save(
+                    report.snapshots_figure(shown, deviations=xr.Dataset(bands)),
+                    figures / f"{name}{suffix}.png",
+                )
         return
     times = forecast["time"].to_numpy()
     there = experiment.data.dataset["time"].to_numpy().astype(float)
     rows: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
+    sure: dict[str, np.ndarray] = {}
     for key, values in latent.items():
-        truth = truths.get(key)
+        truth, deviation = truths.get(key), forecast.get(key + SPREAD_SUFFIX)
         if values.ndim == grid.ndim:
             rows[key] = (values, truth)
+            if deviation is not None:
+                sure[key] = deviation.to_numpy()
             continue
         for index in (len(times) // 2, len(times) - 1):
             at = None
             if truth is not None:
                 at = truth[np.abs(there - times[index]).argmin()]
             rows[f"{key} at t = {times[index]:g}"] = (values[index], at)
+            if deviation is not None:
+                sure[f"{key} at t = {times[index]:g}"] = deviation.to_numpy()[index]
     space = space_of(forecast[next(iter(latent))])
     for plane in planes_of(space):
         i, j = plane.shown
@@ -329,6 +345,7 @@ def _draw_latent(
                 extent_of(*(space[plane.axes[k]].to_numpy() for k in (i, j))),
                 axis_labels(plane, space),
                 plane.where,
+                {field: plane.of(values) for field, values in sure.items()},
             ),
             figures / f"{name}{plane.suffix}.png",
         )

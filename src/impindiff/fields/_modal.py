@@ -134,7 +134,7 @@ class ModalField(eqx.Module):
 
     @property
     def wavenumbers(self) -> Float[np.ndarray, "coefficients axes"]:
-        """Of each coefficient's function along each axis, and in time: 2 pi over the wavelength.
+        """Wavenumbers, 2 pi over the wavelength, of each function along each axis, then in time.
 
         All are 0 for the first coefficient, the constant's.
         """

@@ -5,6 +5,7 @@ from impindiff.inference._model_check import ModelCheck, ResidualTest, check_res
 from impindiff.inference._nuts import Sampled, nuts
 from impindiff.inference._posterior import (
     FlatParameters,
+    Linearization,
     Posterior,
     flat_parameters,
     laplace,
@@ -15,6 +16,7 @@ from impindiff.inference._posterior import (
 __all__ = [
     "FlatParameters",
     "Identifiability",
+    "Linearization",
     "ModelCheck",
     "Posterior",
     "ResidualTest",

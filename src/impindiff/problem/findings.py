@@ -58,6 +58,7 @@ class Series:
     - `times`, `predicted`, and `truth` if known: (T,) each.
     - `measured_times`, `measured`: (M,) each, both or none.
     - `standard_deviation`: of the instrument, half the length of the error bars; a number, or (M,).
+    - `predicted_deviation`: standard deviation of the prediction, (T,), drawn as a band of two.
     """
 
     label: str
@@ -67,6 +68,7 @@ class Series:
     measured_times: Float[np.ndarray, "..."] | None = None
     measured: Float[np.ndarray, "..."] | None = None
     standard_deviation: float | Float[np.ndarray, "..."] | None = None
+    predicted_deviation: Float[np.ndarray, "..."] | None = None
 
     def __post_init__(self):
         """Refuse values without times."""
@@ -75,6 +77,10 @@ class Series:
         pairs = {
             "predicted": (self.predicted, self.times),
             "truth": (self.times if self.truth is None else self.truth, self.times),
+            "predicted_deviation": (
+                self.times if self.predicted_deviation is None else self.predicted_deviation,
+                self.times,
+            ),
             "measured": (measured, none if self.measured_times is None else self.measured_times),
         }
         for name, (values, times) in pairs.items():

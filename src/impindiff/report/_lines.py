@@ -21,7 +21,9 @@ from impindiff.report.style import (
     FIELD_MAP,
     MODEL_COLOUR,
     TRUTH_COLOUR,
+    band_entry,
     colour_bar,
+    draw_band,
     heading,
     label,
     shared_legend,
@@ -91,16 +93,7 @@ def profiles_figure(
             model = found.to_numpy()[column]
             if variable + SPREAD_SUFFIX in forecast:
                 chosen = forecast[variable + SPREAD_SUFFIX].isel(sample=sample, time=shown[column])
-                two = 2 * chosen.to_numpy()
-                ax.fill_between(
-                    centres,
-                    model - two,
-                    model + two,
-                    color=MODEL_COLOUR,
-                    alpha=0.2,
-                    linewidth=0,
-                    label="± 2 standard deviations of the members",
-                )
+                draw_band(ax, centres, model, chosen, MODEL_COLOUR)
             ax.plot(
                 centres, model, color=MODEL_COLOUR, linestyle="--", linewidth=2.0, label="forecast"
             )
@@ -117,7 +110,8 @@ def profiles_figure(
             axes[1, 0].set(ylabel=off, ylim=(-1.1 * limit, 1.1 * limit))
             axes[1, 0].yaxis.set_major_locator(MaxNLocator(3, symmetric=True))
             axes[1, 0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        shared_legend(figure, axes[0])
+        banded = variable + SPREAD_SUFFIX in forecast
+        shared_legend(figure, axes[0], [band_entry()] if banded else [])
         figure.suptitle(heading(forecast, sample, variable))
     return figure
 

@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 
 from impindiff.errors import InputError
 from impindiff.problem.findings import Series
-from impindiff.report.style import SERIES_COLOURS, TRUTH_COLOUR, styled
+from impindiff.report.style import SERIES_COLOURS, TRUTH_COLOUR, band_entry, draw_band, styled
 
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _SHADE = "0.93"
@@ -68,6 +68,8 @@ def _draw(ax: Axes, series: Series, index: int) -> None:
     # beyond the palette the colours come again
     style = ("-", "-.")[index // len(SERIES_COLOURS) % 2]
     ax.plot(series.times, series.predicted, color=colour, linestyle=style, linewidth=1.8)
+    if series.predicted_deviation is not None:
+        draw_band(ax, series.times, series.predicted, series.predicted_deviation, colour)
     if series.truth is not None:
         ax.plot(series.times, series.truth, color=TRUTH_COLOUR, linestyle="--", linewidth=1.0)
     if series.measured is not None and series.measured_times is not None:
@@ -94,6 +96,8 @@ def _draw(ax: Axes, series: Series, index: int) -> None:
 def _kinds(every: Sequence[Series], trained: bool) -> list[Line2D | Patch]:
     """Legend of lines, points and shading, independent of colour."""
     kinds: list[Line2D | Patch] = [Line2D([], [], color="0.35", linewidth=1.8, label="predicted")]
+    if any(series.predicted_deviation is not None for series in every):
+        kinds.append(band_entry())
     if any(series.truth is not None for series in every):
         kinds.append(Line2D([], [], color=TRUTH_COLOUR, linestyle="--", linewidth=1, label="truth"))
     if any(series.measured is not None for series in every):

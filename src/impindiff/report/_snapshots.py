@@ -11,17 +11,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from impindiff.data import FORECAST_SUFFIX, TRUTH_SUFFIX
+from impindiff.data import FORECAST_SUFFIX, SPREAD_SUFFIX, TRUTH_SUFFIX
 from impindiff.errors import InputError
 from impindiff.observations.checks import same_places, shortest
 from impindiff.report.fields import draw_field, extent_of, panels
 from impindiff.report.slices import middle_plane, space_of
 from impindiff.report.style import (
+    DEVIATION_MAP,
     DIFFERENCE_MAP,
     FIELD_MAP,
     TRUTH_COLOUR,
+    band_entry,
     colour_bar,
+    draw_band,
     label,
+    scale_from_zero,
     shared_legend,
     shared_scale,
     styled,
@@ -41,12 +45,14 @@ def snapshots_figure(
     truth: xr.Dataset | None = None,
     levels: Mapping[str, float] | None = None,
     points: Mapping[str, Float[np.ndarray, "point 3"]] | None = None,
+    deviations: xr.Dataset | None = None,
 ) -> Figure:
     """Fields at up to five times, spread evenly from the first to the last.
 
     In one dimension a panel per field with a curve per time; otherwise maps, a row per field and a
     column per time, of three dimensions the middle slice along the last. With a truth, rows of
-    model, truth (on one colour scale) and their difference, symmetric about zero.
+    model, truth (on one colour scale) and their difference, symmetric about zero. Standard
+    deviations are bands of two around the curves, and rows of maps.
 
     **Arguments:**
 
@@ -56,6 +62,7 @@ def snapshots_figure(
     - `levels`: by variable, a value to draw as a contour, such as the porosity of a front.
     - `points`: of one dimension, by variable, measured values, a row (t, x, value) each; those at
       the time of a curve are dots in its colour.
+    - `deviations`: standard deviations of some of the variables, at the same times and places.
 
     **Raises:** `InputError` for variables on other dimensions, a truth of another shape, and a
     level of an unknown variable.
@@ -72,11 +79,12 @@ def snapshots_figure(
         shown[plane.across], where = plane.cell, plane.where
     chosen = fields.isel(shown)
     true = None if truth is None else truth.isel(shown)
+    sure = xr.Dataset() if deviations is None else deviations.isel(shown, missing_dims="ignore")
     with styled():
         if len(space) == 1:
-            figure = _curves(chosen, true, levels or {}, points or {})
+            figure = _curves(chosen, true, levels or {}, points or {}, sure)
         else:
-            figure = _maps(chosen, true, levels or {})
+            figure = _maps(chosen, true, levels or {}, sure)
         drawn = [f"line: {name} = {level:.3g}" for name, level in (levels or {}).items()]
         title = ", ".join([where] * bool(where) + drawn)
         if title:
@@ -95,13 +103,15 @@ def samples_figure(
 
     - `forecast`: layout of `forecast_dataset` with one spatial dimension and the measured fields as
       `_truth`, NaN where nothing was measured.
-    - `variable`: prefix of `_forecast` and `_truth`.
+    - `variable`: prefix of `_forecast`, `_truth` and, for bands of two standard deviations,
+      `_spread`.
     - `titles`: of the panels; by default the numbers of the samples.
     """
     last, samples = forecast.sizes["time"] - 1, forecast.sizes["sample"]
     shown = np.unique(np.round(np.linspace(0, last, _COLUMNS)).astype(int))
     chosen = forecast.isel(time=shown)
     found, measured = chosen[variable + FORECAST_SUFFIX], chosen[variable + TRUTH_SUFFIX]
+    sure = chosen.get(variable + SPREAD_SUFFIX)
     x, times = chosen[found.dims[2]], chosen["time"]
     colours = colormaps[FIELD_MAP](np.linspace(0.0, _LAST_COLOUR, len(times)))
     columns = min(samples, _SAMPLE_COLUMNS)
@@ -117,12 +127,14 @@ def samples_figure(
                 text = f"t = {time:.4g}{unit(times.attrs, before=' ')}"
                 ax.plot(x, found[sample, row], color=colour, linewidth=1.8, label=text)
                 ax.plot(x, measured[sample, row], "o", color=colour, markersize=3.2, label="_")
+                if sure is not None:
+                    draw_band(ax, x, found[sample, row], sure[sample, row], colour)
             ax.plot([], [], "o", color="0.35", markersize=3.2, label="measured")
         for ax in axes[:, 0]:
             ax.set_ylabel(label(found.attrs, variable))
         for ax in axes[-1]:
             ax.set_xlabel(label(x.attrs, str(x.name)))
-        shared_legend(figure, axes[0])
+        shared_legend(figure, axes[0], [] if sure is None else [band_entry()])
     return figure
 
 
@@ -131,6 +143,7 @@ def _curves(
     truth: xr.Dataset | None,
     levels: Mapping[str, float],
     points: Mapping[str, Float[np.ndarray, "point 3"]],
+    deviations: xr.Dataset,
 ) -> Figure:
     """1-D fields: a panel per field, with coloured times; differences below."""
     rows = 1 if truth is None else 2
@@ -148,6 +161,8 @@ def _curves(
         for row, (time, colour) in enumerate(zip(times.to_numpy(), colours, strict=True)):
             text = f"t = {time:.4g}{unit(times.attrs, before=' ')}"
             upper.plot(x, field[row], color=colour, linewidth=2.0, label=text)
+            if name in deviations:
+                draw_band(upper, x, field[row], deviations[name][row], colour)
             if name in points:
                 measured = points[str(name)]
                 there = same_places(measured[:, 0], time, shortest(times.to_numpy()))
@@ -183,17 +198,23 @@ def _curves(
         if truth is not None:
             axes[1, column].axhline(0.0, color="0.75", linewidth=0.8, zorder=0)
             axes[1, column].set_ylabel("model - truth")
-    shared_legend(figure, axes[0])
+    shared_legend(figure, axes[0], [band_entry()] if len(deviations) else [])
     return figure
 
 
-def _maps(fields: xr.Dataset, truth: xr.Dataset | None, levels: Mapping[str, float]) -> Figure:
+def _maps(
+    fields: xr.Dataset,
+    truth: xr.Dataset | None,
+    levels: Mapping[str, float],
+    deviations: xr.Dataset,
+) -> Figure:
     """2-D fields: rows of maps, with one colour bar for a field and its truth."""
     x, y = (fields[name] for name in next(iter(fields.values())).dims[1:])
     times = fields["time"]
     extent = extent_of(x.to_numpy(), y.to_numpy())
     each = 1 if truth is None else 3
-    figure, axes = panels(each * len(fields), len(times), extent, _PANEL)
+    sizes = [each + (name in deviations) for name in fields]
+    figure, axes = panels(sum(sizes), len(times), extent, _PANEL)
     for ax in axes[:, 0]:
         ax.set_ylabel(label(y.attrs, str(y.name)))
     for ax in axes[-1]:
@@ -204,7 +225,7 @@ def _maps(fields: xr.Dataset, truth: xr.Dataset | None, levels: Mapping[str, flo
         if truth is not None:
             rows = {f"{quantity}, model": field.to_numpy()}
             rows[f"{quantity}, truth"] = truth[name].to_numpy()
-        own = axes[each * i : each * (i + 1)]
+        own = axes[sum(sizes[:i]) : sum(sizes[: i + 1])]
         scale = shared_scale(*rows.values())
         for line, (text, maps) in zip(own, rows.items(), strict=False):
             # above the row: along a colour bar long names would meet those of the next row
@@ -220,7 +241,14 @@ def _maps(fields: xr.Dataset, truth: xr.Dataset | None, levels: Mapping[str, flo
             for ax, values in zip(own[2], difference, strict=True):
                 draw_field(ax, values, extent, DIFFERENCE_MAP, scale)
             own[2, 0].set_title(f"{quantity}, model - truth", loc="left")
-            colour_bar(figure, own[2:], DIFFERENCE_MAP, scale, "")
+            colour_bar(figure, own[2:3], DIFFERENCE_MAP, scale, "")
+        if name in deviations:
+            maps = deviations[name].to_numpy()
+            scale = scale_from_zero(maps)
+            for ax, values in zip(own[each], maps, strict=True):
+                draw_field(ax, values, extent, DEVIATION_MAP, scale)
+            own[each, 0].set_title(f"{quantity}, standard deviation", loc="left")
+            colour_bar(figure, own[each:], DEVIATION_MAP, scale, "")
     for ax, time in zip(axes[0], times.to_numpy(), strict=True):
         above = ax.get_title(loc="left")
         text = f"t = {time:.4g}{unit(times.attrs, before=' ')}"

@@ -11,14 +11,16 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from impindiff.data import FORECAST_SUFFIX, TRUTH_SUFFIX
+from impindiff.data import FORECAST_SUFFIX, SPREAD_SUFFIX, TRUTH_SUFFIX
 from impindiff.observations import relative_l1_percent
 from impindiff.report.style import (
+    DEVIATION_MAP,
     DIFFERENCE_MAP,
     FIELD_MAP,
     colour_bar,
     heading,
     label,
+    scale_from_zero,
     shared_scale,
     styled,
     symmetric_scale,
@@ -60,14 +62,15 @@ def forecast_figure(
     """Truth, forecast and error (rows) at up to four times, ending with the last (columns).
 
     Truth and forecast share one colour scale; the error has its own, symmetric about zero. Without
-    a truth only the forecast is drawn. Values that are not finite are grey.
+    a truth only the forecast is drawn. The last row is the forecast's standard deviation, if there
+    is one. Values that are not finite are grey.
 
     **Arguments:**
 
     - `forecast`: the layout of `forecast_dataset`, with two spatial dimensions.
     - `sample`: index of the trajectory.
     - `sensors`: measured positions, drawn as dots on the first row.
-    - `variable`: prefix of `_forecast` and `_truth`.
+    - `variable`: prefix of `_forecast`, `_truth` and `_spread`.
     - `where`: for the title, the plane of a 3-D field.
     """
     chosen = forecast.isel(sample=sample, time=_spread(forecast.sizes["time"]))
@@ -81,8 +84,9 @@ def forecast_figure(
         percents = relative_l1_percent(rows["forecast"], truth, space_axes=2)
         titles = [f"{t}\nrelative L1 {p:.2g} %" for t, p in zip(titles, percents, strict=True)]
         rows = {"truth": truth, **rows, "error": rows["forecast"] - truth}
-
     compared = [name for name in rows if name != "error"]
+    if variable + SPREAD_SUFFIX in chosen:
+        rows["deviation"] = chosen[variable + SPREAD_SUFFIX].to_numpy()
     values = shared_scale(*(rows[name] for name in compared))
     extent = extent_of(x.to_numpy(), y.to_numpy())
     quantity = label(found.attrs, variable)
@@ -99,11 +103,15 @@ def forecast_figure(
             axes[row, 0].set_ylabel(label(y.attrs, str(y.name)))
             _name_row(axes[row, 0], name)
         colour_bar(figure, axes[: len(compared)], FIELD_MAP, values, quantity)
-        if "error" in rows:
-            errors = symmetric_scale(rows["error"])
-            for column, ax in enumerate(axes[-1]):
-                draw_field(ax, rows["error"][column], extent, DIFFERENCE_MAP, errors)
-            colour_bar(figure, axes[-1:], DIFFERENCE_MAP, errors, "forecast - truth")
+        others = {"error": (symmetric_scale, DIFFERENCE_MAP, "forecast - truth"),
+                  "deviation": (scale_from_zero, DEVIATION_MAP, "standard deviation")}  # fmt: skip
+        for row, name in enumerate(rows):
+            if name in others:
+                scale_of, colours, text = others[name]
+                scale = scale_of(rows[name])
+                for ax, field in zip(axes[row], rows[name], strict=True):
+                    draw_field(ax, field, extent, colours, scale)
+                colour_bar(figure, axes[row : row + 1], colours, scale, text)
         figure.suptitle(heading(forecast, sample, variable, where))
     return figure
 
@@ -113,10 +121,12 @@ def latent_figure(
     extent: Extent | tuple[float, float, float, float],
     axis_labels: tuple[str, str] = ("x", "y"),
     where: str = "",
+    deviations: Mapping[str, Float[np.ndarray, "x y"]] | None = None,
 ) -> Figure:
-    """One row per latent field: true, found, and found minus true.
+    """One row per latent field: true, found, found minus true, and the standard deviation.
 
-    True and found share one colour scale. Where the truth is `None` only the found field is drawn.
+    True and found share one colour scale. Without a truth or a standard deviation these are left
+    out.
 
     **Arguments:**
 
@@ -124,11 +134,14 @@ def latent_figure(
     - `extent`: of the domain.
     - `axis_labels`: with units, if there are any.
     - `where`: for the title, the plane of 3-D fields.
+    - `deviations`: by label, the standard deviation of the found field.
     """
     extent = extent if isinstance(extent, Extent) else Extent(*extent)
+    deviations = deviations or {}
     known = any(truth is not None for _, truth in pairs.values())
     with styled():
-        figure, axes = panels(len(pairs), 3 if known else 1, extent)
+        compared = 3 if known else 1
+        figure, axes = panels(len(pairs), compared + bool(deviations), extent)
         middle = 1 if known else 0
         for row, (name, (found, truth)) in zip(axes, pairs.items(), strict=True):
             fields = [found] if truth is None else [truth, found]
@@ -142,10 +155,17 @@ def latent_figure(
                 row[0].set_title(f"{name}, true")
                 draw_field(row[2], found - truth, extent, DIFFERENCE_MAP, difference)
                 row[2].set_title(f"found - true: relative L1 {percent:.2g} %")
-                colour_bar(figure, row[2:], DIFFERENCE_MAP, difference, "found - true")
+                colour_bar(figure, row[2:3], DIFFERENCE_MAP, difference, "found - true")
             elif known:
                 row[0].set_visible(False)
                 row[2].set_visible(False)
+            if name in deviations:
+                last, scale_of = row[compared:], scale_from_zero(deviations[name])
+                draw_field(last[0], deviations[name], extent, DEVIATION_MAP, scale_of)
+                last[0].set_title("standard deviation")
+                colour_bar(figure, last, DEVIATION_MAP, scale_of, "")
+            elif deviations:
+                row[compared].set_visible(False)
             # the titles name the field; repeated along the bar it would not fit
             colour_bar(figure, row[: middle + 1], FIELD_MAP, scale, "")
             first = row[0 if truth is not None else middle]

@@ -8,17 +8,22 @@ import matplotlib
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from numpy.typing import ArrayLike
 
 from impindiff.data import FORECAST_SUFFIX, TEST, written_whole
 
 FIELD_MAP = "viridis"
 DIFFERENCE_MAP = "RdBu_r"  # white at zero difference
+DEVIATION_MAP = "cividis"
+_BAND = 0.2  # opacity
 TRUTH_COLOUR, MODEL_COLOUR = "black", "#c55a11"
 # palette of Okabe and Ito, for all kinds of colour vision
 SERIES_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -61,6 +66,11 @@ def shared_scale(*fields: Float[np.ndarray, "..."]) -> Normalize:
     return Normalize(low, high if high > low else low + 1.0)
 
 
+def scale_from_zero(*fields: Float[np.ndarray, "..."]) -> Normalize:
+    """A colour scale from zero to the largest finite value of all the fields."""
+    return shared_scale(np.zeros(1), *fields)
+
+
 def symmetric_scale(*fields: Float[np.ndarray, "..."]) -> Normalize:
     """A colour scale from minus to plus the largest finite magnitude, so that zero is white."""
     finite = np.concatenate([np.abs(f[np.isfinite(f)]).ravel() for f in fields])
@@ -97,12 +107,26 @@ def heading(forecast: xr.Dataset, sample: int, variable: str, where: str = "") -
     return ", ".join([*parts, *[where] * bool(where)])
 
 
-def shared_legend(figure: Figure, axes: Iterable[Axes]) -> None:
-    """One legend for all of `axes`, below them, with each label once."""
-    entries = {}
+def draw_band(ax: Axes, x: ArrayLike, middle: ArrayLike, deviation: ArrayLike, colour: Any) -> None:
+    """A band of two standard deviations around a curve, without an entry in the legend."""
+    middle, two = np.asarray(middle), 2 * np.asarray(deviation)
+    ax.fill_between(
+        np.asarray(x), middle - two, middle + two, color=colour, alpha=_BAND, linewidth=0
+    )
+
+
+def band_entry() -> Patch:
+    """The entry of a legend for the bands of all colours."""
+    return Patch(color="0.35", alpha=_BAND, label="± 2 standard deviations")
+
+
+def shared_legend(figure: Figure, axes: Iterable[Axes], more: Iterable[Artist] = ()) -> None:
+    """One legend for all of `axes`, below them, with each label once, and `more` entries."""
+    entries: dict[str, Artist] = {}
     for ax in axes:
         for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
             entries.setdefault(name, handle)
+    entries |= {str(artist.get_label()): artist for artist in more}
     if entries:
         figure.legend(
             list(entries.values()),

@@ -157,6 +157,12 @@ class ForecastSettings(StrictModel):
         default=False,
         description="if a step fails, store the forecast up to it instead of raising an error",
     )
+    bands: bool = Field(
+        default=True,
+        description="standard deviations of the forecast and the latent fields, for a model with "
+        "at most 200 parameters or a prior chosen by the data; they cost one derivative of the "
+        "forecast for each parameter, at most 40",
+    )
 
 
 class ReferenceForecastSettings(ForecastSettings):

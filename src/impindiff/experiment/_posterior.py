@@ -1,0 +1,139 @@
+"""Standard deviations of what a run shows, from the posterior of the model's parameters."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, PyTree
+
+from impindiff.experiment.experiment import Experiment
+from impindiff.inference import Linearization, Posterior, laplace, linearized
+from impindiff.training import Ensemble, Fitted, TrajectoryLoss, partition
+
+# a posterior needs one derivative, the cost of a rollout, per parameter
+MOST_PARAMETERS = 200
+# derivatives of the forecast, of one rollout each
+_MOST_DIRECTIONS = 40
+
+
+class Uncertainty(NamedTuple):
+    """The posterior of a fit, and the misfit's derivatives that it was made of.
+
+    - `is_penalised`: training had a penalty, which is no part of the data, and has its minimum
+      elsewhere.
+    """
+
+    posterior: Posterior[Any]
+    linearization: Linearization
+    is_penalised: bool = False
+
+    @property
+    def is_finite(self) -> bool:
+        """False where the data leave a parameter undetermined."""
+        return bool(jnp.isfinite(self.posterior.factor).all())
+
+
+def uncertainty(experiment: Experiment, fitted: Fitted, loss: TrajectoryLoss) -> Uncertainty | None:
+    """The Laplace approximation at a fit; None for many parameters, ensembles and black boxes.
+
+    After `EmpiricalBayes` it is that of the chosen prior and errors, for any number of parameters;
+    else for at most 200, or after Levenberg-Marquardt.
+    """
+    if isinstance(fitted.model, Ensemble) or not experiment.method.is_hybrid:
+        return None
+    if fitted.regularised is not None:
+        known = linearized(fitted.model, fitted.regularised, fitted.frozen)
+        posterior = laplace(
+            fitted.model,
+            fitted.regularised,
+            freeze=fitted.frozen,
+            errors="given",
+            linearization=known,
+        )
+        return Uncertainty(posterior, known)
+    count, known = number_of_parameters(fitted.model, fitted.frozen), fitted.linearization
+    if count == 0 or (known is None and count > MOST_PARAMETERS):
+        return None
+    penalised, loss = loss.penalty is not None, dataclasses.replace(loss, penalty=None)
+    known = known or linearized(fitted.model, loss, fitted.frozen)
+    posterior = laplace(fitted.model, loss, freeze=fitted.frozen, linearization=known)
+    return Uncertainty(posterior, known, penalised)
+
+
+def deviations(
+    experiment: Experiment,
+    posterior: Posterior[Any],
+    states: PyTree[np.ndarray],
+    times: Float[np.ndarray, " time"],
+    measure: Callable[[Any, list[PyTree[np.ndarray]]], PyTree[np.ndarray]],
+) -> PyTree[np.ndarray] | None:
+    """Standard deviations of what is measured in a model's states; None if a solve fails.
+
+    To first order: the derivative of the states along each column of the posterior's factor, a
+    rollout each; then differences of what is measured from one deviation above to one below.
+
+    - `states`: of all samples at `times`.
+    - `measure`: from a model and the states of one member to a pytree of arrays.
+    """
+    flat = posterior.parameters
+    along = experiment.derivative(flat.model, flat.values, times)
+    total: Any = None
+    for column in posterior.factor.T:
+        change, converged = along(column)
+        if not converged:
+            return None
+        above, below = (
+            measure(
+                flat.model(flat.values + sign * column),
+                [jax.tree.map(lambda u, d, s=sign: u + s * d, states, change)],
+            )
+            for sign in (1.0, -1.0)
+        )
+        squares = jax.tree.map(lambda a, b: ((a - b) / 2) ** 2, above, below)
+        total = squares if total is None else jax.tree.map(np.add, total, squares)
+    return jax.tree.map(np.sqrt, total)
+
+
+def with_few_columns(posterior: Posterior[Any]) -> Posterior[Any]:
+    r"""The posterior with a factor of at most 40 columns.
+
+    Of more, $F Z / \sqrt{40}$ with normal random numbers Z: deviations are right to 11 %.
+    """
+    columns = posterior.factor.shape[1]
+    if columns <= _MOST_DIRECTIONS:
+        return posterior
+    shape = (columns, _MOST_DIRECTIONS)
+    mixed = jax.random.normal(jax.random.key(0), shape, posterior.factor.dtype)
+    return dataclasses.replace(posterior, factor=posterior.factor @ mixed / shape[1] ** 0.5)
+
+
+def latent_deviations(
+    experiment: Experiment,
+    posterior: Posterior[Any],
+    latent: Mapping[str, Float[np.ndarray, "..."]],
+    times: Float[np.ndarray, " time"],
+) -> dict[str, Float[np.ndarray, "..."]]:
+    """Standard deviations of the latent fields, in the shapes of `latent`, which is at `times`."""
+    if not latent:
+        return {}
+    ndim = experiment.method.example.grid.ndim
+    steady = all(field.ndim == ndim for field in latent.values())
+    at = jnp.asarray(times[:1] if steady else times)
+    found = posterior.standard_deviation(
+        lambda model: jax.lax.map(lambda t: experiment.problem.latent_fields(model, t), at)
+    )
+    return {
+        name: np.asarray(found[name][0] if field.ndim == ndim else found[name])
+        for name, field in latent.items()
+    }
+
+
+def number_of_parameters(model: eqx.Module, frozen: Sequence[str] = ()) -> int:
+    """Number of trained parameters."""
+    if isinstance(model, Ensemble):
+        return number_of_parameters(model.stacked, frozen)
+    return sum(leaf.size for leaf in jax.tree.leaves(partition(model, frozen)[0]))
