@@ -66,7 +66,7 @@ class Problem(ipd.Problem):
     def offsets(self, model):
         return {name: offset() for name, offset in model.offset.items()}
 
-    def model(self, settings, key):
+    def model(self, settings, key) -> ipd.HybridModel:
         times, T = thermometers()
         above = ipd.Dirichlet(lambda t: jnp.interp(t, times, T[:, 0]))
         below = ipd.Dirichlet(lambda t: jnp.interp(t, times, T[:, 3]))

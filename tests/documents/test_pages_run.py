@@ -77,6 +77,7 @@ SMALLER = {
     "scratch_assay.py": SHORT,
     "scratch_laws.py": SHORT,
     "streambed_heat.py": SHORT,
+    "streambed_flow.py": SHORT | {"forecast.bands": "false"},
     "column_tracer.py": SHORT,
     "column_tritium.py": SHORT,
     "pumping_tests.py": SHORT,
