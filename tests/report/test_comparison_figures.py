@@ -42,6 +42,14 @@ def test_times_are_marked_by_what_they_are():
     assert [t.get_text() for t in figure.axes[0].texts] == ["horizon", "twice the horizon"]
 
 
+def test_labels_of_times_that_are_close_are_at_different_heights():
+    marks = {"end": 0.35, "twice the end": 0.7, "horizon": 0.4, "twice the horizon": 0.8}
+    texts = method_errors_figure([ONE], marks, "error (%)").axes[0].texts
+    heights = {t.get_text(): t.get_position()[1] for t in texts}
+    assert heights["end"] != heights["horizon"]
+    assert heights["twice the end"] != heights["twice the horizon"]
+
+
 def test_a_study_has_its_own_axes():
     ax = study_figure([ONE], "sensors", "error (%)").axes[0]
     assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_xscale()) == ("sensors", "error (%)", "log")

@@ -38,7 +38,7 @@ def method_errors_figure(
         figure = Figure(figsize=(8.6, 5.2), layout="constrained")
         ax = figure.subplots()
         _draw(ax, methods)
-        for i, (name, time) in enumerate(marks.items()):
+        for i, (name, time) in enumerate(sorted(marks.items(), key=lambda mark: mark[1])):
             ax.axvline(time, color="0.6", linestyle=":", linewidth=1, zorder=0)
             ax.text(
                 time,
