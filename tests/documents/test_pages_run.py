@@ -92,7 +92,8 @@ def smaller(words: list[str]) -> list[str]:
     added = SMALLER[words[1]]
     if any(word.startswith("training.horizon") for word in words):
         added = added | {"training.steps": "201"}  # longer than its stages
-    if "examples/sensors.yaml" in words:  # its field has modes, no network
+    # fields of modes, not networks
+    if {"examples/sensors.yaml", "examples/changing.yaml"} & set(words):
         added = {k: v for k, v in added.items() if not k.startswith("field")}
         added["field.modes"] = "6"
     if words[0] == "data":

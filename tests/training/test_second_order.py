@@ -20,6 +20,7 @@ from impindiff.training import (
     TrajectoryLoss,
     fit,
     lbfgs,
+    value_and_jacobian,
 )
 from impindiff.training.history import read
 
@@ -78,6 +79,19 @@ def test_a_trial_is_resumed_to_the_bit_and_a_finished_run_does_nothing(tmp_path)
     assert (resumed.model.a, resumed.model.p) == (whole.model.a, whole.model.p)
     assert resumed.steps == whole.steps
     assert train(tmp_path / "cut", LevenbergMarquardt(), resume=True).steps == whole.steps
+
+
+def test_many_columns_of_a_jacobian_are_those_of_one_pass():
+    rng = np.random.default_rng(0)
+    A, x = jnp.asarray(rng.normal(size=(7, 70))), jnp.asarray(rng.normal(size=70))
+
+    def function(x):
+        return jnp.tanh(A @ x), jnp.sum(x)
+
+    value, jacobian, total = value_and_jacobian(function, x)
+    np.testing.assert_allclose(value, jnp.tanh(A @ x))
+    np.testing.assert_allclose(jacobian, (1 - value**2)[:, None] * A, atol=1e-12)
+    np.testing.assert_allclose(total, jnp.sum(x))
 
 
 def test_the_standard_errors_are_the_spread_of_repeated_fits(tmp_path):

@@ -191,11 +191,11 @@ class Experiment:
             return result.u, jnp.all(result.stats.converged)
 
         @jax.jit
-        def along(direction: Array) -> tuple[PyTree[Array], Array]:
+        def along(values: Array, direction: Array) -> tuple[PyTree[Array], Array]:
             return jax.jvp(states, (values,), (direction,), has_aux=True)[1:]
 
         def derivative(direction: Array) -> tuple[PyTree[np.ndarray], bool]:
-            change, converged = along(direction)
+            change, converged = along(values, direction)
             return jax.tree.map(lambda leaf: np.asarray(leaf)[index], change), bool(converged)
 
         return derivative

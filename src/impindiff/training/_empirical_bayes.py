@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from impindiff.errors import InputError
 from impindiff.rollout import Rollout
+from impindiff.training._levenberg_marquardt import value_and_jacobian
 from impindiff.training._loss import TrajectoryLoss
 from impindiff.training._priors import Priors, as_priors
 
@@ -234,8 +235,7 @@ class EmpiricalBayes(eqx.Module):
             model = eqx.combine(unravel(values), static)
             return [part.features(model) for part in prior.parts.values()]
 
-        residuals, change_of, first = jax.linearize(misfit, base, has_aux=True)
-        jacobian = lax.map(change_of, jnp.eye(base.size, dtype=base.dtype)).T
+        residuals, jacobian, first = value_and_jacobian(misfit, base)
         count = _count(data, base.dtype)
         linear = _of_prior(features, base, jacobian.T @ jacobian, jacobian.T @ residuals, residuals)
         linear = linear._replace(number=count)

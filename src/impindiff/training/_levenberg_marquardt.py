@@ -17,6 +17,8 @@ from impindiff.rollout import Rollout
 from impindiff.training._loss import TrajectoryLoss
 
 _MAX_PARAMETERS = 200
+# columns of a Jacobian in one pass, and in each pass if there are more
+_MOST_AT_ONCE, _PASS = 64, 16
 _MAX_DAMPING = 1e10
 _FLAT = 1e-12
 
@@ -140,13 +142,19 @@ def require_few(method: str, parameters: PyTree[Any]) -> None:
 
 
 def value_and_jacobian(function: Any, x: Float[Array, " n"]) -> tuple[Array, Array, Any]:
-    """(r, dr/dx, aux) of `function(x) -> (r, aux)` by forward mode, all columns in one pass."""
+    """(r, dr/dx, aux) of `function(x) -> (r, aux)` by forward mode.
 
-    def along(direction):
+    Up to 64 columns in one pass; of more, 16 at a time, for their memory.
+    """
+    columns = jnp.eye(x.size, dtype=x.dtype)
+    if x.size > _MOST_AT_ONCE:
+        value, along, aux = jax.linearize(function, x, has_aux=True)
+        return value, jax.lax.map(along, columns, batch_size=_PASS).T, aux
+
+    def both(direction):
         return jax.jvp(function, (x,), (direction,), has_aux=True)
 
-    columns = jnp.eye(x.size, dtype=x.dtype)
-    value, jacobian, aux = jax.vmap(along, out_axes=(None, 1, None))(columns)
+    value, jacobian, aux = jax.vmap(both, out_axes=(None, 1, None))(columns)
     return value, jacobian, aux
 
 
