@@ -49,7 +49,8 @@ def test_estimates_are_printed_in_ascii(value, error, truth, expected):
 
 
 @pytest.mark.parametrize(
-    ("converged", "shown"), [(False, "3 steps, not converged"), (None, "3 steps")]
+    ("converged", "shown"),
+    [(False, "3 steps, not converged"), (True, "3 steps, converged"), (None, "3 steps")],
 )
 def test_training_that_did_not_converge_says_so(converged, shown):
     train = {**METRICS["train"], "converged": converged}

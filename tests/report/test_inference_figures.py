@@ -49,7 +49,7 @@ def test_a_closure_is_drawn_against_truth_and_prior_where_the_data_were():
         np.testing.assert_array_equal(curve(left, name), (X, values))
     np.testing.assert_allclose(spans(left), [(0.1, 0.5)])
     (band,) = left.collections
-    np.testing.assert_allclose(band.get_datalim(left.transData).y1, 0.37)
+    np.testing.assert_allclose(band.get_datalim(left.transData).y1, 0.38)
     assert left.get_title() == "relative L2 error 2.3 % where visited"
     assert (left.get_xlabel(), right.get_ylabel()) == ("porosity", "conductivity (W/(m K))")
     assert (len(right.lines), spans(right), right.get_title()) == (1, [], "")
@@ -58,7 +58,7 @@ def test_a_closure_is_drawn_against_truth_and_prior_where_the_data_were():
         "truth",
         "prior",
         "visited in training",
-        "± standard error",
+        "± 2 standard deviations",
     }
 
 

@@ -41,7 +41,7 @@ def run_table(metrics: RunMetrics) -> Table:
         table.add_row(name, f"{value}{known}")
     if metrics.model_check is not None:
         table.add_row("check of the model", metrics.model_check.verdict)
-    stopped = ", not converged" if metrics.train.converged is False else ""
+    stopped = {True: ", converged", False: ", not converged", None: ""}[metrics.train.converged]
     table.add_row("training", f"{metrics.train.steps} steps{stopped}")
     table.add_row("in all", _shown(metrics.seconds_total, ".0f", " s"))
     table.add_row("peak memory", _shown(metrics.memory.peak_rss_mb, ".0f", " MB"))

@@ -209,6 +209,7 @@ def run(
         misfit={name: misfits(table, predicted[name]) for name, table in sets.items()},
         identified=identified,
         warnings=warnings,
+        notes=list(findings.lines),
         model_check=checked,
         **training_metrics(trained.settings, fitted, loss, trained.choices, start),
     ).with_sections(findings.metrics)

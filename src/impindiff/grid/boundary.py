@@ -71,7 +71,10 @@ class Dirichlet(Wall):
 
 
 class Neumann(Wall):
-    """Prescribed outward normal derivative du/dn = value: -du/dx on the lower side of x."""
+    """Prescribed outward normal derivative du/dn = value: -du/dx on the lower side of x.
+
+    Not a flux: with a diffusivity D, a flux q into the domain is du/dn = q / D.
+    """
 
     value: Value = 0.0
 

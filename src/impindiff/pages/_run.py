@@ -6,7 +6,7 @@ import xarray as xr
 
 from impindiff.data import TEST
 from impindiff.errors import InputError
-from impindiff.experiment.directory import CONFIGURATION, PROBLEM
+from impindiff.experiment.directory import CONFIGURATION, MODULES, PROBLEM
 from impindiff.experiment.opened import Run
 from impindiff.pages._blocks import Block, Code, Film, Folded, Gallery, Page, Prose, Section
 from impindiff.pages._pictures import figures_in, film
@@ -70,6 +70,7 @@ def _warnings(metrics: RunMetrics) -> list[Block]:
     lines = [f"Warning: {line}." for line in metrics.warnings]
     if metrics.model_check is not None:
         lines.append(f"Check of the residuals: {metrics.model_check.verdict}.")
+    lines += metrics.notes
     return [Prose(line) for line in lines]
 
 
@@ -126,5 +127,8 @@ def _reproduction(run: Run) -> list[Block]:
     if source.is_file():
         text = source.read_text().rstrip()
         blocks.append(Folded(f"Problem, {command}", [Code(text, command)]))
+    for module in sorted((run.path / MODULES).glob("*.py")):
+        text = module.read_text().rstrip()
+        blocks.append(Folded(f"Imported, {module.name}", [Code(text, module.name)]))
     blocks.append(Folded("Configuration", [Code(configuration.rstrip(), "config.yaml")]))
     return [*blocks, facts_tables(run.metrics.versions)]

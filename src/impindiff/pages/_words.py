@@ -32,7 +32,7 @@ _CAPTIONS = {
     "sensors": "Error of the forecast against the number of sensors.",
     "noise": "Error of the forecast against the noise of the data.",
     "latent": "The inferred fields, the true ones where they are known, and their difference.",
-    "closures": "The learned closures with their standard errors, and the true ones.",
+    "closures": "The learned closures with bands of two standard deviations, true ones if known.",
     "identified": "The estimated numbers over the training steps.",
     "instruments": "Readings of the instruments, measured and predicted.",
     "identifiability": "The combinations of parameters that the data can distinguish.",

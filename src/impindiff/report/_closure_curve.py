@@ -12,13 +12,15 @@ from impindiff.report.style import (
     MODEL_COLOUR,
     SERIES_COLOURS,
     TRUTH_COLOUR,
+    band_entry,
+    draw_band,
     shared_legend,
     styled,
 )
 
 
 def closure_figure(curves: Sequence[ClosureCurve]) -> Figure:
-    """One panel per closure: learned, true (black), prior (dashed), the visited range shaded.
+    """One panel per closure: learned with its band, true (black), prior, visited range shaded.
 
     Outside the shaded range there are no data, and the learned curve is an extrapolation.
 
@@ -31,7 +33,8 @@ def closure_figure(curves: Sequence[ClosureCurve]) -> Figure:
         axes = figure.subplots(1, len(curves), squeeze=False)[0]
         for ax, curve in zip(axes, curves, strict=True):
             _draw(ax, curve)
-        shared_legend(figure, axes)
+        banded = any(curve.standard_error is not None for curve in curves)
+        shared_legend(figure, axes, [band_entry()] if banded else [])
     return figure
 
 
@@ -39,15 +42,7 @@ def _draw(ax: Axes, curve: ClosureCurve) -> None:
     if curve.visited is not None:
         ax.axvspan(*curve.visited, color="0.92", zorder=0, label="visited in training")
     if curve.standard_error is not None:
-        ax.fill_between(
-            curve.x,
-            curve.learned - curve.standard_error,
-            curve.learned + curve.standard_error,
-            color=MODEL_COLOUR,
-            alpha=0.3,
-            linewidth=0,
-            label="± standard error",
-        )
+        draw_band(ax, curve.x, curve.learned, curve.standard_error, MODEL_COLOUR)
     if curve.prior is not None:
         ax.plot(
             curve.x,

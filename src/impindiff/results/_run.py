@@ -176,6 +176,7 @@ class RunMetrics(Content):
     - `misfit`: to measurements, by set (`train`, `test`) and quantity.
     - `identified`: the unknown scalars.
     - `warnings`: reasons to distrust these, one sentence each.
+    - `notes`: further findings of the problem, one line each.
     - `model_check`: whether the model explains the training data; None for data without errors,
       and for too few.
 
@@ -196,6 +197,7 @@ class RunMetrics(Content):
     misfit: dict[str, dict[str, Misfit]] = Field(default_factory=dict)
     identified: dict[str, Estimate] = Field(default_factory=dict)
     warnings: list[str] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list)
     model_check: Checked | None = None
     train: Training
     solver: Solver
