@@ -81,6 +81,7 @@ SMALLER = {
     "column_tritium.py": SHORT,
     "pumping_tests.py": SHORT,
     "radar_rain.py": SHORT | {"cell": "16"},
+    "four_d_var.py": SHORT,
 }
 # checked in test_documents.py
 NOT_RUN = {"make", "pip", "git"}
