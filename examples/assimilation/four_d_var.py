@@ -34,7 +34,7 @@ class Problem(ipd.Problem):
 
     settings = ipd.ProblemSettings.with_defaults(
         observations={"until": 1.0, "sensors": 100, "noise": 0.05, "standard_deviation": 0.01},
-        stepper={"dt": 0.05},
+        stepper={"dt": 0.025},
         training={"optimizer": "levenberg_marquardt", "steps": 20, "loss_tolerance": 1e-4},
         truth={"factor": 1.0},
     )
