@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import impindiff as ipd
+from impindiff.experiment import prepare
 from impindiff.observations import Probes
+from impindiff.training import FitOptions, LevenbergMarquardt, fit
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -80,3 +82,29 @@ def test_the_plates_thermocouples_read_the_model_inside_its_outline():
     found = Probes.on(model.grid, places)(result.u["temperature"][1:])
     left = np.asarray(found).ravel() - points["value"].values
     assert np.sqrt(np.mean(left**2)) < 1.3 * 0.1  # the errors' standard deviation
+
+
+def test_four_d_var_finds_state_and_parameter(tmp_path):
+    """Together, and far better than the background."""
+    problem = run("assimilation/four_d_var")["Problem"]()
+    quick = {"solver": {"rtol": 1e-5}, "stepper": {"dt": 0.1}}
+    settings = problem.settings.with_defaults(**quick)()
+    experiment, background = prepare(problem, settings), problem.model(settings, None)
+    found = fit(background, experiment.loss(), LevenbergMarquardt(), tmp_path, FitOptions(steps=4))
+    truth = problem.reference(settings)["u"].values[[0, -1]]
+
+    def errors(model):
+        start = problem.initial_state(settings, model, None)
+        later = ipd.rollout(model, start, [0.0, 2.0], dt=0.1).u
+        return np.abs(later - truth).sum((1, 2)) / np.abs(truth).sum((1, 2))
+
+    # steps four times as long as the example's, which reaches 0.05 and 0.02
+    assert (errors(found.model) < [0.07, 0.16]).all()
+    assert (errors(background) > 0.8).all()
+    assert float(found.model.factor()) == pytest.approx(1.0, abs=0.02)
+
+
+def test_the_page_on_four_d_var_shows_the_example():
+    example = (EXAMPLES / "assimilation" / "four_d_var.py").read_text()
+    assert example in (EXAMPLES.parent / "docs" / "gallery" / "four_d_var.md").read_text()
+    assert len(example.splitlines()) <= 60

@@ -4,14 +4,21 @@ Skipped, with the reason, where the data are absent; no test downloads them.
 """
 
 import json
+import runpy
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import impindiff as ipd
 from forked_command import run_command
+from impindiff.experiment import prepare
+from impindiff.training import FitOptions, fit
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "measured"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples" / "measured"
 
 
 @pytest.fixture
@@ -127,6 +134,65 @@ def test_pumping_tests(ran, site, thickness, published, misfit):
     np.testing.assert_allclose(np.array(found[:2]) / thickness, published[:2], rtol=5e-3)
     np.testing.assert_allclose(found[2:], published[2:], rtol=5e-3)
     assert rms(metrics, "drawdown") == pytest.approx(misfit, abs=1e-4)
+
+
+def test_rain_radar(public_data, tmp_path):
+    """On cells of 16 km and in ten steps, on the way to the page's forecast."""
+    public_data("radar_rain")
+    problem = runpy.run_path(str(EXAMPLES / "radar_rain.py"))["Problem"]()
+    settings = problem.settings.with_defaults(cell=16, solver={"rtol": 1e-4})()
+    experiment = prepare(problem, settings)
+    start = problem.model(settings, jax.random.key(0))
+    optimizer = settings.with_steps(10).training.build()
+    found = fit(start, experiment.loss(), optimizer, tmp_path, FitOptions(steps=10)).model
+    measured = problem.data(settings)["echo"].to_numpy()[1]
+    later = ipd.rollout(found, {"echo": measured[0]}, [0.0, 0.5], dt=settings.stepper.dt).u
+    inside = np.s_[..., 4:-4, 4:-4]
+
+    def error(later):
+        return np.abs(later - measured[-1])[inside].mean()
+
+    assert error(later["echo"][-1]) < 0.75 * error(measured[0])
+    # more to the north than to the east, tens of km/h
+    wind = found.latent(0.0)["wind"][inside].mean(axis=(1, 2))
+    assert 10 < wind[0] < wind[1] < 60
+
+
+def test_rain_is_carried_and_not_compressed():
+    """A linear echo moves with a uniform wind; a uniform one stays so in any wind."""
+    grid = ipd.Grid((0.0, 0.0), (640.0, 768.0), (10, 12), boundary=(ipd.Neumann(),) * 2)
+    x, y = grid.centers
+    rain = runpy.run_path(str(EXAMPLES / "radar_rain.py"))["Rain"]
+    inside = np.s_[2:-2, 2:-2]
+
+    def rate(echo, wind):
+        model = rain(grid, lambda grid: jnp.stack(wind), lambda: 10.0)
+        return model.tendency(0.0, {"echo": echo}, model.latent(0.0))["echo"][inside]
+
+    ones = jnp.ones(grid.cells)
+    np.testing.assert_allclose(rate(3 * x - 2 * y, (ones, 0.5 * ones)), -40 * (3 - 1), rtol=1e-10)
+    np.testing.assert_allclose(rate(7 * ones, (jnp.sin(x / 90), x * y / 1e5)), 0.0, atol=1e-12)
+
+
+def test_forecasts_of_rain_are_scored_as_they_should_be():
+    found = runpy.run_path(str(ROOT / "validation" / "radar.py"))
+    rain = np.random.default_rng(0).uniform(size=(40, 50))
+    # three pixels to the east and one to the south in half an hour
+    wind = np.stack([np.full(rain.shape, 6.0), np.full(rain.shape, -2.0)])
+    moved = found["traced"](rain, wind, 0.5)
+    np.testing.assert_allclose(moved[3:, :-1], rain[:-3, 1:], atol=1e-12)
+    # a quarter of a turn
+    x, y = np.indices((41, 41)) - 20.0
+    turning = np.pi / 2 * np.stack([-y, x])
+    blob = np.exp(-((x - 6) ** 2 + y**2) / 20)
+    turned = found["traced"](blob, turning, 1.0, steps=50)
+    np.testing.assert_allclose(turned, np.exp(-(x**2 + (y - 6) ** 2) / 20), atol=0.01)
+    stored = json.loads((ROOT / "docs" / "results" / "radar.json").read_text())
+    page = (ROOT / "docs" / "gallery" / "radar_rain.md").read_text()
+    assert found["table"](stored) in page
+    for scores in stored.values():
+        error = {name: one["mae_dbz"] for name, one in scores.items()}
+        assert error["model"] < error["translation, smooth"] < error["translation"]
 
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)

@@ -81,6 +81,8 @@ SMALLER = {
     "column_tracer.py": SHORT,
     "column_tritium.py": SHORT,
     "pumping_tests.py": SHORT,
+    "radar_rain.py": SHORT | {"cell": "16"},
+    "four_d_var.py": SHORT,
 }
 # checked in test_documents.py
 NOT_RUN = {"make", "pip", "git"}
@@ -166,7 +168,7 @@ def test_the_tutorial_on_rates_shows_the_example():
 
 
 @pytest.mark.parametrize(
-    "name", ["scratch_assay", "streambed_heat", "column_tracer", "pumping_tests"]
+    "name", ["scratch_assay", "streambed_heat", "column_tracer", "pumping_tests", "radar_rain"]
 )
 def test_the_pages_on_measured_data_show_the_examples(name):
     for block in blocks_of(ROOT / "docs" / "gallery" / f"{name}.md"):
