@@ -9,11 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from impindiff.errors import InputError
-from impindiff.grid.geometry import typical_spacing
 from impindiff.implicit import LinearMap
 from impindiff.incompressible._arrangement import Arrangement, SidesLike
 from impindiff.incompressible._projection import poisson
-from impindiff.operators import Elliptic, advection, multigrid_cycle
+from impindiff.operators import Elliptic, multigrid_cycle
 from impindiff.preconditioners import m_matrix
 from impindiff.preconditioners.components import component_matrix, grid_of
 from impindiff.steppers import StageEquation, stage_residual
@@ -33,12 +32,12 @@ class PressureCorrection(eqx.Module):
     1. $(m - w J)\, v^* = r_v$, one multigrid cycle per component;
     2. $\nabla^2 \chi = (\nabla \cdot v^* - s) / w$ with $s = (w r_p + \nabla \cdot r_v) / (m +
        \gamma w)$, the divergence that the two equations imply, exactly;
-    3. $\delta v = v^* - w \nabla \chi$, and $\delta p = m \chi + w (v \cdot \nabla - \nu \nabla^2)
-       \chi$, as if w J and the gradient commuted.
+    3. $\delta v = v^* - w \nabla \chi$, and $\nabla^2 \delta p = \nabla \cdot (m - w J) \nabla
+       \chi$, as if the gradient and w J commuted in the sense of least squares.
 
-    They do in a periodic box at rest, where only the cycles are inexact. Krylov iterations are
-    nearly independent of the number of cells, of the time step, and of the Reynolds number while
-    the steps are short; in steady states they grow with it.
+    They do in a periodic box at rest, where only the cycles are inexact. Krylov iterations grow
+    slowly with the number of cells and with the time step, most in steady states and at high
+    Reynolds numbers.
 
     - `boundary`: the same as for `tendency`.
 
@@ -46,11 +45,12 @@ class PressureCorrection(eqx.Module):
     "pressure"; further fields on the grid get a multigrid cycle each. The adjoint solve uses the
     transpose. Raises `InputError` for a model without `grid` or another state.
 
-    Cost: a multigrid cycle per component, one solve by transforms, two products with the Jacobian.
+    Cost: a multigrid cycle per component, two solves of Poisson's equation by transforms along the
+    axes, two products with the Jacobian.
 
-    Source: Elman, Silvester and Wathen, Finite Elements and Fast Iterative Solvers, 2nd ed., 2014,
-    ch. 9; Brown, Cortez and Minion, "Accurate projection methods for the incompressible
-    Navier-Stokes equations", J. Comput. Phys. 168 (2001).
+    Source: Elman, Howle, Shadid, Shuttleworth and Tuminaro, "Block preconditioners based on
+    approximate commutators", SIAM J. Sci. Comput. 27 (2006); Brown, Cortez and Minion, "Accurate
+    projection methods for the incompressible Navier-Stokes equations", J. Comput. Phys. 168 (2001).
     """
 
     boundary: SidesLike | None = None
@@ -75,16 +75,9 @@ class PressureCorrection(eqx.Module):
             return rate({**zeros, "velocity": v})
 
         gamma = _damping(here, turned, zeros["velocity"])
-        nu = gamma / sum(2.0 / h**2 for h in typical_spacing(grid))
         scale = scales(stage.model, z)
         solve_poisson = poisson(here, z["pressure"])
         solve_others = _cycles(z, stage)
-        through = [here.normal_faces(v, i, stage.t) for i, v in enumerate(z["velocity"])]
-        cells = here.pressure_grid()
-
-        def transported(x: Array) -> Array:
-            spread = nu * here.linear_divergence(here.gradient(x))
-            return -spread - advection(x, through, cells, "central")
 
         def inverse(v: PyTree) -> PyTree:
             v = jax.tree.map(jnp.multiply, jax.tree.map(jnp.asarray, scale), v)
@@ -99,11 +92,13 @@ class PressureCorrection(eqx.Module):
                 share = (gamma * asked - v["pressure"]) / (1 + gamma * weight)
                 source = jnp.where(gamma * weight > 1, source, moved + share)
             chi = solve_poisson(source)
-            pressure = m * chi + weight * transported(chi)
+            slope = tuple(here.closed(g, axis) for axis, g in enumerate(here.gradient(chi)))
+            turning = here.linear_divergence(turned(slope)["velocity"])
+            pressure = m * chi - weight * solve_poisson(turning)
             if not here.has_outflow:
                 level = here.mean(v["pressure"]) / here.level_rate()
                 pressure = pressure - here.mean(pressure) + level
-            pairs = zip(first["velocity"], here.gradient(chi), strict=True)
+            pairs = zip(first["velocity"], slope, strict=True)
             velocity = tuple(x - weight * g for x, g in pairs)
             return {**first, "velocity": velocity, "pressure": pressure}
 
