@@ -25,6 +25,7 @@ FLOORS = {
     "observations": 4,
     "data": 5,
     "advice": 5,
+    "incompressible": 5,
     "training": 6,
     "inference": 7,
     "settings": 8,

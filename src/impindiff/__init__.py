@@ -7,6 +7,7 @@ with implicit steps and train through their adjoint. See the README for an examp
 import importlib
 from typing import Any
 
+from impindiff import incompressible
 from impindiff.advice import explain
 from impindiff.checks import GradientCheck, check_gradient
 from impindiff.devices import Mesh, collectives, distributed
@@ -148,6 +149,7 @@ __all__ = [
     "explain",
     "fixed_point",
     "gradient",
+    "incompressible",
     "multigrid_cycle",
     "percolation_law",
     "rollout",

@@ -52,7 +52,17 @@ def test_the_fluid_sticks_to_the_walls_of_the_cavity():
     np.testing.assert_allclose(along, 3 * y**2 - 2 * y, atol=1 / 16**2 + 1e-9)
 
 
-@pytest.mark.parametrize("name", ["cavity", "taylor_green"])
+def test_a_parabola_flows_through_the_channel():
+    """Poiseuille's flow, which the pressure drives at 12 nu per length, is steady inside."""
+    model = names("channel")["Problem"]().model(None, None, 0.05)
+    x, y = model.grid.centers
+    u = {"velocity": (6 * y * (1 - y), 0 * y), "pressure": 12 * 0.05 * (4.0 - x)}
+    change = model.tendency(0.0, u, None)
+    for rate in change["velocity"]:
+        np.testing.assert_allclose(rate[1:, 1:-1], 0.0, atol=1e-9)  # away from inlet and walls
+
+
+@pytest.mark.parametrize("name", ["cavity", "channel", "taylor_green"])
 def test_the_page_shows_the_examples(name):
     blocks = {block.title: block.text for block in BLOCKS(ROOT / "docs" / "gallery" / "flow.md")}
     example = (ROOT / "examples" / "flow" / f"{name}.py").read_text()

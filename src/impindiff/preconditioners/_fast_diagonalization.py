@@ -1,5 +1,6 @@
 """The constant-coefficient part of a step's matrix, inverted by transforms along the axes."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -67,12 +68,21 @@ class FastDiagonalization(eqx.Module):
                 "FastDiagonalization: a domain that is a part of the box has no modes along axes; "
                 "take Multigrid()"
             )
-        axes = [_axis(grid, axis) for axis in range(grid.ndim)]
-
-        def inverse_of(matrix: Elliptic) -> LinearMap:
-            return _inverse(matrix, grid, axes)
-
+        inverse_of = functools.partial(fast_diagonalization, grid=grid)
         return by_component(z, component_inverses(z, stage, "FastDiagonalization", inverse_of))
+
+
+def fast_diagonalization(operator: Elliptic, grid: Grid) -> LinearMap:
+    """The map b -> x with r x - sum_i D_i d^2x/dx_i^2 = b, r and D_i the means of the operator's.
+
+    Exact for constant coefficients without drift. Modes that the operator maps to 0, such as a
+    constant between impermeable walls, are left as they are.
+
+    - `operator`: on that grid, with the conditions of the grid's own boundary.
+
+    The map is its own transpose, up to volumes where cells differ. See `FastDiagonalization`.
+    """
+    return _inverse(operator, grid, [_axis(grid, axis) for axis in range(grid.ndim)])
 
 
 class _Axis(NamedTuple):
