@@ -165,6 +165,33 @@ def test_the_evidence_is_that_of_the_data_as_one_normal_vector():
         np.testing.assert_allclose(found.change, mean, atol=1e-7)
 
 
+def test_features_that_are_parameters_give_the_same_by_their_numbers():
+    prior, m = priors(), model()
+    _, _, dense = linear(prior, m, np.random.default_rng(1))
+    places = list(prior.parts).index("source")
+    rows = list(dense.rows)
+    rows[places] = jnp.argmax(rows[places], axis=1)
+    theta, scale = prior.hyperparameters() + 0.3, jnp.asarray(-0.2)
+
+    def value(linear, theta, scale):
+        return condition(linear, prior, theta, scale).negative_log_evidence
+
+    def all_of(linear):
+        found = condition(linear, prior, theta, scale)
+        return found, jax.grad(value, (1, 2))(linear, theta, scale)
+
+    expected = all_of(dense)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9),
+        all_of(dense._replace(rows=rows)),
+        expected,
+    )
+    # the trace of A^{-1} J^T J / s^2, by its definition
+    inverse = expected[0].root.T @ expected[0].root
+    trace = jnp.exp(-2 * scale) * jnp.trace(inverse @ dense.gram)
+    np.testing.assert_allclose(expected[0].determined, trace, rtol=1e-9)
+
+
 def test_the_evidence_and_the_posterior_mean_have_their_exact_derivatives():
     m, prior, rng = model(7), priors(7), np.random.default_rng(1)
     *_, misfit = linear(prior, m, rng)
@@ -316,5 +343,8 @@ def test_unsuitable_losses_are_refused():
         optimizer.start(parameters, loss(priors(), penalty=lambda m: 0.0), m)
     with pytest.raises(ipd.InputError, match="at most 2000 parameters"):
         optimizer.check({"a": jnp.zeros(2001)})
+    doubled = MaternPrior(lambda m: jax.tree.map(lambda a: 2 * a, source_of(m)), m.source)
+    with pytest.raises(ipd.InputError, match="a field that is computed from"):
+        optimizer.start(parameters, loss(doubled), m)
     with pytest.raises(ipd.InputError, match="MaternPrior: the field is a"):
         MaternPrior(source_of, ipd.ModalField(1, (0.0,), (1.0,), modes=1))

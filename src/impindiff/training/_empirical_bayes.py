@@ -9,15 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 from jax import lax
+from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jax.scipy.linalg import solve_triangular
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from impindiff.errors import InputError
 from impindiff.rollout import Rollout
 from impindiff.training._levenberg_marquardt import value_and_jacobian
 from impindiff.training._loss import TrajectoryLoss
-from impindiff.training._priors import Priors, as_priors
+from impindiff.training._priors import AbstractPrior, Priors, as_priors
 
 _MAX_PARAMETERS = 2000
 _SEARCH_STEPS = 100
@@ -37,7 +38,8 @@ class LinearMisfit(NamedTuple):
     r"""The misfit r + J d and the features f + F d of a prior, linear in a change d of parameters.
 
     - `gram`, `slope`, `square`: $J^T J$, $J^T r$, $r^T r$; `number`: that of rows.
-    - `features`, `rows`: f and F, of each part of the prior; `ranks`: masks of the rows that count.
+    - `features`, `rows`: f and F, of each part of the prior; where the features are parameters, the
+      numbers of these in place of F. `ranks`: masks of the rows that count.
     """
 
     gram: Float[Array, "n n"]
@@ -45,7 +47,7 @@ class LinearMisfit(NamedTuple):
     square: Float[Array, ""]
     number: Float[Array, ""]
     features: list[Float[Array, " _"]]
-    rows: list[Float[Array, "_ n"]]
+    rows: list[Float[Array, "_ n"] | Int[Array, " _"]]
     ranks: list[Float[Array, " _"]]
 
 
@@ -78,7 +80,8 @@ def condition(
     - \sum_i \log w_i + m \log s, \qquad g = J^T r / s^2 + F^T W^2 f,$$
     up to a constant. Directions that the prior leaves free (F d = 0) have a flat one.
 
-    Cost: a Cholesky factorisation of order n and its inverse.
+    Cost: a Cholesky factorisation of order n and its inverse; two matrix products for a part of the
+    prior whose features are not parameters.
 
     Source: Rasmussen and Williams, "Gaussian processes for machine learning", 2006, section 5.4;
     MacKay, Neural Computation 4 (1992).
@@ -90,8 +93,8 @@ def condition(
     for (part, own), features, rows, counts in parts:
         log_weights.append(jnp.broadcast_to(part.log_weights(own), features.shape))
         weights.append(counts * lax.stop_gradient(jnp.exp(2 * log_weights[-1])))
-        precision += rows.T @ (weights[-1][:, None] * rows)
-        pull += rows.T @ (weights[-1] * features)
+        precision = _add_gram(precision, rows, weights[-1])
+        pull += _transposed(rows, weights[-1] * features, len(pull))
         inertia += jnp.sum(weights[-1] * features**2)
         log_determinant += jnp.sum(counts * lax.stop_gradient(log_weights[-1]))
     squared = lax.stop_gradient(jnp.exp(-2 * log_scale))
@@ -111,17 +114,52 @@ def condition(
     value += linear.number * lax.stop_gradient(log_scale)
     # the derivatives in closed form, far cheaper than through the factorisation: the mean is at a
     # minimum, so that it counts as fixed, and that of log det A is a trace
-    seen = jnp.sum((inverse @ linear.gram) * inverse)
+    variances = [_variances(rows, inverse) for rows in linear.rows]
+    prior_share = sum(jnp.sum(w * v) for w, v in zip(weights, variances, strict=True))
+    # tr(A^{-1} J^T J / s^2), by A^{-1} (J^T J / s^2 + F^T W^2 F + jitter) = 1
+    whole = len(lengths) - jitter * jnp.sum((inverse * lengths) ** 2)
+    seen = jnp.maximum(whole - prior_share, 0.0) / squared
     misfit = linear.square + 2 * change @ linear.slope + change @ linear.gram @ change
     value += (linear.number - squared * (misfit + seen)) * _zero_with_slope(log_scale)
     push = -2 * squared * _zero_with_slope(log_scale) * (linear.gram @ change + linear.slope)
-    for (_, features, rows, counts), own, weight in zip(parts, log_weights, weights, strict=True):
-        ahead, moves = features + rows @ change, _zero_with_slope(own)
-        spread = ahead**2 + jnp.sum((rows @ inverse.T) ** 2, axis=1)
-        value += jnp.sum((weight * spread - counts) * moves)
-        push += rows.T @ (2 * weight * ahead * moves)
+    for (_, features, rows, counts), own, weight, variance in zip(
+        parts, log_weights, weights, variances, strict=True
+    ):
+        ahead, moves = features + _along(rows, change), _zero_with_slope(own)
+        value += jnp.sum((weight * (ahead**2 + variance) - counts) * moves)
+        push += _transposed(rows, 2 * weight * ahead * moves, len(push))
     change -= inverse.T @ (inverse @ push)
     return Conditioned(change, inverse, whitened @ whitened, squared * seen, value)
+
+
+def _are_numbers(rows: Array) -> bool:
+    return bool(jnp.issubdtype(rows.dtype, jnp.integer))
+
+
+def _add_gram(total: Array, rows: Array, weights: Array) -> Array:
+    """Add F^T diag(weights) F to a matrix."""
+    if _are_numbers(rows):
+        return total.at[rows, rows].add(weights)
+    return total + rows.T @ (weights[:, None] * rows)
+
+
+def _transposed(rows: Array, values: Array, size: int) -> Array:
+    """The product F^T values."""
+    if _are_numbers(rows):
+        return jnp.zeros(size, values.dtype).at[rows].add(values)
+    return rows.T @ values
+
+
+def _along(rows: Array, change: Array) -> Array:
+    """The product F change."""
+    return change[rows] if _are_numbers(rows) else rows @ change
+
+
+def _variances(rows: Array, inverse: Array) -> Array:
+    """The diagonal of F R^T R F^T."""
+    if _are_numbers(rows):
+        return jnp.sum(inverse**2, axis=0)[rows]
+    return jnp.sum((rows @ inverse.T) ** 2, axis=1)
 
 
 def _zero_with_slope(x: Array) -> Array:
@@ -207,16 +245,19 @@ class EmpiricalBayes(eqx.Module):
     def start(self, parameters: PyTree[Any], loss: TrajectoryLoss, static: Any) -> Choice:
         """The state before the first step.
 
-        **Raises:** `InputError` for a loss with a penalty, or without a prior to choose.
+        **Raises:** `InputError` for a loss with a penalty, without a prior to choose, or with a
+        `MaternPrior` of a field that is computed from parameters.
         """
-        del static
         self.check(parameters)
         if loss.penalty is not None:
             raise InputError(
                 "training.optimizer: empirical_bayes minimises sums of squares and the loss has a "
                 "penalty; try lbfgs or adam, or leave the penalty out"
             )
-        theta = as_priors(loss.prior).hyperparameters()
+        prior = as_priors(loss.prior)
+        for part in prior.parts.values():
+            _check_features(part, parameters, static)
+        theta = prior.hyperparameters()
         like = jnp.result_type(*jax.tree.leaves(parameters))
         zero = jnp.zeros((), like)
         yes, no = jnp.asarray(True), jnp.asarray(False)
@@ -237,7 +278,8 @@ class EmpiricalBayes(eqx.Module):
 
         residuals, jacobian, first = value_and_jacobian(misfit, base)
         count = _count(data, base.dtype)
-        linear = _of_prior(features, base, jacobian.T @ jacobian, jacobian.T @ residuals, residuals)
+        products = jacobian.T @ jacobian, jacobian.T @ residuals
+        linear = _of_prior(features, prior, base, *products, residuals)
         linear = linear._replace(number=count)
         guess = jnp.log(jnp.maximum(jnp.linalg.norm(residuals), 1e-300)) - jnp.log(count) / 2
         log_scale = jnp.where(choice.fresh, guess, choice.log_scale)
@@ -359,6 +401,21 @@ class EmpiricalBayes(eqx.Module):
         return unpacked(jnp.where(jnp.all(jnp.isfinite(found)), found, begin))
 
 
+def _check_features(part: AbstractPrior, parameters: PyTree[Any], static: Any) -> None:
+    """Refuse features that should be parameters of the model and are not."""
+    if not part.are_parameters:
+        return
+    base, unravel = ravel_pytree(parameters)
+    rows = jax.jacfwd(lambda p: part.features(eqx.combine(unravel(p), static)))(base)
+    if isinstance(rows, Tracer):  # several members at once, of one kind
+        return
+    if not np.isin(rows, (0, 1)).all() or (np.asarray(rows).sum(axis=1) > 1).any():
+        raise InputError(
+            f"{type(part).__name__}: its `where` selects a field that is computed from the model's "
+            "parameters; expected a part of the model itself, such as `lambda m: m.velocity`"
+        )
+
+
 def _count(loss: TrajectoryLoss, dtype: Any) -> Array:
     """Number of values that weigh."""
     weights = jnp.ones(()) if loss.weights is None else loss.weights
@@ -367,6 +424,7 @@ def _count(loss: TrajectoryLoss, dtype: Any) -> Array:
 
 def _of_prior(
     features: Any,
+    prior: Priors,
     base: Float[Array, " n"],
     gram: Float[Array, "n n"],
     slope: Float[Array, " n"],
@@ -375,8 +433,12 @@ def _of_prior(
     """The linear model; parts of more features than parameters are reduced to as many."""
     values, rows = features(base), jax.jacfwd(features)(base)
     found, reduced, ranks = [], [], []
-    for value, row in zip(values, rows, strict=True):
-        if len(value) <= base.size:
+    for part, value, row in zip(prior.parts.values(), values, rows, strict=True):
+        if part.are_parameters:
+            counts = jnp.asarray(jnp.any(row != 0, axis=1), base.dtype)
+            found.append(value)
+            reduced.append(jnp.argmax(row, axis=1))
+        elif len(value) <= base.size:
             counts = jnp.asarray(jnp.any(row != 0, axis=1), base.dtype)
             found.append(value)
             reduced.append(row)

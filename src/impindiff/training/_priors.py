@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -32,8 +32,10 @@ class AbstractPrior(eqx.Module):
     $\theta$, which are independent normal numbers around 0 beforehand.
 
     - `theta`: the hyperparameters; None: 0, the guesses.
+    - `are_parameters`: True if each feature is a parameter of the model, for cheaper algebra.
     """
 
+    are_parameters: ClassVar[bool] = False
     theta: Float[Array, " k"] | None = eqx.field(default=None, kw_only=True)
 
     @abc.abstractmethod
@@ -175,6 +177,7 @@ class MaternPrior(AbstractPrior):
     Whittle, Biometrika 41 (1954).
     """
 
+    are_parameters: ClassVar[bool] = True
     where: Callable[[Any], Any] = eqx.field(static=True)
     deviation: float = eqx.field(static=True)
     wavenumbers: tuple[tuple[float, ...], ...] = eqx.field(static=True)
