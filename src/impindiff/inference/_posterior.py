@@ -92,23 +92,20 @@ class Posterior(Generic[M]):
         def of(values: Array) -> PyTree[Array]:
             return quantity(flat.model(values))
 
-        def squares(direction: Array) -> PyTree[Array]:
-            slope = jax.jvp(of, (flat.values,), (direction,))[1]
-            return jax.tree.map(jnp.square, slope)
-
         @jax.jit
-        def total(factor: Array) -> PyTree[Array]:
+        def total(values: Array, factor: Array) -> PyTree[Array]:
             # summed as they come: a forecast's derivatives along all columns are many arrays
             zero = jax.tree.map(
-                lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(of, flat.values)
+                lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(of, values)
             )
 
             def add(sums: PyTree[Array], column: Array) -> tuple[PyTree[Array], None]:
-                return jax.tree.map(jnp.add, sums, squares(column)), None
+                slope = jax.jvp(of, (values,), (column,))[1]
+                return jax.tree.map(lambda s, d: s + d**2, sums, slope), None
 
             return jax.lax.scan(add, zero, factor.T)[0]
 
-        return jax.tree.map(jnp.sqrt, total(self.factor))
+        return jax.tree.map(jnp.sqrt, total(flat.values, self.factor))
 
     def change_to_minimum(self, quantity: Callable[[M], PyTree[Array]]) -> PyTree[Array]:
         """Change of `quantity(model)` from the fit to the minimum of the loss, to first order.
