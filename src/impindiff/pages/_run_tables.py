@@ -95,6 +95,7 @@ def _latent(latent: LatentErrors, labels: Labels) -> Table:
 
 
 def _identified(identified: dict[str, Estimate], labels: Labels) -> Table:
+    columns = 3 if any(found.truth is not None for found in identified.values()) else 1
     rows = [
         Row(
             humanised(name, labels),
@@ -102,13 +103,13 @@ def _identified(identified: dict[str, Estimate], labels: Labels) -> Table:
                 with_error(found.value, found.standard_error),
                 number(found.truth, 6),
                 percent(found.off_percent),
-            ],
+            ][:columns],
         )
         for name, found in identified.items()
     ]
     return Table(
         "Numbers that were found",
-        ["", "found ± standard error", "true value", "off by"],
+        ["", "found ± standard error", "true value", "off by"][: columns + 1],
         rows,
     )
 
@@ -121,7 +122,8 @@ def _solver(solver: Solver, gradient: Gradient) -> Table:
             ("linear iterations a step, mean", solver.linear_iterations_mean, number),
             ("largest relative residual of a step", solver.max_residual, number),
             ("solves that failed", solver.failed_solves, count),
-            ("largest relative residual of the gradient", gradient.max_residual, number),
+            # 0 where derivatives are in forward mode, without adjoint solves
+            ("largest relative residual of the gradient", gradient.max_residual or None, number),
         ],
     )
 
