@@ -1,5 +1,6 @@
 """Standard deviations of forecasts and latent fields, against those of linear algebra."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ class Problem(ipd.Problem):
 
     name = "decay"
 
-    def model(self, settings, key):
+    def model(self, settings, key) -> Decay:
         return Decay(GRID, ipd.Parameter(1.0, lower=0.0), ipd.Parameter(0.7, lower=0.0))
 
     def initial_state(self, settings, model, data):
@@ -118,3 +119,31 @@ def test_figures_of_fields_show_their_deviations():
     pairs = {"v": (field, field + 1.0), "w": (field, None)}
     shown = latent_figure(pairs, (0, 1, 0, 1), deviations={"v": np.abs(field)})
     assert [ax.get_title() for ax in shown.axes].count("standard deviation") == 1
+
+
+@jax.custom_vjp
+def rate_backwards(x):
+    return 2 * x
+
+
+rate_backwards.defvjp(lambda x: (2 * x, None), lambda _, g: (2 * g,))
+
+
+class InReverseOnly(Decay):
+    def tendency(self, t, u, latent):
+        return {"c": -rate_backwards(latent["sink"]) * u["c"]}
+
+
+def test_a_model_with_derivatives_in_reverse_only_has_no_bands(tmp_path):
+    class Reverse(Problem):
+        """The same, by half of the rate."""
+
+        def model(self, settings, key) -> Decay:
+            return InReverseOnly(GRID, ipd.Parameter(1.0), ipd.Parameter(0.7))
+
+    given = {
+        "stepper": {"name": "backward_euler", "dt": 0.05},
+        "training": {"optimizer": "adam", "steps": 2},
+    }
+    metrics = run(Reverse(), ProblemSettings.model_validate(given), tmp_path / "run")
+    assert metrics.identified["rate"].standard_error is None

@@ -157,7 +157,8 @@ def run(
     latent = experiment.latent_fields(model, forecast_times)
     forecast = _forecast(experiment, latent, _at(states, shown), forecast_times)
     series = station_series(experiment, model, states, needed, forecast)
-    sure, banded = None, trained.settings.forecast.bands
+    # integrators of other libraries have no derivatives in forward mode
+    sure, banded = None, trained.settings.forecast.bands and experiment.method.simulate() is None
     if banded or experiment.identified(model):
         sure = uncertainty(experiment, fitted, loss)
     if banded and sure is not None and sure.is_finite:

@@ -40,11 +40,23 @@ class Uncertainty(NamedTuple):
 def uncertainty(experiment: Experiment, fitted: Fitted, loss: TrajectoryLoss) -> Uncertainty | None:
     """The Laplace approximation at a fit; None for many parameters, ensembles and black boxes.
 
+    None, too, for a model with a function that has a derivative in reverse mode only
+    (`jax.custom_vjp`).
+
     After `EmpiricalBayes` it is that of the chosen prior and errors, for any number of parameters;
     else for at most 200, or after Levenberg-Marquardt.
     """
     if isinstance(fitted.model, Ensemble) or not experiment.method.is_hybrid:
         return None
+    try:
+        return _at_fit(fitted, loss)
+    except TypeError as error:
+        if "custom_vjp" not in str(error):
+            raise
+        return None
+
+
+def _at_fit(fitted: Fitted, loss: TrajectoryLoss) -> Uncertainty | None:
     if fitted.regularised is not None:
         known = linearized(fitted.model, fitted.regularised, fitted.frozen)
         posterior = laplace(
