@@ -98,6 +98,7 @@ def smaller(words: list[str]) -> list[str]:
     if {"examples/sensors.yaml", "examples/changing.yaml"} & set(words):
         added = {k: v for k, v in added.items() if not k.startswith("field")}
         added["field.modes"] = "6"
+        added["observations.sensors"] = "64"
     if words[0] == "data":
         added = {k: v for k, v in added.items() if not k.startswith(("training", "field"))}
     options = [part for item in added.items() for part in ("--set", "=".join(item))]
