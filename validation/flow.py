@@ -16,8 +16,8 @@ Vorticity and stream function:
 Velocity and pressure on a staggered grid (`ipd.incompressible`):
 
 - The same cavity on 64 and 128 cells, narrower towards the walls (`ipd.grid.tanh`, strength 1.5, a
-  ratio of widths of 5). Required: 0.01 of Ghia's at Re 100; at Re 1000 0.01 of the spectral values
-  on both grids, of Ghia's u, and of Ghia's v where that is within 0.005 of the spectral one.
+  ratio of widths of 5). Required: 0.01 of Ghia's, and of the spectral values at Re 1000. Those and
+  Ghia's differ by 0.0185 there, in v next to the right wall, so that Ghia's row is missed.
 - All that `validation/staggered_flow.py` has.
 
 python validation/flow.py
@@ -135,16 +135,10 @@ def check_staggered_cavity(cells: int) -> list[tuple[str, float, float]]:
             u, v, told = staggered_flow.on_centre_lines(reynolds, grid, Y, X)
             print(f"staggered cavity, Re {reynolds}, {n} cells: {told}", flush=True)
             name = f"staggered cavity, Re {reynolds}, {n} cells"
-            if reynolds not in SPECTRAL:
-                rows.append((f"{name}: from Ghia's", off((u, v), table), 0.01))
-                continue
-            known = SPECTRAL[reynolds]
-            rows.append((f"{name}: from the spectral", off((u, v), known), 0.01))
-            sound = np.abs(np.subtract(table[1], known[1])) <= 0.005
-            rows.append((f"{name}: from Ghia's u", off([u], [table[0]]), 0.01))
-            there = np.asarray(table[1])[sound]
-            rows.append((f"{name}: from {sound.sum()} of Ghia's v", off([v[sound]], [there]), 0.01))
-            print(f"{name}: from Ghia's v everywhere {off([v], [table[1]]):.4f}")
+            rows.append((f"{name}: from Ghia's", off((u, v), table), 0.01))
+            if reynolds in SPECTRAL:
+                known = SPECTRAL[reynolds]
+                rows.append((f"{name}: from the spectral", off((u, v), known), 0.01))
     return rows
 
 
