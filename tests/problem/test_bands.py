@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
+from decay import GRID, Decay, DecayProblem
 
 import impindiff as ipd
 from impindiff.experiment import run
@@ -13,41 +14,20 @@ from impindiff.inference import FlatParameters, Posterior
 from impindiff.report import latent_figure, snapshots_figure
 from impindiff.settings.sections import ProblemSettings
 
-GRID = ipd.Grid((0.0,), (1.0,), (4,))
 NOISE = 0.02
 TIMES = np.linspace(0.05, 0.6, 12)
 
 
-class Decay(ipd.HybridModel):
-    """dc/dt = -k c from c = A, both unknown."""
-
-    grid: ipd.Grid
-    rate: ipd.Parameter
-    amplitude: ipd.Parameter
-
-    def latent(self, t):
-        return {"sink": jnp.full(self.grid.cells, self.rate())}
-
-    def tendency(self, t, u, latent):
-        return {"c": -latent["sink"] * u["c"]}
-
-
-class Problem(ipd.Problem):
+class Problem(DecayProblem):
     """A decay read at one place."""
 
     name = "decay"
-
-    def model(self, settings, key) -> Decay:
-        return Decay(GRID, ipd.Parameter(1.0, lower=0.0), ipd.Parameter(0.7, lower=0.0))
-
-    def initial_state(self, settings, model, data):
-        return {"c": model.amplitude() * jnp.ones(GRID.cells)}
 
     def data(self, settings):
         noise = NOISE * np.random.default_rng(0).normal(size=TIMES.size)
         columns = {
             "time": TIMES,
-            "x": np.full(TIMES.size, 0.375),
+            "x": np.full(TIMES.size, 0.4375),
             "quantity": np.full(TIMES.size, "c"),
             "value": np.exp(-2.0 * TIMES) + noise,
             "standard_deviation": np.full(TIMES.size, NOISE),
@@ -80,7 +60,7 @@ def test_the_bands_of_a_run_are_those_of_nonlinear_least_squares(tmp_path):
     forecast = xr.load_dataset(tmp_path / "run" / "forecast.nc", engine="h5netcdf")
     along = rows(forecast["time"].to_numpy())
     expected = np.sqrt(np.einsum("ti,ij,tj->t", along, covariance, along))
-    for cell in range(4):
+    for cell in range(8):
         np.testing.assert_allclose(forecast["c_spread"][0, :, cell], expected, rtol=2e-3)
     np.testing.assert_allclose(forecast["sink_spread"], covariance[0, 0] ** 0.5, rtol=2e-3)
 

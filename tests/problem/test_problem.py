@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
+from decay import GRID, Decay, DecayProblem
 from pydantic import ValidationError
 
 import impindiff as ipd
@@ -18,36 +19,8 @@ from impindiff.problem import ProblemSettings, as_data, conditions_of
 from impindiff.problem._problem import output_times
 from impindiff.problem.observations import initial_fields, measured
 
-GRID = ipd.Grid((0.0,), (1.0,), (8,))
 RATE = 2.0
 NAN = np.nan
-
-
-class Decay(ipd.HybridModel):
-    grid: ipd.Grid
-    rate: ipd.Parameter
-    amplitude: ipd.Parameter
-
-    def latent(self, t):
-        return {"sink": jnp.full(self.grid.cells, self.rate())}
-
-    def tendency(self, t, u, latent):
-        return {"c": -latent["sink"] * u["c"]}
-
-
-class DecayProblem(ipd.Problem):
-    """What decays at an unknown rate from an unknown amplitude."""
-
-    dataset: Any = None
-
-    def model(self, settings, key):
-        return Decay(GRID, ipd.Parameter(1.0, lower=0.0), ipd.Parameter(0.7, lower=0.0))
-
-    def initial_state(self, settings, model, data):
-        return {"c": model.amplitude() * jnp.ones(GRID.cells)}
-
-    def data(self, settings):
-        return self.dataset
 
 
 def points(count=60, seed=0, first=0.0):

@@ -10,13 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from impindiff import report
 from impindiff.advice import numerical_diffusion
 from impindiff.data import (
     FORECAST_SUFFIX,
-    SPREAD_SUFFIX,
     TRUTH_SUFFIX,
     forecast_dataset,
     labels_of,
@@ -40,15 +39,9 @@ from impindiff.experiment._metrics import (
     model_check,
     training_metrics,
 )
-from impindiff.experiment._posterior import (
-    Uncertainty,
-    deviations,
-    latent_deviations,
-    uncertainty,
-    with_few_columns,
-)
-from impindiff.experiment._stations import Stations, station_series
-from impindiff.experiment.experiment import Experiment, members_of, merged_times
+from impindiff.experiment._posterior import add_bands, uncertainty
+from impindiff.experiment._stations import station_series
+from impindiff.experiment.experiment import Experiment, at_times, members_of, merged_times
 from impindiff.experiment.figures import draw_figures, middle_sample
 from impindiff.experiment.opened import Run
 from impindiff.experiment.sizes import (
@@ -155,14 +148,19 @@ def run(
         raise failure
     shown = np.abs(needed[None, :] - forecast_times[:, None]).argmin(axis=1)
     latent = experiment.latent_fields(model, forecast_times)
-    forecast = _forecast(experiment, latent, _at(states, shown), forecast_times)
+    forecast = _forecast(experiment, latent, at_times(states, shown), forecast_times)
     series = station_series(experiment, model, states, needed, forecast)
     # integrators of other libraries have no derivatives in forward mode
     sure, banded = None, trained.settings.forecast.bands and experiment.method.simulate() is None
     if banded or experiment.identified(model):
         sure = uncertainty(experiment, fitted, loss)
     if banded and sure is not None and sure.is_finite:
-        series = _add_bands(experiment, sure, states[0], needed, shown, latent, forecast, series)
+        with_bands = add_bands(
+            experiment, sure.posterior, states[0], needed, shown, latent, forecast, series
+        )
+        if with_bands is None:
+            say("no bands: a solve of the forecast's derivative failed")
+        series = series if with_bands is None else with_bands
     write_netcdf(forecast, folder / "forecast.nc")
 
     sets, predicted = {}, {}
@@ -216,40 +214,6 @@ def run(
     ).with_sections(findings.metrics)
     metrics.write(folder / METRICS)
     return metrics
-
-
-def _add_bands(
-    experiment: Experiment,
-    sure: Uncertainty,
-    states: Any,
-    needed: Float[np.ndarray, " time"],
-    shown: Int[np.ndarray, " output"],
-    latent: Mapping[str, Float[np.ndarray, "..."]],
-    forecast: xr.Dataset,
-    series: Stations,
-) -> Stations:
-    """Add standard deviations to a forecast, which is at `needed[shown]`; returns series with them.
-
-    Nothing is added where the derivative of the forecast cannot be solved for.
-    """
-    posterior = with_few_columns(sure.posterior)
-
-    def measured(model: Any, u: list[Any]) -> Any:
-        around = station_series(experiment, model, u, needed, forecast)
-        return experiment.at_data(_at(u, shown)), jax.tree.map(lambda s: s.predicted, around)
-
-    found = deviations(experiment, posterior, states, needed, measured)
-    if found is None:
-        return series
-    for name, values in found[0].items():
-        own = forecast[name + FORECAST_SUFFIX]
-        forecast[name + SPREAD_SUFFIX] = (own.dims, values[0], own.attrs)
-    fields = latent_deviations(experiment, posterior, latent, needed[shown])
-    for name, values in fields.items():
-        forecast[name + SPREAD_SUFFIX] = (forecast[name].dims, values, forecast[name].attrs)
-    return jax.tree.map(
-        lambda s, d: dataclasses.replace(s, predicted_deviation=d), series, found[1]
-    )
 
 
 def _with_identifiability(findings: Findings, told: Identifiability) -> Findings:
@@ -435,10 +399,6 @@ def _with_axes(labels: Attributes, axes: Iterable[str], grid: Grid) -> Attribute
         if own.get("long_name", f"position along {axis}") == f"position along {axis}":
             own["long_name"] = name
     return found
-
-
-def _at(states: Sequence[Any], index: Any) -> list[Any]:
-    return [jax.tree.map(lambda x: x[index], u) for u in states]
 
 
 def _of(states: Sequence[Any], samples: Sequence[int]) -> list[Any]:

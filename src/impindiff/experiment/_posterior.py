@@ -8,10 +8,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, PyTree
+import xarray as xr
+from jaxtyping import Array, Float, Int, PyTree
 
-from impindiff.experiment.experiment import Experiment
-from impindiff.inference import Linearization, Posterior, laplace, linearized
+from impindiff.data import FORECAST_SUFFIX, SPREAD_SUFFIX
+from impindiff.experiment._stations import Stations, station_series
+from impindiff.experiment.experiment import Experiment, at_times
+from impindiff.inference import FlatParameters, Linearization, Posterior, laplace, linearized
 from impindiff.training import Ensemble, Fitted, TrajectoryLoss, partition
 
 # a posterior needs one derivative, the cost of a rollout, per parameter
@@ -76,30 +79,39 @@ def _at_fit(fitted: Fitted, loss: TrajectoryLoss) -> Uncertainty | None:
     return Uncertainty(posterior, known, penalised)
 
 
-def deviations(
+def add_bands(
     experiment: Experiment,
     posterior: Posterior[Any],
     states: PyTree[np.ndarray],
     times: Float[np.ndarray, " time"],
-    measure: Callable[[Any, list[PyTree[np.ndarray]]], PyTree[np.ndarray]],
-) -> PyTree[np.ndarray] | None:
-    """Standard deviations of what is measured in a model's states; None if a solve fails.
+    shown: Int[np.ndarray, " output"],
+    latent: Mapping[str, Float[np.ndarray, "..."]],
+    forecast: xr.Dataset,
+    series: Stations,
+) -> Stations | None:
+    """Add standard deviations to a forecast, and return the series with theirs.
 
     To first order: the derivative of the states along each column of the posterior's factor, a
-    rollout each; then differences of what is measured from one deviation above to one below.
+    rollout each; then differences of what is measured in them from one deviation above to one
+    below. None, and nothing is added, if a solve fails.
 
-    - `states`: of all samples at `times`.
-    - `measure`: from a model and the states of one member to a pytree of arrays.
+    - `states`: of all samples at `times`; `forecast` and `latent` are at `times[shown]`.
     """
+    posterior = with_few_columns(posterior)
+
+    def measured(model: Any, u: list[PyTree[np.ndarray]]) -> Any:
+        around = station_series(experiment, model, u, times, forecast)
+        return experiment.at_data(at_times(u, shown)), jax.tree.map(lambda s: s.predicted, around)
+
     flat = posterior.parameters
-    along = experiment.derivative(flat.model, flat.values, times)
+    along = _derivative(experiment, flat, times)
     total: Any = None
     for column in posterior.factor.T:
         change, converged = along(column)
         if not converged:
             return None
         above, below = (
-            measure(
+            measured(
                 flat.model(flat.values + sign * column),
                 [jax.tree.map(lambda u, d, s=sign: u + s * d, states, change)],
             )
@@ -107,7 +119,37 @@ def deviations(
         )
         squares = jax.tree.map(lambda a, b: ((a - b) / 2) ** 2, above, below)
         total = squares if total is None else jax.tree.map(np.add, total, squares)
-    return jax.tree.map(np.sqrt, total)
+    quantities, curves = jax.tree.map(np.sqrt, total)
+    for name, values in quantities.items():
+        own = forecast[name + FORECAST_SUFFIX]
+        forecast[name + SPREAD_SUFFIX] = (own.dims, values[0], own.attrs)
+    for name, values in _of_latent(experiment, posterior, latent, times[shown]).items():
+        forecast[name + SPREAD_SUFFIX] = (forecast[name].dims, values, forecast[name].attrs)
+    return jax.tree.map(lambda s, d: dataclasses.replace(s, predicted_deviation=d), series, curves)
+
+
+def _derivative(
+    experiment: Experiment, flat: FlatParameters[Any], times: Float[np.ndarray, " time"]
+) -> Callable[[Float[Array, " n"]], tuple[PyTree[np.ndarray], bool]]:
+    """A function from a direction to (the derivative of all samples' states, convergence)."""
+    needed, index = experiment.rolled_out(times)
+    samples = experiment.data.samples
+    dataset = experiment.data.of(range(samples))
+
+    def states(values: Array) -> tuple[PyTree[Array], Array]:
+        result = experiment.method.trajectory(flat.model(values), dataset, samples, needed)
+        return result.u, jnp.all(result.stats.converged)
+
+    # the values are an argument, so that another fit needs no other program
+    @jax.jit
+    def along(values: Array, direction: Array) -> tuple[PyTree[Array], Array]:
+        return jax.jvp(states, (values,), (direction,), has_aux=True)[1:]
+
+    def derivative(direction: Array) -> tuple[PyTree[np.ndarray], bool]:
+        change, converged = along(flat.values, direction)
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[index], change), bool(converged)
+
+    return derivative
 
 
 def with_few_columns(posterior: Posterior[Any]) -> Posterior[Any]:
@@ -123,7 +165,7 @@ def with_few_columns(posterior: Posterior[Any]) -> Posterior[Any]:
     return dataclasses.replace(posterior, factor=posterior.factor @ mixed / shape[1] ** 0.5)
 
 
-def latent_deviations(
+def _of_latent(
     experiment: Experiment,
     posterior: Posterior[Any],
     latent: Mapping[str, Float[np.ndarray, "..."]],

@@ -162,7 +162,7 @@ class Experiment:
         """
         dataset, failure, found = self.data.of(samples), None, []
         members = members_of(model)
-        needed, index = self._rolled_out(times)
+        needed, index = self.rolled_out(times)
         for number, member in enumerate(members):
             result = self.method.trajectory(member, dataset, len(samples), needed)
             found.append(jax.tree.map(lambda leaf: np.asarray(leaf)[index], result.u))
@@ -172,35 +172,7 @@ class Experiment:
                 failure = SolverError(f"{which}{failed}", code=failed.code)
         return found, failure
 
-    def derivative(
-        self,
-        build: Callable[[Array], Any],
-        values: Float[Array, " n"],
-        times: Float[np.ndarray, " time"],
-    ) -> Callable[[Float[Array, " n"]], tuple[PyTree[np.ndarray], bool]]:
-        """A function from a direction to (the derivative of all samples' states, convergence).
-
-        - `build`: from the parameters' values to the model.
-        """
-        needed, index = self._rolled_out(times)
-        samples = self.data.samples
-        dataset = self.data.of(range(samples))
-
-        def states(values: Array) -> tuple[PyTree[Array], Array]:
-            result = self.method.trajectory(build(values), dataset, samples, needed)
-            return result.u, jnp.all(result.stats.converged)
-
-        @jax.jit
-        def along(values: Array, direction: Array) -> tuple[PyTree[Array], Array]:
-            return jax.jvp(states, (values,), (direction,), has_aux=True)[1:]
-
-        def derivative(direction: Array) -> tuple[PyTree[np.ndarray], bool]:
-            change, converged = along(values, direction)
-            return jax.tree.map(lambda leaf: np.asarray(leaf)[index], change), bool(converged)
-
-        return derivative
-
-    def _rolled_out(self, times: Float[np.ndarray, " time"]) -> tuple[Float[np.ndarray, " _"], Any]:
+    def rolled_out(self, times: Float[np.ndarray, " time"]) -> tuple[Float[np.ndarray, " _"], Any]:
         """(times of a rollout, the index of `times` in them), see `states`."""
         if not self.is_steady:
             return times, slice(None)
@@ -472,6 +444,11 @@ class Experiment:
 def members_of(model: Any) -> list[Any]:
     """The models of an ensemble, or the one model."""
     return model.members if isinstance(model, Ensemble) else [model]
+
+
+def at_times(states: Sequence[PyTree[np.ndarray]], index: Any) -> list[PyTree[np.ndarray]]:
+    """The states of each member at some of their times."""
+    return [jax.tree.map(lambda leaf: leaf[index], u) for u in states]
 
 
 def merged_times(
