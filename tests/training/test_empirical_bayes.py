@@ -98,14 +98,17 @@ def test_a_matern_prior_has_the_deviation_and_the_length_that_it_states():
     np.testing.assert_allclose(variance, 4 * shape / shape.sum(), rtol=1e-9)
 
 
-def test_time_is_one_more_axis_of_a_matern_prior():
+def test_a_matern_prior_has_a_length_and_a_smoothness_in_time():
     field = ipd.ModalField(1, (0.0,), (2.0,), periodic=(True,), modes=21, time=(0.0, 1.0))
     prior = MaternPrior(lambda model: model, field, deviation=2.0)
-    stated = prior.described()
-    assert list(stated) == ["deviation", "length_x", "length_t", "smoothness"]
+    rough = prior.at(prior.hyperparameters().at[-1].set(np.log(0.5)))
+    stated = rough.described()
+    assert list(stated) == ["deviation", "length_x", "length_t", "smoothness", "smoothness_t"]
     assert stated["length_t"] == pytest.approx(0.375)  # an eighth of twice the extended interval
-    k = field.wavenumbers[1:]
-    shape = (1 + (k**2 @ [0.25**2, 0.375**2]) / 6) ** -4  # nu = 3 in two dimensions
+    assert stated["smoothness_t"] == pytest.approx(1.5)
+    x, t = field.wavenumbers[1:].T
+    shape = (1 + (0.25 * x) ** 2 / 6) ** -3.5 * (1 + (0.375 * t) ** 2 / 3) ** -2
+    prior = rough
     variance = np.exp(-2 * np.asarray(prior.log_weights(prior.hyperparameters())))
     np.testing.assert_allclose(variance, 4 * shape / shape.sum(), rtol=1e-9)
 

@@ -160,12 +160,13 @@ class MaternPrior(AbstractPrior):
     s_k = \Big(1 + \sum_i k_i^2 \ell_i^2 / 2 \nu\Big)^{-(\nu + d / 2)},$$
     for wavenumbers k in d dimensions, with its own standard deviation $\sigma$, lengths $\ell_i$
     along the axes and smoothness $\nu$ (draws have fewer than $\nu$ derivatives; a large $\nu$ is
-    the squared exponential). In a field that changes, time counts as one more axis. The constant,
+    the squared exponential). In a field that changes, $s_k$ has a second factor of the same form
+    (d = 1) for the wavenumber in time, with a length and a smoothness of its own. The constant,
     k = 0, is left free and does not count in the sum.
 
     `EmpiricalBayes` chooses all of them. Beforehand $\sigma$ and $\nu$ are within a factor of $e^2$
     of `deviation` and of 3, and the lengths within $e$ of an eighth of the longest wave along their
-    axis: wide enough that data which see the field decide.
+    axis, or in time: wide enough that data which see the field decide.
 
     - `where`: selects the `ModalField` of a model.
     - `field`: one with the same box and modes.
@@ -202,11 +203,13 @@ class MaternPrior(AbstractPrior):
 
     def log_weights(self, theta: Float[Array, " k"]) -> Float[Array, " features"]:
         """Minus half the logarithms of the variances."""
-        rows = self._logarithms(theta)
-        size, lengths, nu = rows[0][:, None], rows[1:-1], jnp.exp(rows[-1])[:, None]
-        squares = jnp.asarray(self.wavenumbers) ** 2
-        stretched = jnp.exp(2 * lengths).T @ squares.T / (2 * nu)
-        log_variance = -(nu + squares.shape[1] / 2) * jnp.log1p(stretched)
+        rows, axes = self._logarithms(theta), len(self.axes)
+        squares = jnp.asarray(self.wavenumbers).T ** 2
+        size, lengths, smoothness = rows[0][:, None], rows[1 : axes + 1], rows[axes + 1 :]
+        in_space = len(squares) - (self.axes[-1] == "t")
+        log_variance = _log_spectrum(squares[:in_space], lengths[:in_space], smoothness[0])
+        if in_space < axes:
+            log_variance += _log_spectrum(squares[in_space:], lengths[in_space:], smoothness[1])
         log_variance -= jax.nn.logsumexp(log_variance, axis=1, keepdims=True)
         # relative to their sum
         least = np.log(_LEAST_VARIANCE)
@@ -215,13 +218,16 @@ class MaternPrior(AbstractPrior):
     @property
     def widths(self) -> Float[np.ndarray, " k"]:
         """Widths of all standard deviations, then lengths by axis, then smoothnesses."""
-        return np.repeat([_WIDE, *[_NARROW] * len(self.axes), _WIDE], self.components)
+        smoothnesses = 2 if self.axes[-1] == "t" else 1
+        rows = [_WIDE, *[_NARROW] * len(self.axes), *[_WIDE] * smoothnesses]
+        return np.repeat(rows, self.components)
 
     def described(self) -> dict[str, float]:
         """Standard deviation, lengths and smoothness of each component."""
         values = np.exp(np.asarray(self._logarithms(self.hyperparameters())))
         axes = [f"length_{axis}" for axis in self.axes]
-        names = ("deviation", *(axes if len(axes) > 1 else ["length"]), "smoothness")
+        smoothness = ["smoothness", "smoothness_t"][: len(values) - len(axes) - 1]
+        names = ("deviation", *(axes if len(axes) > 1 else ["length"]), *smoothness)
         return {
             f"{name}_{component}" if self.components > 1 else name: float(values[row, component])
             for component in range(self.components)
@@ -233,8 +239,20 @@ class MaternPrior(AbstractPrior):
         # an axis may have no wave of its own among few modes
         smallest = [np.min(k[k > 0], initial=along.max()) for k in along.T]
         lengths = _LENGTH * 2 * np.pi / np.asarray(smallest)
-        guess = np.log([self.deviation, *lengths, _SMOOTHNESS])
+        smoothness = [_SMOOTHNESS] * (2 if self.axes[-1] == "t" else 1)
+        guess = np.log([self.deviation, *lengths, *smoothness])
         return jnp.asarray(guess)[:, None] + theta.reshape(len(guess), self.components)
+
+
+def _log_spectrum(
+    squares: Float[np.ndarray, "axes modes"] | Array,
+    log_lengths: Float[Array, "axes components"],
+    log_smoothness: Float[Array, " components"],
+) -> Float[Array, "components modes"]:
+    """Logarithms of the spectral density of a Matern process, that of the constant being 0."""
+    nu = jnp.exp(log_smoothness)[:, None]
+    stretched = jnp.exp(2 * log_lengths).T @ squares / (2 * nu)
+    return -(nu + len(squares) / 2) * jnp.log1p(stretched)
 
 
 class Priors(eqx.Module):
