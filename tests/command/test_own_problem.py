@@ -46,8 +46,12 @@ def test_runs_forecasts_and_reports(folder):
 
 
 def test_its_own_test_passes(folder):
+    _its_own_test_passes(folder)
+
+
+def _its_own_test_passes(folder):
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_plume.py"],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -55,6 +59,18 @@ def test_its_own_test_passes(folder):
         check=False,
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_a_few_unknown_numbers_are_found_from_a_few_sensors(tmp_path):
+    done = impindiff("new", "bar", "--template", "numbers", cwd=tmp_path)
+    assert "next: cd bar, then impindiff run bar.py --config bar.yaml" in done.stdout
+    done = impindiff("run", "bar.py", "--config", "bar.yaml", cwd=tmp_path / "bar")
+    assert "the model explains these data" in done.stdout
+    found = json.loads((tmp_path / "bar/runs/bar/metrics.json").read_text())["identified"]
+    for number in found.values():
+        assert abs(number["value"] - number["truth"]) < 3 * number["standard_error"]
+        assert number["standard_error"] < 0.02 * number["truth"]
+    _its_own_test_passes(tmp_path / "bar")
 
 
 def test_the_run_keeps_the_file_that_it_was_made_with(folder):

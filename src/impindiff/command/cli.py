@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 from rich.console import Console
@@ -225,11 +225,18 @@ def run_problem(
 @app.command()
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="of the folder and the problem")],
+    template: Annotated[
+        Literal["field", "numbers"],
+        typer.Option(
+            help="the problem to start from: an unknown field in two dimensions seen by many "
+            "sensors, or unknown numbers in one dimension seen by a few"
+        ),
+    ] = "field",
 ) -> None:
     """Write a problem to start from: model, configuration, synthetic data, a test."""
     from impindiff.command.new_problem import write_problem
 
-    folder = write_problem(name, Path.cwd())
+    folder = write_problem(name, Path.cwd(), template)
     for path in sorted(folder.iterdir()):
         _say(str(path.relative_to(Path.cwd())))
     _say(f"next: cd {name}, then impindiff run {name}.py --config {name}.yaml")

@@ -17,8 +17,11 @@ _PLACEHOLDER, _SUFFIX = "NAME", ".txt"
 _TAKEN = {"make_data", "conftest"}
 
 
-def write_problem(name: str, parent: Path) -> Path:
+def write_problem(name: str, parent: Path, template: str = "field") -> Path:
     """Make `parent`/`name` with a model, its configuration and schema, data and a test.
+
+    - `template`: "field", with an unknown field in two dimensions, or "numbers", with unknown
+      numbers in one.
 
     **Raises:** `InputError` for a name that Python cannot import or that is another module's, and a
     folder that exists.
@@ -42,17 +45,17 @@ def write_problem(name: str, parent: Path) -> Path:
     except OSError as error:
         raise InputError(f"new: cannot make {folder}: {error.strerror}") from None
     try:
-        _fill(folder, name)
+        _fill(folder, name, template)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return folder
 
 
-def _fill(folder: Path, name: str) -> None:
-    for template in files("impindiff.command").joinpath("templates", "problem").iterdir():
-        path = folder / template.name.removesuffix(_SUFFIX).replace(_PLACEHOLDER, name)
-        text = template.read_text(encoding="utf-8").replace(_PLACEHOLDER, name)
+def _fill(folder: Path, name: str, template: str) -> None:
+    for source in files("impindiff.command").joinpath("templates", template).iterdir():
+        path = folder / source.name.removesuffix(_SUFFIX).replace(_PLACEHOLDER, name)
+        text = source.read_text(encoding="utf-8").replace(_PLACEHOLDER, name)
         path.write_text(text, encoding="utf-8")
     problem = load_problem(folder / f"{name}.py")
     schema = json.dumps(problem.settings.model_json_schema(), indent=2)
