@@ -4,8 +4,12 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import xarray as xr
 from running import impindiff
+
+import impindiff as ipd
 
 SHORT = ("--set", "training.steps=6", "--set", "training.save_every=3", "--set", "cells=[12,6]")
 
@@ -71,6 +75,20 @@ def test_a_few_unknown_numbers_are_found_from_a_few_sensors(tmp_path):
         assert abs(number["value"] - number["truth"]) < 3 * number["standard_error"]
         assert number["standard_error"] < 0.02 * number["truth"]
     _its_own_test_passes(tmp_path / "bar")
+    impindiff("forecast", "runs/bar", "--until", "4000", cwd=tmp_path / "bar")
+    run = ipd.open_run(tmp_path / "bar/runs/bar")
+    longer = xr.load_dataset(run.path / "forecast_until_4000.nc", engine="h5netcdf")
+    before, after = (f["T_spread"].interp(time=3000.0) for f in (run.forecast(), longer))
+    np.testing.assert_allclose(after, before, rtol=0.01)
+    deviation = run.posterior.standard_deviation(lambda bar: bar.diffusivity())
+    assert float(deviation) == pytest.approx(found["diffusivity"]["standard_error"], rel=1e-3)
+    (run.path / "posterior.npz").write_bytes(b"x")
+    done = impindiff("forecast", "runs/bar", "--until", "4000", cwd=tmp_path / "bar", check=False)
+    assert done.returncode == 2
+    assert "posterior.npz: cannot be read as a posterior" in done.stderr
+    impindiff("forecast", "runs/bar", "--until", "4000", "--no-bands", cwd=tmp_path / "bar")
+    longer = xr.load_dataset(run.path / "forecast_until_4000.nc", engine="h5netcdf")
+    assert "T_spread" not in longer
 
 
 def test_the_run_keeps_the_file_that_it_was_made_with(folder):

@@ -349,6 +349,10 @@ def forecast_run(
         int | None,
         typer.Option(metavar="I", help="sample to animate (default: the middle test sample)"),
     ] = None,
+    bands: Annotated[
+        bool,
+        typer.Option(help="standard deviations too, if the run has a posterior (forecast.bands)"),
+    ] = True,
     changed_data: ChangedData = False,
 ) -> None:
     """Forecast further with a trained run, and store the truth too if it can be computed.
@@ -362,7 +366,14 @@ def forecast_run(
         raise InputError("--sample: chooses the sample of --animate; add --animate F.gif")
     _keep_programs()
     done = forecast(
-        run_dir, until, out, animate=animate, sample=sample, changed_data=changed_data, warn=_warn
+        run_dir,
+        until,
+        out,
+        animate=animate,
+        sample=sample,
+        bands=bands,
+        changed_data=changed_data,
+        warn=_warn,
     )
     sizes = done.dataset.sizes
     line = f"{done.path}: {sizes['sample']} samples, {sizes['time']} times to {until:g}"

@@ -39,7 +39,7 @@ from impindiff.experiment._metrics import (
     model_check,
     training_metrics,
 )
-from impindiff.experiment._posterior import add_bands, uncertainty
+from impindiff.experiment._posterior import add_bands, uncertainty, write_posterior
 from impindiff.experiment._stations import station_series
 from impindiff.experiment.experiment import Experiment, at_times, members_of, merged_times
 from impindiff.experiment.figures import draw_figures, middle_sample
@@ -161,6 +161,7 @@ def run(
         if with_bands is None:
             say("no bands: a solve of the forecast's derivative failed")
         series = series if with_bands is None else with_bands
+        write_posterior(folder / directory.POSTERIOR, sure.posterior)
     write_netcdf(forecast, folder / "forecast.nc")
 
     sets, predicted = {}, {}
@@ -252,6 +253,7 @@ def forecast(
     *,
     animate: Path | None = None,
     sample: int | None = None,
+    bands: bool = True,
     changed_data: bool = False,
     warn: Callable[[str], None] = lambda line: None,
 ) -> Forecast:
@@ -265,6 +267,7 @@ def forecast(
     - `out`: the file to write; by default forecast_until_T.nc in `folder`.
     - `animate`, `sample`: the file of an animation, .mp4 or .gif (see `animate_forecast`), and the
       sample that it shows, by default the middle one of the test set.
+    - `bands`: with the standard deviations of a run that has a posterior (`forecast.bands`).
     - `changed_data`: continue with files that have changed since the run began.
     - `warn`: receives, before anything is computed, a warning of extrapolation beyond the training
       range (see `extrapolation`).
@@ -311,6 +314,11 @@ def forecast(
         raise failure
     latent = experiment.latent_fields(model, times)
     dataset = _forecast(experiment, latent, states, times, truth=computed)
+    if bands and opened.has_posterior:
+        every = np.arange(len(times))
+        found = add_bands(experiment, opened.posterior, states[0], times, every, latent, dataset)
+        if found is None:
+            warn("no bands: a solve of the forecast's derivative failed")
     write(dataset, out)
     judged = data.test or list(range(data.samples))
     names = [str(n).removesuffix(FORECAST_SUFFIX) for n in dataset if FORECAST_SUFFIX in str(n)]

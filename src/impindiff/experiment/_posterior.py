@@ -1,7 +1,9 @@
 """Standard deviations of what a run shows, from the posterior of the model's parameters."""
 
 import dataclasses
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -11,10 +13,18 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float, Int, PyTree
 
-from impindiff.data import FORECAST_SUFFIX, SPREAD_SUFFIX
+from impindiff.data import FORECAST_SUFFIX, SPREAD_SUFFIX, written_whole
+from impindiff.errors import InputError
 from impindiff.experiment._stations import Stations, station_series
 from impindiff.experiment.experiment import Experiment, at_times
-from impindiff.inference import FlatParameters, Linearization, Posterior, laplace, linearized
+from impindiff.inference import (
+    FlatParameters,
+    Linearization,
+    Posterior,
+    flat_parameters,
+    laplace,
+    linearized,
+)
 from impindiff.training import Ensemble, Fitted, TrajectoryLoss, partition
 
 # a posterior needs one derivative, the cost of a rollout, per parameter
@@ -87,9 +97,9 @@ def add_bands(
     shown: Int[np.ndarray, " output"],
     latent: Mapping[str, Float[np.ndarray, "..."]],
     forecast: xr.Dataset,
-    series: Stations,
+    series: Stations | None = None,
 ) -> Stations | None:
-    """Add standard deviations to a forecast, and return the series with theirs.
+    """Add standard deviations to a forecast, and return the series, if any, with theirs.
 
     To first order: the derivative of the states along each column of the posterior's factor, a
     rollout each; then differences of what is measured in them from one deviation above to one
@@ -100,7 +110,7 @@ def add_bands(
     posterior = with_few_columns(posterior)
 
     def measured(model: Any, u: list[PyTree[np.ndarray]]) -> Any:
-        around = station_series(experiment, model, u, times, forecast)
+        around = station_series(experiment, model, u, times, forecast) if series else {}
         return experiment.at_data(at_times(u, shown)), jax.tree.map(lambda s: s.predicted, around)
 
     flat = posterior.parameters
@@ -125,7 +135,37 @@ def add_bands(
         forecast[name + SPREAD_SUFFIX] = (own.dims, values[0], own.attrs)
     for name, values in _of_latent(experiment, posterior, latent, times[shown]).items():
         forecast[name + SPREAD_SUFFIX] = (forecast[name].dims, values, forecast[name].attrs)
-    return jax.tree.map(lambda s, d: dataclasses.replace(s, predicted_deviation=d), series, curves)
+    return jax.tree.map(
+        lambda s, d: dataclasses.replace(s, predicted_deviation=d), series or {}, curves
+    )
+
+
+def write_posterior(path: Path, posterior: Posterior[Any]) -> None:
+    """Write a posterior's arrays; the model and its parameters are stored elsewhere."""
+    if posterior.factor.shape[1] > MOST_PARAMETERS:
+        posterior = with_few_columns(posterior)
+    with written_whole(path) as partial, partial.open("wb") as file:
+        np.savez(file, factor=posterior.factor, error_scale=posterior.error_scale)
+
+
+def read_posterior(path: Path, model: Any, freeze: Sequence[str]) -> Posterior[Any]:
+    """Read a posterior of `write_posterior`.
+
+    **Raises:** `InputError` for another file, and for one of another model.
+    """
+    flat = flat_parameters(model, freeze)
+    try:
+        with np.load(path) as stored:
+            factor, scale = stored["factor"], stored["error_scale"]
+    except (OSError, ValueError, LookupError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: cannot be read as a posterior ({reason})") from None
+    if factor.ndim != 2 or len(factor) != flat.values.size:
+        raise InputError(
+            f"{path}: holds a factor of shape {factor.shape}, and the model has {flat.values.size} "
+            "parameters; it belongs to another model"
+        )
+    return Posterior(flat, jnp.asarray(factor, flat.values.dtype), jnp.asarray(scale))
 
 
 def _derivative(

@@ -25,6 +25,7 @@ from impindiff.training import LOCK, held, is_leftover
 
 CONFIGURATION = "config.yaml"
 MODEL = "model.eqx"
+POSTERIOR = "posterior.npz"
 DATA = "data.nc"
 PROBLEM = "problem.py"
 MODULES = "modules"
