@@ -161,8 +161,8 @@ class MaternPrior(AbstractPrior):
     for wavenumbers k in d dimensions, with its own standard deviation $\sigma$, lengths $\ell_i$
     along the axes and smoothness $\nu$ (draws have fewer than $\nu$ derivatives; a large $\nu$ is
     the squared exponential). In a field that changes, $s_k$ has a second factor of the same form
-    (d = 1) for the wavenumber in time, with a length and a smoothness of its own. The constant,
-    k = 0, is left free and does not count in the sum.
+    (d = 1) for the wavenumber in time, with another length and smoothness. The constant, k = 0, is
+    left free and does not count in the sum.
 
     `EmpiricalBayes` chooses all of them. Beforehand $\sigma$ and $\nu$ are within a factor of $e^2$
     of `deviation` and of 3, and the lengths within $e$ of an eighth of the longest wave along their
