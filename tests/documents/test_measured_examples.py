@@ -86,7 +86,7 @@ def test_the_flow_through_the_streambed_changes(ran, tmp_path):
     metrics = ran("streambed_heat", "streambed_flow.py", "forecast.bands=false")
     assert metrics["train"]["converged"]
     assert rms(metrics, "T20", "T30") < 0.0125
-    assert metrics["train"]["prior"]["length_t"] == pytest.approx(0.97, rel=0.1)
+    assert metrics["train"]["prior"]["deviation"] == pytest.approx(0.30, rel=0.1)
     assert (tmp_path / "run" / "figures" / "instruments.png").is_file()
 
 

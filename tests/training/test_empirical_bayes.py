@@ -108,9 +108,12 @@ def test_a_matern_prior_has_a_length_and_a_smoothness_in_time():
     assert stated["smoothness_t"] == pytest.approx(1.5)
     x, t = field.wavenumbers[1:].T
     shape = (1 + (0.25 * x) ** 2 / 6) ** -3.5 * (1 + (0.375 * t) ** 2 / 3) ** -2
-    prior = rough
-    variance = np.exp(-2 * np.asarray(prior.log_weights(prior.hyperparameters())))
+    variance = np.exp(-2 * np.asarray(rough.log_weights(rough.hyperparameters())))
     np.testing.assert_allclose(variance, 4 * shape / shape.sum(), rtol=1e-9)
+    alone = ipd.ModalField(1, (0.0,), (2.0,), modes=1, time=(0.0, 1.0))
+    stated = MaternPrior(lambda model: model, alone).described()
+    assert list(stated) == ["deviation", "length", "smoothness"]
+    assert stated["length"] == pytest.approx(0.375)
 
 
 def linear(prior, m, rng):

@@ -1,6 +1,7 @@
 """Gaussian priors as residuals, with hyperparameters that the data choose."""
 
 import abc
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
@@ -192,8 +193,12 @@ class MaternPrior(AbstractPrior):
                 "of 2 or more modes"
             )
         self.where, self.deviation = where, deviation
-        self.wavenumbers = tuple(map(tuple, field.wavenumbers[1:].tolist()))
-        self.axes = tuple("xyz"[: len(field.lower)]) + (() if field.time is None else ("t",))
+        found = field.wavenumbers[1:]
+        # an axis may have no wave of its own among few modes
+        has_waves = [bool(k.any()) for k in found.T]
+        self.wavenumbers = tuple(map(tuple, found[:, has_waves].tolist()))
+        names = (*"xyz"[: len(field.lower)], "t")
+        self.axes = tuple(itertools.compress(names, has_waves))
         self.components = len(field.coefficients)
         self.theta = None
 
@@ -203,13 +208,11 @@ class MaternPrior(AbstractPrior):
 
     def log_weights(self, theta: Float[Array, " k"]) -> Float[Array, " features"]:
         """Minus half the logarithms of the variances."""
-        rows, axes = self._logarithms(theta), len(self.axes)
-        squares = jnp.asarray(self.wavenumbers).T ** 2
-        size, lengths, smoothness = rows[0][:, None], rows[1 : axes + 1], rows[axes + 1 :]
-        in_space = len(squares) - (self.axes[-1] == "t")
-        log_variance = _log_spectrum(squares[:in_space], lengths[:in_space], smoothness[0])
-        if in_space < axes:
-            log_variance += _log_spectrum(squares[in_space:], lengths[in_space:], smoothness[1])
+        rows, squares = self._logarithms(theta), jnp.asarray(self.wavenumbers).T ** 2
+        size, lengths = rows[0][:, None], rows[1 : len(self.axes) + 1]
+        log_variance = jnp.zeros(())
+        for axes, smoothness in zip(self._factors, rows[len(self.axes) + 1 :], strict=True):
+            log_variance += _log_spectrum(squares[axes], lengths[axes], smoothness)
         log_variance -= jax.nn.logsumexp(log_variance, axis=1, keepdims=True)
         # relative to their sum
         least = np.log(_LEAST_VARIANCE)
@@ -218,29 +221,32 @@ class MaternPrior(AbstractPrior):
     @property
     def widths(self) -> Float[np.ndarray, " k"]:
         """Widths of all standard deviations, then lengths by axis, then smoothnesses."""
-        smoothnesses = 2 if self.axes[-1] == "t" else 1
-        rows = [_WIDE, *[_NARROW] * len(self.axes), *[_WIDE] * smoothnesses]
+        rows = [_WIDE, *[_NARROW] * len(self.axes), *[_WIDE] * len(self._factors)]
         return np.repeat(rows, self.components)
 
     def described(self) -> dict[str, float]:
         """Standard deviation, lengths and smoothness of each component."""
         values = np.exp(np.asarray(self._logarithms(self.hyperparameters())))
-        axes = [f"length_{axis}" for axis in self.axes]
-        smoothness = ["smoothness", "smoothness_t"][: len(values) - len(axes) - 1]
-        names = ("deviation", *(axes if len(axes) > 1 else ["length"]), *smoothness)
+        lengths = [f"length_{axis}" for axis in self.axes] if len(self.axes) > 1 else ["length"]
+        in_time = [self.axes[axes.start] == "t" and len(self.axes) > 1 for axes in self._factors]
+        names = ("deviation", *lengths, *("smoothness_t" if t else "smoothness" for t in in_time))
         return {
             f"{name}_{component}" if self.components > 1 else name: float(values[row, component])
             for component in range(self.components)
             for row, name in enumerate(names)
         }
 
+    @property
+    def _factors(self) -> list[slice]:
+        """The axes of each factor of the spectrum: those of space, and time."""
+        in_space = len(self.axes) - ("t" in self.axes)
+        found = (slice(0, in_space), slice(in_space, len(self.axes)))
+        return [axes for axes in found if axes.start < axes.stop]
+
     def _logarithms(self, theta: Float[Array, " k"]) -> Float[Array, "rows components"]:
-        along = np.asarray(self.wavenumbers)
-        # an axis may have no wave of its own among few modes
-        smallest = [np.min(k[k > 0], initial=along.max()) for k in along.T]
+        smallest = [np.min(k[k > 0]) for k in np.asarray(self.wavenumbers).T]
         lengths = _LENGTH * 2 * np.pi / np.asarray(smallest)
-        smoothness = [_SMOOTHNESS] * (2 if self.axes[-1] == "t" else 1)
-        guess = np.log([self.deviation, *lengths, *smoothness])
+        guess = np.log([self.deviation, *lengths, *[_SMOOTHNESS] * len(self._factors)])
         return jnp.asarray(guess)[:, None] + theta.reshape(len(guess), self.components)
 
 
