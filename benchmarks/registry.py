@@ -193,6 +193,12 @@ def compile_time(results: Any) -> Iterator[Ratio]:
         yield Ratio(f"seconds to compile, {of}", row["longest_over_shortest"], most=1.5)
 
 
+def posterior(results: Any) -> Iterator[Ratio]:
+    yield Ratio(
+        f"posterior of {results['parameters']} weights / their training", results["ratio"], most=1.0
+    )
+
+
 BENCHMARKS = (
     Benchmark("operators", operators, quick=True),
     Benchmark("memory", memory, quick=True),
@@ -207,4 +213,5 @@ BENCHMARKS = (
     Benchmark("refinement", refinement, quick=True),
     Benchmark("devices", devices),
     Benchmark("step_split", step_split),
+    Benchmark("posterior", posterior),
 )
