@@ -11,6 +11,7 @@ from jaxtyping import Array
 
 from impindiff.implicit import ImplicitAdjoint, NewtonKrylov
 from impindiff.rollout import rollout
+from impindiff.rollout.samples import of_sample
 from impindiff.steppers import CrankNicolson, HybridModel, PerSample
 
 TIMES = (0.0, 0.1, 0.3)
@@ -85,3 +86,24 @@ def test_a_batch_is_its_samples(batch, unsteady, halving):
             strict=True,
         ):  # fmt: skip
             np.testing.assert_array_equal(all.reshape(2, 4)[:, i], one)
+
+
+class Conditioned(HybridModel):
+    """u' = -k u + t, with k from a table of the samples."""
+
+    rates: np.ndarray
+
+    def latent(self, t):
+        return {"own": PerSample(self.rates), "heating": t}
+
+    def tendency(self, t, u, latent):
+        return -latent["own"] * u + latent["heating"]
+
+
+def test_numbers_of_the_samples_may_be_numpys_where_another_part_changes():
+    rates = np.array([1.0, 2.0, 5.0])
+    found = rollout(Conditioned(rates), jnp.ones(3), [0.0, 1.0], dt=1e-3).u[-1]
+    exact = (1 + 1 / rates**2) * np.exp(-rates) + 1 / rates - 1 / rates**2
+    np.testing.assert_allclose(found, exact, rtol=1e-5)
+    one = jax.vmap(lambda index: of_sample(PerSample(rates), index[None]))(jnp.arange(3))
+    np.testing.assert_array_equal(one, rates)

@@ -77,7 +77,8 @@ def of_sample(latent: PyTree[Any], index: Int[Array, " axes"] | None = None) -> 
         if index is None:
             return leaf.values
         place = tuple(index)
-        return jax.tree.map(lambda all: all[place], leaf.values)
+        # NumPy's own arrays, such as conditions of the data, take no traced index
+        return jax.tree.map(lambda all: jnp.asarray(all)[place], leaf.values)
 
     return jax.tree.map(chosen, latent, is_leaf=_is_per_sample)
 
