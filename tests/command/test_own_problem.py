@@ -82,9 +82,10 @@ def test_a_few_unknown_numbers_are_found_from_a_few_sensors(tmp_path):
     np.testing.assert_allclose(after, before, rtol=0.01)
     deviation = run.posterior.standard_deviation(lambda bar: bar.diffusivity())
     assert float(deviation) == pytest.approx(found["diffusivity"]["standard_error"], rel=1e-3)
-    (run.path / "posterior.npz").write_bytes(b"x")
-    with pytest.raises(ipd.InputError, match=r"posterior\.npz: cannot be read as a posterior"):
-        ipd.open_run(run.path).posterior  # noqa: B018
+    for damaged in (b"", b"x"):
+        (run.path / "posterior.npz").write_bytes(damaged)
+        with pytest.raises(ipd.InputError, match=r"posterior\.npz: cannot be read as a posterior"):
+            ipd.open_run(run.path).posterior  # noqa: B018
     impindiff("forecast", "runs/bar", "--until", "4000", "--no-bands", cwd=tmp_path / "bar")
     longer = xr.load_dataset(run.path / "forecast_until_4000.nc", engine="h5netcdf")
     assert "T_spread" not in longer

@@ -1,7 +1,6 @@
 """Standard deviations of what a run shows, from the posterior of the model's parameters."""
 
 import dataclasses
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -157,7 +156,7 @@ def read_posterior(path: Path, model: Any, freeze: Sequence[str]) -> Posterior[A
     try:
         with np.load(path) as stored:
             factor, scale = stored["factor"], stored["error_scale"]
-    except (OSError, ValueError, LookupError, zipfile.BadZipFile) as error:
+    except Exception as error:  # NumPy raises various types
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: cannot be read as a posterior ({reason})") from None
     if factor.ndim != 2 or len(factor) != flat.values.size:
