@@ -33,7 +33,7 @@ def test_the_run_directory_is_whole(finished):
     names = {p.name for p in finished.iterdir()}
     assert names == {
         "config.yaml", "data.nc", "figures", "forecast.nc", "history.jsonl",
-        "inputs.json", "metrics.json", "model.eqx", "training_state",
+        "inputs.json", "metrics.json", "model.eqx", "posterior.npz", "training_state",
     }  # fmt: skip
     figures = {p.name for p in (finished / "figures").iterdir()}
     assert figures == {
@@ -166,7 +166,7 @@ def test_a_forecast_warns_of_extrapolation_in_time(finished, tmp_path, monkeypat
     monkeypatch.setenv("PATH", "")
     out, film = tmp_path / "f.nc", tmp_path / "f.mp4"
     arguments = ["--until", "0.2", "--out", out, "--animate", film, "--sample", "0"]
-    command = ["impindiff", "forecast", finished, *arguments]
+    command = ["impindiff", "forecast", finished, "--no-bands", *arguments]
     monkeypatch.setattr(sys, "argv", list(map(str, command)))
     cli.main()
     printed = capsys.readouterr()

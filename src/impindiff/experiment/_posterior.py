@@ -1,6 +1,7 @@
 """Standard deviations of what a run shows, from the posterior of the model's parameters."""
 
 import dataclasses
+import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +13,10 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float, Int, PyTree
 
-from impindiff.data import FORECAST_SUFFIX, SPREAD_SUFFIX, written_whole
+from impindiff.data import FORECAST_SUFFIX, SPREAD_SUFFIX
 from impindiff.errors import InputError
 from impindiff.experiment._stations import Stations, station_series
+from impindiff.experiment.directory import read_with_digest, write_with_digest
 from impindiff.experiment.experiment import Experiment, at_times
 from impindiff.inference import (
     FlatParameters,
@@ -143,8 +145,9 @@ def write_posterior(path: Path, posterior: Posterior[Any]) -> None:
     """Write a posterior's arrays; the model and its parameters are stored elsewhere."""
     if posterior.factor.shape[1] > MOST_PARAMETERS:
         posterior = with_few_columns(posterior)
-    with written_whole(path) as partial, partial.open("wb") as file:
-        np.savez(file, factor=posterior.factor, error_scale=posterior.error_scale)
+    file = io.BytesIO()
+    np.savez(file, factor=posterior.factor, error_scale=posterior.error_scale)
+    write_with_digest(path, file.getvalue())
 
 
 def read_posterior(path: Path, model: Any, freeze: Sequence[str]) -> Posterior[Any]:
@@ -154,7 +157,7 @@ def read_posterior(path: Path, model: Any, freeze: Sequence[str]) -> Posterior[A
     """
     flat = flat_parameters(model, freeze)
     try:
-        with np.load(path) as stored:
+        with np.load(read_with_digest(path)) as stored:
             factor, scale = stored["factor"], stored["error_scale"]
     except Exception as error:  # NumPy raises various types
         reason = " ".join(str(error).split())[:200]

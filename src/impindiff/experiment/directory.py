@@ -291,12 +291,26 @@ def pictures(folder: Path) -> list[Path]:
 
 
 def write_model(folder: Path, model: eqx.Module) -> None:
-    """Write the model's arrays, then their SHA-256; the configuration rebuilds the rest."""
+    """Write the model's arrays; the configuration rebuilds the rest."""
     file = io.BytesIO()
     eqx.tree_serialise_leaves(file, model)
-    content = file.getvalue()
-    with written_whole(folder / MODEL) as partial:
+    write_with_digest(folder / MODEL, file.getvalue())
+
+
+def write_with_digest(path: Path, content: bytes) -> None:
+    """Write a file atomically, with its SHA-256 at the end."""
+    with written_whole(path) as partial:
         partial.write_bytes(content + hashlib.sha256(content).digest())
+
+
+def read_with_digest(path: Path) -> io.BytesIO:
+    """The content of a file of `write_with_digest`. Raises `ValueError` for a damaged one."""
+    file = path.read_bytes()
+    length = hashlib.sha256().digest_size
+    content, digest = file[:-length], file[-length:]
+    if hashlib.sha256(content).digest() != digest:
+        raise ValueError("it is damaged")
+    return io.BytesIO(content)
 
 
 def with_absolute_path(settings: R) -> R:

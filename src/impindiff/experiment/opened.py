@@ -1,9 +1,7 @@
 """A run's folder, read back by the command, in Python or in a notebook."""
 
 import base64
-import hashlib
 import html
-import io
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from impindiff.experiment.directory import (
     POSTERIOR,
     PROBLEM,
     pictures,
+    read_with_digest,
     set_precision,
 )
 from impindiff.experiment.experiment import Experiment
@@ -154,12 +153,7 @@ class Run:
         if not path.is_file():
             raise InputError(f"{self.path}: has no {MODEL}, so {self._not_ended()}")
         try:
-            file = path.read_bytes()
-            length = hashlib.sha256().digest_size
-            content, digest = file[:-length], file[-length:]
-            if hashlib.sha256(content).digest() != digest:
-                raise ValueError("it is damaged")
-            return eqx.tree_deserialise_leaves(io.BytesIO(content), like)
+            return eqx.tree_deserialise_leaves(read_with_digest(path), like)
         except Exception as error:  # NumPy and Equinox raise various types
             reason = " ".join(str(error).split())[:200]
             raise InputError(
