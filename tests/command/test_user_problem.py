@@ -30,6 +30,7 @@ def test_samples_are_judged_and_the_number_is_found(folder):
     assert set(metrics["forecast"]["relative_l1_percent"]) == {"train", "test"}
     assert metrics["identified"]["diffusivity"]["value"] == pytest.approx(0.3, rel=0.2)
     assert metrics["identified"]["diffusivity"]["truth"] == 0.3
+    assert metrics["model_check"]["verdict"] == "the model explains these data"
     figures = {path.stem for path in (folder / "run" / "figures").iterdir()}
     assert {"profiles_train", "profiles_test", "error_vs_time", "identified"} <= figures
     with xr.open_dataset(folder / "run" / "data.nc", engine="h5netcdf") as data:

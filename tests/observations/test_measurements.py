@@ -164,6 +164,25 @@ def test_splitting_returns_what_was_measured_in_its_own_unit():
         ALL.split(ALL(u), 3)
 
 
+def test_a_vector_is_a_table_in_the_same_order():
+    times = np.linspace(0.5, 2.0, len(jax.tree.leaves(states())[0]))
+    table = ALL.table(ALL(states()), SAMPLES, times)
+    assert len(table) == SIZE
+    assert table.stated.all()
+    np.testing.assert_allclose(table.value / table.standard_deviation, ALL(states()), rtol=1e-14)
+    start = 0
+    for part in ALL.parts:
+        own = slice(start, start + part.size(SAMPLES))
+        start = own.stop
+        assert set(table.quantity[own]) == {part.name}
+        shape = (len(part.times), SAMPLES, part.operator.count)
+        when = times[list(part.times)]
+        np.testing.assert_array_equal(table.time[own].reshape(shape)[:, 0, 0], when)
+        np.testing.assert_array_equal(table.sample[own].reshape(shape)[0, :, 0], range(SAMPLES))
+        numbers = table.position[own].reshape(shape)[0, 0]
+        np.testing.assert_array_equal(numbers, range(part.operator.count))
+
+
 def test_derivatives_flow_to_every_field_and_forward_and_reverse_agree():
     u = jax.tree.map(jnp.asarray, states())
     tangent, cotangent = normal_like(1, u), normal_like(2, jnp.zeros(SIZE))

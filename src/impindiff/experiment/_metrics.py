@@ -41,6 +41,7 @@ from impindiff.training import (
 _MOST_TOLD_APART = 40  # in a figure that can be read
 _NAMED = 3
 _INSIDE = ".raw"  # of a `Parameter`
+_EXACT = 0.1  # in standard deviations
 _NEGLIGIBLE = 1e-3  # of a number, however small its standard error
 
 
@@ -259,6 +260,25 @@ def model_check(
     noisy = settings.observations.noise or table.stated.any()
     if not (experiment.is_measured or noisy):
         return None
+    return _checked(fitted, table, predicted)
+
+
+def instrument_check(
+    fitted: Fitted, table: PointTable, predicted: Float[np.ndarray, " point"]
+) -> Checked | None:
+    """Check of the model by the readings of instruments; None for exact ones, and for few.
+
+    Instruments always have errors; readings that are off by far less are synthetic, without noise.
+    """
+    residuals = (predicted - table.value) / table.standard_deviation
+    if np.sqrt(np.mean(residuals**2)) < _EXACT:
+        return None
+    return _checked(fitted, table, predicted)
+
+
+def _checked(
+    fitted: Fitted, table: PointTable, predicted: Float[np.ndarray, " point"]
+) -> Checked | None:
     found = check_residuals(
         (predicted - table.value) / table.standard_deviation,
         table.time,

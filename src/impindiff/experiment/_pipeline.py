@@ -34,6 +34,7 @@ from impindiff.experiment._metrics import (
     chosen_prior,
     forecast_errors,
     identified_numbers,
+    instrument_check,
     latent_errors,
     misfits,
     model_check,
@@ -52,7 +53,7 @@ from impindiff.experiment.sizes import (
 from impindiff.experiment.training import train
 from impindiff.grid import Grid
 from impindiff.inference import Identifiability
-from impindiff.observations import relative_l1_percent
+from impindiff.observations import Measurements, relative_l1_percent
 from impindiff.problem import Problem, as_data, checked, located, require_consistent
 from impindiff.problem.findings import Findings
 from impindiff.results import METRICS, RunMetrics, finite
@@ -188,6 +189,10 @@ def run(
     checked = None
     if "train" in sets:
         checked = model_check(experiment, fitted, sets["train"], predicted["train"])
+    elif isinstance(found.operator, Measurements):
+        read = found.operator.table(found.values, len(data.training), found.times)
+        simulated = experiment.fit_to_training(model, _of(states, data.training), needed, read)
+        checked = instrument_check(fitted, read, simulated)
     truths = experiment.true_latent(latent)
     draw_figures(
         experiment, forecast, latent, sets, predicted, series, identified, findings, folder

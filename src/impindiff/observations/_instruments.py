@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
@@ -11,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from impindiff.errors import InputError
+from impindiff.observations.scattered import PointTable
 from impindiff.observations.walls import of_model
 
 
@@ -202,6 +204,35 @@ class Measurements(eqx.Module):
             p.name: p.errors * z.reshape(len(p.times), samples, p.operator.count)
             for p, z in zip(self.parts, pieces, strict=True)
         }
+
+    def table(
+        self,
+        vector: Float[Array | np.ndarray, " measured"],
+        samples: int,
+        times: Sequence[float] | Float[np.ndarray, " time"],
+    ) -> PointTable:
+        """A vector $z$ of `samples` trajectories as one row per value, in the vector's order.
+
+        A value's position is its number among those that its instrument reads at once.
+
+        - `times`: of the states, which the measurements' indices count.
+        """
+        split, rows = self.split(vector, samples), []
+        for part in self.parts:
+            values = split[part.name]
+            when, sample, number = np.indices(values.shape).reshape(3, -1)
+            rows.append(
+                PointTable(
+                    quantity=np.full(values.size, part.name),
+                    sample=sample,
+                    time=np.asarray(times)[np.asarray(part.times)][when],
+                    position=number[:, None].astype(float),
+                    value=values.ravel(),
+                    standard_deviation=np.asarray(part.standard_deviation)[when],
+                    stated=np.ones(values.size, bool),
+                )
+            )
+        return reduce(PointTable.with_rows, rows)
 
     def noisy(
         self, vector: Float[Array | np.ndarray, " measured"], seed: int
