@@ -1,6 +1,6 @@
 """The cost of a network's posterior next to that of its training.
 
-    python benchmarks/posterior.py        # 5 minutes
+    python benchmarks/posterior.py        # 3 minutes
 
 The steady advection-diffusion problem as it is shipped: a field network of some 9000 weights, whose
 training is compared with `impindiff.inference.laplace` at the weights found, a randomised method of
