@@ -47,19 +47,30 @@ def test_batch_domain_and_both(tmp_path, alone, axes):
     assert bool(moved) == (axes != "batch=4")
 
 
-def test_multigrid_moves_layers_only(tmp_path, alone):
-    many = found(tmp_path, "batch=2,x=2,y=2", "multigrid")
-    same(many, alone)
+def moves_layers_only(many):
     for kind, entries, _ in many["collectives"]:
         # of coarse grids with fewer cells than devices, whole but tiny ones may travel
         assert entries <= LAYER if kind == "collective-permute" else True
         assert kind in ("all-reduce", "collective-permute") or entries <= 8
 
 
+def test_multigrid_moves_layers_only(tmp_path, alone):
+    many = found(tmp_path, "batch=2,x=2,y=2", "multigrid")
+    same(many, alone)
+    moves_layers_only(many)
+
+
 def test_volumes_and_areas_travel_with_the_cells(tmp_path):
     one = found(tmp_path, "batch=1", "multigrid", "tube", devices=1)
     many = found(tmp_path, "x=2,y=2", "multigrid", "tube", devices=4)
     same(many, one)
+
+
+def test_the_cells_of_a_domain_are_shared_out(tmp_path):
+    one = found(tmp_path, "batch=1", "multigrid", "hole", devices=1)
+    many = found(tmp_path, "x=2,y=2", "multigrid", "hole", devices=4)
+    same(many, one)
+    moves_layers_only(many)
 
 
 def test_two_processes_read_their_part_and_agree(tmp_path, alone):

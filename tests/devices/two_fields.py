@@ -1,6 +1,6 @@
 """Loss and gradient of a small problem on a mesh; run in processes of their own.
 
-    python two_fields.py OUT batch=2,x=4 [multigrid] [tube]
+    python two_fields.py OUT batch=2,x=4 [multigrid] [tube | hole]
 
 writes what the first process found, and the collectives of the program. As many host devices as the
 environment says; several processes if Slurm or `mpirun` started it.
@@ -33,6 +33,8 @@ class Transport(ipd.HybridModel):
 
     def tendency(self, t, u, latent):
         carried = ipd.advection(u, [1.0, 0.3], self.grid)
+        if self.grid.domain is not None:
+            carried += ipd.convection(u, lambda u: 0.1 * u**2, self.grid)
         return ipd.diffusion(u, self.D, self.grid) + carried
 
 
@@ -54,6 +56,15 @@ if "tube" in options:
         (ipd.grid.tanh(0.0, 1.0, 32, 1.0), ipd.grid.geometric(0.2, 1.0, 16)),
         (ipd.Robin(1.0, 0.5, 0.2), (ipd.Dirichlet(), ipd.Neumann())),
         "cylindrical",
+    )
+if "hole" in options:
+    grid = ipd.Grid(
+        (0, 0),
+        (1, 1),
+        (32, 16),
+        (ipd.Periodic(), (ipd.Dirichlet(), ipd.Neumann())),
+        domain=lambda x, y: 0.3 - np.hypot(x - 0.52, y - 0.47),
+        embedded=ipd.Dirichlet(0.3),
     )
 x = np.asarray(grid.centers)
 starts = [np.exp(-((x[0] - 0.5) ** 2 + (x[1] - 0.5 - 0.05 * i) ** 2) / 0.02) for i in range(4)]

@@ -100,11 +100,6 @@ class Mesh:
         leading = len(shape) - grid.ndim
         if leading < 0 or shape[leading:] != grid.cells:
             return NamedSharding(self.jax_mesh, PartitionSpec())
-        if grid.domain is not None and max(self.shape[name] for name in _SPACE) > 1:
-            raise InputError(
-                f"{self!r}: cells of a grid with a domain are not shared out over devices; share "
-                "samples, by Mesh(batch=N), or take the whole box"
-            )
         names: list[str | None] = [None] * leading
         if leading and shape[leading - 1] % self.shape[_BATCH] == 0:
             names[leading - 1] = _BATCH

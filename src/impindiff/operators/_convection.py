@@ -1,6 +1,7 @@
 """Convection of a scalar by its own nonlinear flux, in conservative form."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +9,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from impindiff.errors import InputError
-from impindiff.grid import BoundaryLike, Grid, Periodic
-from impindiff.grid.geometry import AtFaces, weights_below, width
+from impindiff.grid import Boundary, BoundaryLike, Grid, Periodic
+from impindiff.grid.geometry import AtFaces, relative_volumes, weights_below, width
 from impindiff.operators._advection import face_states
+from impindiff.operators._embedded import boundary_states, open_parts
 from impindiff.operators._faces import (
     Beside,
     Faces,
@@ -34,6 +36,7 @@ def convection(
     scheme: str = "rusanov",
     *,
     boundary: BoundaryLike | None = None,
+    embedded: Boundary | None = None,
     t: ArrayLike | None = None,
 ) -> Float[Array, "..."]:
     """Convection -div f(u) in flux form, from the states a below and b above each face.
@@ -62,6 +65,11 @@ def convection(
     give `Neumann()`, whose face has the inner state). "central" carries f of the condition's value
     both ways.
 
+    The boundary of a domain is no wall either: it has the same flux, along its normal, with the
+    value of its condition outside. A zero `Neumann` lets f of the cell's own state through; where
+    nothing shall pass, f of the condition's value must be 0, as `Dirichlet(0.0)` makes it for
+    Burgers' equation (`advection` takes the domain's boundary as impermeable).
+
     **Arguments:**
 
     - `u`: field, (*batch, *cells).
@@ -71,6 +79,7 @@ def convection(
     - `grid`: the grid.
     - `scheme`: "rusanov", "central" or "van_leer".
     - `boundary`: boundary conditions of u, as `Grid` takes them; default the grid's own.
+    - `embedded`: condition on the boundary of the grid's domain; default the grid's own.
     - `t`: time, for time-dependent boundary values.
 
     **Returns:** (*batch, *cells), in u's dtype, in units of f over length.
@@ -86,13 +95,9 @@ def convection(
     for Hyperbolic Problems, 2002, ch. 12; van Leer, as in `advection`.
     """
     grid.check_field(u, "u")
-    if grid.domain is not None:
-        raise InputError(
-            "convection: a grid with a domain needs the flux through its boundary, which is known "
-            "for advection and diffusion alone; take the whole box, or advection with van_leer"
-        )
     check_choice("scheme", scheme, _SCHEMES)
     boundaries = grid.boundary_or_own(boundary)
+    wall = grid.embedded_or_own(embedded)
     fluxes = []
     functions = [_checked(given, axis) for axis, given in enumerate(_per_axis(flux, grid))]
     if scheme == "rusanov":
@@ -107,11 +112,33 @@ def convection(
         periodic = isinstance(boundaries[axis][0], Periodic)
         if scheme == "central":
             weights = weights_below(grid, axis, periodic, u.dtype)
-            fluxes.append(_central(f, beside, periodic, weights))
-            continue
-        below, above = face_states(beside, grid, axis, scheme == "van_leer", periodic)
-        fluxes.append(jax.tree.map(lambda a, b, f=f: _rusanov(f, a, b), below, above))
-    return -flux_divergence(fluxes, grid)
+            through = _central(f, beside, periodic, weights)
+        else:
+            below, above = face_states(beside, grid, axis, scheme == "van_leer", periodic)
+            through = jax.tree.map(lambda a, b, f=f: _rusanov(f, a, b), below, above)
+        if wall is not None:
+            through = jax.tree.map(jnp.multiply, through, open_parts(grid, axis, u.dtype))
+        fluxes.append(through)
+    outflow = flux_divergence(fluxes, grid)
+    if wall is None:
+        return -outflow
+    through_boundary = jnp.zeros_like(u)
+    for normal, state in boundary_states(u, grid, wall, t):
+        flux_along = _projected(functions, normal)
+        through_boundary += (
+            flux_along(state) if scheme == "central" else _rusanov(flux_along, u, state)
+        )
+    return -(outflow + through_boundary / relative_volumes(grid, u.dtype))
+
+
+def _projected(functions: Sequence[Flux], vector: Sequence[Any]) -> Flux:
+    """The flux through an area, given as a vector with 0.0 where it has no component."""
+
+    def f(x: Array) -> Array:
+        pairs = zip(functions, vector, strict=True)
+        return jnp.asarray(sum(n * of(x) for of, n in pairs if not isinstance(n, float)))
+
+    return f
 
 
 def _largest(speed: Array, grid: Grid, axis: int) -> Array:

@@ -44,10 +44,14 @@ from impindiff.grid.ghosts import value_at
 from impindiff.grid.given import extremes, real_array
 from impindiff.operators._faces import (
     Faces,
+    from_above,
+    from_below,
     given_field,
     layer,
     lower_faces,
     neighbours,
+    on_lower_side,
+    on_upper_side,
     over,
     upper_faces,
 )
@@ -159,6 +163,39 @@ def with_boundary(total: Array, u: Array, through: Through | None, grid: Grid) -
     if through.given is not None:
         added = added + through.given
     return total + added / relative_volumes(grid, u.dtype)
+
+
+def boundary_states(
+    u: Array, grid: Grid, wall: Wall, t: ArrayLike | None
+) -> list[tuple[list[Any], Array]]:
+    """Area vectors, outward, of the domain's boundary in each cell, and the condition's values.
+
+    Areas are times `relative_volumes`. A cell of a mask has one vector for each side of each axis,
+    any other has one.
+    """
+    dtype, domain = u.dtype, _domain(grid)
+    g, held = _value(wall, grid, t, dtype), _held(wall, grid, dtype)
+    a, b = (
+        _in_cells(x, grid, dtype, f"embedded: {name}")
+        for name, x in zip("ab", wall.coefficients, strict=True)
+    )
+
+    def value_at_distance(d: Any) -> Array:
+        if isinstance(held, bool) and held:
+            return jnp.broadcast_to(jnp.asarray(g, dtype), u.shape)
+        below = jnp.where(held, 1.0, jnp.maximum(b + a * d, 0.5 * b))
+        return jnp.where(held, g, u + d * (g - a * u) / below)
+
+    if not domain.staircase:
+        distance = jnp.asarray(domain.distance, dtype)
+        return [(_closures(grid, domain, dtype), value_at_distance(distance))]
+    found = []
+    for axis in range(grid.ndim):
+        state = value_at_distance(0.5 * width(grid, axis, dtype))
+        lower, upper = _closed_sides(grid, domain, axis, dtype)
+        for area in (-lower, upper):
+            found.append(([area if i == axis else 0.0 for i in range(grid.ndim)], state))
+    return found
 
 
 def normal_outflow(v: Array, grid: Grid, wall: Wall, t: ArrayLike | None) -> Float[Array, "..."]:
@@ -317,12 +354,19 @@ def _length(vector: Sequence[Array]) -> Array:
     return jnp.where(none, 0.0, jnp.sqrt(jnp.where(none, 1.0, square)))
 
 
-def _closed_areas(grid: Grid, domain: Domain, axis: int, dtype: DTypeLike) -> Array:
-    """Area of closed faces along an axis, of cells inside."""
+def _closed_sides(grid: Grid, domain: Domain, axis: int, dtype: DTypeLike) -> tuple[Array, Array]:
+    """Area of the closed lower and upper faces along an axis, of cells inside."""
     fractions, factors = open_parts(grid, axis, dtype), _factors(grid, axis, dtype)
     closed = jax.tree.map(lambda x: 1.0 - x, fractions)
     lower, upper = _through_faces(closed, factors, axis - grid.ndim)
-    return jnp.asarray(domain.volumes, dtype) * (lower + upper)
+    inside = jnp.asarray(domain.volumes, dtype)
+    return inside * lower, inside * upper
+
+
+def _closed_areas(grid: Grid, domain: Domain, axis: int, dtype: DTypeLike) -> Array:
+    """Area of closed faces along an axis, of cells inside."""
+    lower, upper = _closed_sides(grid, domain, axis, dtype)
+    return lower + upper
 
 
 def _pieces(
@@ -382,14 +426,12 @@ def _slope_inside(D: Array, grid: Grid, axis: int, wraps: bool) -> Array:
 
 def _beyond(x: Array, along: int, wraps: bool, step: int) -> Array:
     """Values in the next cell below (-1) or above (1); a cell at a side has itself."""
-    rolled = jnp.roll(x, -step, along)
+    n, below = x.shape[along], step < 0
+    beyond = (from_below if below else from_above)(x, along, wraps)
     if wraps:
-        return rolled
-    n = x.shape[along]
-    cells = [1] * x.ndim
-    cells[along] = n
-    here = jnp.arange(n).reshape(cells) == (0 if step < 0 else n - 1)
-    return jnp.where(here, x, rolled)
+        return beyond
+    side = layer(x, along, 0 if below else -1)
+    return beyond + (on_lower_side if below else on_upper_side)(side, along, n)
 
 
 def _linked(grid: Grid, domain: Domain, axis: int, wraps: bool, dtype: DTypeLike) -> list[Any]:
