@@ -37,7 +37,8 @@ class Problem(ipd.Problem):
     )
 
     def model(self, settings, key):
-        grid = ipd.Grid((0.0,), (1.0,), (24,), boundary=((ipd.Dirichlet(1.0), ipd.Neumann()),))
+        edges = np.linspace(0.0, 1.0, 33) ** 1.3
+        grid = ipd.Grid.from_edges((edges,), ((ipd.Dirichlet(1.0), ipd.Neumann()),))
         return Fin(grid, ipd.Parameter(1.0, lower=0.0))
 
     def for_samples(self, settings, model, data):
@@ -77,7 +78,16 @@ def test_the_number_is_found_and_the_test_sample_predicted(folder):
     with xr.open_dataset(folder / "run" / "forecast.nc", engine="h5netcdf") as forecast:
         assert forecast["time"].to_numpy().tolist() == [0.0]
         truth = forecast["T_truth"].to_numpy()
-        assert np.abs(forecast["T_forecast"].to_numpy() - truth).max() < 2e-3
+        off = np.abs(forecast["T_forecast"].to_numpy() - truth)
+        assert off.max() < 2e-3
+        # cells differ in length, by which the error is weighted
+        volumes = forecast["cell_volume"].to_numpy()
+        edges = np.linspace(0.0, 1.0, 33) ** 1.3
+        np.testing.assert_allclose(volumes, np.diff(edges) / np.diff(edges).max())
+        percent = 100 * (volumes * off[1, 0]).sum() / (volumes * truth[1, 0]).sum()
+        found = metrics["forecast"]["relative_l1_percent"]["test"]
+        assert found == pytest.approx(percent)
+        assert found != pytest.approx(100 * off[1, 0].sum() / truth[1, 0].sum(), rel=1e-3)
     assert "steady" in (folder / "run" / "config.yaml").read_text()
 
 

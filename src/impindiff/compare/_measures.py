@@ -40,4 +40,4 @@ def solution(experiment: Experiment, model: Any, samples: Sequence[int]) -> Trut
         name: np.moveaxis(field[list(samples)], 0, 1) for name, field in experiment.truth.items()
     }
     own = problem.for_samples(settings, model, dataset)
-    return Truth(own, u0, times, fields, problem.quantities)
+    return Truth(own, u0, times, fields, problem.quantities, experiment.volumes)

@@ -25,6 +25,7 @@ class Truth(NamedTuple):
     - `times`: from the initial one; `fields`: by quantity, the truth at these times, (times,
       samples, *cells), from short steps.
     - `quantities`: from states to these fields.
+    - `volumes`: of the cells, where they differ.
     """
 
     model: HybridModel
@@ -32,6 +33,7 @@ class Truth(NamedTuple):
     times: Float[np.ndarray, " times"]
     fields: Mapping[str, Float[np.ndarray, "times samples *cells"]]
     quantities: Callable[[Any], Mapping[str, Any]]
+    volumes: Float[np.ndarray, "*cells"] | None = None
 
 
 def largest_stable_step(truth: Truth, stepper: AbstractStepper) -> float:
@@ -79,7 +81,10 @@ def error_percent(truth: Truth, stepper: AbstractStepper, step: float, index: in
     end = truth.quantities(_end(truth, stepper, steps, index))
     errors = [
         relative_l1_percent(
-            np.asarray(end[name])[0], field[index], space_axes=field.ndim - 2
+            np.asarray(end[name])[0],
+            field[index],
+            space_axes=field.ndim - 2,
+            volumes=truth.volumes,
         ).mean()
         for name, field in truth.fields.items()
     ]

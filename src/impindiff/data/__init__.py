@@ -11,6 +11,7 @@ from impindiff.data._forecast import (
     SPREAD_SUFFIX,
     TEST,
     TRUTH_SUFFIX,
+    cell_volumes,
     forecast_dataset,
 )
 from impindiff.data._forms import is_points
@@ -39,6 +40,7 @@ __all__ = [
     "Description",
     "PublicDataSet",
     "VariableDescription",
+    "cell_volumes",
     "content_of",
     "fetch",
     "forecast_dataset",

@@ -13,6 +13,7 @@ FORECAST_SUFFIX = "_forecast"
 TRUTH_SUFFIX = "_truth"
 SPREAD_SUFFIX = "_spread"
 TEST = "test"
+CELL_VOLUME = "cell_volume"
 
 
 def forecast_dataset(
@@ -25,6 +26,7 @@ def forecast_dataset(
     attrs: Mapping[str, Any] | None = None,
     variable_attrs: Attributes | None = None,
     spread: Float[np.ndarray, "sample time *space"] | None = None,
+    volumes: Float[np.ndarray, "*space"] | None = None,
 ) -> xr.Dataset:
     """Variables `phi_forecast` and, where known, `phi_truth` and `phi_spread`.
 
@@ -39,17 +41,29 @@ def forecast_dataset(
     - `variable`: prefix of `_forecast` and `_truth`.
     - `attrs`: provenance of the dataset (see `provenance`).
     - `variable_attrs`: `long_name` and `units` or `scaling`, by name of variable or coordinate.
+    - `volumes`: of cells over the largest, by which errors are weighted, where they differ; becomes
+      the coordinate `cell_volume`.
     """
     given = variable_attrs or {}
     dimensions = ("sample", "time", *coordinates)
     given_fields = {FORECAST_SUFFIX: forecast, TRUTH_SUFFIX: truth, SPREAD_SUFFIX: spread}
     fields = {suffix: field for suffix, field in given_fields.items() if field is not None}
     own = described(variable, variable, given)
+    cells = {}
+    if volumes is not None:
+        text = "volume of the cell over that of the largest"
+        cells[CELL_VOLUME] = (tuple(coordinates), volumes, described(CELL_VOLUME, text, {}))
     return xr.Dataset(
         {variable + suffix: (dimensions, values, own) for suffix, values in fields.items()},
         {
             **coordinate_variables(len(forecast), times, coordinates, given),
             TEST: ("sample", test, {"long_name": "not seen by training"}),
+            **cells,
         },
         attrs=dict(attrs or {}),
     )
+
+
+def cell_volumes(field: xr.DataArray | xr.Dataset) -> Float[np.ndarray, "*space"] | None:
+    """Volumes of the cells of a forecast over the largest; None where all are alike."""
+    return field[CELL_VOLUME].to_numpy() if CELL_VOLUME in field.coords else None

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from impindiff.data import FORECAST_SUFFIX, TRUTH_SUFFIX
+from impindiff.data import FORECAST_SUFFIX, TRUTH_SUFFIX, cell_volumes
 from impindiff.experiment._posterior import MOST_PARAMETERS, Uncertainty, number_of_parameters
 from impindiff.experiment.experiment import Experiment
 from impindiff.inference import Identifiability, check_residuals, identifiability
@@ -54,7 +54,11 @@ def forecast_errors(experiment: Experiment, forecast: xr.Dataset) -> ForecastErr
     for name in experiment.truth:
         found = forecast[f"{name}{FORECAST_SUFFIX}"].to_numpy()
         truth = forecast[f"{name}{TRUTH_SUFFIX}"].to_numpy()
-        each.append(relative_l1_percent(found, truth, space_axes=truth.ndim - 2))
+        each.append(
+            relative_l1_percent(
+                found, truth, space_axes=truth.ndim - 2, volumes=cell_volumes(forecast)
+            )
+        )
     if not each:
         return None
     percent = np.mean(each, axis=0)
@@ -142,13 +146,15 @@ def latent_errors(
     truths: Mapping[str, np.ndarray],
     times: Float[np.ndarray, " time"],
     space_axes: int,
+    volumes: Float[np.ndarray, "*space"] | None = None,
 ) -> LatentErrors | None:
     """Relative L1 errors of the latent fields whose truth is known; None if there is none.
 
-    For a time-dependent field, the mean over the times, and the error at each.
+    For a time-dependent field, the mean over the times, and the error at each. `volumes` are those
+    of the cells, where they differ.
     """
     percent = {
-        name: relative_l1_percent(found[name], truth, space_axes=space_axes)
+        name: relative_l1_percent(found[name], truth, space_axes=space_axes, volumes=volumes)
         for name, truth in truths.items()
         if found[name].shape[-space_axes:] == truth.shape[-space_axes:]
     }

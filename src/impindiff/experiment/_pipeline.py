@@ -210,7 +210,9 @@ def run(
         labels=dict(problem.labels),
         trained_until=found.times[-1],
         forecast=forecast_errors(experiment, forecast),
-        latent=latent_errors(at_data, truths, times, len(experiment.dataset_coordinates())),
+        latent=latent_errors(
+            at_data, truths, times, len(experiment.dataset_coordinates()), experiment.volumes
+        ),
         misfit={name: misfits(table, predicted[name]) for name, table in sets.items()},
         identified=identified,
         warnings=warnings,
@@ -335,7 +337,10 @@ def forecast(
         if f"{name}{TRUTH_SUFFIX}" in dataset:
             truth = dataset[f"{name}{TRUTH_SUFFIX}"].to_numpy()[judged, -1]
             found = dataset[f"{name}{FORECAST_SUFFIX}"].to_numpy()[judged, -1]
-            errors.append(relative_l1_percent(found, truth, space_axes=truth.ndim - 1).mean())
+            percent = relative_l1_percent(
+                found, truth, space_axes=truth.ndim - 1, volumes=experiment.volumes
+            )
+            errors.append(percent.mean())
     return Forecast(dataset, out, animation, float(np.mean(errors)) if errors else None)
 
 
@@ -386,6 +391,7 @@ def _forecast(
             attrs=told,
             variable_attrs=attributes,
             spread=members.std(axis=0, ddof=1) if len(members) > 1 else None,
+            volumes=experiment.volumes,
         )
         for name, members in experiment.at_data(states).items()
     ]

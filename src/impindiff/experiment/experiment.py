@@ -13,7 +13,7 @@ from jax.extend.core import Literal
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from impindiff.errors import InputError, SolverError
-from impindiff.grid.geometry import cell_widths
+from impindiff.grid.geometry import cell_widths, volumes_around
 from impindiff.methods import method_of
 from impindiff.observations import PointTable, relative_l1_percent
 from impindiff.observations.checks import same_places, shortest, up_to
@@ -405,7 +405,10 @@ class Experiment:
             found = self.at_data(states)
             percent = [
                 relative_l1_percent(
-                    found[name].mean(axis=0)[:, -1], truth, space_axes=truth.ndim - 1
+                    found[name].mean(axis=0)[:, -1],
+                    truth,
+                    space_axes=truth.ndim - 1,
+                    volumes=self.volumes,
                 ).mean()
                 for name, truth in last.items()
             ]
@@ -439,6 +442,14 @@ class Experiment:
         if self.truth:
             return {axis: self.data.dataset[axis].to_numpy().astype(float) for axis in axes}
         return {axis: grid.axis_centers(i) for i, axis in enumerate(axes)}
+
+    @cached_property
+    def volumes(self) -> Float[np.ndarray, "*space"] | None:
+        """Volume of the cell at each place of a forecast over the largest; None if all are alike.
+
+        Errors of fields are weighted by it.
+        """
+        return volumes_around(self.method.example.grid, [*self.dataset_coordinates().values()])
 
 
 def members_of(model: Any) -> list[Any]:

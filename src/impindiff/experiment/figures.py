@@ -9,7 +9,13 @@ import xarray as xr
 from jaxtyping import Float
 
 from impindiff import report
-from impindiff.data import FORECAST_SUFFIX, SPREAD_SUFFIX, TRUTH_SUFFIX, labels_of
+from impindiff.data import (
+    FORECAST_SUFFIX,
+    SPREAD_SUFFIX,
+    TRUTH_SUFFIX,
+    cell_volumes,
+    labels_of,
+)
 from impindiff.experiment.experiment import Experiment
 from impindiff.observations import PointTable, relative_l1_percent
 from impindiff.problem import conditions_of
@@ -88,13 +94,14 @@ def _draw_compared(
             truth = chosen[name + TRUTH_SUFFIX].to_numpy()
             axes = truth.ndim - 2
             found = chosen[name + FORECAST_SUFFIX].to_numpy()
-            percent = relative_l1_percent(found, truth, space_axes=axes)
+            volumes = cell_volumes(forecast)
+            percent = relative_l1_percent(found, truth, space_axes=axes, volumes=volumes)
             of_set = f"{kind.replace('_', ' ')} (mean of {len(indices)})"
             text = of_set if len(names) == 1 else f"{name}, {of_set}"
             errors[text] = (forecast["time"].to_numpy(), percent.mean(axis=0))
             if name + SPREAD_SUFFIX in chosen:
                 spread = truth + chosen[name + SPREAD_SUFFIX].to_numpy()
-                relative = relative_l1_percent(spread, truth, space_axes=axes)
+                relative = relative_l1_percent(spread, truth, space_axes=axes, volumes=volumes)
                 spreads[text] = relative.mean(axis=0)
     seen = experiment.observations.times[1:]
     marks = list(seen) if len(seen) <= _MOST_MARKS else []
@@ -333,7 +340,9 @@ def _draw_latent(
             rows[f"{key} at t = {times[index]:g}"] = (values[index], at)
             if deviation is not None:
                 sure[f"{key} at t = {times[index]:g}"] = deviation.to_numpy()[index]
-    space = space_of(forecast[next(iter(latent))])
+    space, volumes = space_of(forecast[next(iter(latent))]), cell_volumes(forecast)
+    if volumes is not None and volumes.shape != tuple(axis.size for axis in space.values()):
+        volumes = None  # of the forecast's places, latent fields being on the model's grid
     for plane in planes_of(space):
         i, j = plane.shown
         report.save(
@@ -346,6 +355,7 @@ def _draw_latent(
                 axis_labels(plane, space),
                 plane.where,
                 {field: plane.of(values) for field, values in sure.items()},
+                None if volumes is None else plane.of(volumes),
             ),
             figures / f"{name}{plane.suffix}.png",
         )

@@ -7,14 +7,20 @@ the area of a face that of the other axes' factors and another one.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
+from jaxtyping import Float
 
 from impindiff.errors import InputError
 from impindiff.grid._grid import Grid
+from impindiff.grid.boundary import Neumann
+
+_SAME_PLACE = 1e-6  # of a cell's width, coordinates being read from files
+_ALIKE = 1e-6
 
 # beyond this range of widths along an axis, point smoothers of multigrid need more sweeps
 _VARIES = 4.0
@@ -211,6 +217,41 @@ def relative_volumes(grid: Grid, dtype: DTypeLike) -> Any:
     xp = np if isinstance(fractions, np.ndarray) else jnp
     sizes = fractions if whole is None else fractions * whole
     return xp.where(fractions > 0, sizes, np.finfo(dtype).eps).astype(dtype)
+
+
+def volumes_around(
+    grid: Grid, places: Sequence[Float[np.ndarray, " place"]]
+) -> Float[np.ndarray, "*places"] | None:
+    """Volume of the cell around each place over the largest; None if all are alike.
+
+    The places are given along each axis. Where they are the centres of the grid's cells, these are
+    meant, with the part inside a domain; else cells that are divided midway between places.
+    """
+    centers = [grid.axis_centers(axis) for axis in range(grid.ndim)]
+    widths = [np.diff(grid.axis_edges(axis)) for axis in range(grid.ndim)]
+    own = all(
+        len(at) == len(centre) and np.all(np.abs(at - centre) <= _SAME_PLACE * h)
+        for at, centre, h in zip(places, centers, widths, strict=True)
+    )
+    if own:
+        volumes = np.asarray(grid.volumes)
+    else:
+        edges = [_midway(at, grid, axis) for axis, at in enumerate(places)]
+        lower, upper = [e[0] for e in edges], [e[-1] for e in edges]
+        cells = [len(at) for at in places]
+        walls = (Neumann(),) * grid.ndim
+        around = Grid(lower, upper, cells, walls, grid.coordinates, edges)
+        volumes = np.asarray(around.volumes)
+    volumes = volumes / volumes.max()
+    return None if np.ptp(volumes) < _ALIKE else volumes
+
+
+def _midway(at: np.ndarray, grid: Grid, axis: int) -> np.ndarray:
+    middle = 0.5 * (at[1:] + at[:-1])
+    edges = np.concatenate([[2 * at[0] - middle[0]], middle, [2 * at[-1] - middle[-1]]])
+    if axis == 0 and grid.coordinates != "cartesian":
+        edges[0] = max(edges[0], 0.0)
+    return edges
 
 
 def _along(values: np.ndarray, grid: Grid, axis: int, dtype: DTypeLike) -> np.ndarray:

@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from impindiff.data import FORECAST_SUFFIX, SPREAD_SUFFIX, TRUTH_SUFFIX
+from impindiff.data import FORECAST_SUFFIX, SPREAD_SUFFIX, TRUTH_SUFFIX, cell_volumes
 from impindiff.errors import InputError
 from impindiff.observations import relative_l1_percent
 from impindiff.observations.checks import same_places, shortest
@@ -68,7 +68,9 @@ def profiles_figure(
     titles = [f"t = {t:g}{unit(times.attrs, before=' ')}" for t in times.to_numpy()]
     heights = [1.0]
     if truth is not None:
-        percents = relative_l1_percent(found.to_numpy(), truth, space_axes=1)
+        percents = relative_l1_percent(
+            found.to_numpy(), truth, space_axes=1, volumes=cell_volumes(forecast)
+        )
         titles = [f"{t}\nrelative L1 {p:.2g} %" for t, p in zip(titles, percents, strict=True)]
         heights = [1.0, 0.42]
     centres = x.to_numpy()
@@ -135,7 +137,11 @@ def space_time_figure(
     quantity = label(found.attrs, variable)
     title, known = heading(forecast, sample, variable), _known(forecast, variable)
     if truth is not None:
-        percent = float(relative_l1_percent(rows["forecast"], truth, space_axes=2))
+        percent = float(
+            relative_l1_percent(
+                rows["forecast"], truth, space_axes=2, volumes=cell_volumes(forecast)
+            )
+        )
         title = f"{title}\nrelative L1 {percent:.2g} % over all x and times"
         rows = {known: truth, **rows, "error": rows["forecast"] - truth}
     compared = [name for name in rows if name != "error"]

@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from impindiff.data import FORECAST_SUFFIX, SPREAD_SUFFIX, TRUTH_SUFFIX
+from impindiff.data import FORECAST_SUFFIX, SPREAD_SUFFIX, TRUTH_SUFFIX, cell_volumes
 from impindiff.observations import relative_l1_percent
 from impindiff.report.style import (
     DEVIATION_MAP,
@@ -81,7 +81,9 @@ def forecast_figure(
     titles = [f"t = {t:g}{unit(times.attrs, before=' ')}" for t in times.to_numpy()]
     if variable + TRUTH_SUFFIX in chosen:
         truth = chosen[variable + TRUTH_SUFFIX].to_numpy()
-        percents = relative_l1_percent(rows["forecast"], truth, space_axes=2)
+        percents = relative_l1_percent(
+            rows["forecast"], truth, space_axes=2, volumes=cell_volumes(chosen)
+        )
         titles = [f"{t}\nrelative L1 {p:.2g} %" for t, p in zip(titles, percents, strict=True)]
         rows = {"truth": truth, **rows, "error": rows["forecast"] - truth}
     compared = [name for name in rows if name != "error"]
@@ -122,6 +124,7 @@ def latent_figure(
     axis_labels: tuple[str, str] = ("x", "y"),
     where: str = "",
     deviations: Mapping[str, Float[np.ndarray, "x y"]] | None = None,
+    volumes: Float[np.ndarray, "x y"] | None = None,
 ) -> Figure:
     """One row per latent field: true, found, found minus true, and the standard deviation.
 
@@ -135,6 +138,7 @@ def latent_figure(
     - `axis_labels`: with units, if there are any.
     - `where`: for the title, the plane of 3-D fields.
     - `deviations`: by label, the standard deviation of the found field.
+    - `volumes`: of the cells, by which errors are weighted, where they differ.
     """
     extent = extent if isinstance(extent, Extent) else Extent(*extent)
     deviations = deviations or {}
@@ -149,7 +153,7 @@ def latent_figure(
             draw_field(row[middle], found, extent, FIELD_MAP, scale)
             row[middle].set_title(f"{name}, found")
             if truth is not None:
-                percent = float(relative_l1_percent(found, truth, space_axes=2))
+                percent = float(relative_l1_percent(found, truth, space_axes=2, volumes=volumes))
                 difference = symmetric_scale(found - truth)
                 draw_field(row[0], truth, extent, FIELD_MAP, scale)
                 row[0].set_title(f"{name}, true")
