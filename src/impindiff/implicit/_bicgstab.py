@@ -16,7 +16,7 @@ import lineax as lx
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from impindiff.implicit._unrolled import bounded_loop
-from impindiff.implicit.pytree import tree_add, tree_scale, tree_subtract
+from impindiff.implicit.pytree import tree_add, tree_scale, tree_subtract, tree_where
 
 
 def _dot(a: PyTree, b: PyTree) -> Float[Array, ""]:
@@ -47,6 +47,10 @@ def bicgstab(
     Right preconditioning, so that the residual watched is the unpreconditioned one. Coefficients
     that are 0/0 are set to 0, which restarts the recurrence; two at once, or a NaN, end it.
 
+    An iteration has two halves of one product each, along p and along the residual. The loop's body
+    is a half, so that a program has the product and the preconditioner once; it can end after
+    either.
+
     Source: van der Vorst, SIAM J. Sci. Stat. Comput. 13 (1992).
     """
     precondition = preconditioner or (lambda v: v)
@@ -55,33 +59,31 @@ def bicgstab(
     target = rtol**2 * initial
 
     def unfinished(carry):
-        moving = (carry["alpha"] != 0) | (carry["omega"] != 0)
+        moving = carry["second"] | (carry["alpha"] != 0) | (carry["omega"] != 0)
         return moving & (carry["size"] > target)
 
-    def body(carry):
-        rho = _dot(b, carry["r"])
+    def half(carry):
+        second, r = carry["second"], carry["r"]
+        rho = _dot(b, r)
         beta = _ratio(rho, carry["rho"]) * _ratio(carry["alpha"], carry["omega"])
-        direction = tree_subtract(carry["p"], tree_scale(carry["omega"], carry["v"]))
-        p = tree_add(carry["r"], tree_scale(beta, direction))
-        p_hat = precondition(p)
-        v = matvec(p_hat)
-        alpha = _ratio(rho, _dot(b, v))
-        s = tree_subtract(carry["r"], tree_scale(alpha, v))
-        s_hat = precondition(s)
-        t = matvec(s_hat)
-        omega = _ratio(_dot(t, s), _dot(t, t))
-        step = tree_add(tree_scale(alpha, p_hat), tree_scale(omega, s_hat))
-        r = tree_subtract(s, tree_scale(omega, t))
+        turned = tree_subtract(carry["p"], tree_scale(carry["omega"], carry["v"]))
+        p = tree_where(second, carry["p"], tree_add(r, tree_scale(beta, turned)))
+        along = precondition(tree_where(second, r, p))
+        product = matvec(along)
+        across = tree_where(second, product, b)
+        length = _ratio(jnp.where(second, _dot(product, r), rho), _dot(across, product))
+        r = tree_subtract(r, tree_scale(length, product))
         return {
-            "x": tree_add(carry["x"], step),
+            "x": tree_add(carry["x"], tree_scale(length, along)),
             "r": r,
             "size": jax.lax.stop_gradient(_dot(r, r)),
             "p": p,
-            "v": v,
-            "rho": rho,
-            "alpha": alpha,
-            "omega": omega,
-            "count": carry["count"] + 1,
+            "v": tree_where(second, carry["v"], product),
+            "rho": jnp.where(second, carry["rho"], rho),
+            "alpha": jnp.where(second, carry["alpha"], length),
+            "omega": jnp.where(second, length, carry["omega"]),
+            "second": ~second,
+            "halves": carry["halves"] + 1,
         }
 
     zero = jax.tree.map(jnp.zeros_like, b)
@@ -94,10 +96,11 @@ def bicgstab(
         "rho": one,
         "alpha": one,
         "omega": one,
-        "count": jnp.zeros((), jnp.int32),
+        "second": jnp.zeros((), bool),
+        "halves": jnp.zeros((), jnp.int32),
     }
-    end = bounded_loop(unfinished, body, start, max_iterations, unrolled=unrolled)
-    return end["x"], end["count"], end["size"] <= target
+    end = bounded_loop(unfinished, half, start, 2 * max_iterations, unrolled=unrolled)
+    return end["x"], (end["halves"] + 1) // 2, end["size"] <= target
 
 
 class BiCGStab(lx.AbstractLinearSolver):
