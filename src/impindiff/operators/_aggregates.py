@@ -10,14 +10,21 @@ from jax import lax
 from jaxtyping import Array, Float
 
 
+def pairs(u: Float[Array, "..."], axis: int) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    """The first and the second cell of each aggregate along an axis; 0 where there is no second."""
+    n = u.shape[axis]
+    if n % 2:
+        u = jnp.pad(u, [(0, int(i == axis)) for i in range(u.ndim)])
+    apart = u.reshape(*u.shape[:axis], u.shape[axis] // 2, 2, *u.shape[axis + 1 :])
+    first, second = (lax.index_in_dim(apart, i, axis + 1, keepdims=False) for i in (0, 1))
+    return first, second
+
+
 def sum_over_pairs(u: Float[Array, "..."], axes: Collection[int]) -> Float[Array, "..."]:
     """Sum over each aggregate."""
     for axis in axes:
-        n = u.shape[axis]
-        if n % 2:
-            u = jnp.pad(u, [(0, int(i == axis)) for i in range(u.ndim)])
-        pairs = (*u.shape[:axis], u.shape[axis] // 2, 2, *u.shape[axis + 1 :])
-        u = u.reshape(pairs).sum(axis + 1)
+        first, second = pairs(u, axis)
+        u = first + second
     return u
 
 

@@ -1,7 +1,7 @@
 """Reaction, diffusion and drift in flux form, as multigrid needs them."""
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import equinox as eqx
 import jax
@@ -28,7 +28,6 @@ from impindiff.grid.geometry import (
     typical_spacing,
 )
 from impindiff.grid.given import real_array
-from impindiff.operators._aggregates import sum_over_pairs
 from impindiff.operators._diffusion import face_coefficients
 from impindiff.operators._embedded import diffusion_through
 from impindiff.operators._faces import (
@@ -44,9 +43,6 @@ from impindiff.operators._faces import (
     upper_faces,
 )
 from impindiff.operators.inflow import TwoPoint, inflow_of, inflow_product
-
-# how much of the resistance inside an aggregate counts, relative to that of the face
-_INSIDE_AT_MOST = 2.0
 
 
 class Elliptic(eqx.Module):
@@ -236,41 +232,6 @@ class Elliptic(eqx.Module):
             self, faces=tuple(faces), drift=tuple(drifts), reaction=self.reaction / sizes
         )
 
-    def coarsened(self, axes: Collection[int]) -> "Elliptic":
-        """The operator between aggregates of two cells along each of `axes`.
-
-        It acts on *sums* over the cells of an aggregate (of `per_cell`), which keeps it symmetric
-        where the last aggregate of an odd number is a single cell: for a constant D and even
-        numbers it is the number of cells in an aggregate times the operator built on the coarse
-        grid.
-
-        The conductance between two aggregates is that of resistances in series: from the first's
-        centre to the face, across it, to the second's centre; parallel faces are summed before. The
-        outer two count at most twice the middle one, lest an aggregate whose cells are separated by
-        a closed face be cut off from its neighbours. The drift between two aggregates is that
-        through the faces between them, and the conductance at least as large: upwind, on every
-        grid, which keeps the operator an M-matrix.
-        """
-        faces, drifts = [], []
-        for axis, conductances in enumerate(self.faces):
-            parallel = [other for other in axes if other != axis]
-            summed = Faces(*(sum_over_pairs(c, parallel) for c in conductances))
-            joined = _in_series(summed, axis, self.periodic[axis]) if axis in axes else summed
-            if self.drift is not None:
-                drift = Faces(*(sum_over_pairs(w, parallel) for w in self.drift[axis]))
-                drift = _between_aggregates(drift, axis, self.periodic[axis], axis in axes)
-                joined = jax.tree.map(lambda k, w: jnp.maximum(k, jnp.abs(w)), joined, drift)
-                drifts.append(drift)
-            faces.append(joined)
-        return Elliptic(
-            faces=tuple(faces),
-            reaction=sum_over_pairs(self.reaction, axes),
-            spacing=tuple(h * (2 if i in axes else 1) for i, h in enumerate(self.spacing)),
-            periodic=self.periodic,
-            drift=tuple(drifts) if drifts else None,
-            lines=self.lines,
-        )
-
 
 def _closed(faces: Faces) -> Faces:
     """Set the fluxes through the sides to zero."""
@@ -297,41 +258,3 @@ def _conductances(D: Faces, ones: Array, grid: Grid, axis: int, boundaries: Boun
         return scaled
     lower, upper = ghosts_of_layers(one, one, grid, axis, boundaries, None)
     return Faces(scaled.inner, scaled.lower * (one - lower), scaled.upper * (one - upper))
-
-
-def _in_series(faces: Faces, axis: int, periodic: bool) -> Faces:
-    """Conductances between aggregates along the axis of coarsening."""
-    inner, lower, upper = faces
-    cells = inner.shape[axis] + 1
-    # the distance from the centre of a pair to that of either cell is half the spacing
-    half = 0.5 / _every_second(inner, 0, axis)
-    if cells % 2:
-        half = jnp.concatenate([half, jnp.zeros_like(layer(half, axis, 0))], axis)
-    first, last = layer(half, axis, 0), layer(half, axis, -1)
-    below, above = neighbours(half, axis)
-    between = _total(_every_second(inner, 1, axis), below, above)
-    if not periodic:
-        return Faces(between, _total(lower, first), _total(upper, last))
-    # a single aggregate has no neighbour, and must not be coupled to itself
-    wrap = _total(lower, last, first) if cells > 2 else jnp.zeros_like(lower)
-    return Faces(between, wrap, wrap)
-
-
-def _between_aggregates(faces: Faces, axis: int, periodic: bool, coarsened: bool) -> Faces:
-    """Restrict fluxes through faces to those between aggregates."""
-    if not coarsened:
-        return faces
-    if periodic and faces.inner.shape[axis] + 1 <= 2:
-        # only one coarse cell along a periodic axis: its net flux is zero
-        faces = jax.tree.map(jnp.zeros_like, faces)
-    return faces._replace(inner=_every_second(faces.inner, 1, axis))
-
-
-def _every_second(x: Array, start: int, axis: int) -> Array:
-    return jax.lax.slice_in_dim(x, start, x.shape[axis], stride=2, axis=axis)
-
-
-def _total(conductance: Array, *inside: Array) -> Array:
-    """Conductance of a face in series with other resistances; a closed face stays closed."""
-    resistance = 1.0 / conductance
-    return 1.0 / (resistance + sum(jnp.minimum(r, _INSIDE_AT_MOST * resistance) for r in inside))

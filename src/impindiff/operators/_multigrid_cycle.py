@@ -15,19 +15,15 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
 from impindiff.operators._aggregates import copy_to_pairs, sum_over_pairs
 from impindiff.operators._elliptic import Elliptic
-from impindiff.operators._faces import (
-    check_choice,
-    from_above,
-    from_below,
-    lower_faces,
-    upper_faces,
-)
+from impindiff.operators._faces import check_choice, fields_are_spread
+from impindiff.operators._stencil import Level, Stencil, next_to
 
 # part of the spectrum of D^{-1} A that smoothing must damp, invisible on coarse grids
 _SMOOTHED = (0.4, 2.0)
@@ -36,23 +32,10 @@ _DAMPING = 0.8
 # axes less than this times as wide as the finest are coarsened with it: left alone, they would be
 # finer than it afterwards, and by more
 _AS_FINE = math.sqrt(2.0)
+# cells of a grid from which on all coarser ones share one program
+_SMALL = 1024
 
 Field = Float[Array, "*cells"]
-
-
-class _Couplings(NamedTuple):
-    """Couplings of a cell to its two neighbours along an axis, 0 through walls."""
-
-    below: Field
-    above: Field
-    wraps: bool
-
-
-class _Level(NamedTuple):
-    """A = diagonal (I - couplings)."""
-
-    diagonal: Field
-    couplings: tuple[_Couplings, ...]
 
 
 class _Lines(NamedTuple):
@@ -62,20 +45,16 @@ class _Lines(NamedTuple):
     a loop over layers is some 10 times faster than LAPACK's solves of one line after another.
     """
 
-    axis: int
     below: Field
     inverse: Field
     above: Field
 
     @classmethod
-    def of(cls, level: _Level, axis: int) -> "_Lines":
-        """Factorise."""
-        of_below, of_above, _ = level.couplings[axis]
-        shape = level.diagonal.shape
-        below, above = (
-            jnp.moveaxis(jnp.broadcast_to(c, shape), axis, 0) for c in (of_below, of_above)
-        )
-        below, above = below.at[0].set(0.0), above.at[-1].set(0.0)
+    def of(cls, level: Level, axis: int, n: Any) -> "_Lines":
+        """Factorise, with n cells along the axis."""
+        below, above = (jnp.moveaxis(c, axis, 0) for c in level.couplings[axis])
+        seam = jnp.arange(len(above)).reshape(-1, *[1] * (above.ndim - 1)) == n - 1
+        below, above = below.at[0].set(0.0), jnp.where(seam, 0.0, above)
 
         def row(last: Array, entries: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
             lower, upper = entries
@@ -83,11 +62,11 @@ class _Lines(NamedTuple):
             return upper * inverse, (inverse, upper * inverse)
 
         _, (inverse, above) = lax.scan(row, jnp.zeros_like(below[0]), (below, above))
-        return cls(axis, below, inverse, above)
+        return cls(below, inverse, above)
 
-    def solved(self, b: Field) -> Field:
+    def solved(self, b: Field, axis: int) -> Field:
         """The solution for a right-hand side, by forward and back substitution."""
-        right = jnp.moveaxis(b, self.axis, 0)
+        right = jnp.moveaxis(b, axis, 0)
 
         def forward(last: Array, entries: tuple[Array, ...]) -> tuple[Array, Array]:
             lower, inverse, value = entries
@@ -102,7 +81,7 @@ class _Lines(NamedTuple):
         none = jnp.zeros_like(right[0])
         _, half = lax.scan(forward, none, (self.below, self.inverse, right))
         _, found = lax.scan(back, none, (self.above, half), reverse=True)
-        return jnp.moveaxis(found, 0, self.axis)
+        return jnp.moveaxis(found, 0, axis)
 
 
 def multigrid_cycle(
@@ -179,7 +158,9 @@ def _cycles(
         weights = _chebyshev(sweeps, *_SMOOTHED)
         if operator.drift is not None:
             weights = [_DAMPING] * sweeps
-        approximate = _cycle(operator, weights, 1 if shape == "V" else 2)
+        smoother = _Smoother(weights, operator.periodic, operator.lines)
+        visits = 1 if shape == "V" else 2
+        approximate = _cycle(Stencil.of(operator), operator.spacing, smoother, visits)
 
     def solve(_, b: Field) -> Field:
         x = approximate(b)
@@ -198,105 +179,166 @@ def _tridiagonal_inverse(operator: Elliptic) -> Callable[[Field], Field]:
     return lambda b: lax.linalg.tridiagonal_solve(lower, middle, upper, b[:, None])[:, 0]
 
 
-def _cycle(operator: Elliptic, weights: list[float], visits: int) -> Callable[[Field], Field]:
+class _Smoother(NamedTuple):
+    """Sweeps on grids of any size: Jacobi's, or those that solve for whole lines of cells."""
+
+    weights: list[float]
+    periodic: tuple[bool, ...]
+    lines: bool
+
+    def factors(self, level: Level, cells: Sequence[Any]) -> list[_Lines]:
+        """What sweeps along lines need, for each axis."""
+        axes = range(len(cells)) if self.lines else ()
+        return [_Lines.of(level, axis, cells[axis]) for axis in axes]
+
+    def before(
+        self, level: Level, lines: list[_Lines], scaled: Field, cells: Sequence[Any]
+    ) -> Field:
+        """Sweeps from 0."""
+        if self.lines:
+            return self._line_sweeps(level, lines, scaled, jnp.zeros_like(scaled), cells, 1)
+        return self._sweeps(level, scaled, self.weights[0] * scaled, self.weights[1:], cells)
+
+    def after(
+        self, level: Level, lines: list[_Lines], scaled: Field, x: Field, cells: Sequence[Any]
+    ) -> Field:
+        """Sweeps from x, the transpose of those before."""
+        if self.lines:
+            return self._line_sweeps(level, lines, scaled, x, cells, -1)
+        return self._sweeps(level, scaled, x, self.weights, cells)
+
+    def defect(self, level: Level, scaled: Field, x: Field, cells: Sequence[Any]) -> Field:
+        """diagonal^{-1} (b - A x), for `scaled` = diagonal^{-1} b."""
+        total = scaled - x
+        for axis, wraps in enumerate(self.periodic):
+            for side, step in enumerate((-1, 1)):
+                near = next_to(x, axis, step, wraps, cells[axis])
+                total += level.couplings[axis, side] * near
+        return total
+
+    def _sweeps(
+        self, level: Level, scaled: Field, x: Field, weights: list[float], cells: Sequence[Any]
+    ) -> Field:
+        """Jacobi sweeps, as a loop when traced.
+
+        XLA would fuse chained stencils into one kernel that computes each point of the first many
+        times over (30 x slower at 256 x 256).
+        """
+
+        def sweep(x: Field, weight: Array) -> tuple[Field, None]:
+            return x + weight * self.defect(level, scaled, x, cells), None
+
+        return lax.scan(sweep, x, jnp.asarray(weights, x.dtype))[0]
+
+    def _line_sweeps(
+        self,
+        level: Level,
+        lines: list[_Lines],
+        scaled: Field,
+        x: Field,
+        cells: Sequence[Any],
+        order: int,
+    ) -> Field:
+        for axis, along in list(enumerate(lines))[::order]:
+
+            def sweep(
+                x: Field, weight: Array, along: _Lines = along, axis: int = axis
+            ) -> tuple[Field, None]:
+                left = self.defect(level, scaled, x, cells)
+                return x + weight * along.solved(left, axis), None
+
+            x = lax.scan(sweep, x, jnp.asarray(self.weights, x.dtype))[0]
+        return x
+
+
+def _cycle(
+    stencil: Stencil, spacing: tuple[float, ...], smoother: _Smoother, visits: int
+) -> Callable[[Field], Field]:
     """The map x = cycle(b), symmetric by equal sweeps before and after the correction."""
-    if operator.reaction.size == 1:
+    cells = stencil.reaction.shape
+    if stencil.reaction.size == 1:
         # coarsen down to here: no dense solve, whose library calls can block each other inside XLA
-        return lambda b: b / operator.main_diagonal()
-    axes = _finest_axes(operator)
-    level = _level(operator)
-    coarser = operator.coarsened(axes)
-    coarse = _cycle(coarser, weights, visits)
+        diagonal = stencil.diagonal()
+        return lambda b: b / diagonal
+    divisible = [axis for axis, n in enumerate(cells) if n > 1]
+    finest = min(spacing[axis] for axis in divisible)
+    axes = tuple(a for a in divisible if smoother.lines or spacing[a] < _AS_FINE * finest)
+    small = stencil.reaction.size <= _SMALL and visits == 1 and not fields_are_spread()
+    if small and len(axes) == len(divisible):
+        return _cycle_of_small_grids(stencil, smoother)
+    level = stencil.level(cells, smoother.periodic)
+    lines = smoother.factors(level, cells)
+    coarser = stencil.coarsened(axes, cells, smoother.periodic)
+    widths = tuple(h * (2 if i in axes else 1) for i, h in enumerate(spacing))
+    coarse = _cycle(coarser, widths, smoother, visits)
 
     def correction(b: Field) -> Field:
         if visits == 1 or coarser.reaction.size == 1:
             return coarse(b)
+        counts = coarser.reaction.shape
+        below = coarser.level(counts, smoother.periodic)
 
         def visit(x: Field, _: None) -> tuple[Field, None]:
-            return x + coarse(b - coarser(x)), None
+            left = below.diagonal * smoother.defect(below, b / below.diagonal, x, counts)
+            return x + coarse(left), None
 
         return lax.scan(visit, jnp.zeros_like(b), length=visits)[0]
 
-    if operator.lines:
-        lines = [_Lines.of(level, axis) for axis in range(len(operator.shape))]
-
-        def cycle_by_lines(b: Field) -> Field:
-            scaled = b / level.diagonal
-            x = _line_sweeps(level, lines, scaled, jnp.zeros_like(b), weights)
-            left = level.diagonal * _defect(level, scaled, x)
-            x += copy_to_pairs(correction(sum_over_pairs(left, axes)), axes, x.shape)
-            return _line_sweeps(level, lines[::-1], scaled, x, weights)
-
-        return cycle_by_lines
-
     def cycle(b: Field) -> Field:
         scaled = b / level.diagonal
-        x = _sweeps(level, scaled, weights[0] * scaled, weights[1:])
-        left = level.diagonal * _defect(level, scaled, x)
+        x = smoother.before(level, lines, scaled, cells)
+        left = level.diagonal * smoother.defect(level, scaled, x, cells)
         x += copy_to_pairs(correction(sum_over_pairs(left, axes)), axes, x.shape)
-        return _sweeps(level, scaled, x, weights)
+        return smoother.after(level, lines, scaled, x, cells)
 
     return cycle
 
 
-def _finest_axes(operator: Elliptic) -> tuple[int, ...]:
-    divisible = [axis for axis, n in enumerate(operator.shape) if n > 1]
-    if operator.lines:
-        return tuple(divisible)
-    finest = min(operator.spacing[axis] for axis in divisible)
-    return tuple(axis for axis in divisible if operator.spacing[axis] < _AS_FINE * finest)
+def _cycle_of_small_grids(stencil: Stencil, smoother: _Smoother) -> Callable[[Field], Field]:
+    """The cycle from here to a single cell by loops over the grids, all in arrays of one size.
 
-
-def _level(operator: Elliptic) -> _Level:
-    diagonal = operator.main_diagonal()
-    couplings = []
-    for axis in range(len(operator.faces)):
-        up, down = operator.outflows(axis)
-        wraps = operator.periodic[axis]
-        # a wall's conductance is in the diagonal alone
-        through = 1.0 if wraps else 0.0
-        of_below = lower_faces(up.inner, through * up.lower, axis)
-        of_above = upper_faces(down.inner, through * down.upper, axis)
-        couplings.append(_Couplings(of_below / diagonal, of_above / diagonal, wraps))
-    return _Level(diagonal, tuple(couplings))
-
-
-def _sweeps(level: _Level, scaled: Field, x: Field, weights: list[float]) -> Field:
-    """Jacobi sweeps, as a loop when traced.
-
-    XLA would fuse chained stencils into one kernel that computes each point of the first many times
-    over (30 x slower at 256 x 256).
+    A program has each grid's part once only, and grids this small take as long as their loops.
     """
+    cells = stencil.reaction.shape
+    axes = tuple(range(len(cells)))
+    depth = (max(cells) - 1).bit_length()
+    # half of the arrays holds the next grid; an array of odd size would have to be padded each time
+    sides = tuple(2 * ((n + 1) // 2) if n > 1 else 1 for n in cells)
+    counts = jnp.asarray([[-(-n // 2**k) for n in cells] for k in range(depth)], jnp.int32)
 
-    def sweep(x: Field, weight: Array) -> tuple[Field, None]:
-        return x + weight * _defect(level, scaled, x), None
+    def fitted(x: Array) -> Array:
+        """Field or sides with zeros in what has no cell."""
+        widths = [m - n for m, n in zip(sides, x.shape[-len(sides) :], strict=True)]
+        return jnp.pad(x, [(0, 0)] * (x.ndim - len(sides)) + [(0, w) for w in widths])
 
-    return lax.scan(sweep, x, jnp.asarray(weights, x.dtype))[0]
+    def next_grid(grid: Stencil, counts: Array) -> tuple[Stencil, tuple[Level, list[_Lines]]]:
+        level = grid.level(list(counts), smoother.periodic)
+        coarser = grid.coarsened(axes, list(counts), smoother.periodic)
+        return jax.tree.map(fitted, coarser), (level, smoother.factors(level, list(counts)))
 
+    single, grids = lax.scan(next_grid, jax.tree.map(fitted, stencil), counts)
+    last = single.diagonal()
+    last = jnp.where(last == 0, 1.0, last)
 
-def _line_sweeps(
-    level: _Level,
-    lines: Sequence[_Lines],
-    scaled: Field,
-    x: Field,
-    weights: list[float],
-) -> Field:
-    """Sweeps that solve for whole lines of cells at once, along one axis after another."""
-    for along in lines:
+    def cycle(b: Field) -> Field:
+        def down(b: Field, grid: Any) -> tuple[Field, tuple[Field, Field]]:
+            (level, lines), counts = grid
+            scaled = b / level.diagonal
+            x = smoother.before(level, lines, scaled, list(counts))
+            left = level.diagonal * smoother.defect(level, scaled, x, list(counts))
+            return fitted(sum_over_pairs(left, axes)), (scaled, x)
 
-        def sweep(x: Field, weight: Array, along: _Lines = along) -> tuple[Field, None]:
-            return x + weight * along.solved(_defect(level, scaled, x)), None
+        def up(correction: Field, grid: Any) -> tuple[Field, None]:
+            (level, lines), counts, (scaled, x) = grid
+            half = tuple((m + 1) // 2 for m in sides)
+            x += copy_to_pairs(lax.slice(correction, (0,) * len(half), half), axes, sides)
+            return smoother.after(level, lines, scaled, x, list(counts)), None
 
-        x = lax.scan(sweep, x, jnp.asarray(weights, x.dtype))[0]
-    return x
+        b, found = lax.scan(down, fitted(b), (grids, counts))
+        x, _ = lax.scan(up, b / last, (grids, counts, found), reverse=True)
+        return lax.slice(x, (0,) * len(cells), cells)
 
-
-def _defect(level: _Level, scaled: Field, x: Field) -> Field:
-    """diagonal^{-1} (b - A x), for `scaled` = diagonal^{-1} b."""
-    total = scaled - x
-    for axis, (of_below, of_above, wraps) in enumerate(level.couplings):
-        total += of_below * from_below(x, axis, wraps) + of_above * from_above(x, axis, wraps)
-    return total
+    return cycle
 
 
 def _chebyshev(degree: int, low: float, high: float) -> list[float]:
