@@ -25,6 +25,10 @@ def normal(seed: int, shape: tuple[int, ...], dtype=jnp.float64) -> jax.Array:
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
 
 
+def positive(seed, shape):
+    return jnp.exp(normal(seed, shape))
+
+
 def linear_part(function):
     """The matrix-free linear map of an affine one."""
     return lambda u: function(u) - function(jnp.zeros_like(u))

@@ -4,15 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from operator_systems import CELLS, CONDITIONS, grid, linear_part, normal
+from operator_systems import CELLS, CONDITIONS, grid, linear_part, normal, positive
 
 from impindiff.errors import InputError
 from impindiff.grid import Dirichlet, Grid, Neumann, Periodic, Robin
 from impindiff.operators import diffusion
-
-
-def positive(seed, shape):
-    return jnp.exp(normal(seed, shape))
 
 
 @pytest.mark.parametrize("averaging", ["arithmetic", "harmonic"])

@@ -101,29 +101,3 @@ def test_walls_are_told_from_reaction():
     np.testing.assert_allclose(found.reaction, expected.reaction, rtol=1e-12)
     for a, b in zip(jax.tree.leaves(found.faces), jax.tree.leaves(expected.faces), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-12)
-
-
-@pytest.mark.parametrize("axes", [(0,), (0, 1)])
-def test_coarsening_transposes_and_keeps_what_is_carried(axes):
-    grid = ipd.Grid((0, 0), (1, 1), (7, 6), (CLOSED, PERIODIC))
-    linear, periodic = step_of(grid)
-
-    @jax.jit
-    def matrices():
-        A = star_of(linear, jnp.zeros(grid.cells), periodic, grid.spacing)
-        coarse = A.coarsened(axes)
-        u = jnp.zeros(coarse.shape)
-        turned = A.transposed().coarsened(axes)
-        return A, coarse, jax.jacobian(coarse)(u), jax.jacobian(turned)(u)
-
-    A, coarse, found, turned = matrices()
-    size = np.prod(coarse.shape)
-    found, turned = found.reshape(size, size), turned.reshape(size, size)
-    np.testing.assert_allclose(turned, found.T, atol=1e-12)
-    # an M-matrix, which consumes as much as the fine one; what leaves through walls is rounded
-    assert (found - np.diag(np.diag(found))).max() <= 1e-12
-    np.testing.assert_allclose(coarse.reaction.sum(), A.reaction.sum(), rtol=1e-12)
-    inner = [found_drift.inner.sum() for found_drift in coarse.drift]
-    between = [w.inner[1::2] if axis == 0 else w.inner[:, 1::2] for axis, w in enumerate(A.drift)]
-    for axis in axes:
-        np.testing.assert_allclose(inner[axis], between[axis].sum(), atol=1e-12)

@@ -15,7 +15,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -23,7 +22,7 @@ from jaxtyping import Array, Float
 from impindiff.operators._aggregates import copy_to_pairs, sum_over_pairs
 from impindiff.operators._elliptic import Elliptic
 from impindiff.operators._faces import check_choice, fields_are_spread
-from impindiff.operators._stencil import Level, Stencil, next_to
+from impindiff.operators._stencil import Level, Stencil, Through, next_to
 
 # part of the spectrum of D^{-1} A that smoothing must damp, invisible on coarse grids
 _SMOOTHED = (0.4, 2.0)
@@ -32,8 +31,10 @@ _DAMPING = 0.8
 # axes less than this times as wide as the finest are coarsened with it: left alone, they would be
 # finer than it afterwards, and by more
 _AS_FINE = math.sqrt(2.0)
-# cells of a grid from which on all coarser ones share one program
-_SMALL = 1024
+# Coarse grids from one on that has this part of the finest's cells, but at least and at most so
+# many, share one program. All take as long as the first of them: up to here that is not noticed.
+_SMALL_PART = 1 / 64
+_SMALL = (256, 4096)
 
 Field = Float[Array, "*cells"]
 
@@ -158,8 +159,11 @@ def _cycles(
         weights = _chebyshev(sweeps, *_SMOOTHED)
         if operator.drift is not None:
             weights = [_DAMPING] * sweeps
-        smoother = _Smoother(weights, operator.periodic, operator.lines)
         visits = 1 if shape == "V" else 2
+        small = min(max(_SMALL_PART * operator.reaction.size, _SMALL[0]), _SMALL[1])
+        if visits > 1 or fields_are_spread():
+            small = 0
+        smoother = _Smoother(weights, operator.periodic, operator.lines, small)
         approximate = _cycle(Stencil.of(operator), operator.spacing, smoother, visits)
 
     def solve(_, b: Field) -> Field:
@@ -180,11 +184,15 @@ def _tridiagonal_inverse(operator: Elliptic) -> Callable[[Field], Field]:
 
 
 class _Smoother(NamedTuple):
-    """Sweeps on grids of any size: Jacobi's, or those that solve for whole lines of cells."""
+    """Sweeps on grids of any size: Jacobi's, or those that solve for whole lines of cells.
+
+    - `small`: cells of a grid from which on coarser ones share one program; 0 for none.
+    """
 
     weights: list[float]
     periodic: tuple[bool, ...]
     lines: bool
+    small: float
 
     def factors(self, level: Level, cells: Sequence[Any]) -> list[_Lines]:
         """What sweeps along lines need, for each axis."""
@@ -258,13 +266,12 @@ def _cycle(
     cells = stencil.reaction.shape
     if stencil.reaction.size == 1:
         # coarsen down to here: no dense solve, whose library calls can block each other inside XLA
-        diagonal = stencil.diagonal()
+        diagonal = stencil.level(cells, smoother.periodic).diagonal
         return lambda b: b / diagonal
     divisible = [axis for axis, n in enumerate(cells) if n > 1]
     finest = min(spacing[axis] for axis in divisible)
     axes = tuple(a for a in divisible if smoother.lines or spacing[a] < _AS_FINE * finest)
-    small = stencil.reaction.size <= _SMALL and visits == 1 and not fields_are_spread()
-    if small and len(axes) == len(divisible):
+    if stencil.reaction.size <= smoother.small and len(axes) == len(divisible):
         return _cycle_of_small_grids(stencil, smoother)
     level = stencil.level(cells, smoother.periodic)
     lines = smoother.factors(level, cells)
@@ -306,19 +313,26 @@ def _cycle_of_small_grids(stencil: Stencil, smoother: _Smoother) -> Callable[[Fi
     sides = tuple(2 * ((n + 1) // 2) if n > 1 else 1 for n in cells)
     counts = jnp.asarray([[-(-n // 2**k) for n in cells] for k in range(depth)], jnp.int32)
 
-    def fitted(x: Array) -> Array:
-        """Field or sides with zeros in what has no cell."""
-        widths = [m - n for m, n in zip(sides, x.shape[-len(sides) :], strict=True)]
-        return jnp.pad(x, [(0, 0)] * (x.ndim - len(sides)) + [(0, w) for w in widths])
+    def fitted(x: Array, to: tuple[int, ...] = sides) -> Array:
+        """Fields with zeros in what has no cell."""
+        widths = [m - n for m, n in zip(to, x.shape[-len(to) :], strict=True)]
+        return jnp.pad(x, [(0, 0)] * (x.ndim - len(to)) + [(0, w) for w in widths])
+
+    def fitted_faces(faces: Through) -> Through:
+        layers = [tuple(1 if i == axis else m for i, m in enumerate(sides)) for axis in axes]
+        return Through(fitted(faces.upper), tuple(map(fitted, faces.lower, layers)))
+
+    def fitted_grid(grid: Stencil) -> Stencil:
+        drift = None if grid.drift is None else fitted_faces(grid.drift)
+        return Stencil(fitted_faces(grid.conductances), drift, fitted(grid.reaction))
 
     def next_grid(grid: Stencil, counts: Array) -> tuple[Stencil, tuple[Level, list[_Lines]]]:
         level = grid.level(list(counts), smoother.periodic)
         coarser = grid.coarsened(axes, list(counts), smoother.periodic)
-        return jax.tree.map(fitted, coarser), (level, smoother.factors(level, list(counts)))
+        return fitted_grid(coarser), (level, smoother.factors(level, list(counts)))
 
-    single, grids = lax.scan(next_grid, jax.tree.map(fitted, stencil), counts)
-    last = single.diagonal()
-    last = jnp.where(last == 0, 1.0, last)
+    single, grids = lax.scan(next_grid, fitted_grid(stencil), counts)
+    last = single.level([1] * len(cells), smoother.periodic).diagonal
 
     def cycle(b: Field) -> Field:
         def down(b: Field, grid: Any) -> tuple[Field, tuple[Field, Field]]:

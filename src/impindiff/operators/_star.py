@@ -38,7 +38,7 @@ class Colouring(NamedTuple):
             along[i] = -1
             shifted = np.roll(labels, -step) if i == axis else labels
             total = total + jnp.asarray(shifted, jnp.int32).reshape(along)
-        return total % self.colours
+        return lax.rem(total, jnp.asarray(self.colours, jnp.int32))
 
 
 def colouring(cells: tuple[int, ...], periodic: tuple[bool, ...]) -> Colouring:

@@ -13,13 +13,20 @@ from jaxtyping import Array, Float
 
 from impindiff.operators._aggregates import pairs, sum_over_pairs
 from impindiff.operators._elliptic import Elliptic
-from impindiff.operators._faces import from_above, from_below, lower_faces, upper_faces
+from impindiff.operators._faces import (
+    Faces,
+    from_above,
+    from_below,
+    layer,
+    on_lower_side,
+    upper_faces,
+)
 
 # how much of the resistance inside an aggregate counts, relative to that of the face
 _INSIDE_AT_MOST = 2.0
 
 Field = Float[Array, "*cells"]
-Sides = Float[Array, "axis 2 *cells"]
+Upper = Float[Array, "axis *cells"]
 
 
 class Level(NamedTuple):
@@ -29,55 +36,71 @@ class Level(NamedTuple):
     """
 
     diagonal: Field
-    couplings: Sides
+    couplings: Float[Array, "axis 2 *cells"]
+
+
+class Through(NamedTuple):
+    """Values on the faces of each axis: on the upper one of every cell, and on the lower side."""
+
+    upper: Upper
+    lower: tuple[Float[Array, "..."], ...]
+
+    @classmethod
+    def of(cls, faces: Sequence[Faces]) -> "Through":
+        """From values on inner faces and both sides."""
+        upper = [upper_faces(f.inner, f.upper, axis) for axis, f in enumerate(faces)]
+        return cls(jnp.stack(upper), tuple(f.lower for f in faces))
+
+    def on_lower(self, axis: int) -> Field:
+        """Values on the lower face of every cell along an axis."""
+        upper = self.upper[axis]
+        side = on_lower_side(self.lower[axis], axis, upper.shape[axis])
+        return from_below(upper, axis, False) + side
 
 
 class Stencil(NamedTuple):
-    """Conductances and drift through the lower and the upper face of each cell along each axis.
+    """Conductances and drift through the faces of all cells.
 
-    The flux from a cell to the next one is k (u - u_next) + w (u + u_next), as for `Elliptic`; a
-    face between two cells is the upper one of the first and the lower one of the second.
+    The flux from a cell to the next one is k (u - u_next) + w (u + u_next), as for `Elliptic`.
 
     - `conductances`: k. `drift`: w, or None. `reaction`: r in each cell.
     """
 
-    conductances: Sides
-    drift: Sides | None
+    conductances: Through
+    drift: Through | None
     reaction: Field
 
     @classmethod
     def of(cls, operator: Elliptic) -> "Stencil":
         """The stencil of an operator whose rows are not divided by volumes."""
-        k = _on_sides(operator.faces)
-        return cls(
-            k, None if operator.drift is None else _on_sides(operator.drift), operator.reaction
-        )
-
-    def diagonal(self) -> Field:
-        """Diagonal entries: reaction and all outflow of a cell."""
-        total = self.reaction + self.conductances.sum((0, 1))
-        if self.drift is None:
-            return total
-        return total + (self.drift[:, 1] - self.drift[:, 0]).sum(0)
+        w = None if operator.drift is None else Through.of(operator.drift)
+        return cls(Through.of(operator.faces), w, operator.reaction)
 
     def level(self, cells: Sequence[Any], periodic: Sequence[bool]) -> Level:
-        """The matrix scaled by its diagonal; entries without a cell have the diagonal 1.
+        """The matrix scaled by its diagonal, which is 1 where there is no cell.
 
         `cells` as for `coarsened`.
         """
-        into = self.conductances
-        if self.drift is not None:
-            into = jnp.stack([into[:, 0] + self.drift[:, 0], into[:, 1] - self.drift[:, 1]], 1)
-        diagonal = self.diagonal()
-        diagonal = jnp.where(diagonal == 0, 1.0, diagonal)
-        couplings = []
+        diagonal, couplings = self.reaction, []
         for axis, n in enumerate(cells):
-            upper, last = into[axis, 1], _index(diagonal, axis) == n - 1
-            if not periodic[axis]:
-                # behind a wall can be an entry without a cell
-                upper = jnp.where(last, 0.0, upper)
-            couplings.append(jnp.stack([into[axis, 0], upper]))
-        return Level(diagonal, jnp.stack(couplings) / diagonal)
+            into_lower = out_lower = self.conductances.on_lower(axis)
+            into_upper = out_upper = self.conductances.upper[axis]
+            if self.drift is not None:
+                w = self.drift.on_lower(axis)
+                into_lower, out_lower = into_lower + w, out_lower - w
+                w = self.drift.upper[axis]
+                into_upper, out_upper = into_upper - w, out_upper + w
+            diagonal += out_lower + out_upper
+            if not isinstance(n, int):
+                # behind the last cell are entries without one, which must not be coupled with it
+                index = _index(diagonal, axis)
+                into_lower = jnp.where(index == n, 0.0, into_lower)
+                if not periodic[axis]:
+                    into_upper = jnp.where(index == n - 1, 0.0, into_upper)
+            couplings += [into_lower, into_upper]
+        diagonal = jnp.where(diagonal == 0, 1.0, diagonal)
+        scaled = jnp.stack(couplings) / diagonal
+        return Level(diagonal, scaled.reshape(len(cells), 2, *diagonal.shape))
 
     def coarsened(
         self, axes: Collection[int], cells: Sequence[Any], periodic: Sequence[bool]
@@ -95,24 +118,35 @@ class Stencil(NamedTuple):
         through the faces between them, and the conductance at least as large: upwind, on every
         grid, which keeps the operator an M-matrix.
 
-        - `cells`: number of cells along each axis, at most that of the arrays; can be traced.
+        - `cells`: number of cells along each axis, that of the arrays; traced, it can be smaller.
         """
-        k, w = [], []
+        upper, lower, drift_upper, drift_lower = [], [], [], []
         for axis in range(len(cells)):
-            beside = [other + 1 for other in axes if other != axis]
+            beside = [other for other in axes if other != axis]
             n = cells[axis] if axis in axes else None
-            joined = sum_over_pairs(self.conductances[axis], beside)
+
+            def outer(
+                faces: Through, axis: int = axis, beside: list[int] = beside, n: Any = n
+            ) -> tuple[Field, Array]:
+                values = sum_over_pairs(faces.upper[axis], beside)
+                side = sum_over_pairs(faces.lower[axis], beside)
+                return values, side if n is None else _own(side, n, periodic[axis])
+
+            k, k_side = outer(self.conductances)
             if n is not None:
-                joined = _in_series(joined, axis, n, periodic[axis])
+                k, k_side = _in_series(k, k_side, axis, n, periodic[axis])
             if self.drift is not None:
-                drift = sum_over_pairs(self.drift[axis], beside)
+                w, w_side = outer(self.drift)
                 if n is not None:
-                    drift = _outer(drift, axis, n, periodic[axis])
-                joined = jnp.maximum(joined, jnp.abs(drift))
-                w.append(drift)
-            k.append(joined)
+                    w = _own(_outer(*pairs(w, axis), axis, n), n, periodic[axis])
+                k, k_side = jnp.maximum(k, jnp.abs(w)), jnp.maximum(k_side, jnp.abs(w_side))
+                drift_upper.append(w)
+                drift_lower.append(w_side)
+            upper.append(k)
+            lower.append(k_side)
+        drift = Through(jnp.stack(drift_upper), tuple(drift_lower)) if drift_upper else None
         reaction = sum_over_pairs(self.reaction, axes)
-        return Stencil(jnp.stack(k), jnp.stack(w) if w else None, reaction)
+        return Stencil(Through(jnp.stack(upper), tuple(lower)), drift, reaction)
 
 
 def next_to(x: Field, axis: int, step: int, wraps: bool, n: Any) -> Field:
@@ -128,42 +162,40 @@ def next_to(x: Field, axis: int, step: int, wraps: bool, n: Any) -> Field:
     return jnp.where(_index(x, axis) == here, across, shifted(x, axis, False))
 
 
-def _on_sides(faces: Sequence[Any]) -> Sides:
-    return jnp.stack(
-        [
-            jnp.stack([lower_faces(f.inner, f.lower, axis), upper_faces(f.inner, f.upper, axis)])
-            for axis, f in enumerate(faces)
-        ]
-    )
-
-
 def _index(x: Field, axis: int) -> Array:
     shape = [1] * x.ndim
     shape[axis] = x.shape[axis]
     return lax.broadcasted_iota(jnp.int32, shape, axis)
 
 
-def _outer(sides: Float[Array, "2 *cells"], axis: int, n: Any, wraps: bool) -> Array:
-    """Values on the outer faces of aggregates along an axis of n cells."""
-    lower, _ = pairs(sides[0], axis)
-    of_single, upper = pairs(sides[1], axis)
-    upper = jnp.where(_has_second(upper, axis, n), upper, of_single)
-    found = jnp.stack([lower, upper])
-    # a single aggregate must not be coupled to itself
-    return jnp.where(n <= 2, 0.0, found) if wraps else found
+def _own(values: Array, n: Any, wraps: bool) -> Array:
+    """Values on faces between aggregates: a single one must not be coupled to itself."""
+    if not wraps or (isinstance(n, int) and n > 2):
+        return values
+    return jnp.where(n <= 2, 0.0, values)
 
 
-def _has_second(x: Field, axis: int, n: Any) -> Array:
-    return 2 * _index(x, axis) + 1 < n
+def _outer(first: Field, second: Field, axis: int, n: Any) -> Field:
+    """Values of the last cell of each aggregate along an axis of n cells."""
+    if isinstance(n, int) and n % 2 == 0:
+        return second
+    return jnp.where(2 * _index(second, axis) + 1 < n, second, first)
 
 
-def _in_series(sides: Float[Array, "2 *cells"], axis: int, n: Any, wraps: bool) -> Array:
+def _in_series(upper: Field, side: Array, axis: int, n: Any, wraps: bool) -> tuple[Field, Array]:
     """Conductances of the outer faces of aggregates in series with those inside."""
-    between, _ = pairs(sides[1], axis)
+    between, beyond = pairs(upper, axis)
     # the distance from the centre of a pair to that of either cell is half the spacing
-    half = jnp.where(_has_second(between, axis, n), 0.5 / between, 0.0)
+    half = _outer(jnp.zeros_like(between), 0.5 / between, axis, n)
     m = (n + 1) // 2
-    resistance = 1.0 / _outer(sides, axis, n, wraps)
-    beyond = jnp.stack([next_to(half, axis, step, wraps, m) for step in (-1, 1)])
-    inside = (jnp.minimum(r, _INSIDE_AT_MOST * resistance) for r in (half, beyond))
-    return 1.0 / (resistance + sum(inside))
+    found = _total(_outer(between, beyond, axis, n), half, next_to(half, axis, 1, wraps, m))
+    inside = [layer(half, axis, 0)]
+    if wraps:
+        inside.append(lax.dynamic_slice_in_dim(half, m - 1, 1, axis))
+    return _own(found, n, wraps), _own(_total(side, *inside), n, wraps)
+
+
+def _total(conductance: Array, *inside: Array) -> Array:
+    """Conductance of a face in series with other resistances; a closed face stays closed."""
+    resistance = 1.0 / conductance
+    return 1.0 / (resistance + sum(jnp.minimum(r, _INSIDE_AT_MOST * resistance) for r in inside))
