@@ -195,7 +195,7 @@ class _Smoother(NamedTuple):
     small: float
 
     def factors(self, level: Level, cells: Sequence[Any]) -> list[_Lines]:
-        """What sweeps along lines need, for each axis."""
+        """Factors for sweeps along lines, for each axis."""
         axes = range(len(cells)) if self.lines else ()
         return [_Lines.of(level, axis, cells[axis]) for axis in axes]
 

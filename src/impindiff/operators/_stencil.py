@@ -47,7 +47,7 @@ class Through(NamedTuple):
 
     @classmethod
     def of(cls, faces: Sequence[Faces]) -> "Through":
-        """From values on inner faces and both sides."""
+        """Convert values on inner faces and both sides."""
         upper = [upper_faces(f.inner, f.upper, axis) for axis, f in enumerate(faces)]
         return cls(jnp.stack(upper), tuple(f.lower for f in faces))
 
