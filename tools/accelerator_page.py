@@ -24,7 +24,7 @@ Cases that ran out of time or memory are rows that say so.
 """
 
 PRODUCTS = """
-Products with the linearised operators, each result in memory of its own; a copy reads an array and
+Products with the linearised operators, each result in new memory; a copy reads an array and
 writes one. Small arrays show what it takes to start a program:
 """
 
