@@ -13,13 +13,13 @@ import argparse
 import json
 import os
 import statistics
-import time
 from pathlib import Path
 from typing import Any
 
 import equinox as eqx
 import jax
 import numpy as np
+import timing
 from rich.console import Console
 from rich.table import Table
 
@@ -75,28 +75,15 @@ def main() -> int:
     chosen = ["truth.test_samples=1", "forecast.until=0.36"]
     experiment = prepare(problem, load_configuration(problem.settings, [], chosen))
     loss = experiment.loss()
-    programs, memory, compile_seconds = {}, {}, {}
+    programs = {}
     for name, model in fields(problem, experiment.settings).items():
 
         @eqx.filter_value_and_grad
         def value(model):
             return loss(model, loss.probe())[0]
 
-        start = time.perf_counter()
-        jitted: Any = eqx.filter_jit(value)
-        compiled = jitted.lower(model).compile()
-        compile_seconds[name] = time.perf_counter() - start
-        memory[name] = compiled.compiled.memory_analysis().temp_size_in_bytes / 1e6
-        programs[name] = lambda compiled=compiled, model=model: jax.block_until_ready(
-            jax.tree.leaves(eqx.filter(compiled(model), eqx.is_array))
-        )
-    seconds: dict[str, list[float]] = {name: [] for name in programs}
-    for repeat in range(REPEATS + 1):
-        for name, run in programs.items():
-            start = time.perf_counter()
-            run()
-            if repeat:
-                seconds[name].append(time.perf_counter() - start)
+        programs[name] = timing.compiled(value, model)
+    seconds = timing.interleaved(programs, REPEATS)
     steps, samples = loss.probe().shape[0], len(experiment.data.training)
     table = Table(title=f"{os.cpu_count()} cores, float64, {samples} fields, {steps} time steps")
     columns = ("field", "ms a time step", "relative to steady", "temporary MB", "compiled in s")
@@ -108,8 +95,8 @@ def main() -> int:
         results[name] = {
             "ms_a_time_step": 1e3 * statistics.median(values) / steps,
             "relative_to_steady": statistics.median(a / b for a, b in pairs),
-            "temporary_mb": memory[name],
-            "compile_seconds": compile_seconds[name],
+            "temporary_mb": programs[name].temporary_bytes / 1e6,
+            "compile_seconds": programs[name].compile_seconds,
         }
         formats = ("{:.1f}", "{:.2f}", "{:.0f}", "{:.0f}")
         shown = zip(formats, results[name].values(), strict=True)

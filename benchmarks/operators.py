@@ -61,10 +61,16 @@ def pad_and_slice(u, velocity, grid):
 
 @dataclass
 class Program:
-    """function(*args), written over its last result. `bytes` are those it reads and writes."""
+    """function(*args) after its last result. `bytes` are those it reads and writes.
+
+    - `inner`: runs that are timed together.
+    - `donate`: write a result over the last one.
+    """
 
     function: Callable
     args: tuple
+    inner: int = INNER
+    donate: bool = True
 
     def __post_init__(self):
         self.result = jnp.zeros_like(self.args[0])
@@ -73,7 +79,8 @@ class Program:
             del result
             return self.function(*args)
 
-        program = jax.jit(into, donate_argnums=0, keep_unused=True)
+        donated = (0,) if self.donate else ()
+        program = jax.jit(into, donate_argnums=donated, keep_unused=True)
         self.compiled = program.lower(self.result, *self.args).compile()
         given = jax.tree.leaves((self.result, self.args))
         read = sum(given[i].nbytes for i in arguments_used(self.compiled.as_text() or ""))
@@ -81,10 +88,10 @@ class Program:
 
     def seconds(self) -> float:
         start = time.perf_counter()
-        for _ in range(INNER):
+        for _ in range(self.inner):
             self.result = self.compiled(self.result, *self.args)
         jax.block_until_ready(self.result)
-        return (time.perf_counter() - start) / INNER
+        return (time.perf_counter() - start) / self.inner
 
 
 def arguments_used(hlo: str) -> list[int]:
@@ -92,6 +99,20 @@ def arguments_used(hlo: str) -> list[int]:
     entry = hlo[hlo.index("\nENTRY") :]
     numbers = re.findall(r"(\S+) = \S+ parameter\((\d+)\)", entry)
     return [int(i) for name, i in numbers if len(re.findall(rf"{name}(?![\w.])", entry)) > 1]
+
+
+def products(form: Callable, u) -> dict[str, tuple[Callable, tuple]]:
+    """The linearisation of form(u) and its transpose, each with its arguments."""
+    _, linear = jax.linearize(form, u)
+    kept, numbers = eqx.partition(linear, lambda x: x.ndim > 0)
+
+    def product(v, kept):
+        return eqx.combine(kept, numbers)(v)
+
+    def transposed(w, kept):
+        return jax.linear_transpose(lambda v: product(v, kept), w)(w)[0]
+
+    return {"J v": (product, (u, kept)), "J^T w": (transposed, (u, kept))}
 
 
 def variants(u, velocity, grid) -> dict[tuple[str, str], Program]:
@@ -104,17 +125,8 @@ def variants(u, velocity, grid) -> dict[tuple[str, str], Program]:
     out: dict[tuple[str, str], Program] = {}
     for name, form in forms.items():
         out[name, "tendency"] = Program(lambda u, v, form=form: form(u, v, grid), (u, velocity))
-        _, linear = jax.linearize(lambda u, form=form: form(u, velocity, grid), u)
-        kept, numbers = eqx.partition(linear, lambda x: x.ndim > 0)
-
-        def product(v, kept, numbers=numbers):
-            return eqx.combine(kept, numbers)(v)
-
-        def transposed(w, kept, product=product):
-            return jax.linear_transpose(lambda v: product(v, kept), w)(w)[0]
-
-        out[name, "J v"] = Program(product, (u, kept))
-        out[name, "J^T w"] = Program(transposed, (u, kept))
+        linear = products(lambda u, form=form: form(u, velocity, grid), u)
+        out |= {(name, what): Program(*given) for what, given in linear.items()}
     return out
 
 

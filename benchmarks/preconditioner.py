@@ -71,17 +71,17 @@ FIELDS: dict[str, Callable[[ipd.Grid], np.ndarray]] = {
 }
 
 
+def solution(
+    operator: ipd.Elliptic, b: jax.Array, preconditioned: bool, rtol: float = RTOL
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The solution, iterations, and whether the tolerance was met."""
+    inverse = ipd.multigrid_cycle(operator) if preconditioned else None
+    return krylov_solve(operator, b, ipd.BiCGStab(max_steps=GIVE_UP), rtol, inverse)
+
+
 def solve(operator: ipd.Elliptic, b: jax.Array, preconditioned: bool) -> tuple[int, bool]:
     """Iterations, and whether the tolerance was met."""
-
-    @jax.jit
-    def run(operator, b):
-        inverse = ipd.multigrid_cycle(operator) if preconditioned else None
-        solver = ipd.BiCGStab(max_steps=GIVE_UP)
-        _, steps, solved = krylov_solve(operator, b, solver, RTOL, inverse)
-        return steps, solved
-
-    steps, solved = run(operator, b)
+    _, steps, solved = jax.jit(solution, static_argnums=2)(operator, b, preconditioned)
     return int(steps), bool(solved)
 
 
@@ -121,9 +121,13 @@ def relative_times(operator: ipd.Elliptic, b: jax.Array) -> tuple[float, float]:
     return statistics.median(cycle), statistics.median(setup)
 
 
-def measure(shape: tuple[int, ...]) -> dict[str, Any]:
+def grid_of(shape: tuple[int, ...]) -> ipd.Grid:
     ndim = len(shape)
-    grid = ipd.Grid((0.0,) * ndim, (1.0,) * ndim, shape, WALLS[:ndim])
+    return ipd.Grid((0.0,) * ndim, (1.0,) * ndim, shape, WALLS[:ndim])
+
+
+def measure(shape: tuple[int, ...]) -> dict[str, Any]:
+    grid = grid_of(shape)
     b = jnp.asarray(np.random.default_rng(0).normal(size=shape))
     iterations = {}
     for name, field in FIELDS.items():

@@ -13,7 +13,6 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import optax
+import timing
 from rich.console import Console
 from rich.table import Table
 
@@ -32,7 +32,7 @@ from impindiff.training import LevenbergMarquardt, partition
 REPEATS = 15
 
 
-def programs() -> dict[str, Callable[[], Any]]:
+def programs() -> dict[str, timing.Program]:
     problem = get_problem("advection_diffusion_steady")
     experiment = prepare(problem, load_configuration(problem.settings, [], []))
     loss = experiment.loss()
@@ -62,8 +62,7 @@ def programs() -> dict[str, Callable[[], Any]]:
         "optimiser": (update, (parameters, state, parameters)),
         "whole step": (step, (parameters, state)),
     }
-    compiled = {n: (jax.jit(f).lower(*a).compile(), a) for n, (f, a) in forms.items()}
-    return {name: lambda c=c, a=a: c(*a) for name, (c, a) in compiled.items()}
+    return {name: timing.compiled(form, *given) for name, (form, given) in forms.items()}
 
 
 def main() -> int:
@@ -71,14 +70,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the numbers here")
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
-    runs = programs()
-    taken: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(1 + REPEATS):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            jax.block_until_ready(run())
-            taken[name].append(time.perf_counter() - start)
-    median = {name: statistics.median(times[1:]) for name, times in taken.items()}
+    taken = timing.interleaved(programs(), REPEATS)
+    median = {name: statistics.median(times) for name, times in taken.items()}
     parts = {
         "field": median["field"],
         "forward solves": median["field and rollout"] - median["field"],

@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import timing
 
 import impindiff as ipd
 from impindiff.observations import AtTimes, Sensors
@@ -56,8 +56,10 @@ class Counted(AdvectionDiffusion):
         return super().tendency(t, u, latent)
 
 
-def make_model(kind: type[AdvectionDiffusion]) -> AdvectionDiffusion:
-    grid = ipd.Grid(LOWER, UPPER, CELLS)
+def make_model(
+    kind: type[AdvectionDiffusion], cells: tuple[int, int] = CELLS
+) -> AdvectionDiffusion:
+    grid = ipd.Grid(LOWER, UPPER, cells)
     field = ipd.ConditionalField(
         2, LOWER, UPPER, periodic=(True, True), omega_first=10.0, key=jax.random.key(0)
     )
@@ -67,18 +69,18 @@ def make_model(kind: type[AdvectionDiffusion]) -> AdvectionDiffusion:
     return kind(grid, field, 1e-3)
 
 
-def make_loss(samples: int) -> TrajectoryLoss:
+def make_loss(samples: int, cells: tuple[int, int] = CELLS, steps: int = STEPS) -> TrajectoryLoss:
     rng = np.random.default_rng(0)
     u0 = np.stack(
         [
-            gaussian_random_field(length, LOWER, UPPER, CELLS, rng).on_cells(CELLS)
+            gaussian_random_field(length, LOWER, UPPER, cells, rng).on_cells(cells)
             for length in np.linspace(0.3, 0.38, samples)
         ]
     )
-    sensors = Sensors(CELLS)
+    sensors = Sensors(cells)
     return TrajectoryLoss(
         u0=jnp.asarray(u0),
-        times=(0.0, STEPS * DT),
+        times=(0.0, steps * DT),
         values=jnp.asarray(sensors(u0[None])),
         observe=AtTimes(sensors, [1]),
         stepper=ipd.CrankNicolson(solver=ipd.NewtonKrylov(rtol=1e-8)),
@@ -86,8 +88,10 @@ def make_loss(samples: int) -> TrajectoryLoss:
     )
 
 
-def programs(model: AdvectionDiffusion, loss: TrajectoryLoss) -> dict[str, Callable[[], object]]:
-    """The compiled forward rollout and training step, and how long each took to compile."""
+def parts(
+    model: AdvectionDiffusion, loss: TrajectoryLoss
+) -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
+    """The forward rollout, the training step and the field alone, each with its arguments."""
     parameters, static = eqx.partition(model, eqx.is_inexact_array)
     optimizer = optax.adam(1e-3)
     state = optimizer.init(parameters)
@@ -107,20 +111,19 @@ def programs(model: AdvectionDiffusion, loss: TrajectoryLoss) -> dict[str, Calla
     def field(parameters):
         return eqx.combine(parameters, static).latent(jnp.zeros(()))
 
+    return {
+        "forward rollout": (forward, (parameters, loss)),
+        "training step": (training_step, (parameters, state, loss)),
+        "field alone": (field, (parameters,)),
+    }
+
+
+def programs(model: AdvectionDiffusion, loss: TrajectoryLoss) -> dict[str, timing.Program]:
+    """The parts, compiled; prints how long each took to compile."""
     compiled = {}
-    parts: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = [
-        ("forward rollout", forward, (parameters, loss)),
-        ("training step", training_step, (parameters, state, loss)),
-        ("field alone", field, (parameters,)),
-    ]
-    for name, function, arguments in parts:
-        start = time.perf_counter()
-        jitted: Any = eqx.filter_jit(function)
-        program = jitted.lower(*arguments).compile()
-        print(f"compiled {name:<16} in {time.perf_counter() - start:5.1f} s")
-        compiled[name] = lambda program=program, arguments=arguments: jax.block_until_ready(
-            program(*arguments)
-        )
+    for name, (function, arguments) in parts(model, loss).items():
+        compiled[name] = timing.compiled(function, *arguments)
+        print(f"compiled {name:<16} in {compiled[name].compile_seconds:5.1f} s")
     return compiled
 
 
@@ -132,13 +135,7 @@ def main() -> int:
     fields, repeats = (2, 5) if options.quick else (FIELDS, REPEATS)
     print(f"{os.cpu_count()} cores, float64, {fields} x {CELLS[0]} x {CELLS[1]}, {STEPS} steps")
     compiled = programs(make_model(AdvectionDiffusion), make_loss(fields))
-    seconds: dict[str, list[float]] = {name: [] for name in compiled}
-    for repeat in range(repeats + 1):
-        for name, run in compiled.items():
-            start = time.perf_counter()
-            run()
-            if repeat:
-                seconds[name].append(time.perf_counter() - start)
+    seconds = timing.interleaved(compiled, repeats)
     for name, values in seconds.items():
         print(
             f"{name:<16} median {statistics.median(values):.3f} s "

@@ -1,9 +1,10 @@
-"""docs/evidence/benchmarks.md and its figure, from the history that benchmarks/run.py writes."""
+"""docs/evidence/benchmarks.md and its figure: the history of benchmarks/run.py, an accelerator."""
 
 import json
 from pathlib import Path
 from typing import Any
 
+import accelerator_page
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
@@ -21,6 +22,7 @@ HEAD = """# Benchmarks
 Performance over time, as ratios that do not depend on the machine's speed: two programs timed in
 turn in one process, bytes from XLA's memory analysis, iteration counts. This page is written by
 `python tools/make_results.py --table` from `docs/results/history.jsonl`; each run appends a line.
+Seconds on one device, with its numbers checked, are under [Accelerator](#accelerator).
 
 ```console
 python benchmarks/run.py                   # all, about an hour on two cores
@@ -141,6 +143,8 @@ def page(runs: list[dict[str, Any]]) -> str:
             commits_table(runs),
             "\n## Runs\n",
             runs_table(runs),
+            "",
+            accelerator_page.section(accelerator_page.stored()),
             "",
         ]
     )

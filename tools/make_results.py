@@ -1,6 +1,7 @@
 """Run the examples that the documentation quotes, keep their metrics and figures, write the tables.
 
-Also writes docs/evidence/benchmarks.md, from the history of benchmarks/run.py.
+Also writes docs/evidence/benchmarks.md, from the history of benchmarks/run.py and what
+benchmarks/accelerator.py stored.
 
 python tools/make_results.py            # everything anew (about an hour on two cores)
 python tools/make_results.py --table    # only the tables, from the stored results
