@@ -34,7 +34,6 @@ from impindiff.operators._embedded import diffusion_through
 from impindiff.operators._faces import (
     Faces,
     difference,
-    given_field,
     layer,
     lower_faces,
     neighbours,
@@ -43,6 +42,7 @@ from impindiff.operators._faces import (
     over,
     upper_faces,
 )
+from impindiff.operators.given import given_field
 from impindiff.operators.inflow import TwoPoint, inflow_of, inflow_product
 
 # how much of the resistance inside an aggregate counts, relative to that of the face
