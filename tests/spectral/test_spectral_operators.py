@@ -141,7 +141,7 @@ WALLS = ((ipd.Dirichlet(0.0), ipd.Neumann()), ipd.Periodic())
     ("grid", "message"),
     [
         (ipd.Grid((0, 0), (1, 1), (8, 6), WALLS), "walls on axis 0"),
-        (ipd.Grid.from_edges(([0, 1, 3, 4], [0, 1, 2, 3])), "axis 0 stretched"),
+        (ipd.Grid.from_edges(([0.0, 1.0, 3.0, 4.0], [0.0, 1.0, 2.0])), "axis 0 stretched"),
         (ipd.Grid((1,), (2,), (8,), (ipd.Neumann(),), "cylindrical"), "walls on axis 0"),
         (ipd.Grid((0,), (1,), (8,), domain=np.arange(8) < 5), "part of the box"),
     ],

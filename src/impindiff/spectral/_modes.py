@@ -1,6 +1,8 @@
 """The Fourier modes of a periodic grid, in the layout of a real transform."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,9 @@ from jaxtyping import Array, Complex, Float
 
 from impindiff.errors import InputError
 from impindiff.grid import Grid
+
+# (field, coefficients) of a state that a stepper has just transformed back
+_KNOWN: ContextVar[Sequence[tuple[Array, Array]]] = ContextVar("known", default=())
 
 
 class Modes:
@@ -38,7 +43,10 @@ class Modes:
         self.units = [2 * np.pi / (high - low) for low, high in sides]
 
     def forward(self, u: Float[Array, "..."]) -> Complex[Array, "..."]:
-        """Coefficients of a field."""
+        """Coefficients of a field; those of a `known` one are not calculated again."""
+        for field, coefficients in _KNOWN.get():
+            if field is u:
+                return coefficients
         return jnp.fft.rfftn(u, axes=self.axes)
 
     def backward(
@@ -81,6 +89,16 @@ class Modes:
         """Coefficients of the divergence of a vector, given by those of its components."""
         terms = [1j * self.odd_wave_numbers(i, dtype) * part for i, part in enumerate(parts)]
         return sum(terms[1:], start=terms[0])
+
+
+@contextlib.contextmanager
+def known(pairs: Sequence[tuple[Array, Array]]) -> Iterator[None]:
+    """Let operators that are traced in this block take the coefficients of these very fields."""
+    token = _KNOWN.set(pairs)
+    try:
+        yield
+    finally:
+        _KNOWN.reset(token)
 
 
 def _integers(n: int, halved: bool) -> Float[np.ndarray, " modes"]:
