@@ -405,7 +405,7 @@ def peers_table() -> str:
                 lines.append(f"{start}| {milliseconds(row['forward'])} | {row['error']:.1e} |")
                 continue
             memory = "" if row["memory_mb"] is None else f"{row['memory_mb']:.1f} MB"
-            ratio = f"{fastest_peer(found['rows'], row) / row['after']:.2g}" if ours(row) else ""
+            ratio = rounded(fastest_peer(found["rows"], row) / row["after"]) if ours(row) else ""
             lines.append(f"{start}| {ratio} | {memory} | {row['error']:.1e} |")
     return "\n".join(lines)
 
@@ -418,6 +418,11 @@ def ours(row: Any) -> bool:
 def fastest_peer(rows: Any, like: Any) -> float:
     """Seconds of the peer's fastest program on the case of a row."""
     return min(row["after"] for row in rows if row["case"] == like["case"] and not ours(row))
+
+
+def rounded(ratio: float) -> str:
+    """Two digits."""
+    return f"{ratio:.0f}" if ratio >= 100 else f"{ratio:.2g}"
 
 
 def milliseconds(seconds: float) -> str:

@@ -5,7 +5,7 @@
 
 on 2 N x N cells, by `ipd.steady` to 1e-10 with multigrid. The published times of other codes for
 N = 256 are of other hardware, an A100. The error is that of the gradient along a direction, against
-central differences; an order of accuracy has the examples' tests.
+central differences.
 """
 
 import time
