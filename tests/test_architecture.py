@@ -26,6 +26,7 @@ FLOORS = {
     "data": 5,
     "advice": 5,
     "incompressible": 5,
+    "spectral": 5,
     "training": 6,
     "inference": 7,
     "settings": 8,

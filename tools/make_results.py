@@ -345,6 +345,92 @@ def devices_table() -> str:
     return "\n".join(lines)
 
 
+# Scripts of benchmarks/peers/, in the order of the page, and what stands above their tables.
+PEERS = {
+    "with_exponax": (
+        "Smooth periodic Burgers' equation, nu = 0.02, 100 steps to t = 0.5, in 2-D with the flux "
+        "u^2/2 along both axes. The error is that of the state at the end, against three times as "
+        "many points and eight times as many steps."
+    ),
+    "with_picardax": (
+        "Burgers' equation of a velocity, upwind, nu = 0.01, 20 Crank-Nicolson steps of 0.02 to "
+        "1e-8, the discretisation of picardax in both. The error is that of the state at the end, "
+        "against 1e-12."
+    ),
+    "with_phiflow": (
+        "Diffusion with a field D, impermeable walls, 4 steps of backward Euler to 1e-8, the "
+        "discretisation of PhiFlow in both, gradient by D. The error is that of the gradient, "
+        "against 1e-12."
+    ),
+    "with_diffrax": (
+        "Burgers' equation, convection explicit and diffusion implicit, 20 steps of KenCarp3. "
+        "Diffrax solves its stages by Newton's method with GMRES, but differentiates them by the "
+        "default adjoint of Optimistix, with a dense Jacobian. The error is that of the gradient, "
+        "against 1e-12."
+    ),
+    "heat_slab": (
+        "The steady heat slab on 2N x N cells: compliance, and its gradient by the density. "
+        "Published for N = 256 on an A100, that is on other hardware, forward and with the "
+        "gradient: JAX-FEM 4.5 and 9.8 s, Firedrake 10 and 20 s, torch-fem 33 and 11 s. The error "
+        "is that of the gradient along a direction, against central differences."
+    ),
+}
+
+
+def peers_table() -> str:
+    """Results of benchmarks/peers/run.py, a table for each script."""
+    results = stored("peers")
+    lines = [
+        f"JAX {results['versions']['jax']}, {results['cores']} cores, float64; other programs used "
+        f"the machine too (load {results['load']:g} at the end).",
+    ]
+    for name, text in PEERS.items():
+        found = results["peers"].get(name)
+        if found is None:
+            lines += ["", f"`{name}.py` was not run: pip install 'impindiff[peers]'."]
+            continue
+        own = name == "heat_slab"
+        lines += ["", "### Heat slab" if own else f"### {found['peer']} {found['version']}"]
+        lines += ["", text, ""]
+        lines += [
+            "| case | program | first gradient | later ones | forward | error |"
+            if own
+            else "| case | program | first gradient | later ones | peer / ours "
+            "| temporary memory | error |",
+            "|---|---|---|---|---|---|" if own else "|---|---|---|---|---|---|---|",
+        ]
+        for row in found["rows"]:
+            start = f"| {row['case']} | {row['program']} | {row['first']:.1f} s "
+            start += f"| {milliseconds(row['after'])} "
+            if own:
+                lines.append(f"{start}| {milliseconds(row['forward'])} | {row['error']:.1e} |")
+                continue
+            memory = "" if row["memory_mb"] is None else f"{row['memory_mb']:.1f} MB"
+            ratio = rounded(fastest_peer(found["rows"], row) / row["after"]) if ours(row) else ""
+            lines.append(f"{start}| {ratio} | {memory} | {row['error']:.1e} |")
+    return "\n".join(lines)
+
+
+def ours(row: Any) -> bool:
+    """Whether a row is of this library."""
+    return row["program"].startswith("Im-PiNDiff")
+
+
+def fastest_peer(rows: Any, like: Any) -> float:
+    """Seconds of the peer's fastest program on the case of a row."""
+    return min(row["after"] for row in rows if row["case"] == like["case"] and not ours(row))
+
+
+def rounded(ratio: float) -> str:
+    """Two digits."""
+    return f"{ratio:.0f}" if ratio >= 100 else f"{ratio:.2g}"
+
+
+def milliseconds(seconds: float) -> str:
+    """Three digits."""
+    return f"{1e3 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
 # Where each table stands: between `<!-- NAME:` and `<!-- end of NAME -->` of a page.
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "results": ("gallery/steady_velocity.md", table),
@@ -360,6 +446,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "preconditioner": ("guides/choosing.md", preconditioner_table),
     "refinement": ("evidence/scaling.md", refinement_table),
     "devices": ("guides/devices.md", devices_table),
+    "peers": ("evidence/peers.md", peers_table),
 }
 
 

@@ -7,7 +7,7 @@ with implicit steps and train through their adjoint. See the README for an examp
 import importlib
 from typing import Any
 
-from impindiff import incompressible
+from impindiff import incompressible, spectral
 from impindiff.advice import explain
 from impindiff.checks import GradientCheck, check_gradient
 from impindiff.devices import Mesh, collectives, distributed
@@ -154,6 +154,7 @@ __all__ = [
     "percolation_law",
     "rollout",
     "root",
+    "spectral",
     "steady",
 ]
 

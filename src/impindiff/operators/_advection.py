@@ -10,7 +10,6 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
 
-from impindiff.errors import InputError
 from impindiff.grid import Boundaries, BoundaryLike, Grid, Periodic
 from impindiff.grid.geometry import (
     AtFaces,
@@ -19,7 +18,6 @@ from impindiff.grid.geometry import (
     half_widths,
     weights_below,
 )
-from impindiff.grid.given import real_array
 from impindiff.operators._embedded import flat_where_cut, open_parts
 from impindiff.operators._faces import (
     Beside,
@@ -29,12 +27,12 @@ from impindiff.operators._faces import (
     check_choice,
     face_means,
     flux_divergence,
-    given_field,
     layer,
     neighbours,
     on_both_sides,
 )
 from impindiff.operators._two_point import TwoPoint, net_inflow
+from impindiff.operators.given import given_velocity
 from impindiff.operators.notes import note
 
 _SCHEMES = ("upwind", "central", "van_leer")
@@ -191,21 +189,8 @@ def face_velocities(
 
     With a domain, times the open part of faces.
     """
-    entries = (
-        list(velocity)
-        if isinstance(velocity, Sequence)
-        else real_array(velocity, dtype, "velocity")
-    )
-    shape = (len(entries),) if isinstance(entries, list) else entries.shape
-    if not shape or shape[0] != grid.ndim:
-        raise InputError(
-            f"velocity: expected {grid.ndim} entries along the leading axis, one per grid axis, "
-            f"got shape {shape}"
-        )
     faces = []
-    for axis in range(grid.ndim):
-        name = f"velocity of axis {axis}"
-        v = given_field(entries[axis], grid, axis, dtype, name, allow_faces=True)
+    for axis, v in enumerate(given_velocity(velocity, grid, dtype, allow_faces=True)):
         on_faces = _on_faces(v, grid, axis, is_periodic(boundaries, axis))
         if grid.domain is not None:
             on_faces = jax.tree.map(jnp.multiply, on_faces, open_parts(grid, axis, dtype))

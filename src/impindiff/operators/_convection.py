@@ -1,6 +1,6 @@
 """Convection of a scalar by its own nonlinear flux, in conservative form."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from impindiff.errors import InputError
 from impindiff.grid import Boundary, BoundaryLike, Grid, Periodic
 from impindiff.grid.geometry import AtFaces, relative_volumes, weights_below, width
 from impindiff.operators._advection import face_states
@@ -22,9 +21,8 @@ from impindiff.operators._faces import (
     face_means,
     flux_divergence,
 )
+from impindiff.operators.given import Flux, fluxes_per_axis
 from impindiff.operators.notes import note
-
-Flux = Callable[[Array], Array]
 
 _SCHEMES = ("rusanov", "central", "van_leer")
 
@@ -99,7 +97,7 @@ def convection(
     boundaries = grid.boundary_or_own(boundary)
     wall = grid.embedded_or_own(embedded)
     fluxes = []
-    functions = [_checked(given, axis) for axis, given in enumerate(_per_axis(flux, grid))]
+    functions = fluxes_per_axis(flux, grid)
     if scheme == "rusanov":
         note(
             "numerical_diffusivity",
@@ -172,27 +170,3 @@ def _speed(f: Flux, u: Array) -> Array:
 def _with_slope(f: Flux, x: Array) -> tuple[Array, Array]:
     """Evaluate f and f' entrywise, f' as the derivative along ones."""
     return jax.jvp(f, (x,), (jnp.ones_like(x),))
-
-
-def _per_axis(flux: Flux | Sequence[Flux], grid: Grid) -> list[Flux]:
-    per_axis = list(flux) if isinstance(flux, Sequence) else [flux] * grid.ndim
-    if len(per_axis) != grid.ndim or not all(callable(f) for f in per_axis):
-        raise InputError(
-            f"flux: expected a function f(u), or {grid.ndim} of them, one per axis, got {flux!r}"
-        )
-    return per_axis
-
-
-def _checked(flux: Flux, axis: int) -> Flux:
-    """The flux in the field's precision, refusing results of another shape."""
-
-    def f(x: Array) -> Array:
-        out = jnp.asarray(flux(x), x.dtype)
-        if out.shape != x.shape:
-            raise InputError(
-                f"flux of axis {axis}: expected the shape of its argument, {x.shape}, "
-                f"got {out.shape}"
-            )
-        return out
-
-    return f

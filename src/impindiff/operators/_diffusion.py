@@ -21,12 +21,12 @@ from impindiff.operators._faces import (
     Faces,
     arithmetic_mean,
     check_choice,
-    given_field,
     layer,
     neighbours,
     over,
 )
 from impindiff.operators._two_point import TwoPoint, net_inflow
+from impindiff.operators.given import given_field
 from impindiff.operators.notes import note
 
 _AVERAGINGS = ("arithmetic", "harmonic")

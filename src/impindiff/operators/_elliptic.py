@@ -33,7 +33,6 @@ from impindiff.operators._embedded import diffusion_through
 from impindiff.operators._faces import (
     Faces,
     difference,
-    given_field,
     layer,
     lower_faces,
     neighbours,
@@ -42,6 +41,7 @@ from impindiff.operators._faces import (
     over,
     upper_faces,
 )
+from impindiff.operators.given import given_field
 from impindiff.operators.inflow import TwoPoint, inflow_of, inflow_product
 
 

@@ -46,7 +46,6 @@ from impindiff.operators._faces import (
     Faces,
     from_above,
     from_below,
-    given_field,
     layer,
     lower_faces,
     neighbours,
@@ -55,6 +54,7 @@ from impindiff.operators._faces import (
     over,
     upper_faces,
 )
+from impindiff.operators.given import given_field
 
 # The boundary is at least this part of a cell away from a centre: its value, that of the boundary,
 # is then right to the same part of the difference to the next cell.

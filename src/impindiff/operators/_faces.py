@@ -7,7 +7,6 @@ operator takes of the field costs a full-size sum in that transpose, so `cells_b
 slice once, for all uses.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,13 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from impindiff.errors import InputError
 from impindiff.grid import Boundaries, Grid, ghosts_of_layers
 from impindiff.grid.geometry import AtFaces, balance, mean_spacing
-from impindiff.grid.given import extremes, real_array
 from impindiff.operators._layers import put_layer, take_layer
 
 
@@ -216,28 +214,6 @@ def flux_divergence(fluxes: Sequence[Faces], grid: Grid) -> Array:
         return total
     inside = jnp.asarray(grid.domain.volumes, total.dtype)
     return total / jnp.where(inside > 0, inside, 1.0)
-
-
-def given_field(
-    x: ArrayLike, grid: Grid, axis: int, dtype: DTypeLike, name: str, allow_faces: bool = False
-) -> Array:
-    """A coefficient as an array in the field's precision.
-
-    **Raises:** `InputError` unless it is real, finite (if concrete), and a number or an array whose
-    trailing axes are the grid's or, where allowed, the grid's with one more along `axis`.
-    """
-    array = real_array(x, dtype, name)
-    if not math.isfinite(extremes(x)[0]):
-        raise InputError(f"{name}: expected finite numbers, got NaN or infinity")
-    on_faces = tuple(n + (i == axis) for i, n in enumerate(grid.cells))
-    trailing = array.shape[-grid.ndim :]
-    if array.ndim == 0 or trailing == grid.cells or (allow_faces and trailing == on_faces):
-        return array
-    also = f" or, on faces, {on_faces}" if allow_faces else ""
-    raise InputError(
-        f"{name}: expected a number or trailing axes {grid.cells} (the grid's){also}, "
-        f"got shape {array.shape}"
-    )
 
 
 def check_choice(name: str, given: str, allowed: tuple[str, ...]) -> None:

@@ -5,7 +5,7 @@ from impindiff.steppers._implicit import ImplicitStepper, StageEquation, stage_r
 from impindiff.steppers._one_stage import BDF2, BackwardEuler, CrankNicolson
 from impindiff.steppers._runge_kutta import SDIRK2, KenCarp3, KenCarp4
 from impindiff.steppers._steady import PseudoTime, SteadyState
-from impindiff.steppers._stepper import AbstractStepper, Step
+from impindiff.steppers._stepper import AbstractStepper, Step, status_without_solve
 from impindiff.steppers.model import IMEX, HybridModel, PerSample, VectorField
 
 __all__ = [
@@ -28,4 +28,5 @@ __all__ = [
     "Step",
     "VectorField",
     "stage_residual",
+    "status_without_solve",
 ]
