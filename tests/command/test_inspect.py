@@ -29,6 +29,21 @@ def test_what_cannot_be_read_is_one_line(tmp_path):
     assert "cannot be read as" in done.stderr
 
 
+def test_columns_of_other_names_are_described_as_a_run_reads_them(tmp_path):
+    path = tmp_path / "logger.csv"
+    path.write_text("time_h,depth_m,temp\n0,0.1,12.1\n0,0.3,11.0\n1,0.1,12.3\n")
+    option = "data.variables={time_h: time, depth_m: x, temp: T}"
+    told = impindiff("inspect", path, check=False).stderr
+    assert "--set 'data.variables={time_h: time, NAME: x}'" in told
+    shown = impindiff("inspect", path, "--set", option).stdout
+    assert "2 distinct positions" in shown
+    assert "T         observation 3" in shown
+    assert f"--set '{option}'" in shown
+    done = impindiff("inspect", path, "--set", "training.steps=3", check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "takes the names of a file only" in done.stderr
+
+
 def test_data_is_not_written_in_a_format_there_is_not(tmp_path):
     done = impindiff("data", CASE, "--out", tmp_path / "a.xyz", check=False)
     assert done.returncode == 2

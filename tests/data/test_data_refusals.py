@@ -229,7 +229,7 @@ def test_the_other_form(tmp_path):
     refused(made.table(tmp_path), "scattered points", "read_points", call=ipd.data.read_fields)
     refused(made.netcdf(tmp_path), "fields on a grid", "read_fields", call=ipd.data.read_points)
     selecting = lambda p: ipd.data.read(p, samples=[0])  # noqa: E731
-    refused(made.table(tmp_path), "leave out samples, times", call=selecting)
+    refused(made.table(tmp_path), "leave out samples and times", call=selecting)
 
 
 def test_paths_that_cannot_be_written(tmp_path):

@@ -53,3 +53,27 @@ def test_missing_columns_and_units_of_nothing():
         ipd.data.points({"time": 0.0, "c": 1.0})
     with pytest.raises(ipd.InputError, match="units of 'T'"):
         ipd.data.points(COLUMNS, {"T": "K"})
+
+
+def test_points_in_the_units_wanted(tmp_path):
+    path = tmp_path / "points.csv"
+    path.write_text(
+        "time [h],x,T [degC],T_standard_deviation,c\n0,0.1,20.0,0.5,3.0\n2,0.3,21.0,0.5,4.0\n"
+    )
+    found = ipd.data.read(path, units={"time": "s", "x": "m", "T": "K"})
+    assert found["time"].to_numpy().tolist() == [0.0, 7200.0] * 2
+    assert (found["time"].attrs["units"], found["x"].attrs["units"]) == ("s", "m")
+    values = {name: found["value"].to_numpy()[found["quantity"] == name] for name in "Tc"}
+    np.testing.assert_allclose(values["T"], [293.15, 294.15])
+    np.testing.assert_allclose(values["c"], [3.0, 4.0])
+    # an error has no offset
+    errors = found["standard_deviation"].to_numpy()[found["quantity"] == "T"]
+    np.testing.assert_allclose(errors, 0.5)
+    assert found["value"].attrs["units_T"] == "K"
+    assert "units_c" not in found["value"].attrs
+    one = ipd.data.read_points(path, ["c"], units={"c": "g/l"})
+    assert one["value"].attrs["units"] == "g/l"
+    with pytest.raises(ipd.InputError, match=r"units: there is no 'U' among \(time, x, T, c\)"):
+        ipd.data.read(path, units={"U": "m"})
+    with pytest.raises(ipd.InputError, match="'T' is in 'degC', which cannot be converted to 'm'"):
+        ipd.data.read(path, units={"T": "m"})

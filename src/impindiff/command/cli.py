@@ -294,12 +294,27 @@ def data(
 @app.command()
 def inspect(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="file of data, or Zarr folder")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="names that differ: 'data.variables={t: time}'"
+        ),
+    ] = None,
 ) -> None:
     """Describe a data file, its possible problems, and how to use it in a model."""
     from impindiff import data as reading
     from impindiff.command.data_tables import description_tables
+    from impindiff.settings.configuration import nested_overrides
 
-    for table in description_tables(reading.inspect(file)):
+    options = overrides or []
+    given = nested_overrides([], options)
+    names = given.get("data", {}).get("variables") if isinstance(given.get("data"), dict) else None
+    if (given and given != {"data": {"variables": names}}) or not isinstance(names, dict | None):
+        raise InputError(
+            "inspect: --set takes the names of a file only, such as "
+            f"'data.variables={{t: time}}'; got {' '.join(options)}"
+        )
+    for table in description_tables(reading.inspect(file, names), options):
         _out.print(table, crop=False)
 
 

@@ -13,8 +13,13 @@ from impindiff.errors import printable
 _LONGEST_ATTRIBUTE = 200
 
 
-def description_tables(description: Description) -> Iterator[RenderableType]:
-    """One table per subject; empty ones are left out."""
+def description_tables(
+    description: Description, options: Sequence[str] = ()
+) -> Iterator[RenderableType]:
+    """One table per subject; empty ones are left out.
+
+    - `options`: values of `--set` that a run needs to read the file.
+    """
     sizes = ", ".join(f"{name} {size}" for name, size in description.dimensions.items())
     sizes += "".join(f", {count} distinct {name}" for name, count in description.distinct.items())
     yield _unbroken(f"{description.path}: {description.format}, {description.kind}")
@@ -30,7 +35,8 @@ def description_tables(description: Description) -> Iterator[RenderableType]:
         yield _table(["possible problems"], [[problem] for problem in description.problems])
     yield Text("to fit a model of yours to it (impindiff new NAME)", style="bold")
     path = shlex.quote(str(description.path))
-    yield _unbroken(f"impindiff run my_model.py --set data.path={path}")
+    more = "".join(f" --set {shlex.quote(option)}" for option in options)
+    yield _unbroken(f"impindiff run my_model.py --set data.path={path}{more}")
 
 
 def public_data_table(known: Iterable[PublicDataSet]) -> Table:

@@ -17,11 +17,12 @@ from impindiff.data._forms import (
     SPACE,
     TIME,
     VALUE,
+    Names,
     is_points,
     space_of,
 )
 from impindiff.data._opening import opened
-from impindiff.data._points import DROPPED, units_of
+from impindiff.data._points import DROPPED, chosen_quantities, of_quantities, units_of
 from impindiff.data.file_errors import reading
 from impindiff.errors import InputError
 from impindiff.observations.checks import require_even_spacing
@@ -87,22 +88,24 @@ class Description:
     distinct: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
-def inspect(path: str | Path) -> Description:
+def inspect(path: str | Path, variables: Names = None) -> Description:
     """Describe a file that `read` takes: its content, and possible problems.
 
     Ranges and missing values of variables with more than about two million values come from some
     snapshots, including the first.
 
+    - `variables`: as for `read`: names of columns, axes and quantities that differ from the usual.
+
     **Raises:** `InputError`, as `read` does for a file that cannot be read.
     """
     path = Path(path)
-    with opened(path) as source:
+    with opened(path, variables) as source:
         describe = _of_points if is_points(source.dataset) else _of_fields
-        return describe(path, source.format, source.dataset)
+        return describe(path, source.format, source.dataset, variables)
 
 
-def _of_fields(path: Path, format_name: str, raw: xr.Dataset) -> Description:
-    dataset, left_out = named_fields(raw)
+def _of_fields(path: Path, format_name: str, raw: xr.Dataset, variables: Names) -> Description:
+    dataset, left_out = named_fields(raw, variables)
     problems = [f"variable '{name}' is left out: it {why}" for name, why in left_out.items()]
     coordinates = {}
     for axis in (TIME, *SPACE):
@@ -116,12 +119,12 @@ def _of_fields(path: Path, format_name: str, raw: xr.Dataset) -> Description:
         )
     if dataset.sizes[TIME] < 2:
         problems.append("there is one time only; a model needs an initial state and an observation")
-    variables = {}
+    described = {}
     for name, array in dataset.data_vars.items():
         seen = _some_of(array)
         with reading(f"values of '{name}'"):
             values = np.asarray(seen.to_numpy(), dtype=np.float64)
-        variables[str(name)] = found = _variable(array, values, array.size)
+        described[str(name)] = found = _variable(array, values, array.size)
         if np.isinf(values).any():
             problems.append(f"variable '{name}' has infinite values; write NaN in their place")
         if found.lowest is None:
@@ -134,14 +137,14 @@ def _of_fields(path: Path, format_name: str, raw: xr.Dataset) -> Description:
         "fields",
         {str(name): dataset.sizes[name] for name in _ordered(dataset.sizes)},
         coordinates,
-        variables,
+        described,
         _attributes(dataset),
         problems,
     )
 
 
-def _of_points(path: Path, format_name: str, points: xr.Dataset) -> Description:
-    points = points.load()
+def _of_points(path: Path, format_name: str, points: xr.Dataset, variables: Names) -> Description:
+    points = chosen_quantities(points.load(), of_quantities(variables))
     problems = []
     if dropped := int(points.attrs.get(DROPPED, 0)):
         problems.append(f"{dropped} row(s) without a value are left out")
@@ -153,7 +156,7 @@ def _of_points(path: Path, format_name: str, points: xr.Dataset) -> Description:
             float(values.min()), float(values.max()), None, units
         )
     names = points[QUANTITY].to_numpy()
-    variables = {}
+    quantities = {}
     values = points[VALUE].to_numpy()
     errors = points[DEVIATION].to_numpy()
     for name, rows in sorted(rows_by_name(names).items()):
@@ -161,7 +164,7 @@ def _of_points(path: Path, format_name: str, points: xr.Dataset) -> Description:
         described = {} if units is None else {"units": units}
         chosen = xr.DataArray(values[rows], dims=OBSERVATION, attrs=described)
         known = errors[rows][np.isfinite(errors[rows])]
-        variables[name] = dataclasses.replace(
+        quantities[name] = dataclasses.replace(
             _variable(chosen, values[rows], len(rows)),
             standard_deviation=(float(known.min()), float(known.max())) if known.size else None,
         )
@@ -183,7 +186,7 @@ def _of_points(path: Path, format_name: str, points: xr.Dataset) -> Description:
         "points",
         {OBSERVATION: points.sizes[OBSERVATION], SAMPLE: samples},
         coordinates,
-        variables,
+        quantities,
         _attributes(points),
         problems,
         distinct,

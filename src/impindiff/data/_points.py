@@ -18,12 +18,13 @@ from impindiff.data._forms import (
     Names,
     assigned,
     chosen_names,
+    space_of,
     usual_names,
 )
 from impindiff.data._hdf5 import text
 from impindiff.data._table import Table
 from impindiff.data.file_errors import listed
-from impindiff.data.units import elapsed
+from impindiff.data.units import convert, elapsed
 from impindiff.errors import InputError
 
 DROPPED = "dropped_rows"
@@ -196,6 +197,13 @@ def points_from_dataset(dataset: xr.Dataset, axes: Mapping[str, str] | None = No
     return points
 
 
+def of_quantities(variables: Names) -> Names:
+    """The names that are of quantities, without those that assign columns."""
+    if isinstance(variables, Mapping):
+        return {n: w for n, w in variables.items() if w not in POINT_COLUMNS} or None
+    return variables
+
+
 def chosen_quantities(points: xr.Dataset, variables: Names) -> xr.Dataset:
     """Select quantities, under the names wanted.
 
@@ -217,6 +225,38 @@ def chosen_quantities(points: xr.Dataset, variables: Names) -> xr.Dataset:
         shared["units"] = own.popitem()[1]
     value.attrs = shared | {f"units_{w}": u for w, u in own.items()}
     return chosen
+
+
+def in_units(points: xr.Dataset, units: Mapping[str, str]) -> xr.Dataset:
+    """Points with coordinates and quantities in the units wanted.
+
+    **Raises:** `InputError` for a name that is neither, and for a unit of another kind.
+    """
+    names = points[QUANTITY].to_numpy().astype(str)
+    quantities = sorted(set(names))
+    values, deviations = points[VALUE].to_numpy().copy(), points[DEVIATION].to_numpy().copy()
+    stated = {name: units_of(points, name) for name in quantities}
+    found = points.copy()
+    for name, wanted in units.items():
+        if name in (TIME, *SPACE) and name in points:
+            found[name] = convert(points[name].variable, name, wanted)
+            continue
+        if name not in quantities:
+            there = [TIME, *space_of(points), *quantities]
+            raise InputError(f"units: there is no '{name}' among {listed(there)}")
+        unit, own = stated[name], names == name
+        attrs = {} if unit is None else {"units": unit}
+        values[own] = convert(xr.Variable(OBSERVATION, values[own], attrs), name, wanted).to_numpy()
+        # an error is a difference, which has no offset
+        ends = convert(xr.Variable(OBSERVATION, np.array([0.0, 1.0]), attrs), name, wanted)
+        deviations[own] *= float(np.diff(ends.to_numpy())[0])
+        stated[name] = wanted
+    found[DEVIATION] = (OBSERVATION, deviations, points[DEVIATION].attrs)
+    kept = {k: v for k, v in points[VALUE].attrs.items() if not k.startswith("units")}
+    attribute = "units" if len(quantities) == 1 else "units_{}"
+    known = {attribute.format(name): unit for name, unit in stated.items() if unit is not None}
+    found[VALUE] = (OBSERVATION, values, kept | known)
+    return found
 
 
 def units_of(points: xr.Dataset, name: str) -> str | None:

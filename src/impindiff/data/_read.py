@@ -6,9 +6,9 @@ from pathlib import Path
 import xarray as xr
 
 from impindiff.data._fields import loaded, named_fields, selected
-from impindiff.data._forms import POINT_COLUMNS, Names, is_points
+from impindiff.data._forms import Names, is_points
 from impindiff.data._opening import opened
-from impindiff.data._points import chosen_quantities
+from impindiff.data._points import chosen_quantities, in_units, of_quantities
 from impindiff.errors import InputError
 
 
@@ -22,19 +22,19 @@ def read(
 ) -> xr.Dataset:
     """Read fields or points, whichever the file holds (see `is_points`).
 
-    `samples`, `times` and `units` apply to fields only; see `read_fields` and `read_points`.
+    `samples` and `times` apply to fields only; see `read_fields` and `read_points`.
 
     **Raises:** `InputError`, one line that names the file.
     """
     with opened(path, variables) as source:
         if not is_points(source.dataset):
             return _fields(Path(path), source.dataset, variables, samples, times, units)
-        if (samples, times, units) != (None, None, None):
+        if (samples, times) != (None, None):
             raise InputError(
-                "holds scattered points, of which variables alone can be chosen; leave out "
-                "samples, times and units, and choose afterwards"
+                "holds scattered points, of which variables and units alone can be chosen; leave "
+                "out samples and times, and choose afterwards"
             )
-        return _points(source.dataset, variables)
+        return _points(source.dataset, variables, units)
 
 
 def read_fields(
@@ -76,7 +76,9 @@ def read_fields(
         return _fields(Path(path), source.dataset, variables, samples, times, units)
 
 
-def read_points(path: str | Path, variables: Names = None) -> xr.Dataset:
+def read_points(
+    path: str | Path, variables: Names = None, *, units: Mapping[str, str] | None = None
+) -> xr.Dataset:
     """Read scattered observations from a table or from a NetCDF or Zarr file.
 
     A table (.csv; commas, semicolons or tabs) has a header with `time`, `x` (`y`, `z`), perhaps
@@ -89,6 +91,8 @@ def read_points(path: str | Path, variables: Names = None) -> xr.Dataset:
 
     - `variables`: as in `read_fields`; {name in the file: name wanted} also assigns the columns
       `value`, `quantity` and `standard_deviation`.
+    - `units`: {quantity, time or axis: unit wanted}; values in another unit of the same kind are
+      converted, values without a unit are assumed to be in it.
 
     **Returns:** dimension `observation`; variables `time`, `x` (`y`, `z`), `value`, `quantity`,
     `standard_deviation` (NaN where not given) and `sample` (0 where not given).
@@ -100,13 +104,11 @@ def read_points(path: str | Path, variables: Names = None) -> xr.Dataset:
             raise InputError(
                 "holds fields on a grid, not scattered points; read it with read_fields"
             )
-        return _points(source.dataset, variables)
+        return _points(source.dataset, variables, units)
 
 
-def _points(points: xr.Dataset, variables: Names) -> xr.Dataset:
-    if isinstance(variables, Mapping):
-        variables = {n: w for n, w in variables.items() if w not in POINT_COLUMNS} or None
-    return chosen_quantities(points.load(), variables)
+def _points(points: xr.Dataset, variables: Names, units: Mapping[str, str] | None) -> xr.Dataset:
+    return in_units(chosen_quantities(points.load(), of_quantities(variables)), units or {})
 
 
 def _fields(
