@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CASE ?= demo
-TEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# with bytecode, whatever the environment says: rewriting the tests' assertions takes seconds a worker
+TEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 FLOORS := $(addprefix tests/,grid operators fields implicit steppers)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
@@ -16,7 +17,7 @@ demo: $(VENV)/.core
 # Those of the lower floors check the shapes and types of what every function is given and returns.
 test: $(VENV)/.test
 	$(TEST) --jaxtyping-packages=impindiff,beartype.beartype -m "not wrong_types" $(FLOORS)
-	$(TEST) -m wrong_types $(FLOORS)
+	$(TEST) -n 0 -m wrong_types $$(grep -rl --include='*.py' mark.wrong_types $(FLOORS))
 	$(TEST) --ignore tests/documents $(FLOORS:%=--ignore=%)
 
 # Every command, file and example of the documentation, as its reader runs it.

@@ -1,14 +1,17 @@
 """All tests run in float64: they check mathematics. Most of their time is XLA's compilation.
 
-So XLA compiles with little optimisation, and what it has compiled is shared by all tests of a
-session: those of every worker, and the command's processes, which inherit the environment. What is
-in the environment already stays as it is: `XLA_FLAGS= pytest` tests optimised programs.
+So XLA compiles with little optimisation, and what it has compiled is kept for all tests: those of
+every worker, of the next session, and the command's processes, which inherit the environment. What
+is in the environment already stays as it is: `XLA_FLAGS= pytest` tests optimised programs, and
+`JAX_ENABLE_COMPILATION_CACHE=0 pytest` compiles all of them.
 """
 
 import gc
+import hashlib
 import os
+import platform
 import shutil
-import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 # before JAX is imported, which reads them
@@ -17,16 +20,31 @@ os.environ.setdefault(
     "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
     "--xla_cpu_parallel_codegen_split_count=1",
 )
-_OWN_FOLDER = None
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    _OWN_FOLDER = tempfile.mkdtemp(prefix="impindiff-compiled-")
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = _OWN_FOLDER
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+_COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "compiled"
+_LARGEST = 2 * 10**9  # bytes; JAX's own limit looks through the folder at every program
+
+
+def _machine() -> str:
+    """Programs are of the processor's instructions, which are not part of JAX's key."""
+    processor = Path("/proc/cpuinfo")
+    lines = processor.read_text().splitlines() if processor.is_file() else []
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    known = "\n".join([version("jaxlib"), platform.machine(), platform.processor(), flags])
+    return hashlib.sha256(known.encode()).hexdigest()[:16]
+
+
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_COMPILED / _machine()))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
+# no program tells which line it is from, which takes a sixth of its lowering
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 
 import equinox as eqx  # noqa: E402
 import jax  # noqa: E402
+import psutil  # noqa: E402
 import pytest  # noqa: E402
+
+from quick_figures import draw_quickly  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 
@@ -34,10 +52,15 @@ jax.config.update("jax_enable_x64", True)
 gc.set_threshold(200_000, 50, 100)
 
 
-def pytest_unconfigure():
-    if _OWN_FOLDER is not None:
-        shutil.rmtree(_OWN_FOLDER, ignore_errors=True)
+def pytest_configure(config):
+    # a worker has its own input, and the first process cleans up before there are any
+    if not hasattr(config, "workerinput") and _COMPILED.is_dir():
+        size = sum(file.stat().st_size for file in _COMPILED.rglob("*") if file.is_file())
+        if size > _LARGEST:
+            shutil.rmtree(_COMPILED, ignore_errors=True)
 
+
+_ROOM = 1.2e9  # bytes of a worker that may stay; clearing takes longer than most modules' tests
 
 # Public data sets, a folder for each, of which no test downloads any.
 PUBLIC_DATA = Path(
@@ -68,10 +91,23 @@ def public_data(tmp_path_factory):
         os.environ["IMPINDIFF_DATA"] = before
 
 
+def pytest_collection_finish():
+    gc.freeze()  # what has been imported lives as long as the process: no later collection looks
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _figures(request):
+    looked_at = {"report", "pages"}
+    draw_quickly(request.path.parent.name not in looked_at)
+    yield
+    draw_quickly(False)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _programs_of_one_module():
     """A worker does not keep the programs of all modules: they would take 10 GB and more."""
     yield
-    eqx.clear_caches()
-    jax.clear_caches()
-    gc.collect()
+    if psutil.Process().memory_info().rss > _ROOM:
+        eqx.clear_caches()
+        jax.clear_caches()
+        gc.collect()

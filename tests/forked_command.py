@@ -5,6 +5,7 @@ imported does nothing else: it has no thread and no JAX device when it forks.
 """
 
 import atexit
+import gc
 import importlib
 import json
 import os
@@ -57,6 +58,10 @@ def _server() -> subprocess.Popen[str]:
 def _serve() -> None:
     for name in _IMPORTED:
         importlib.import_module(name)
+    importlib.import_module("quick_figures").draw_quickly()
+    # as in conftest.py; the children look through nothing of what is there before they start
+    gc.set_threshold(200_000, 50, 100)
+    gc.freeze()
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

@@ -1,7 +1,7 @@
 """The command in a process of its own, on a problem small enough for tests.
 
-Its steps are explicit, which compile in a fraction of the time; a test of more than folders, files
-and messages asks for implicit ones.
+Its steps are explicit, which compile in a fraction of the time, and its forecast has no bands; a
+test of more than folders, files and messages asks for implicit steps and for bands.
 """
 
 from forked_command import run_command
@@ -12,6 +12,7 @@ SMALL = {
     "truth.test_samples": "2",
     "truth.dt": "0.005",
     "forecast.every": "0.05",
+    "forecast.bands": "false",
     "stepper.name": "rk4",
     "field.width": "8",
     "field.depth": "2",

@@ -25,7 +25,8 @@ from impindiff.problems import get_problem
 def finished(tmp_path_factory) -> Path:
     """An uninterrupted run."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    impindiff("run", CASE, *settings(stepper__name="crank_nicolson"), "--out", folder)
+    whole = settings(stepper__name="crank_nicolson", forecast__bands="true")
+    impindiff("run", CASE, *whole, "--out", folder)
     return folder
 
 
@@ -149,7 +150,7 @@ def test_a_longer_forecast(finished, tmp_path):
 
 def test_a_forecast_that_ends_before_the_observations(finished, tmp_path):
     out = tmp_path / "shorter.nc"
-    impindiff("forecast", finished, "--until", "0.03", "--out", out)
+    impindiff("forecast", finished, "--until", "0.03", "--no-bands", "--out", out)
     with xr.open_dataset(out, engine="h5netcdf") as shorter:
         assert shorter["time"].to_numpy() == pytest.approx([0, 0.03])
         assert np.isfinite(shorter["phi_truth"].to_numpy()).all()

@@ -36,7 +36,7 @@ SMALL = {
     "grid": {"cells": [16, 8]},
     "truth": {"dt": 5e-3, "training_samples": 2, "test_samples": 1},
     "field": {"width": 8, "depth": 2},
-    "forecast": {"every": 0.05},
+    "forecast": {"every": 0.05, "bands": False},
     "stepper": {"name": "rk4"},
     "training": {"steps": 4, "log_every": 1, "save_every": 1},
 }
@@ -77,7 +77,7 @@ def test_validation_is_told_everywhere(tmp_path):
     assert any("ended early" in line for line in said)
     observed = 16 * 8 * 2 * len(get_problem(CASE).settings().observations.times)
     assert train.observations == observed - np.ceil(0.2 * observed)
-    assert imread(tmp_path / "figures" / "history.png").shape[0] > 300
+    assert imread(tmp_path / "figures" / "history.png").shape[0] > 100
 
 
 def test_frozen_parts_come_back_as_they_started(tmp_path, without_figures):

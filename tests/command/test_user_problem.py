@@ -14,6 +14,7 @@ from running import impindiff
 
 DRYING = Path(__file__).parents[2] / "examples" / "instruments" / "drying.py"
 FEW = ["--set", "training.steps=2", "--set", "training.optimizer=levenberg_marquardt"]
+BARE = ["--set", "forecast.bands=false"]
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +51,14 @@ def test_a_forecast_goes_on_beside_the_truth_and_moves(folder):
 def test_its_data_are_written_and_taken_from_a_file(folder):
     impindiff("data", "drying.py", "--out", "again.nc", cwd=folder)
     own = ["--set", "data.path=again.nc", "--set", "data.test=[0, 3]"]
-    impindiff("run", "drying.py", *FEW, *own, "--out", "from_file", cwd=folder)
+    impindiff("run", "drying.py", *FEW, *BARE, *own, "--out", "from_file", cwd=folder)
     with xr.open_dataset(folder / "from_file" / "forecast.nc", engine="h5netcdf") as forecast:
         assert forecast["test"].to_numpy().tolist() == [True, False, False, True]
 
 
 def test_methods_are_compared_on_it(folder):
     asked = ["--methods", "implicit,rk4,diffrax_tsit5", "--out", "compared"]
-    impindiff("compare", "drying.py", *FEW, *asked, cwd=folder)
+    impindiff("compare", "drying.py", *FEW, *BARE, *asked, cwd=folder)
     results = json.loads((folder / "compared" / "results.json").read_text())
     assert results["problem"] == "drying"
     implicit, explicit, _ = results["methods"]

@@ -28,6 +28,7 @@ SMALL = {
     "time.end": 0.4,
     "time.step": 0.2,
     "forecast.every": 0.2,
+    "forecast.bands": "false",
     "stepper.name": "backward_euler",
     "specimens.thickness": "[1.0]",
     "specimens.test_thickness": "[0.7]",
@@ -100,7 +101,8 @@ def untrained(name, folder):
         found, experiment.true_latent(found), times, len(experiment.dataset_coordinates())
     )
     latent = {} if errors is None else errors.relative_l1_percent
-    sure = uncertainty(experiment, fitted, loss)
+    # as a run without bands
+    sure = uncertainty(experiment, fitted, loss) if experiment.identified(model) else None
     return findings.metrics, identified_numbers(experiment, fitted, sure)[0], latent
 
 

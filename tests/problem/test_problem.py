@@ -47,6 +47,7 @@ def settings(**changes):
         "stepper": {"name": "kencarp4", "dt": 0.05},
         "training": {"optimizer": "levenberg_marquardt", "steps": 20},
         "observations": {"until": 0.7},
+        "forecast": {"bands": False},
         "truth": {"rate": RATE},
     }
     return ProblemSettings.model_validate(values | changes)
