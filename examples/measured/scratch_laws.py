@@ -6,13 +6,11 @@ du/dt = d/dx (D(u) du/dx) + g(u) u (1 - u / K), no flux through the ends; D and 
 """
 
 import jax.numpy as jnp
-import numpy as np
 from scratch_assay import K
 from scratch_assay import Problem as Assays
 
 import impindiff as ipd
-from impindiff.inference import laplace
-from impindiff.problem import ClosureCurve, Findings
+from impindiff.problem import Findings, closure_curves
 from impindiff.training import GaussianPrior
 
 
@@ -52,17 +50,8 @@ class Problem(Assays):
 
     def findings(self, settings, data, fitted, loss):
         u = jnp.linspace(0.0, 1.6e-3, 50)  # most of what was measured
-        posterior = laplace(fitted.model, loss)
 
         def laws(model):
             return {"D (um2/h)": model.diffusivity(u), "g (1/h)": model.growth(u)}
 
-        found, deviations = laws(fitted.model), posterior.standard_deviation(laws)
-        curves = [
-            ClosureCurve(
-                name, "density (1/um2)", np.asarray(u), np.asarray(found[name]),
-                standard_error=np.asarray(deviations[name]),
-            )
-            for name in found
-        ]  # fmt: skip
-        return Findings(closures=curves)
+        return Findings(closures=closure_curves(laws, u, "density (1/um2)", fitted, loss))

@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -13,7 +14,8 @@ import pytest
 import impindiff as ipd
 from impindiff.errors import InputError
 from impindiff.inference import flat_parameters, laplace
-from impindiff.training import GaussianPrior, TrajectoryLoss
+from impindiff.problem import closure_curves
+from impindiff.training import Ensemble, GaussianPrior, TrajectoryLoss
 
 TIMES = np.linspace(0.0, 1.0, 11)
 
@@ -134,3 +136,29 @@ def test_a_loss_with_a_penalty_is_refused():
     loss = loss_of(model, data(model.source, 0.1), penalty=lambda m: jnp.sum(m.source**2))
     with pytest.raises(InputError, match="laplace: the loss has a penalty"):
         laplace(model, loss)
+
+
+def test_curves_of_laws_have_the_errors_of_the_posterior_or_of_the_members():
+    source, sigma = jnp.array([1.0, -2.0, 0.5]), 0.1
+    values = data(source, sigma)
+    loss = loss_of(Sources(source), values, weights=jnp.full(values.shape, 1 / sigma))
+    x = np.linspace(0.0, 2.0, 5)
+
+    def laws(model):
+        return {"line": model.source[0] + model.source[1] * x, "point": model.source[2] + 0 * x}
+
+    fitted: Any = SimpleNamespace(model=Sources(source))
+    line, point = closure_curves(laws, x, "x (m)", fitted, loss, truths={"line": 1 - 2 * x})
+    deviation = laplace(fitted.model, loss).standard_deviation(laws)
+    np.testing.assert_allclose(line.learned, 1 - 2 * x)
+    curves: Any = line
+    np.testing.assert_allclose(curves.truth, 1 - 2 * x)
+    np.testing.assert_allclose(curves.standard_error, deviation["line"])
+    assert (point.name, point.argument_label, point.truth) == ("point", "x (m)", None)
+    assert closure_curves(laws, x, "x", fitted)[0].standard_error is None
+    fitted.model = Ensemble.of([Sources(source), Sources(source + 2.0)])
+    curves, _ = closure_curves(laws, x, "x", fitted, loss)
+    np.testing.assert_allclose(curves.learned, 2 - x)
+    np.testing.assert_allclose(curves.standard_error, np.sqrt(2) * (1 + x))
+    with pytest.raises(InputError, match=r"closure 'line': learned has shape \(5,\)"):
+        closure_curves(laws, x[:3], "x", fitted)

@@ -10,7 +10,7 @@ from impindiff.problem._from_file import (
 )
 from impindiff.problem._hooks import checked, require_consistent
 from impindiff.problem._problem import Problem, Scale, output_times
-from impindiff.problem.findings import ClosureCurve, Findings, Series
+from impindiff.problem.findings import ClosureCurve, Findings, Series, closure_curves
 from impindiff.problem.observations import Measured, Observations, measured, start_of
 from impindiff.problem.samples import (
     Data,
@@ -35,6 +35,7 @@ __all__ = [
     "as_data",
     "box_of",
     "checked",
+    "closure_curves",
     "conditions_of",
     "configure_problem",
     "file_of",

@@ -1,15 +1,17 @@
 """Problem-specific results reported after training: scalar metrics and data for figures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from impindiff.errors import InputError
-from impindiff.inference import Identifiability
+from impindiff.inference import Identifiability, laplace
+from impindiff.training import Ensemble, Fitted, TrajectoryLoss
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,55 @@ class ClosureCurve:
                 f"closure '{self.name}': the visited range is {self.visited}; expected its lower "
                 f"end before the upper"
             )
+
+
+def closure_curves(
+    laws: Callable[[Any], Mapping[str, Any]],
+    x: Float[ArrayLike, " N"],
+    argument_label: str,
+    fitted: Fitted,
+    loss: TrajectoryLoss | None = None,
+    truths: Mapping[str, Any] | None = None,
+) -> list[ClosureCurve]:
+    """Curves of learned laws and their standard errors, for `Findings`.
+
+        u = np.linspace(0.0, 1.0, 50)
+        laws = lambda model: {"D (m2/s)": model.diffusivity(u)}
+        return ipd.problem.Findings(closures=closure_curves(laws, u, "saturation", fitted, loss))
+
+    **Arguments:**
+
+    - `laws`: from a model to the values of each law at x, by label of the value axis.
+    - `x`, `argument_label`: the argument, increasing, and the label of its axis.
+    - `fitted`, `loss`: those that `findings` receives. Standard errors are those of `laplace`, or
+      over the members of an ensemble; without `loss` there are none.
+    - `truths`: the true laws at x, by the same labels, where they are known.
+
+    **Raises:** `InputError` for values of another shape than x.
+
+    Costs a Jacobian of the training residuals, if `loss` is given.
+    """
+    x, truths = np.asarray(x), truths or {}
+    errors: Mapping[str, Any] = {}
+    if isinstance(fitted.model, Ensemble):
+        each = [laws(member) for member in fitted.model.members]
+        found = {name: np.mean([of[name] for of in each], axis=0) for name in each[0]}
+        errors = {name: np.std([of[name] for of in each], axis=0, ddof=1) for name in found}
+    else:
+        found = laws(fitted.model)
+        if loss is not None:
+            errors = laplace(fitted.model, loss).standard_deviation(laws)
+    return [
+        ClosureCurve(
+            name,
+            argument_label,
+            x,
+            np.asarray(values),
+            truth=np.asarray(truths[name]) if name in truths else None,
+            standard_error=np.asarray(errors[name]) if name in errors else None,
+        )
+        for name, values in found.items()
+    ]
 
 
 @dataclass(frozen=True)
