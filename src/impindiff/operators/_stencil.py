@@ -26,6 +26,7 @@ from impindiff.operators._faces import (
 _INSIDE_AT_MOST = 2.0
 
 Field = Float[Array, "*cells"]
+Aggregates = Float[Array, "*aggregates"]
 Upper = Float[Array, "axis *cells"]
 
 
@@ -182,7 +183,9 @@ def _outer(first: Field, second: Field, axis: int, n: Any) -> Field:
     return jnp.where(2 * _index(second, axis) + 1 < n, second, first)
 
 
-def _in_series(upper: Field, side: Array, axis: int, n: Any, wraps: bool) -> tuple[Field, Array]:
+def _in_series(
+    upper: Field, side: Array, axis: int, n: Any, wraps: bool
+) -> tuple[Aggregates, Array]:
     """Conductances of the outer faces of aggregates in series with those inside."""
     between, beyond = pairs(upper, axis)
     # the distance from the centre of a pair to that of either cell is half the spacing
