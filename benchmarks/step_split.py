@@ -27,7 +27,7 @@ from rich.table import Table
 from impindiff.experiment import prepare
 from impindiff.problems import get_problem
 from impindiff.settings import load_configuration
-from impindiff.training import LevenbergMarquardt, partition
+from impindiff.training import WithNumbers, partition
 
 REPEATS = 15
 
@@ -37,8 +37,9 @@ def programs() -> dict[str, timing.Program]:
     experiment = prepare(problem, load_configuration(problem.settings, [], []))
     loss = experiment.loss()
     parameters, static = partition(experiment.model(jax.random.key(0)))
-    optimizer = experiment.settings.training.build()
-    assert not isinstance(optimizer, LevenbergMarquardt)
+    built = experiment.settings.training.build()
+    assert isinstance(built, WithNumbers)
+    optimizer = built.transformation()
     state = optimizer.init(parameters)
 
     def of(parameters: Any) -> Any:
