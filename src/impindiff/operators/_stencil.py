@@ -100,7 +100,7 @@ class Stencil(NamedTuple):
                     into_upper = jnp.where(index == n - 1, 0.0, into_upper)
             couplings += [into_lower, into_upper]
         diagonal = jnp.where(diagonal == 0, 1.0, diagonal)
-        scaled = jnp.stack(couplings) / diagonal
+        scaled = jnp.stack([coupling / diagonal for coupling in couplings])
         return Level(diagonal, scaled.reshape(len(cells), 2, *diagonal.shape))
 
     def coarsened(
