@@ -96,7 +96,8 @@ def test_a_trained_run_is_forecast_reported_and_continued(folder):
     assert "2 times to 2" in done.stdout
     with xr.open_dataset(folder / "run" / "forecast_until_2.nc", engine="h5netcdf") as forecast:
         first, last = np.moveaxis(forecast["T_forecast"].to_numpy(), 1, 0)
-        np.testing.assert_allclose(first, last, rtol=1e-6)
+        # each is a solve to the tolerance of the solver
+        np.testing.assert_allclose(first, last, rtol=1e-5)
     impindiff("report", "run", cwd=folder)
     assert "steady" in (folder / "run" / "report.html").read_text()
     impindiff("run", "fin.py", "--out", "run", "--resume", cwd=folder)

@@ -56,8 +56,10 @@ def test_parameters_that_cannot_be_told_apart(tmp_path):
     metrics = metrics_of(tmp_path, "0.0")
     (line,) = metrics["warnings"]
     assert line.startswith("the data do not determine all parameters: cannot be told apart: k and")
-    # infinite, which JSON does not have
-    assert metrics["identifiability"]["condition_indices"] == [1.0, None]
+    # infinite, which JSON does not have, or what round-off makes of it
+    one, other = metrics["identifiability"]["condition_indices"]
+    assert one == 1.0
+    assert other is None or other > 1e8
 
 
 def test_training_that_stopped_short_and_a_model_that_does_not_fit(tmp_path):
