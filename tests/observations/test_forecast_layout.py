@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 import xarray as xr
 
 from impindiff.data import FORECAST_SUFFIX, cell_volumes, forecast_dataset
+from impindiff.experiment._metrics import latent_errors
 from impindiff.grid import Grid, Neumann
 from impindiff.grid.geometry import volumes_around
 from impindiff.observations import relative_l1_percent
@@ -84,3 +86,11 @@ def test_the_volumes_of_cells_are_in_the_file(tmp_path):
     with xr.open_dataset(tmp_path / "f.nc", engine="h5netcdf") as again:
         np.testing.assert_array_equal(cell_volumes(again["phi_forecast"]), volumes)
         assert cell_volumes(again.drop_vars("cell_volume")) is None
+
+
+def test_a_latent_field_on_other_places_than_the_forecasts_is_not_weighted():
+    truth, found = np.array([1.0, 3.0]), np.array([1.1, 3.0])
+    for volumes, expected in ((np.array([1.0, 0.5]), 4.0), (np.ones(5), 2.5)):
+        errors = latent_errors({"D": found}, {"D": truth}, np.zeros(1), 1, volumes)
+        assert errors is not None
+        assert errors.relative_l1_percent["D"] == pytest.approx(expected)

@@ -151,13 +151,16 @@ def latent_errors(
     """Relative L1 errors of the latent fields whose truth is known; None if there is none.
 
     For a time-dependent field, the mean over the times, and the error at each. `volumes` are those
-    of the cells, where they differ.
+    of the forecast's cells, where they differ; a field on others is not weighted.
     """
-    percent = {
-        name: relative_l1_percent(found[name], truth, space_axes=space_axes, volumes=volumes)
-        for name, truth in truths.items()
-        if found[name].shape[-space_axes:] == truth.shape[-space_axes:]
-    }
+    percent = {}
+    for name, truth in truths.items():
+        places = truth.shape[-space_axes:]
+        if found[name].shape[-space_axes:] == places:
+            own = volumes if volumes is not None and volumes.shape == places else None
+            percent[name] = relative_l1_percent(
+                found[name], truth, space_axes=space_axes, volumes=own
+            )
     if not percent:
         return None
     return LatentErrors(
