@@ -11,6 +11,7 @@ import hashlib
 import os
 import platform
 import shutil
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -89,6 +90,16 @@ def public_data(tmp_path_factory):
     os.environ.pop("IMPINDIFF_DATA")
     if before is not None:
         os.environ["IMPINDIFF_DATA"] = before
+
+
+@pytest.fixture(scope="module")
+def found():
+    """Scripts of `benchmarks` and `tools` find their neighbours as when they are run."""
+    folders = [str(Path(__file__).parents[1] / name) for name in ("benchmarks", "tools")]
+    sys.path[:0] = folders
+    yield
+    for folder in folders:
+        sys.path.remove(folder)
 
 
 def pytest_collection_finish():

@@ -30,6 +30,16 @@ def relative(a: Any, b: Any) -> float:
     return float(jnp.linalg.norm(jnp.ravel(a - b)) / jnp.linalg.norm(jnp.ravel(b)))
 
 
+def loss_of(end: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], Any]:
+    """The sum of squares at the end, with the state there, and its gradient by the first state."""
+
+    def loss(u: jax.Array) -> tuple[jax.Array, jax.Array]:
+        last = end(u)
+        return jnp.sum(last**2), last
+
+    return jax.value_and_grad(loss, has_aux=True)
+
+
 def timed(
     case: str,
     programs: Mapping[str, Callable[..., Any]],

@@ -1,6 +1,6 @@
 """Compare with peer libraries, side by side on this machine, and write one file of rows.
 
-    python benchmarks/peers/run.py             # about 8 minutes on two idle cores
+    python benchmarks/peers/run.py             # 12 minutes on two busy cores
     python benchmarks/peers/run.py --quick     # the smallest cases
     python benchmarks/peers/run.py --json docs/results/peers.json
     python tools/make_results.py --table       # then: the page, from that file

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from common import OURS, Rows, relative, script, timed
+from common import OURS, Rows, loss_of, relative, script, timed
 
 import impindiff as ipd
 
@@ -64,14 +64,6 @@ def our_end(model: ipd.HybridModel, stepper: Any) -> Callable[[jax.Array], jax.A
         return ipd.rollout(model, u, times, dt=dt, stepper=stepper, throw=False).u[-1]
 
     return end
-
-
-def loss_of(end: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], Any]:
-    def loss(u: jax.Array) -> tuple[jax.Array, jax.Array]:
-        last = end(u)
-        return jnp.sum(last**2), last
-
-    return jax.value_and_grad(loss, has_aux=True)
 
 
 def measure(quick: bool) -> Rows:

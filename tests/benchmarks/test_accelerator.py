@@ -4,23 +4,13 @@ import copy
 import importlib
 import json
 import sys
-from pathlib import Path
 
 import jax
 import pytest
 
-ROOT = Path(__file__).parents[2]
 SOLVE, STEP = "multigrid solve, 16 x 16 x 16 cells", "training step, 2 x 32 x 16 cells"
 
-
-@pytest.fixture(scope="module", autouse=True)
-def found():
-    """The scripts find their neighbours as when they are run."""
-    folders = [str(ROOT / name) for name in ("benchmarks", "tools")]
-    sys.path[:0] = folders
-    yield
-    for folder in folders:
-        sys.path.remove(folder)
+pytestmark = pytest.mark.usefixtures("found")
 
 
 @pytest.fixture(scope="module")

@@ -11,15 +11,7 @@ ROOT = Path(__file__).parents[2]
 # What a benchmark wrote to docs/results, where it is not of its own name.
 STORED = {"checkpointing": "memory"}
 
-
-@pytest.fixture(scope="module", autouse=True)
-def found():
-    """The scripts find their neighbours as when they are run."""
-    folders = [str(ROOT / name) for name in ("benchmarks", "tools")]
-    sys.path[:0] = folders
-    yield
-    for folder in folders:
-        sys.path.remove(folder)
+pytestmark = pytest.mark.usefixtures("found")
 
 
 @pytest.fixture(scope="module")
