@@ -1,4 +1,4 @@
-"""Figures drawn coarsely and without a layout, for tests that ask only which ones a run has left.
+"""Figures drawn without a layout, for tests that ask only which ones a run has left.
 
 The layout and the margins take most of a figure's time. `tests/report` and `tests/pages` look at
 figures as they are.
@@ -9,14 +9,13 @@ from typing import Any
 from matplotlib.figure import Figure
 
 _whole = Figure.savefig
-_DPI = 40
 
 
 def _quickly(self: Figure, fname: Any, **options: Any) -> None:
     # all but the frames of animations, which have a size to keep
     if options.get("bbox_inches") == "tight":
         self.set_layout_engine("none")
-        options |= {"bbox_inches": None, "dpi": _DPI}
+        options["bbox_inches"] = None
     _whole(self, fname, **options)
 
 

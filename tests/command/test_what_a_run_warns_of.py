@@ -24,7 +24,11 @@ class Rod(ipd.HybridModel):
 class Problem(ipd.Problem):
     """A rod."""
 
-    settings = ipd.ProblemSettings.with_defaults(stepper={"dt": 0.1}, training={"steps": 2})
+    settings = ipd.ProblemSettings.with_defaults(
+        stepper={"dt": 0.1},
+        solver={"rtol": 1e-13, "atol": 1e-15},  # what it leaves over tells parameters apart
+        training={"steps": 2},
+    )
 
     def model(self, settings, key):
         grid = ipd.Grid((0.0,), (1.0,), (20,), boundary=(ipd.Dirichlet(0.0),))
@@ -56,10 +60,8 @@ def test_parameters_that_cannot_be_told_apart(tmp_path):
     metrics = metrics_of(tmp_path, "0.0")
     (line,) = metrics["warnings"]
     assert line.startswith("the data do not determine all parameters: cannot be told apart: k and")
-    # infinite, which JSON does not have, or what round-off makes of it
-    one, other = metrics["identifiability"]["condition_indices"]
-    assert one == 1.0
-    assert other is None or other > 1e8
+    # infinite, which JSON does not have
+    assert metrics["identifiability"]["condition_indices"] == [1.0, None]
 
 
 def test_training_that_stopped_short_and_a_model_that_does_not_fit(tmp_path):
