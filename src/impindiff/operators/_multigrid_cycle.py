@@ -1,7 +1,7 @@
 """Geometric multigrid for elliptic operators, with or without drift, as a preconditioner.
 
 Differences from the textbook: coarse operators are not rediscretised but conductances of aggregates
-in series (`Elliptic.coarsened`), which handles jumping coefficients; the transfer is piecewise
+in series (`Stencil.coarsened`), which handles jumping coefficients; the transfer is piecewise
 constant, which needs no boundary cases and keeps the cycle symmetric; the smoother is a Chebyshev
 polynomial of Jacobi's iteration, independent of the cells' ordering and without estimates, since an
 M-matrix scaled by its diagonal has its spectrum in (0, 2]. With drift the spectrum is a disc around
