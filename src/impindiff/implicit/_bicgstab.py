@@ -47,9 +47,10 @@ def bicgstab(
     Right preconditioning, so that the residual watched is the unpreconditioned one. Coefficients
     that are 0/0 are set to 0, which restarts the recurrence; two at once, or a NaN, end it.
 
-    An iteration has two halves of one product each, along p and along the residual. The loop's body
-    is a half, so that a program has the product and the preconditioner once; it can end after
-    either.
+    An iteration has two halves of one product each, along p and along the residual. With a
+    preconditioner the loop's body is a half, so that a program has the preconditioner once, and it
+    can end after either. Without one the body is both: choosing between them, vector by vector,
+    would take as long as the product.
 
     Source: van der Vorst, SIAM J. Sci. Stat. Comput. 13 (1992).
     """
@@ -62,29 +63,39 @@ def bicgstab(
         moving = carry["second"] | (carry["alpha"] != 0) | (carry["omega"] != 0)
         return moving & (carry["size"] > target)
 
-    def half(carry):
-        second, r = carry["second"], carry["r"]
-        rho = _dot(b, r)
+    def half(carry, second):
+        def choose(if_second: PyTree, if_first: PyTree) -> PyTree:
+            if isinstance(second, bool):
+                return if_second if second else if_first
+            return tree_where(second, if_second, if_first)
+
+        r = carry["r"]
+        rho = choose(carry["rho"], _dot(b, r))
         beta = _ratio(rho, carry["rho"]) * _ratio(carry["alpha"], carry["omega"])
         turned = tree_subtract(carry["p"], tree_scale(carry["omega"], carry["v"]))
-        p = tree_where(second, carry["p"], tree_add(r, tree_scale(beta, turned)))
-        along = precondition(tree_where(second, r, p))
+        p = choose(carry["p"], tree_add(r, tree_scale(beta, turned)))
+        along = precondition(choose(r, p))
         product = matvec(along)
-        across = tree_where(second, product, b)
-        length = _ratio(jnp.where(second, _dot(product, r), rho), _dot(across, product))
+        across = choose(product, b)
+        length = _ratio(choose(_dot(product, r), rho), _dot(across, product))
         r = tree_subtract(r, tree_scale(length, product))
         return {
             "x": tree_add(carry["x"], tree_scale(length, along)),
             "r": r,
             "size": jax.lax.stop_gradient(_dot(r, r)),
             "p": p,
-            "v": tree_where(second, carry["v"], product),
-            "rho": jnp.where(second, carry["rho"], rho),
-            "alpha": jnp.where(second, carry["alpha"], length),
-            "omega": jnp.where(second, length, carry["omega"]),
-            "second": ~second,
+            "v": choose(carry["v"], product),
+            "rho": rho,
+            "alpha": choose(carry["alpha"], length),
+            "omega": choose(length, carry["omega"]),
+            "second": ~jnp.asarray(second),
             "halves": carry["halves"] + 1,
         }
+
+    def body(carry):
+        if preconditioner is None:
+            return half(half(carry, False), True)
+        return half(carry, carry["second"])
 
     zero = jax.tree.map(jnp.zeros_like, b)
     start = {
@@ -99,7 +110,8 @@ def bicgstab(
         "second": jnp.zeros((), bool),
         "halves": jnp.zeros((), jnp.int32),
     }
-    end = bounded_loop(unfinished, half, start, 2 * max_iterations, unrolled=unrolled)
+    bodies = max_iterations if preconditioner is None else 2 * max_iterations
+    end = bounded_loop(unfinished, body, start, bodies, unrolled=unrolled)
     return end["x"], (end["halves"] + 1) // 2, end["size"] <= target
 
 

@@ -137,8 +137,7 @@ def _by_star(
     u: Array, *coefficients: Array, kind, wraps: tuple[bool, ...], transposed: bool
 ) -> Array:
     star = jax.tree.unflatten(kind, coefficients)
-    middle = star.walls if transposed else star.centre
-    total = sum((x * u for x in middle), start=jnp.zeros((), u.dtype))
+    total = jnp.zeros((), u.dtype)
     for axis, wrap in enumerate(wraps):
         along = axis - len(wraps)
         lower, upper = star.below[axis], star.above[axis]
@@ -146,7 +145,8 @@ def _by_star(
             lower, upper = from_below(upper, along, wrap), from_above(lower, along, wrap)
         total += lower * (from_below(u, along, wrap) - u)
         total += upper * (from_above(u, along, wrap) - u)
-    return total
+    # last: before the neighbours, where u is computed in the same loop, XLA's takes twice as long
+    return sum((x * u for x in (star.walls if transposed else star.centre)), start=total)
 
 
 def _times_star(u, coefficients, kind, transposed=False, **how) -> Array:
