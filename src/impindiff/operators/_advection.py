@@ -1,36 +1,26 @@
 """Advection by a given velocity, in conservative form."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
 
 from impindiff.grid import Boundaries, BoundaryLike, Grid, Periodic
-from impindiff.grid.geometry import (
-    AtFaces,
-    distances,
-    extrapolation,
-    half_widths,
-    weights_below,
-)
-from impindiff.operators._embedded import flat_where_cut, open_parts
+from impindiff.grid.geometry import AtFaces, distances, extrapolation, weights_below
+from impindiff.operators._embedded import open_parts
 from impindiff.operators._faces import (
     Beside,
     Faces,
     arithmetic_mean,
-    cells_beside,
     check_choice,
     face_means,
-    flux_divergence,
     layer,
     neighbours,
-    on_both_sides,
 )
+from impindiff.operators._limited import face_states, limited_inflow
 from impindiff.operators._two_point import TwoPoint, net_inflow
 from impindiff.operators.given import given_velocity
 from impindiff.operators.notes import note
@@ -100,15 +90,14 @@ def advection(
 
         def through_walls(axis: int, beside: Beside) -> Faces:
             v = on_faces[axis]._replace(inner=None)
-            return advective_flux(beside, v, grid, axis, scheme, periodic=False)
+            return flux_through_walls(beside, v, scheme)
 
         return net_inflow(u, fluxes, through_walls, grid, boundaries, t)
-    fluxes = []
-    for axis, v in enumerate(on_faces):
-        beside = cells_beside(u, grid, axis, boundaries, t)
-        periodic = is_periodic(boundaries, axis)
-        fluxes.append(advective_flux(beside, v, grid, axis, scheme, periodic))
-    return -flux_divergence(fluxes, grid)
+
+    def carried(v: Faces, states: Beside) -> Faces:
+        return jax.tree.map(_upwind, v, *states)
+
+    return limited_inflow(u, carried, on_faces, grid, boundaries, t, limited=True)
 
 
 def note_upwind(velocities: Sequence[Faces], grid: Grid, scheme: str) -> None:
@@ -146,40 +135,11 @@ def advective_coefficients(v: Faces, scheme: str, weights: AtFaces | None = None
     return TwoPoint(v, jax.tree.map(lambda v: 0.5 * jnp.abs(v), v))
 
 
-def advective_flux(
-    beside: Beside, v: Faces, grid: Grid, axis: int, scheme: str, periodic: bool
-) -> Faces:
-    """Flux v u on the faces of an axis."""
-    check_choice("scheme", scheme, _SCHEMES)
+def flux_through_walls(beside: Beside, v: Faces, scheme: str) -> Faces:
+    """Flux v u by "upwind" or "central" through the walls of an axis; `inner` is None."""
     if scheme == "central":
-        weights = weights_below(grid, axis, periodic, beside.below.lower.dtype)
-        return jax.tree.map(jnp.multiply, v, face_means(beside, weights))
-    below, above = face_states(beside, grid, axis, scheme == "van_leer", periodic)
-    return jax.tree.map(_upwind, v, below, above)
-
-
-def face_states(beside: Beside, grid: Grid, axis: int, limited: bool, periodic: bool) -> Beside:
-    """States on both sides of each face, from cell values or their limited profiles.
-
-    Outside a wall the state is the condition's value on the face.
-    """
-    below, above = beside
-    along = axis - grid.ndim
-    if limited:
-        reach = half_widths(grid, axis, periodic, below.lower.dtype)
-        half = _limited_half(beside, along, reach)
-        if grid.domain is not None:
-            half = flat_where_cut(half, grid, axis)
-        first, last = layer(half, along, 0), layer(half, along, -1)
-        half_below, half_above = neighbours(half, along)
-        below = Faces(below.inner + half_below, below.lower + last, below.upper + last)
-        above = Faces(above.inner - half_above, above.lower - first, above.upper - first)
-    if not periodic:
-        # an inflow through a wall carries the condition's face value, not the ghost's
-        means = face_means(beside)
-        below = below._replace(lower=means.lower)
-        above = above._replace(upper=means.upper)
-    return Beside(below, above)
+        return jax.tree.map(jnp.multiply, v, face_means(beside))
+    return jax.tree.map(_upwind, v, *face_states(beside, periodic=False))
 
 
 def face_velocities(
@@ -232,43 +192,3 @@ def _upwind(v: Array, below: Array, above: Array) -> Array:
     # Not `where(v > 0, ...)`: the sum of two products is some 3 times faster once linearised (XLA
     # on a CPU), and its derivative in v at v = 0 is the mean of both sides.
     return jnp.maximum(v, 0) * below + jnp.minimum(v, 0) * above
-
-
-def _limited_half(beside: Beside, along: int, reach: tuple[Any, Any] | None) -> Array:
-    """Van Leer's slope times half the cell's width, in each cell.
-
-    - `reach`: on a stretched axis the parts of the distances to both neighbours that are in a cell.
-    """
-    a, b = on_both_sides(jax.tree.map(jnp.subtract, beside.above, beside.below), along)
-    if reach is not None:
-        return _limited_by_distances(a, b, *reach)
-    # Two `where`s, so that neither the value nor its derivatives contain 0/0 where the field is
-    # flat. Above the smallest normal number, 1 / (a + b)^2 in the derivative cannot overflow
-    # either.
-    same_sign = a * b > np.finfo(a.dtype).tiny
-    total = jnp.where(same_sign, a + b, 1.0)
-    return 0.5 * jnp.where(same_sign, 2 * a * (b / total), 0.0)
-
-
-def _limited_by_distances(below: Array, above: Array, p: Any, q: Any) -> Array:
-    """The same for differences over unequal distances, of which the cell has the parts p and q.
-
-    With a = 2 p below and b = 2 q above, half the general form of the limiter,
-
-        a b (a / q + b / p) / (a^2 + (1 / q + 1 / p - 2) a b + b^2),
-
-    and at most the difference to either neighbour; p = q = 1/2 gives a b / (a + b).
-
-    Source: Mignone, High-order conservative reconstruction schemes for finite volume methods in
-    cylindrical and spherical coordinates, J. Comput. Phys. 270 (2014).
-    """
-    a, b = 2 * p * below, 2 * q * above
-    same_sign = a * b > np.finfo(a.dtype).tiny
-    total = jnp.where(same_sign, a + b, 1.0)
-    a, b = a / total, b / total
-    share = jnp.where(same_sign, a**2 + (1 / q + 1 / p - 2) * a * b + b**2, 1.0)
-    half = 0.5 * total * a * b * (a / q + b / p) / share
-    # next to a cell less than half as wide the formula can pass a neighbour's value
-    least, most = jnp.minimum(below, above), jnp.maximum(below, above)
-    half = jnp.where(above > 0, jnp.minimum(half, least), jnp.maximum(half, most))
-    return jnp.where(same_sign, half, 0.0)

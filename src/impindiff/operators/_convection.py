@@ -1,6 +1,6 @@
 """Convection of a scalar by its own nonlinear flux, in conservative form."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from impindiff.grid import Boundary, BoundaryLike, Grid, Periodic
+from impindiff.grid import Boundaries, Boundary, BoundaryLike, Grid
+from impindiff.grid.boundary import Wall
 from impindiff.grid.geometry import AtFaces, relative_volumes, weights_below, width
-from impindiff.operators._advection import face_states
+from impindiff.operators._advection import is_periodic
 from impindiff.operators._embedded import boundary_states, open_parts
 from impindiff.operators._faces import (
     Beside,
@@ -21,6 +22,7 @@ from impindiff.operators._faces import (
     face_means,
     flux_divergence,
 )
+from impindiff.operators._limited import limited_inflow
 from impindiff.operators.given import Flux, fluxes_per_axis
 from impindiff.operators.notes import note
 
@@ -96,7 +98,6 @@ def convection(
     check_choice("scheme", scheme, _SCHEMES)
     boundaries = grid.boundary_or_own(boundary)
     wall = grid.embedded_or_own(embedded)
-    fluxes = []
     functions = fluxes_per_axis(flux, grid)
     if scheme == "rusanov":
         note(
@@ -105,28 +106,83 @@ def convection(
                 [_largest(_speed(f, u), grid, axis) for axis, f in enumerate(functions)]
             ),
         )
-    for axis, f in enumerate(functions):
-        beside = cells_beside(u, grid, axis, boundaries, t)
-        periodic = isinstance(boundaries[axis][0], Periodic)
-        if scheme == "central":
-            weights = weights_below(grid, axis, periodic, u.dtype)
-            through = _central(f, beside, periodic, weights)
-        else:
-            below, above = face_states(beside, grid, axis, scheme == "van_leer", periodic)
-            through = jax.tree.map(lambda a, b, f=f: _rusanov(f, a, b), below, above)
-        if wall is not None:
-            through = jax.tree.map(jnp.multiply, through, open_parts(grid, axis, u.dtype))
-        fluxes.append(through)
-    outflow = flux_divergence(fluxes, grid)
+    if scheme == "central":
+        inflow = -_central_outflow(u, functions, grid, boundaries, wall, t)
+    else:
+        inflow = _inflow(u, functions, grid, boundaries, wall, t, limited=scheme == "van_leer")
     if wall is None:
-        return -outflow
+        return inflow
     through_boundary = jnp.zeros_like(u)
     for normal, state in boundary_states(u, grid, wall, t):
         flux_along = _projected(functions, normal)
         through_boundary += (
             flux_along(state) if scheme == "central" else _rusanov(flux_along, u, state)
         )
-    return -(outflow + through_boundary / relative_volumes(grid, u.dtype))
+    return inflow - through_boundary / relative_volumes(grid, u.dtype)
+
+
+def _central_outflow(
+    u: Array,
+    functions: Sequence[Flux],
+    grid: Grid,
+    boundaries: Boundaries,
+    wall: Wall | None,
+    t: ArrayLike | None,
+) -> Array:
+    fluxes = []
+    for axis, f in enumerate(functions):
+        beside = cells_beside(u, grid, axis, boundaries, t)
+        periodic = is_periodic(boundaries, axis)
+        through = _central(f, beside, periodic, weights_below(grid, axis, periodic, u.dtype))
+        if wall is not None:
+            through = jax.tree.map(jnp.multiply, through, open_parts(grid, axis, u.dtype))
+        fluxes.append(through)
+    return flux_divergence(fluxes, grid)
+
+
+def _inflow(
+    u: Array,
+    functions: Sequence[Flux],
+    grid: Grid,
+    boundaries: Boundaries,
+    wall: Wall | None,
+    t: ArrayLike | None,
+    limited: bool,
+) -> Array:
+    """Net inflow by the local Lax-Friedrichs flux."""
+    fluxes, operands = [], []
+    for axis, f in enumerate(functions):
+        of_both, hoisted = _without_closure(f, u, axis - grid.ndim)
+        parts = None if wall is None else open_parts(grid, axis, u.dtype)
+        fluxes.append(of_both)
+        operands.append((axis, hoisted, parts))
+
+    def through_faces(operand: Any, states: Beside) -> Faces:
+        axis, hoisted, parts = operand
+
+        def through(a: Array, b: Array) -> Array:
+            return _rusanov(lambda x: fluxes[axis](hoisted, x), a, b)
+
+        found = jax.tree.map(through, *states)
+        return found if parts is None else jax.tree.map(jnp.multiply, found, parts)
+
+    return limited_inflow(u, through_faces, operands, grid, boundaries, t, limited)
+
+
+def _without_closure(
+    f: Flux, u: Array, along: int
+) -> tuple[Callable[[Any, Array], Array], dict[tuple[int, ...], list[Array]]]:
+    """F as a function of x and of the differentiated arrays that f closes over, and these arrays.
+
+    For values on the inner faces of an axis and on its sides.
+    """
+    converted, hoisted = {}, {}
+    for n in {u.shape[along] - 1, 1}:
+        shape = list(u.shape)
+        shape[along] = n
+        x = jnp.zeros(shape, u.dtype)
+        converted[x.shape], hoisted[x.shape] = jax.closure_convert(f, x)
+    return lambda arrays, x: converted[x.shape](x, *arrays[x.shape]), hoisted
 
 
 def _projected(functions: Sequence[Flux], vector: Sequence[Any]) -> Flux:

@@ -39,7 +39,7 @@ from impindiff.errors import InputError
 from impindiff.grid import Boundaries, Grid, Periodic
 from impindiff.grid.boundary import Wall
 from impindiff.grid.domain import Domain
-from impindiff.grid.geometry import AtFaces, distances, inflow_factors, relative_volumes, width
+from impindiff.grid.geometry import AtFaces, distances, inflow_factors, width
 from impindiff.grid.ghosts import value_at
 from impindiff.grid.given import extremes, real_array
 from impindiff.operators._faces import (
@@ -153,16 +153,6 @@ def diffusion_through(
         for axis, entry in enumerate(per_axis)
     ]
     return through_boundary(grid, wall, given, averaging, boundaries, t, dtype)
-
-
-def with_boundary(total: Array, u: Array, through: Through | None, grid: Grid) -> Array:
-    """The inflow per volume, `total`, with that through the domain's boundary."""
-    if through is None:
-        return total
-    added = through.per_unit * u
-    if through.given is not None:
-        added = added + through.given
-    return total + added / relative_volumes(grid, u.dtype)
 
 
 def boundary_states(

@@ -170,7 +170,7 @@ def _transposed_star(ct, u, *coefficients, transposed, **how):
     return [product, *[None] * len(coefficients)]
 
 
-def _primitive(name, compute, how, derivative, transpose) -> Primitive:
+def linear_primitive(name, compute, how, derivative, transpose) -> Primitive:
     """A primitive u, coefficients -> `compute`, linear in u and in the coefficients.
 
     `how` names the further arguments of `compute`; `derivative` is with respect to u.
@@ -207,9 +207,9 @@ def _primitive(name, compute, how, derivative, transpose) -> Primitive:
     return primitive
 
 
-_fluxes_p = _primitive(
+_fluxes_p = linear_primitive(
     "inflow_by_fluxes", _by_fluxes, ("kind", "wraps"), _times_star, _transposed_fluxes
 )
-_star_p = _primitive(
+_star_p = linear_primitive(
     "inflow_by_star", _by_star, ("kind", "wraps", "transposed"), _star_itself, _transposed_star
 )
