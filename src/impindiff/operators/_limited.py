@@ -1,4 +1,4 @@
-r"""Net inflow by a flux between the states beside each face, its Jacobian being a stencil.
+r"""Net inflow by a flux between the states next to each face, its Jacobian being a stencil.
 
 The flux of cell i to the next is F(a, b) with the states a = u_i + s_i and b = u_{i+1} - s_{i+1},
 where s is a limited slope times half the width of a cell, or 0. With P, Q and R, the derivatives of
@@ -47,7 +47,7 @@ from impindiff.operators.inflow import linear_primitive
 
 Field = Float[Array, "..."]
 FaceFlux = Callable[[PyTree, Beside], Faces]
-"""Flux from what it needs beside the states, such as a velocity, and the states; entrywise."""
+"""Flux from what it needs besides the states, such as a velocity, and the states; entrywise."""
 
 
 class Ghost(NamedTuple):
@@ -64,10 +64,10 @@ Ghosts = tuple[Ghost, Ghost] | None
 class Stencil(NamedTuple):
     """Coefficients of each cell's neighbours and of the cell itself.
 
-    - `beside`: per axis those of the cells at -1 and 1, or at -2, -1, 1 and 2.
+    - `others`: per axis those of the cells at -1 and 1, or at -2, -1, 1 and 2.
     """
 
-    beside: tuple[tuple[Field, ...], ...]
+    others: tuple[tuple[Field, ...], ...]
     own: Field
 
 
@@ -107,7 +107,7 @@ def limited_inflow(
     t: ArrayLike | None,
     limited: bool,
 ) -> Field:
-    """Net inflow of each cell, per volume, by the flux between the states beside each face.
+    """Net inflow of each cell, per volume, by the flux between the states next to each face.
 
     The states are the cells' own values or, if `limited`, those of van Leer's profiles. Beyond a
     wall the state is the condition's value.
@@ -222,7 +222,7 @@ def _stencil_of(
     limited: bool,
 ) -> Stencil:
     """The Jacobian of `_inflow` with respect to u."""
-    beside_all, own = [], jnp.zeros((), u.dtype)
+    others, own = [], jnp.zeros((), u.dtype)
     for axis in range(grid.ndim):
         along, walls = axis - grid.ndim, ghosts[axis]
         beside, wraps = _cells_beside(u, along, walls), walls is None
@@ -262,9 +262,9 @@ def _stencil_of(
             centre += on_lower_side(factors.first * (low * by_below.lower + inner), along, n)
             found[2] += on_lower_side(factors.first * following, along, n)
         kept = found if limited else found[1:3]
-        beside_all.append(tuple(factors.per_cell * x for x in kept))
+        others.append(tuple(factors.per_cell * x for x in kept))
         own += factors.per_cell * centre
-    return Stencil(tuple(beside_all), own)
+    return Stencil(tuple(others), own)
 
 
 def _differences(beside: Beside, along: int) -> tuple[Field, Field]:
@@ -367,9 +367,10 @@ def _product(
 ) -> Field:
     stencil = jax.tree.unflatten(kind, coefficients)
     total = jnp.zeros((), u.dtype)
-    for axis, beside in enumerate(stencil.beside):
+    for axis, entries in enumerate(stencil.others):
         along = axis - len(wraps)
-        for offset, x in zip((-2, -1, 1, 2) if len(beside) > 2 else (-1, 1), beside, strict=True):
+        offsets = (-2, -1, 1, 2) if len(entries) > 2 else (-1, 1)
+        for offset, x in zip(offsets, entries, strict=True):
             step = -offset if transposed else offset
             entry = _shifted(x, along, step, wraps[axis]) if transposed else x
             total += entry * _shifted(u, along, step, wraps[axis])
