@@ -8,7 +8,7 @@ import pytest
 
 import impindiff as ipd
 from impindiff.advice._component import describe
-from impindiff.advice._stage import first_stage
+from impindiff.preconditioners.stages import first_stage
 
 
 class Spreading(ipd.HybridModel):

@@ -5,10 +5,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PyTree
+from jaxtyping import PyTree
 
-from impindiff.operators import Elliptic
-from impindiff.preconditioners.components import component_matrix, grid_of
+from impindiff.preconditioners.components import component_matrix, grid_of, of_content
 from impindiff.steppers import StageEquation, stage_residual
 from impindiff.steppers.mass import rate
 
@@ -94,8 +93,8 @@ def describe(u: PyTree, stage: StageEquation) -> tuple[Component, ...]:
         own = jax.tree.leaves(jacobian(jax.tree.unflatten(structure, alone)))[i]
         matrix = component_matrix(residual, u, i, grid)
         size = max(float(jnp.linalg.norm(own)), 1e-300)
-        faces = [_of_content(k.inner, matrix, axis) for axis, k in enumerate(matrix.faces)]
-        drifts = [_of_content(w.inner, matrix, axis) for axis, w in enumerate(matrix.drift or ())]
+        faces = [of_content(k.inner, matrix, axis) for axis, k in enumerate(matrix.faces)]
+        drifts = [of_content(w.inner, matrix, axis) for axis, w in enumerate(matrix.drift or ())]
         largest = max(float(k.max()) for k in faces)
         mean = float(np.mean([k.mean() for k in faces]))
         found.append(
@@ -111,12 +110,3 @@ def describe(u: PyTree, stage: StageEquation) -> tuple[Component, ...]:
             )
         )
     return tuple(found)
-
-
-def _of_content(through: Array, matrix: Elliptic, axis: int) -> np.ndarray:
-    """Flux through inner faces as a fraction of the content of the smaller of the two cells."""
-    flux = np.abs(np.asarray(through))
-    if matrix.volumes is None:
-        return flux
-    sizes = np.moveaxis(np.broadcast_to(np.asarray(matrix.volumes), matrix.shape), axis, -1)
-    return flux / np.moveaxis(np.minimum(sizes[..., 1:], sizes[..., :-1]), -1, axis)

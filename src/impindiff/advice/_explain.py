@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import PyTree
 
 from impindiff.advice._component import Component, describe, largest_explicit_step
-from impindiff.advice._stage import first_stage, one_sample
 from impindiff.errors import InputError
 from impindiff.grid import Grid
 from impindiff.implicit import NewtonKrylov
@@ -21,6 +20,7 @@ from impindiff.implicit.precision import linearised
 from impindiff.implicit.pytree import result_dtype, rms_norm
 from impindiff.preconditioners import FastDiagonalization, Jacobi, Multigrid
 from impindiff.preconditioners.components import grid_of
+from impindiff.preconditioners.stages import first_stage, one_sample
 from impindiff.steppers import (
     AbstractStepper,
     HybridModel,

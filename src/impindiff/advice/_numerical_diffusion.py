@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from impindiff.advice._stage import of_first_sample, one_sample
 from impindiff.operators.notes import noting
+from impindiff.preconditioners.stages import of_first_sample, one_sample
 from impindiff.steppers import HybridModel
 
 # part of the model's diffusivity from which on an estimate of it is off by more than noise

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable
 
 import jax
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from impindiff.errors import InputError
@@ -89,3 +90,15 @@ def by_component(z: PyTree, inverses: list[LinearMap | None]) -> LinearMap:
         return jax.tree.unflatten(structure, [x if f is None else f(x) for f, x in blocks])
 
     return inverse
+
+
+def of_content(through: Array, matrix: Elliptic, axis: int) -> np.ndarray:
+    """Flux through inner faces as a fraction of the content of the smaller of the two cells.
+
+    Of concrete numbers, on the host.
+    """
+    flux = np.abs(np.asarray(through))
+    if matrix.volumes is None:
+        return flux
+    sizes = np.moveaxis(np.broadcast_to(np.asarray(matrix.volumes), matrix.shape), axis, -1)
+    return flux / np.moveaxis(np.minimum(sizes[..., 1:], sizes[..., :-1]), -1, axis)

@@ -18,9 +18,16 @@ from impindiff.steppers import (
 
 
 def first_stage(
-    stepper: AbstractStepper, model: HybridModel, u: PyTree, t: jax.Array, dt: jax.Array
+    stepper: AbstractStepper,
+    model: HybridModel,
+    u: PyTree,
+    t: jax.Array,
+    dt: jax.Array,
+    batch_ndim: int = 1,
 ) -> StageEquation:
-    """The equation of the first stage of a step of one sample, with concrete numbers.
+    """The equation of the first stage of a step of one sample.
+
+    - `u`: the sample's state; `batch_ndim`: batch axes of latent fields that samples do not share.
 
     **Raises:** `InputError` for a stepper without one.
     """
@@ -29,16 +36,20 @@ def first_stage(
             f"explain: {type(stepper).__name__} is explicit and solves no equation; expected an "
             "implicit stepper, such as CrankNicolson"
         )
-    latents = tuple(of_first_sample(model.latent(t + c * dt)) for c in stepper.nodes)
-    memory = stepper.start(model, t, u, of_first_sample(model.latent(t)))
+    latents = tuple(of_first_sample(model.latent(t + c * dt), batch_ndim) for c in stepper.nodes)
+    memory = stepper.start(model, t, u, of_first_sample(model.latent(t), batch_ndim))
     return stepper.first_stage(model, t, dt, u, memory, latents)
 
 
-def of_first_sample(latent: PyTree[Any]) -> PyTree[Any]:
+def of_first_sample(latent: PyTree[Any], batch_ndim: int = 1) -> PyTree[Any]:
     """The latent fields of the first sample."""
 
     def first(x: Any) -> Any:
-        return jax.tree.map(lambda v: v[0], x.values) if isinstance(x, PerSample) else x
+        return (
+            jax.tree.map(lambda v: v[(0,) * batch_ndim], x.values)
+            if isinstance(x, PerSample)
+            else x
+        )
 
     return jax.tree.map(first, latent, is_leaf=lambda x: isinstance(x, PerSample))
 
