@@ -21,7 +21,7 @@ FLOORS = {
     "interop": 4,
     "preconditioners": 4,
     "devices": 4,
-    "rollout": 4,
+    "rollout": 5,
     "observations": 4,
     "data": 5,
     "advice": 5,

@@ -3,6 +3,7 @@
 from impindiff.implicit._adjoint import AbstractAdjoint, ImplicitAdjoint, JacobianFree, Unrolled
 from impindiff.implicit._anderson import Anderson
 from impindiff.implicit._bicgstab import BiCGStab
+from impindiff.implicit._closures import evaluated_at_once, known_numbers
 from impindiff.implicit._fixed_point_iteration import Picard
 from impindiff.implicit._newton_krylov import NewtonKrylov
 from impindiff.implicit._root import Solver, fixed_point, root
@@ -25,6 +26,8 @@ __all__ = [
     "Solver",
     "Status",
     "Unrolled",
+    "evaluated_at_once",
     "fixed_point",
+    "known_numbers",
     "root",
 ]

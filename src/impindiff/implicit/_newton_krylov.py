@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from impindiff.errors import InputError
 from impindiff.implicit._affine import is_affine
 from impindiff.implicit._bicgstab import BiCGStab
 from impindiff.implicit._general import require_general
@@ -95,7 +96,8 @@ class NewtonKrylov(AbstractRootSolver):
       where that breaks down, `lineax.CG` where the Jacobian is symmetric positive definite. Its
       `max_steps` is kept; its tolerances are replaced by those each iteration needs.
     - `preconditioner`: `preconditioner(z, args)` returns a linear map v -> M v with M close to
-      (dF/dz)^{-1}; the adjoint solve uses its transpose.
+      (dF/dz)^{-1}; the adjoint solve uses its transpose. "auto": `rollout`, `steady` and training
+      choose none, `Jacobi` or `Multigrid` (see `choose_preconditioner`).
     - `krylov_precision`: "float32" runs the linear solves of a float64 problem, forward and
       adjoint, and their preconditioners in float32: half the memory traffic. Residuals and
       tolerances stay in float64; the next Newton iteration (or refinement of the adjoint) reduces
@@ -116,7 +118,7 @@ class NewtonKrylov(AbstractRootSolver):
     atol: float | None = None
     max_iterations: int = 20
     linear_solver: lx.AbstractLinearSolver = eqx.field(default_factory=BiCGStab)
-    preconditioner: Preconditioner | None = None
+    preconditioner: Preconditioner | Literal["auto"] | None = None
     damping: float = 1.0
     line_search: bool = True
     krylov_precision: Literal["float32"] | None = None
@@ -124,6 +126,18 @@ class NewtonKrylov(AbstractRootSolver):
     def __check_init__(self) -> None:
         require_general(self.linear_solver, "NewtonKrylov")
         require_tolerances("NewtonKrylov", self.rtol, self.atol)
+        if not isinstance(self.preconditioner, str):
+            return
+        if self.preconditioner != "auto":
+            raise InputError(
+                f"NewtonKrylov: preconditioner is {self.preconditioner!r}; expected 'auto', None, "
+                "or a preconditioner such as Multigrid()"
+            )
+        if isinstance(self.linear_solver, lx.CG):
+            raise InputError(
+                "NewtonKrylov: preconditioner='auto' with conjugate gradients, which need a "
+                "symmetric one; give Multigrid(symmetric=True), or leave linear_solver out"
+            )
 
     def solve(
         self,
@@ -135,6 +149,12 @@ class NewtonKrylov(AbstractRootSolver):
         unrolled: bool = False,
     ) -> tuple[PyTree, Status]:
         """Solve `residual(z, args) = 0`; see `AbstractRootSolver.solve`."""
+        preconditioner = self.preconditioner
+        if isinstance(preconditioner, str):
+            raise InputError(
+                "NewtonKrylov: preconditioner='auto' is chosen by rollout, steady and training, "
+                "for a model's step; expected a preconditioner or None here"
+            )
 
         def function(z):
             return residual(z, args)
@@ -191,12 +211,12 @@ class NewtonKrylov(AbstractRootSolver):
             forcing = jnp.minimum(forcing, 0.5)
             balance = Balance(components, driven, own)
             if isinstance(residual, InPrecisions) and not unrolled:
-                lower, inverse = lowered(residual, it.z, args, self.preconditioner)
+                lower, inverse = lowered(residual, it.z, args, preconditioner)
                 update, steps, solved = lower.solve(
                     value, self.linear_solver, forcing, inverse, balance
                 )
             else:
-                inverse = None if self.preconditioner is None else self.preconditioner(it.z, args)
+                inverse = None if preconditioner is None else preconditioner(it.z, args)
                 update, steps, solved = krylov_solve(
                     jacobian,
                     value,

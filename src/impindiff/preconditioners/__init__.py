@@ -1,5 +1,11 @@
 """Preconditioners of a step's equation, derived from the model."""
 
+from impindiff.preconditioners._automatic import (
+    AutomaticChoice,
+    asks_for_choice,
+    choose_preconditioner,
+    with_choice,
+)
 from impindiff.preconditioners._fast_diagonalization import (
     FastDiagonalization,
     fast_diagonalization,
@@ -7,4 +13,14 @@ from impindiff.preconditioners._fast_diagonalization import (
 from impindiff.preconditioners._jacobi import Jacobi
 from impindiff.preconditioners._multigrid import Multigrid, m_matrix
 
-__all__ = ["FastDiagonalization", "Jacobi", "Multigrid", "fast_diagonalization", "m_matrix"]
+__all__ = [
+    "AutomaticChoice",
+    "FastDiagonalization",
+    "Jacobi",
+    "Multigrid",
+    "asks_for_choice",
+    "choose_preconditioner",
+    "fast_diagonalization",
+    "m_matrix",
+    "with_choice",
+]

@@ -1,6 +1,7 @@
 """Trajectories: output times, checkpoint schedules, statistics, failures."""
 
 from impindiff.rollout._adaptive import AdaptiveStep
+from impindiff.rollout._automatic import with_automatic_choice
 from impindiff.rollout._checkpointing import (
     AbstractCheckpointing,
     Binomial,
@@ -36,4 +37,5 @@ __all__ = [
     "number_of_steps",
     "rollout",
     "steady",
+    "with_automatic_choice",
 ]

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from impindiff.implicit import NewtonKrylov, Outcome
+from impindiff.preconditioners import AutomaticChoice
 from impindiff.rollout._adaptive import AdaptiveStep
 from impindiff.steppers import AbstractStepper, ImplicitStepper, SteadyState
 
@@ -14,7 +15,8 @@ class Method(NamedTuple):
 
     - `solver`: name of the nonlinear solver, None for an explicit stepper; `max_iterations` its
       own, and `relaxed`, True if it has a relaxation.
-    - `linear_solver`, `max_steps`, `preconditioner`, `line_search`: of `NewtonKrylov`.
+    - `linear_solver`, `max_steps`, `preconditioner`, `line_search`: of `NewtonKrylov`; `automatic`:
+      the preconditioner and the reason, if it was "auto".
     - `adaptive`: the limit of adaptive steps, None for fixed steps.
     - `steady`: True for a steady state, found through pseudo-time if `pseudo_time`.
     """
@@ -30,9 +32,16 @@ class Method(NamedTuple):
     adaptive: int | None = None
     steady: bool = False
     pseudo_time: bool = False
+    automatic: str | None = None
 
     @classmethod
-    def of(cls, stepper: AbstractStepper, dt: Any, dtype: jnp.dtype) -> "Method":
+    def of(
+        cls,
+        stepper: AbstractStepper,
+        dt: Any,
+        dtype: jnp.dtype,
+        choice: AutomaticChoice | None = None,
+    ) -> "Method":
         """The method from `rollout`'s arguments and the state's precision."""
         found = cls(dtype.name, adaptive=dt.max_steps if isinstance(dt, AdaptiveStep) else None)
         if not isinstance(stepper, ImplicitStepper):
@@ -52,6 +61,7 @@ class Method(NamedTuple):
             linear_solver=type(solver.linear_solver).__name__,
             max_steps=getattr(solver.linear_solver, "max_steps", None),
             line_search=solver.line_search,
+            automatic=None if choice is None else str(choice),
             preconditioner=None
             if inverse is None
             else getattr(inverse, "__name__", type(inverse).__name__),

@@ -15,6 +15,7 @@ from impindiff.errors import InputError
 from impindiff.implicit import Outcome, Status
 from impindiff.implicit.pytree import require_floating, result_dtype, without_tangents
 from impindiff.rollout._adaptive import AcceptedSteps, AdaptiveStep, find_steps, within
+from impindiff.rollout._automatic import with_automatic_choice
 from impindiff.rollout._checkpointing import AbstractCheckpointing, Sizes, StoreStates
 from impindiff.rollout._coefficients import evaluate_latents
 from impindiff.rollout._halving import can_be_halved, max_halvings, step_or_halve, without_halving
@@ -68,7 +69,9 @@ def rollout(
       (under `jax.jit`) may repeat: between two equal ones nothing happens, and derivatives by
       either are exact, to the fifth order at least. From where they decrease on, states are NaN and
       the steps count as failed.
-    - `stepper`: default `CrankNicolson()`.
+    - `stepper`: default `CrankNicolson()`. With `NewtonKrylov(preconditioner="auto")` the
+      preconditioner is chosen here (`result.method.automatic` explains), by the numbers where these
+      are known; where they are traced, as inside `jax.jit`, by the grid alone.
     - `dt`: the largest step; intervals between output times are divided equally. Default, and for
       infinity: one step per interval. `AdaptiveStep(rtol, atol)` adapts steps to their estimated
       error.
@@ -108,7 +111,7 @@ def rollout(
     """
     stepper = CrankNicolson() if stepper is None else stepper
     checkpointing = StoreStates() if checkpointing is None else checkpointing
-    u0 = jax.tree.map(jnp.asarray, u0)
+    given, u0 = u0, jax.tree.map(jnp.asarray, u0)
     require_floating(u0, "rollout: u0")
     implicit = isinstance(stepper, ImplicitStepper)
     require_masses(model, u0, explicit=None if implicit else type(stepper).__name__)
@@ -118,7 +121,11 @@ def rollout(
         times = np.asarray(times, np.float64)
     dtype = result_dtype(u0)
     found = None
-    stops = make_stops(times, declared_jumps(model, jump_times), dtype)
+    jumps = declared_jumps(model, jump_times)
+    stepper, choice = with_automatic_choice(
+        stepper, model, given, times, dt, batch_ndim=batch_ndim, jump_times=jumps
+    )
+    stops = make_stops(times, jumps, dtype)
     if isinstance(dt, AdaptiveStep):
         # as arrays: one program serves all tolerances
         control = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), dt)
@@ -164,7 +171,7 @@ def rollout(
     if may_halve and bool(jnp.any(can_be_halved(result.stats))):
         result = run(stepper)
     result = dataclasses.replace(
-        result, times=jnp.asarray(times, dtype), method=Method.of(stepper, dt, dtype)
+        result, times=jnp.asarray(times, dtype), method=Method.of(stepper, dt, dtype, choice)
     )
     if found is not None:
         result = _with_search(result, found)

@@ -12,6 +12,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 from impindiff.errors import SolverError
 from impindiff.implicit import AbstractAdjoint, ImplicitAdjoint, NewtonKrylov, Solver, Status
 from impindiff.implicit.pytree import require_floating, result_dtype
+from impindiff.preconditioners import asks_for_choice, choose_preconditioner, with_choice
 from impindiff.rollout._method import Method
 from impindiff.rollout._result import failed_solve, leaf_names
 from impindiff.rollout._well_posed import with_well_posedness
@@ -92,10 +93,10 @@ def steady(
     - `guess`: one array or a pytree of arrays; leading axes, before those of the grid, are a batch
       of independent samples. The gradient with respect to it is zero.
     - `t`: the time at which coefficients and boundary values are taken.
-    - `solver`: any that `root` takes, with any preconditioner that takes a step's equation; its
-      `rtol` refers to the residual of the guess. Default: `NewtonKrylov` with an rtol of eps^(2/3),
-      4e-11 in float64 and 2e-5 in float32, since a steady equation amplifies a residual more than a
-      step does.
+    - `solver`: any that `root` takes, with any preconditioner that takes a step's equation, or
+      "auto" for one chosen as in `rollout`; its `rtol` refers to the residual of the guess.
+      Default: `NewtonKrylov` with an rtol of eps^(2/3), 4e-11 in float64 and 2e-5 in float32, since
+      a steady equation amplifies a residual more than a step does.
     - `adjoint`: default `ImplicitAdjoint()`: the exact gradient by one solve with the transposed
       Jacobian.
     - `pseudo_time`: see above, and `PseudoTime`; None: Newton's method alone.
@@ -109,7 +110,7 @@ def steady(
     runtime error inside `jax.jit`, for a failed solve, with an `Outcome` as its code:
     `not_unique` where the equation leaves a level or a total undetermined.
     """
-    guess = jax.tree.map(jnp.asarray, guess)
+    given, guess = guess, jax.tree.map(jnp.asarray, guess)
     require_floating(guess, "steady: guess")
     dtype = result_dtype(guess)
     stepper = SteadyState(
@@ -121,8 +122,12 @@ def steady(
     require_masses(model, guess, explicit=None)
     if batch_ndim is None:
         batch_ndim = find_batch_ndim(model, guess)
+    choice = None
+    if asks_for_choice(stepper):
+        choice = choose_preconditioner(stepper, model, given, 0.0, t=t, batch_ndim=batch_ndim)
+        stepper = with_choice(stepper, choice)
     found = _steady(stepper, model, guess, jnp.asarray(t, dtype), probe, batch_ndim)
-    found = dataclasses.replace(found, method=Method.of(stepper, None, dtype))
+    found = dataclasses.replace(found, method=Method.of(stepper, None, dtype, choice))
     if not throw:
         return found
     if not isinstance(found.status.converged, jax.core.Tracer):
