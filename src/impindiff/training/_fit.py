@@ -5,7 +5,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -15,6 +15,7 @@ import numpy as np
 from impindiff.devices import Mesh, active_mesh
 from impindiff.errors import InputError
 from impindiff.grid import Grid
+from impindiff.preconditioners import AutomaticChoice
 from impindiff.rollout import can_be_halved
 from impindiff.training._algorithm import Optimizer, algorithm_of
 from impindiff.training._compiled_step import CompiledStep, compile_step, seconds_per_step
@@ -55,7 +56,7 @@ def fit(
     `Mesh`: the first writes the history, and an interruption saves nothing, since it may affect one
     process alone. A training step in which a solve fails is repeated with failed rollout steps
     halved (see `rollout`), except for trials of Levenberg-Marquardt after the first, which are
-    rejected.
+    rejected. A preconditioner "auto" is chosen once, for the model that training starts from.
 
     **Arguments:**
 
@@ -75,6 +76,9 @@ def fit(
     folder that is moved; `InputError` for a folder that another process holds, that cannot be
     written to, has no room for the training states, or holds none that can be read.
     """
+    loss, choice = _with_automatic_choice(loss, model, members)
+    if choice is not None:
+        callbacks.say(f"preconditioner: {choice}")
     job, state = _start(model, loss, optimizer, options, members)
     example = job.model(state.parameters)
     curriculum = stages(job, example if members is None else member(example, 0), options.horizon)
@@ -219,6 +223,13 @@ def _step(members: int | None) -> Callable[[TrainingState, Job], tuple[TrainingS
     return training_step if members is None else ensemble_step
 
 
+def _with_automatic_choice(
+    loss: TrajectoryLoss, model: Any, members: int | None
+) -> tuple[TrajectoryLoss, AutomaticChoice | None]:
+    """The loss with one preconditioner for the whole training, that for the first member."""
+    return loss.with_automatic_choice(model if members is None else member(model, 0))
+
+
 def _start(
     model: eqx.Module,
     loss: TrajectoryLoss,
@@ -227,6 +238,7 @@ def _start(
     members: int | None = None,
 ) -> tuple[Job, TrainingState]:
     """The job of every step, and the state before the first."""
+    loss, _ = _with_automatic_choice(loss, model, members)
     parameters, static = partition(model, options.freeze)
     validation, keep_best = options.validation, options.keep_best
     keep_best = validation is not None if keep_best is None else keep_best

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from impindiff.errors import InputError
 from impindiff.observations.walls import of_model
+from impindiff.preconditioners import AutomaticChoice, asks_for_choice
 from impindiff.rollout import (
     AbstractCheckpointing,
     AdaptiveStep,
@@ -20,6 +21,7 @@ from impindiff.rollout import (
     declared_jumps,
     number_of_steps,
     rollout,
+    with_automatic_choice,
 )
 from impindiff.rollout.samples import find_batch_ndim
 from impindiff.steppers import AbstractStepper, HybridModel
@@ -85,6 +87,20 @@ class TrajectoryLoss(eqx.Module):
         """
         simulate = getattr(self.simulate, "forwards", lambda: self.simulate)()
         return dataclasses.replace(self, checkpointing=StoreStates(), simulate=simulate)
+
+    def with_automatic_choice(self, model: Any) -> tuple["TrajectoryLoss", AutomaticChoice | None]:
+        """(the loss with the preconditioner that "auto" stands for at this model, the choice).
+
+        Not inside `jax.jit`. None: the stepper does not ask for one, or is not used.
+        """
+        if self.simulate is not None or not asks_for_choice(self.stepper):
+            return self, None
+        prepared, u0 = (model, self.u0) if self.prepare is None else self.prepare(model)
+        jumps = declared_jumps(prepared, self.jump_times)
+        stepper, choice = with_automatic_choice(
+            self.stepper, prepared, u0, np.asarray(self.times), self.dt, jump_times=jumps
+        )
+        return dataclasses.replace(self, stepper=stepper), choice
 
     def at(self, result: Rollout, prepared: Any) -> Float[Array, ""]:
         """The misfit alone, ||w (H u - y)||^2 / ||w y||^2, of a known rollout.

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PyTree
 
 from impindiff.errors import InputError
 from impindiff.observations.walls import of_model
+from impindiff.preconditioners import AutomaticChoice
 from impindiff.rollout import Rollout, declared_jumps, number_of_steps, rollout
 from impindiff.training._loss import TrajectoryLoss
 
@@ -69,6 +70,12 @@ class MultipleShooting(TrajectoryLoss):
     def prepared(self, model: WithNodes) -> Any:
         """The prepared model, without nodes."""
         return super().prepared(model.model)
+
+    def with_automatic_choice(
+        self, model: WithNodes
+    ) -> tuple[TrajectoryLoss, AutomaticChoice | None]:
+        """The choice for one rollout of the model; see `TrajectoryLoss.with_automatic_choice`."""
+        return super().with_automatic_choice(model.model)
 
     def trajectory(self, model: WithNodes, probe: Float[Array, "steps samples"] | None) -> Rollout:
         """The trajectories of all segments, joined."""

@@ -56,8 +56,8 @@ class Callbacks:
     - `identified`: returns estimated parameters of a model by name, for the history.
     - `show`: called after each step.
     - `log`: called with each line of the history.
-    - `say`: called with messages: on a damaged training state, which is skipped, and by
-      `fit_restarts` on the result of each start.
+    - `say`: called with messages: on the preconditioner that "auto" stands for, on a damaged
+      training state, which is skipped, and by `fit_restarts` on the result of each start.
     """
 
     evaluate: Callable[[Any], float | None] | None = None

@@ -79,6 +79,10 @@ def fit_restarts(
             "steps of the training"
         )
     say = callbacks.say
+    # one for all starts, which may share a program
+    loss, choice = loss.with_automatic_choice(models[0])
+    if choice is not None:
+        say(f"preconditioner: {choice}")
     of_starts = dataclasses.replace(options, steps=restart_steps)
     unlogged = dataclasses.replace(callbacks, log=Callbacks.log)
     require_room(folder, 0, "training states")
