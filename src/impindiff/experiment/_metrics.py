@@ -17,6 +17,7 @@ from impindiff.experiment._posterior import MOST_PARAMETERS, Uncertainty, number
 from impindiff.experiment.experiment import Experiment
 from impindiff.inference import Identifiability, check_residuals, identifiability
 from impindiff.observations import PointTable, relative_l1_percent
+from impindiff.preconditioners import AutomaticChoice
 from impindiff.results import (
     Checked,
     Estimate,
@@ -87,11 +88,12 @@ def training_metrics(
     fitted: Fitted,
     loss: TrajectoryLoss,
     choices: Mapping[str, Any],
+    automatic: AutomaticChoice | None,
     start: float,
 ) -> dict[str, Any]:
     """The parts of `RunMetrics` that every run has, at its end.
 
-    - `choices`: from `Trained`.
+    - `choices`: from `Trained`; `automatic`: the preconditioner, if it was "auto".
     - `start`: start of the run, by `time.perf_counter`.
     """
     totals = fitted.totals
@@ -117,6 +119,7 @@ def training_metrics(
             linear_iterations_mean=float(totals.linear_iterations / totals.solves),
             max_residual=float(totals.max_residual),
             failed_solves=int(totals.failed_solves),
+            automatic_preconditioner=None if automatic is None else str(automatic),
         ),
         "gradient": Gradient(max_residual=float(totals.max_adjoint_residual)),
         "precision": settings.precision,

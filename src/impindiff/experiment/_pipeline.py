@@ -218,7 +218,14 @@ def run(
         warnings=warnings,
         notes=list(findings.lines),
         model_check=checked,
-        **training_metrics(trained.settings, fitted, loss, trained.choices, start),
+        **training_metrics(
+            trained.settings,
+            fitted,
+            loss,
+            trained.choices,
+            experiment.method.automatic_choice,
+            start,
+        ),
     ).with_sections(findings.metrics)
     metrics.write(folder / METRICS)
     return metrics

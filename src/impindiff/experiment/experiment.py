@@ -89,7 +89,7 @@ class Experiment:
             times=found.times,
             values=found.values,
             observe=found.operator,
-            stepper=problem.stepper(settings),
+            stepper=method.stepper,
             dt=problem.step(settings),
             checkpointing=settings.adjoint.build_checkpointing(),
             prepare=None if fixed else prepare,

@@ -150,6 +150,9 @@ def train(
             if steps < training.steps:  # the learning rate's schedule changes
                 optimizer, compiled = settings.training.build(), None
 
+        automatic = experiment.method.automatic_choice
+        if automatic is not None:
+            say(f"preconditioner: {automatic}")
         store(folder)
         directory.write_configuration(folder, settings)
         identifies = bool(experiment.identified(plan.present(plan.models[0])))

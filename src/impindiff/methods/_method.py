@@ -13,9 +13,11 @@ import xarray as xr
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from impindiff.errors import InputError
+from impindiff.preconditioners import AutomaticChoice, asks_for_choice
 from impindiff.problem import Data, Observations, Problem, start_of
 from impindiff.problem.observations import initial_fields
-from impindiff.rollout import Rollout, rollout
+from impindiff.rollout import Rollout, declared_jumps, rollout, with_automatic_choice
+from impindiff.steppers import AbstractStepper
 
 Simulate = Callable[[Any, PyTree[Array], tuple[float, ...]], Rollout]
 
@@ -60,9 +62,35 @@ class Method(abc.ABC):
         simulate = self.simulate()
         if simulate is not None:
             return eqx.filter_jit(simulate)(prepared, u0, tuple(times.tolist()))
+        dt = self.problem.step(self.settings)
+        return rollout(prepared, u0, times, stepper=self.stepper, dt=dt, throw=False)
+
+    @property
+    def stepper(self) -> AbstractStepper:
+        """The problem's stepper; a preconditioner "auto" is chosen once, for training's start."""
+        return self._stepper[0]
+
+    @property
+    def automatic_choice(self) -> AutomaticChoice | None:
+        """The preconditioner that "auto" stands for; None if it is not asked for."""
+        return self._stepper[1]
+
+    @cached_property
+    def _stepper(self) -> tuple[AbstractStepper, AutomaticChoice | None]:
         problem, settings = self.problem, self.settings
-        stepper, dt = problem.stepper(settings), problem.step(settings)
-        return rollout(prepared, u0, times, stepper=stepper, dt=dt, throw=False)
+        stepper = problem.stepper(settings)
+        if self.simulate() is not None or not asks_for_choice(stepper):
+            return stepper, None
+        model = self.model(jax.random.key(settings.seed))
+        prepared, u0 = self.prepared(model, self._training, len(self.data.training))
+        return with_automatic_choice(
+            stepper,
+            prepared,
+            u0,
+            np.asarray(self.observations.times),
+            problem.step(settings),
+            jump_times=declared_jumps(prepared),
+        )
 
     @cached_property
     def example(self) -> Any:

@@ -122,6 +122,7 @@ def _solver(solver: Solver, gradient: Gradient) -> Table:
             ("linear iterations a step, mean", solver.linear_iterations_mean, number),
             ("largest relative residual of a step", solver.max_residual, number),
             ("solves that failed", solver.failed_solves, count),
+            ("automatic preconditioner", solver.automatic_preconditioner, str),
             # 0 where derivatives are in forward mode, without adjoint solves
             ("largest relative residual of the gradient", gradient.max_residual or None, number),
         ],

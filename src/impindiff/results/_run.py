@@ -58,12 +58,16 @@ class Training(Content):
 
 
 class Solver(Content):
-    """Solves over all of training: iterations a solve, largest relative residual, failures."""
+    """Solves over all of training: iterations a solve, largest relative residual, failures.
+
+    - `automatic_preconditioner`: the choice and its reason, where the settings say "auto".
+    """
 
     iterations_mean: Number
     linear_iterations_mean: Number
     max_residual: Number
     failed_solves: int
+    automatic_preconditioner: str | None = None
 
 
 class Gradient(Content):

@@ -15,6 +15,7 @@ from impindiff.implicit import (
     JacobianFree,
     NewtonKrylov,
     Picard,
+    Preconditioner,
     Unrolled,
 )
 from impindiff.preconditioners import FastDiagonalization, Jacobi, Multigrid
@@ -46,7 +47,8 @@ from impindiff.steppers import (
 _Positive = Annotated[float, Field(gt=0)]
 _PositiveInt = Annotated[int, Field(ge=1)]
 
-_PRECONDITIONERS = {
+_PRECONDITIONERS: dict[str, Preconditioner | Literal["auto"] | None] = {
+    "auto": "auto",
     "none": None,
     "jacobi": Jacobi(),
     "fast_diagonalization": FastDiagonalization(),
@@ -110,19 +112,20 @@ class LinearlySolvedSettings(_Solver):
             line_search=self.line_search,
         )
 
-    def _preconditioner(self) -> Jacobi | FastDiagonalization | Multigrid | None:
+    def _preconditioner(self) -> Preconditioner | Literal["auto"] | None:
         return None
 
 
 class NewtonKrylovSettings(LinearlySolvedSettings):
     """Newton's method with a Krylov solver (see `NewtonKrylov`)."""
 
-    preconditioner: Literal["none", "jacobi", "fast_diagonalization", "multigrid"] = Field(
+    preconditioner: Literal["none", "jacobi", "fast_diagonalization", "multigrid", "auto"] = Field(
         default="none",
-        description="of each linear solve and its adjoint; multigrid is exact in one dimension",
+        description="of each linear solve and its adjoint; multigrid is exact in one dimension; "
+        "auto: none, jacobi or multigrid, by the sizes of a step's terms and of the grid",
     )
 
-    def _preconditioner(self) -> Jacobi | FastDiagonalization | Multigrid | None:
+    def _preconditioner(self) -> Preconditioner | Literal["auto"] | None:
         return _PRECONDITIONERS[self.preconditioner]
 
 
