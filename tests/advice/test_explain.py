@@ -107,3 +107,20 @@ def test_what_it_cannot_look_at_is_refused():
         ipd.explain(ipd.BackwardEuler(solver=ipd.Anderson()), model, bump(GRID), 0.1)
     with pytest.raises(ipd.InputError, match="VectorField has no grid"):
         ipd.explain(ipd.BackwardEuler(), ipd.VectorField(lambda t, u, args: -u), bump(GRID), 0.1)
+
+
+def test_the_automatic_choice_is_shown_and_is_none_of_the_candidates():
+    auto = ipd.BackwardEuler(solver=ipd.NewtonKrylov(preconditioner="auto"))
+    grid = ipd.Grid((0.0, 0.0), (1.0, 1.0), (8, 8))
+    u0 = jnp.stack([bump(grid)] * 3)
+    found = ipd.explain(auto, Spreading(grid), u0, dt=0.1, steps=5)
+    assert "auto" not in counts(found)
+    assert str(found).splitlines()[-1] == f"preconditioner='auto' takes {found.automatic}"
+    assert found.automatic.name == "none"
+    times = [0.1 * i for i in range(6)]
+    result = ipd.rollout(Spreading(grid), u0, times, stepper=auto, dt=0.1)
+    assert result.method is not None
+    assert result.method.automatic == str(found.automatic)
+    # with another preconditioner it is shown too
+    given = ipd.explain(ipd.BackwardEuler(), Spreading(grid), u0, dt=0.1, steps=5)
+    assert given.automatic == found.automatic
