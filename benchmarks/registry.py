@@ -156,6 +156,16 @@ def preconditioner(results: Any) -> Iterator[Ratio]:
         yield Ratio(f"V-cycle / product with A, {size(last['cells'])} cells", last["cycle"])
 
 
+def automatic_choice(results: Any) -> Iterator[Ratio]:
+    rows = results["rows"]
+    cells = f"{size(rows[0]['cells'])} to {size(rows[-1]['cells'])} cells"
+    yield Ratio(
+        f"time of a training run, automatic / better of no preconditioner and multigrid, {cells}",
+        results["worst"],
+        most=results["bound"],
+    )
+
+
 def refinement(results: Any) -> Iterator[Ratio]:
     for of in results:
         cells = [size(row["cells"]) for row in of["rows"]]
@@ -210,6 +220,7 @@ BENCHMARKS = (
     Benchmark("stability", stability),
     Benchmark("infiltration", infiltration),
     Benchmark("preconditioner", preconditioner, quick=True),
+    Benchmark("automatic_choice", automatic_choice, quick=True),
     Benchmark("refinement", refinement, quick=True),
     Benchmark("devices", devices),
     Benchmark("step_split", step_split),

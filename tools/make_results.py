@@ -331,6 +331,32 @@ def refinement_table() -> str:
     return "\n".join([*lines, "", note])
 
 
+def automatic_choice_table() -> str:
+    """Results of benchmarks/automatic_choice.py."""
+    results = stored("automatic_choice")
+    rows = results["rows"]
+    exchanges = sorted({row["exchange"] for row in rows})
+    lines = [
+        f"| cells | {' | '.join(f'D dt / dx^2 = {x:g}' for x in exchanges)} |",
+        "|---" * (1 + len(exchanges)) + "|",
+    ]
+    for cells in sorted({tuple(row["cells"]) for row in rows}):
+        found = [
+            f"{row['none']['seconds']:,.1f}, {row['multigrid']['seconds']:,.1f}: "
+            f"{'multigrid' if row['choice'] != 'none' else 'none'}, {row['ratio']:.2f}"
+            for row in rows
+            if tuple(row["cells"]) == cells
+        ]
+        lines.append(f"| {' x '.join(map(str, cells))} | {' | '.join(found)} |")
+    lines += [
+        "",
+        f"CPU seconds of {results['training_steps']} training steps, compilation included: without "
+        "preconditioner, with `Multigrid`; the automatic choice, and its time, that of choosing "
+        f"included, over the better of the two: at most {results['worst']:.2f}.",
+    ]
+    return "\n".join(lines)
+
+
 def devices_table() -> str:
     """Results of benchmarks/devices.py."""
     lines = [
@@ -445,6 +471,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "stability": ("guides/choosing.md", stability_table),
     "preconditioner": ("guides/choosing.md", preconditioner_table),
     "refinement": ("evidence/scaling.md", refinement_table),
+    "automatic_choice": ("evidence/scaling.md", automatic_choice_table),
     "devices": ("guides/devices.md", devices_table),
     "peers": ("evidence/peers.md", peers_table),
 }
