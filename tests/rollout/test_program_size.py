@@ -1,4 +1,8 @@
-"""A longer rollout is the same program with more turns of its loops: it compiles no longer."""
+"""Programs that take no longer to compile than need be.
+
+A longer rollout is the same program with more turns of its loops; the solve for an initial state
+is one of these turns; forward mode derives the body of nested loops once.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +10,7 @@ import numpy as np
 import pytest
 from systems import blobs, transport
 
+import impindiff as ipd
 from impindiff.rollout import AdaptiveStep, Binomial, Segments, StoreStates, rollout
 from impindiff.steppers import BDF2, RK4, SDIRK2, BackwardEuler, CrankNicolson, KenCarp4
 
@@ -46,3 +51,50 @@ def operations(steps: int, *, outputs: bool = False, dt=DT, **options) -> int:
 def test_the_program_does_not_grow_with_the_number_of_steps(kind):
     few, many = (operations(steps, **KINDS[kind]) for steps in (10, 1000))
     assert many <= TOLERANCE * few
+
+
+class Algebraic(ipd.HybridModel):
+    """du/dt = -k u v with v the root of v + v^3 = u: a component of mass 0."""
+
+    k: jax.Array
+
+    def latent(self, t):
+        return ()
+
+    def mass(self):
+        return {"u": 1.0, "v": 0.0}
+
+    def tendency(self, t, u, latent):
+        return {"u": -self.k * u["u"] * u["v"], "v": u["u"] - u["v"] - u["v"] ** 3}
+
+
+U0 = {"u": jnp.linspace(0.5, 1.0, 20), "v": jnp.ones(20)}
+TIMES = np.linspace(0.0, 1.0, 11)
+
+
+@pytest.mark.parametrize("first_guess", ["previous", "extrapolated"])
+def test_an_initial_solve_does_not_add_an_implicit_layer(first_guess):
+    def loops(stepper) -> int:
+        run = jax.jit(lambda k: rollout(Algebraic(k), U0, TIMES, stepper=stepper, throw=False).u)
+        return run.lower(jnp.asarray(1.0)).as_text().count("stablehlo.while")
+
+    # a method whose memory is the initial rate needs the state before the loop
+    inside, before = SDIRK2(first_guess=first_guess), CrankNicolson(first_guess=first_guess)
+    assert loops(inside) < 0.75 * loops(before)
+
+
+def test_forward_mode_derives_the_body_of_nested_loops_once(monkeypatch):
+    calls = []
+    tangent = ipd.ImplicitAdjoint.tangent
+
+    def counted(self, *arguments):
+        calls.append(self)
+        return tangent(self, *arguments)
+
+    monkeypatch.setattr(ipd.ImplicitAdjoint, "tangent", counted)
+
+    def last(k):
+        return rollout(Algebraic(k), U0, TIMES, stepper=SDIRK2(), throw=False).u["u"][-1]
+
+    jax.jit(jax.jacfwd(last)).lower(jnp.asarray(1.3))
+    assert len(calls) == 1

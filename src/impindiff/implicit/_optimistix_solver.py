@@ -48,7 +48,7 @@ class OptimistixRoot(AbstractRootSolver):
                 "adjoint=Unrolled() needs one of this package's solvers, such as NewtonKrylov; "
                 f"got optimistix.{type(self.finder).__name__}"
             )
-        start, _ = better_start(lambda z: residual(z, args), z0, guess)
+        start = better_start(lambda z: residual(z, args), z0, guess).z
         solution = optx.root_find(
             residual, self.finder, start, args, max_steps=self.max_iterations, throw=False
         )
@@ -84,7 +84,7 @@ class FixedPointRoot(AbstractRootSolver):
         def g(z, args):
             return tree_subtract(z, residual(z, args)), None
 
-        start, reference = better_start(lambda z: residual(z, args), z0, guess)
+        start, reference, _ = better_start(lambda z: residual(z, args), z0, guess)
         options: dict[str, Any] = {} if reference is None else {"reference": reference}
         structure = jax.eval_shape(lambda: z0)
         state = solver.init(g, start, args, options, structure, None, frozenset())

@@ -82,6 +82,30 @@ def without_tangents(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda x: jax.lax.stop_gradient(x) if eqx.is_array(x) else x, tree)
 
 
+def carry_with_tangents(carry: PyTree[Array], others: PyTree) -> PyTree[Array]:
+    """The carry of a loop before its first step, with zeros as tangents where it has none.
+
+    JAX derives the body of a `lax.scan` once with only those tangents that the first carry has, and
+    again with those that the body adds, from scratch: in nested loops 2, 4, 8, ... times. From a
+    carry with tangents it is once. The numbers are the same.
+
+    - `others`: what the body depends on. Without tangents in it, the carry gets none either.
+    """
+    return _with_tangents(carry, eqx.filter(others, eqx.is_inexact_array))
+
+
+@jax.custom_jvp
+def _with_tangents(carry: PyTree[Array], others: PyTree) -> PyTree[Array]:
+    del others
+    return carry
+
+
+@_with_tangents.defjvp
+def _(primals, tangents):
+    # tangents that are zero by construction are arrays of zeros here
+    return primals[0], tangents[0]
+
+
 def tree_cast(tree: PyTree, dtype: DTypeLike) -> PyTree:
     """Cast floating-point arrays to that precision; all else is unchanged."""
 

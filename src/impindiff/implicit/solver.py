@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -98,16 +98,26 @@ class AbstractRootSolver(eqx.Module):
         """
 
 
-def better_start(
-    function: Callable[[PyTree], PyTree], z0: PyTree, guess: PyTree | None
-) -> tuple[PyTree, Float[Array, " components"] | None]:
-    """(initial point, sizes of F(z0) if it had to be evaluated).
+class Start(NamedTuple):
+    """The start of an iteration; see `AbstractRootSolver.solve`.
 
-    See `AbstractRootSolver.solve`.
+    - `z`: the point.
+    - `at_z0`: sizes of F(z0), if it had to be evaluated.
+    - `reduction`: the residual at the point over that at z0.
     """
+
+    z: PyTree[Float[Array, "..."]]
+    at_z0: Float[Array, " components"] | None
+    reduction: Float[Array, ""] | float
+
+
+def better_start(function: Callable[[PyTree], PyTree], z0: PyTree, guess: PyTree | None) -> Start:
+    """The better of z0 and the guess."""
     if guess is None:
-        return z0, None
+        return Start(z0, None, 1.0)
     at_z0, at_guess = (jax.lax.stop_gradient(function(point)) for point in (z0, guess))
     # a comparison with NaN is false: an unusable guess is rejected
-    better = rms_norm(at_guess) < rms_norm(at_z0)
-    return tree_where(better, guess, z0), Components(z0).sizes(at_z0)
+    size, size_of_guess = rms_norm(at_z0), rms_norm(at_guess)
+    better = size_of_guess < size
+    reduction = jnp.where(better, size_of_guess / jnp.where(better, size, 1.0), 1.0)
+    return Start(tree_where(better, guess, z0), Components(z0).sizes(at_z0), reduction)

@@ -228,7 +228,10 @@ class Binomial(AbstractCheckpointing):
         last_x = jax.tree.map(lambda leaf: leaf[-1], xs)
         carry, last_stats = step(parameters, carry, last_x)
         saved = jax.tree.map(
-            lambda all, first, last: all.at[0].set(first).at[-1].set(last),
+            # a first step of length 0 has written the first output itself
+            lambda all, first, last: (
+                all.at[0].set(jnp.where(outputs[0] == 0, all[0], first)).at[-1].set(last)
+            ),
             saved,
             initial,
             carry[0],

@@ -34,9 +34,7 @@ def consistent(
     Without such components u0 is returned unchanged, with status None, and so is the guess of a
     steady state, of which every component will be solved for.
     """
-    if isinstance(stepper, SteadyState) or not isinstance(stepper, ImplicitStepper):
-        return u0, None
-    if not has_algebraic(model, u0):
+    if not _is_needed(stepper, model, u0):
         return u0, None
 
     def of_one(u, latent):
@@ -44,6 +42,22 @@ def consistent(
         return stepper.solve_stage(stage, u, None, None)
 
     return over_batch(of_one, batch_ndim, (0, sample_axes(latent)))(u0, latent)
+
+
+def is_solved_in_loop(stepper: AbstractStepper, model: HybridModel, u0: PyTree[Array]) -> bool:
+    """True if u0 is made `consistent` by a step of length 0 before the first, in the same loop.
+
+    A program then has the implicit layer once and takes half as long to compile.
+    """
+    if not _is_needed(stepper, model, u0):
+        return False
+    return isinstance(stepper, ImplicitStepper) and stepper.starts_inconsistent()
+
+
+def _is_needed(stepper: AbstractStepper, model: HybridModel, u0: PyTree[Array]) -> bool:
+    if isinstance(stepper, SteadyState) or not isinstance(stepper, ImplicitStepper):
+        return False
+    return has_algebraic(model, u0)
 
 
 def with_initial(stats: Status, initial: Status | None) -> Status:

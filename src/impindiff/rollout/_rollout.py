@@ -13,13 +13,18 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 
 from impindiff.errors import InputError
 from impindiff.implicit import Outcome, Status
-from impindiff.implicit.pytree import require_floating, result_dtype, without_tangents
+from impindiff.implicit.pytree import (
+    carry_with_tangents,
+    require_floating,
+    result_dtype,
+    without_tangents,
+)
 from impindiff.rollout._adaptive import AcceptedSteps, AdaptiveStep, find_steps, within
 from impindiff.rollout._automatic import with_automatic_choice
 from impindiff.rollout._checkpointing import AbstractCheckpointing, Sizes, StoreStates
 from impindiff.rollout._coefficients import evaluate_latents
 from impindiff.rollout._halving import can_be_halved, max_halvings, step_or_halve, without_halving
-from impindiff.rollout._initial import consistent, with_initial
+from impindiff.rollout._initial import consistent, is_solved_in_loop, with_initial
 from impindiff.rollout._method import Method
 from impindiff.rollout._result import Rollout
 from impindiff.rollout._schedule import (
@@ -312,7 +317,11 @@ def _rollout(
     passed = schedule.passed
     first = within(model, schedule.jumps, None if passed is None else passed[0])
     t0 = schedule.starts[0]
-    u0, initial = consistent(stepper, first, t0, u0, latents.initial, batch_ndim)
+    in_loop = is_solved_in_loop(stepper, first, u0)
+    initial = None
+    if not in_loop:
+        u0, initial = consistent(stepper, first, t0, u0, latents.initial, batch_ndim)
+    u0 = carry_with_tangents(u0, (model, latents, schedule))
     carry = (u0, started(stepper, first, t0, u0, latents.initial, batch_ndim))
     checkpointing = checkpointing.chosen(
         Sizes(
@@ -329,23 +338,31 @@ def _rollout(
             no_length = jnp.where(empty & ~schedule.failed, lengths, 0.0)
         # under `jax.vmap` a skipped step is computed nevertheless, and discarded
         lengths = jnp.where(empty, shortest(lengths), lengths)
+    xs = _Steps(
+        start=schedule.starts,
+        length=lengths,
+        of_nodes=latents.of_nodes,
+        probe=probe,
+        empty=empty,
+        no_length=no_length,
+        passed=schedule.passed,
+        restart=None if restarts is None else restarts.at[0].set(False),
+    )
+    outputs_of_steps = schedule.outputs
+    if in_loop:
+        xs = xs.after_initial_solve(latents.initial)
+        outputs_of_steps = jnp.append(jnp.zeros_like(outputs_of_steps[:1]), outputs_of_steps)
     saved, stats = checkpointing.run(
         take,
         (stepper, model, latents._replace(of_nodes=None), schedule.jumps),
         carry,
-        _Steps(
-            start=schedule.starts,
-            length=lengths,
-            of_nodes=latents.of_nodes,
-            probe=probe,
-            empty=empty,
-            no_length=no_length,
-            passed=schedule.passed,
-            restart=None if restarts is None else restarts.at[0].set(False),
-        ),
-        schedule.outputs,
+        xs,
+        outputs_of_steps,
         outputs,
     )
+    if in_loop:
+        initial = jax.tree.map(lambda all: all[0], stats)
+        stats = jax.tree.map(lambda all: all[1:], stats)
     result = Rollout(
         u=saved,
         times=schedule.starts,
@@ -372,6 +389,19 @@ class _Steps(NamedTuple):
     no_length: Float[Array, " steps"] | None
     passed: Int[Array, " steps"] | None
     restart: Bool[Array, " steps"] | None
+
+    def after_initial_solve(self, initial: PyTree[Any]) -> "_Steps":
+        """The steps after one of length 0, with the latent at the initial time at all its nodes."""
+        none = jax.tree.map(lambda all: jnp.zeros_like(all[:1]), self)
+        nodes = self.of_nodes
+        first = none._replace(
+            start=self.start[:1],
+            of_nodes=None
+            if nodes is None
+            else tuple(jax.tree.map(lambda x: x[None], initial) for _ in nodes),
+            passed=None if self.passed is None else self.passed[:1],
+        )
+        return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, self)
 
 
 def _nothing_to_solve(shape: Any) -> Any:

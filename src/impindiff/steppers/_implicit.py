@@ -155,8 +155,8 @@ class ImplicitStepper(AbstractStepper):
     - `adjoint`: `ImplicitAdjoint()` (exact, nothing stored but the state), `JacobianFree(...)` or
       `Unrolled()`.
     - `first_guess`: "previous", the state at the beginning of the step, or "extrapolated", linearly
-      from the last two states or, in a method of several stages, along the last stage's tendency;
-      the latter is used only where its residual is smaller.
+      from the last two states or, in a method of several stages, by the parabola through the last
+      three stages; the latter is used only where its residual is smaller.
     - `max_halvings`: a step whose solve fails is retried in halves, quarters, ... of itself, up to
       this number of halvings; see `rollout`.
     """
@@ -171,6 +171,13 @@ class ImplicitStepper(AbstractStepper):
         return (
             self if has_algebraic(model, u) else dataclasses.replace(self, solver=_Substitution())
         )
+
+    def starts_inconsistent(self) -> bool:
+        """True if a first step of length 0 makes an initial state consistent.
+
+        It does not where the memory is made of a consistent one.
+        """
+        return False
 
     @abc.abstractmethod
     def first_stage(

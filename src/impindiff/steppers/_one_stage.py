@@ -117,6 +117,10 @@ class BackwardEuler(OneStageStepper):
 
     order: ClassVar[int] = 1
 
+    def starts_inconsistent(self) -> bool:
+        """True without a guess from the last step, which would have length 0."""
+        return self.first_guess == "previous"
+
     def equation(self, dt: Time, u: State, memory: None) -> tuple[Time, State]:
         """(weight, known) of the step's equation."""
         del memory

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from impindiff.errors import InputError
-from impindiff.implicit.pytree import axpy, tree_add
+from impindiff.implicit.pytree import axpy, carry_with_tangents, tree_add, tree_where
 from impindiff.steppers import _tableaus as tableaus
 from impindiff.steppers._implicit import ImplicitStepper, StageEquation, stage_rate
 from impindiff.steppers._stepper import State, Step, Time
@@ -22,6 +22,44 @@ from impindiff.steppers._tableaus import Tableau
 from impindiff.steppers.mass import has_algebraic, over_mass, rate
 from impindiff.steppers.model import IMEX, HybridModel
 from impindiff.steppers.window import at
+
+# a gap between states, in any unit of time: extrapolation over it gives the last state itself
+_ENDLESS = 1e12
+
+
+class _Past(eqx.Module):
+    """The last three states of stages, the latest first, and the two gaps between their times."""
+
+    states: tuple[State, State, State]
+    gaps: tuple[Time, Time]
+
+    @classmethod
+    def before_first(cls, t: Time, u: State) -> "_Past":
+        """A past without change."""
+        endless = jnp.full_like(t, _ENDLESS)
+        return cls((u, u, u), (endless, endless))
+
+    def extrapolated(self, ahead: Time) -> State:
+        """The parabola through the three states, `ahead` of the latest."""
+        first, second = self.gaps
+
+        def of_leaf(a: Array, b: Array, c: Array) -> Array:
+            slope, before = (a - b) / first.astype(a.dtype), (b - c) / second.astype(a.dtype)
+            bend = (ahead * (ahead + first) / (first + second)).astype(a.dtype)
+            return a + ahead.astype(a.dtype) * slope + bend * (slope - before)
+
+        return jax.tree.map(of_leaf, *self.states)
+
+    def then(self, z: State, ahead: Time) -> "_Past":
+        """The past after a stage `ahead` of the latest."""
+        return _Past((jax.lax.stop_gradient(z), *self.states[:2]), (ahead, self.gaps[0]))
+
+
+class _Memory(eqx.Module):
+    """Memory between steps: the rate, where the first stage needs it; the past, for a guess."""
+
+    rate: State | None
+    past: _Past | None
 
 
 class DIRK(ImplicitStepper):
@@ -45,11 +83,18 @@ class DIRK(ImplicitStepper):
         cls.nodes = tuple(dict.fromkeys(tableau.nodes))
         cls.solves_per_step = tableau.stages - tableau.explicit_first
 
-    def start(self, model: HybridModel, t: Time, u: State, latent: PyTree[Any]) -> State | None:
+    def start(self, model: HybridModel, t: Time, u: State, latent: PyTree[Any]) -> _Memory:
         """The rate at the initial time, if the first stage needs it and can pass it on."""
+        past = None
+        if self.first_guess == "extrapolated":
+            past = _Past.before_first(t, jax.lax.stop_gradient(u))
         if not self.tableau.explicit_first or self._is_split(model, t, u, latent):
-            return None
-        return rate(model, t, u, latent)
+            return _Memory(None, past)
+        return _Memory(rate(model, t, u, latent), past)
+
+    def starts_inconsistent(self) -> bool:
+        """True unless the first stage needs the rate of the initial state."""
+        return not self.tableau.explicit_first
 
     def step(
         self,
@@ -57,7 +102,7 @@ class DIRK(ImplicitStepper):
         t: Time,
         dt: Time,
         u: State,
-        memory: State | None,
+        memory: _Memory,
         latents: tuple[PyTree[Any], ...],
         probe: Float[Array, ""] | None,
     ) -> Step:
@@ -68,18 +113,20 @@ class DIRK(ImplicitStepper):
         tableau = self.tableau
         rates, xs, equation = self._stages(model, t, dt, u, memory, latents)
         imex = rates.explicit is not None
+        nodes = np.asarray(tableau.nodes[int(tableau.explicit_first) :])
+        ahead = dt * jnp.asarray(np.diff(nodes, prepend=0.0), jnp.result_type(t))
 
-        def solve(rates: IMEX, x: Any) -> tuple[IMEX, tuple[State, Any]]:
+        def solve(carry: Any, x: Any) -> tuple[Any, tuple[State, Any]]:
+            (rates, past), (x, ahead) = carry, x
             stage, index = equation(rates, x), x[0]
-            guess = None
-            if self.first_guess == "extrapolated":
-                before = jax.tree.map(lambda all: all[jnp.maximum(index - 1, 0)], rates.implicit)
-                guess = axpy(stage.weight, before, stage.known)
+            guess = None if past is None else past.extrapolated(ahead)
             z, status = self.solve_stage(stage, u, guess, probe)
             explicit = _evaluated(model, stage.t, z, stage.latent).explicit if imex else None
-            return _set(rates, index, IMEX(stage_rate(z, stage), explicit)), (z, status)
+            rates = _set(rates, index, IMEX(stage_rate(z, stage), explicit))
+            return (rates, None if past is None else past.then(z, ahead)), (z, status)
 
-        rates, (stages, statuses) = jax.lax.scan(solve, rates, xs)
+        past = memory.past
+        (rates, after), (stages, statuses) = jax.lax.scan(solve, (rates, past), (xs, ahead))
         z = jax.tree.map(lambda all: all[-1], stages)
         total = tree_add(rates.implicit, rates.explicit) if imex else rates.implicit
         if imex:
@@ -92,8 +139,13 @@ class DIRK(ImplicitStepper):
             difference = np.subtract(tableau.weights, tableau.embedded)
             rate = _combined(jnp.asarray(difference, jnp.result_type(t)), total)
             error = jax.tree.map(lambda r: jnp.asarray(dt, r.dtype) * r, rate)
-        last = jax.tree.map(lambda all: all[-1], rates.implicit)
-        return Step(z, None if memory is None else last, statuses.combined(), error)
+        last = None
+        if memory.rate is not None:
+            last = jax.tree.map(lambda all: all[-1], rates.implicit)
+        if past is not None:
+            # after a step of length 0 there is no gap to extrapolate over
+            after = tree_where(dt > 0, after, past)
+        return Step(z, _Memory(last, after), statuses.combined(), error)
 
     def first_stage(
         self,
@@ -101,7 +153,7 @@ class DIRK(ImplicitStepper):
         t: Time,
         dt: Time,
         u: State,
-        memory: State | None,
+        memory: _Memory,
         latents: tuple[PyTree[Any], ...],
     ) -> StageEquation:
         """The equation of the first implicit stage."""
@@ -114,7 +166,7 @@ class DIRK(ImplicitStepper):
         t: Time,
         dt: Time,
         u: State,
-        memory: State | None,
+        memory: _Memory,
         latents: tuple[PyTree[Any], ...],
     ) -> tuple[IMEX, Any, Callable[[IMEX, Any], StageEquation]]:
         """(rates, xs, equation): a stage with data x of `xs` solves `equation(rates, x)`.
@@ -142,9 +194,10 @@ class DIRK(ImplicitStepper):
         stacked = None if steady else jax.tree.map(lambda *all: jnp.stack(all), *of_stages)
 
         nothing = jax.tree.map(lambda x: jnp.zeros((tableau.stages, *x.shape), x.dtype), u)
+        nothing = carry_with_tangents(nothing, (model, t, dt, u, latents))
         rates = IMEX(nothing, nothing if imex else None)
         if first:
-            found = _evaluated(model, t, u, by_node[0.0]) if imex else IMEX(memory, None)
+            found = _evaluated(model, t, u, by_node[0.0]) if imex else IMEX(memory.rate, None)
             rates = _set(rates, 0, found)
 
         def equation(rates: IMEX, x: Any) -> StageEquation:
