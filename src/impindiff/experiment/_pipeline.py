@@ -42,7 +42,7 @@ from impindiff.experiment._metrics import (
 )
 from impindiff.experiment._posterior import add_bands, uncertainty, write_posterior
 from impindiff.experiment._stations import station_series
-from impindiff.experiment.experiment import Experiment, at_times, members_of, merged_times
+from impindiff.experiment.experiment import Experiment, at_times, members_of
 from impindiff.experiment.figures import draw_figures, middle_sample
 from impindiff.experiment.opened import Run
 from impindiff.experiment.sizes import (
@@ -54,10 +54,12 @@ from impindiff.experiment.training import train
 from impindiff.grid import Grid
 from impindiff.inference import Identifiability
 from impindiff.observations import Measurements, relative_l1_percent
+from impindiff.operators.notes import noting
 from impindiff.problem import Problem, as_data, checked, located, require_consistent
 from impindiff.problem.findings import Findings
 from impindiff.results import METRICS, RunMetrics, finite
 from impindiff.rollout import depends_on_time
+from impindiff.rollout.samples import find_batch_ndim, of_sample
 from impindiff.settings.sections import ProblemSettings
 from impindiff.settings.steps import describe_steps
 from impindiff.steppers import HybridModel
@@ -139,12 +141,8 @@ def run(
 
     data, found = experiment.data, experiment.observations
     forecast_times = experiment.forecast_times()
-    tables = [part.table for part in experiment.test]
-    needed = merged_times(
-        np.asarray(found.times), forecast_times, *(experiment.times_of(t) for t in tables)
-    )
-    every = range(data.samples)
-    states, failure = experiment.states(model, every, needed)
+    needed = experiment.evaluated_times
+    states, failure = experiment.states_of_all(model, needed)
     if failure is not None and not trained.settings.forecast.keep_failed:
         raise failure
     shown = np.abs(needed[None, :] - forecast_times[:, None]).argmin(axis=1)
@@ -445,6 +443,8 @@ def _warnings(model: Any, loss: TrajectoryLoss) -> list[str]:
         return []
     times = loss.times
     try:
+        if not _has_first_order_scheme(prepared, u0, times[0]):
+            return []
         found = [
             numerical_diffusion(prepared, u0, t)
             for t in (times[0], times[len(times) // 2], times[-1])
@@ -453,6 +453,20 @@ def _warnings(model: Any, loss: TrajectoryLoss) -> list[str]:
         return []
     worst = max(found, key=lambda at: at.relative)
     return [str(worst)] if worst.is_notable else []
+
+
+def _has_first_order_scheme(model: HybridModel, u: Any, t: float) -> bool:
+    """True if a tendency uses one; traced, for some seconds less than its evaluation compiles."""
+    batch_ndim = find_batch_ndim(model, u)
+
+    def noted() -> list[Any]:
+        now, first = jnp.asarray(t), jnp.zeros(batch_ndim, int)
+        one = jax.tree.map(lambda leaf: leaf[(0,) * batch_ndim], u)
+        with noting("numerical_diffusivity") as found:
+            model.tendency(now, one, of_sample(model.latent(now), first))
+        return found["numerical_diffusivity"]
+
+    return bool(jax.eval_shape(noted))
 
 
 def _what_was_measured(experiment: Experiment) -> str:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,8 +30,10 @@ from impindiff.training import Ensemble, Fitted, TrajectoryLoss, partition
 
 # a posterior needs one derivative, the cost of a rollout, per parameter
 MOST_PARAMETERS = 200
-# derivatives of the forecast, of one rollout each
+# derivatives of the forecast
 _MOST_DIRECTIONS = 40
+# of these at a time, for their memory
+_MOST_AT_ONCE, _BYTES_AT_ONCE = 16, 2**28
 
 
 class Uncertainty(NamedTuple):
@@ -115,11 +117,10 @@ def add_bands(
         return experiment.at_data(at_times(u, shown)), jax.tree.map(lambda s: s.predicted, around)
 
     flat = posterior.parameters
-    along = _derivative(experiment, flat, times)
     total: Any = None
-    for column in posterior.factor.T:
-        change, converged = along(column)
-        if not converged:
+    columns = np.asarray(posterior.factor.T)
+    for column, change in _derivatives(experiment, flat, columns, states, times):
+        if change is None:
             return None
         above, below = (
             measured(
@@ -170,28 +171,45 @@ def read_posterior(path: Path, model: Any, freeze: Sequence[str]) -> Posterior[A
     return Posterior(flat, jnp.asarray(factor, flat.values.dtype), jnp.asarray(scale))
 
 
-def _derivative(
-    experiment: Experiment, flat: FlatParameters[Any], times: Float[np.ndarray, " time"]
-) -> Callable[[Float[Array, " n"]], tuple[PyTree[np.ndarray], bool]]:
-    """A function from a direction to (the derivative of all samples' states, convergence)."""
+def _derivatives(
+    experiment: Experiment,
+    flat: FlatParameters[Any],
+    directions: Float[np.ndarray, "k n"],
+    states: PyTree[np.ndarray],
+    times: Float[np.ndarray, " time"],
+) -> Iterator[tuple[Float[np.ndarray, " n"], PyTree[np.ndarray] | None]]:
+    """Each direction with the derivative of `states` along it, None where a solve fails.
+
+    Several at a time, which share the rollout's own solves.
+    """
     needed, index = experiment.rolled_out(times)
     samples = experiment.data.samples
     dataset = experiment.data.of(range(samples))
 
-    def states(values: Array) -> tuple[PyTree[Array], Array]:
+    def rolled_out(values: Array) -> tuple[PyTree[Array], Array]:
         result = experiment.method.trajectory(flat.model(values), dataset, samples, needed)
         return result.u, jnp.all(result.stats.converged)
 
     # the values are an argument, so that another fit needs no other program
     @jax.jit
-    def along(values: Array, direction: Array) -> tuple[PyTree[Array], Array]:
-        return jax.jvp(states, (values,), (direction,), has_aux=True)[1:]
+    def along(values: Array, directions: Array) -> tuple[PyTree[Array], Array]:
+        def one(direction: Array) -> tuple[PyTree[Array], Array]:
+            return jax.jvp(rolled_out, (values,), (direction,), has_aux=True)[1:]
 
-    def derivative(direction: Array) -> tuple[PyTree[np.ndarray], bool]:
-        change, converged = along(flat.values, direction)
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[index], change), bool(converged)
+        return jax.vmap(one, out_axes=(0, None))(directions)
 
-    return derivative
+    bytes_of_one = sum(leaf.nbytes for leaf in jax.tree.leaves(states))
+    at_once = min(max(_BYTES_AT_ONCE // bytes_of_one, 1), _MOST_AT_ONCE)
+    passes = -(-len(directions) // at_once)
+    # all of the same size, for one program
+    size = -(-len(directions) // passes)
+    for first in range(0, len(directions), size):
+        here = directions[first : first + size]
+        filled = np.concatenate([here, np.zeros((size - len(here), here.shape[1]))])
+        changes, converged = along(flat.values, jnp.asarray(filled, flat.values.dtype))
+        changes = jax.tree.map(lambda leaf: np.asarray(leaf)[:, index], changes)
+        for i, direction in enumerate(here):
+            yield direction, jax.tree.map(lambda leaf, i=i: leaf[i], changes) if converged else None
 
 
 def with_few_columns(posterior: Posterior[Any]) -> Posterior[Any]:

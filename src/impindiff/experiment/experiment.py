@@ -172,6 +172,24 @@ class Experiment:
                 failure = SolverError(f"{which}{failed}", code=failed.code)
         return found, failure
 
+    def states_of_all(
+        self, model: Any, times: Float[np.ndarray, " time"]
+    ) -> tuple[list[PyTree[np.ndarray]], SolverError | None]:
+        """`states` of every sample.
+
+        Where training evaluates a `test_error`, they are rolled out in the data's `batches`: for
+        the test samples at `evaluated_times` there is a program already.
+        """
+        every = range(self.data.samples)
+        if not (self.truth and self.data.test):
+            return self.states(model, every, times)
+        parts = [self.states(model, batch, times) for batch in self.data.batches]
+        if any(failure is not None for _, failure in parts):
+            # the failure is to name the sample among all
+            return self.states(model, every, times)
+        by_member = zip(*(states for states, _ in parts), strict=True)
+        return [self.data.joined(member) for member in by_member], None
+
     def rolled_out(self, times: Float[np.ndarray, " time"]) -> tuple[Float[np.ndarray, " _"], Any]:
         """(times of a rollout, the index of `times` in them), see `states`."""
         if not self.is_steady:
@@ -209,6 +227,16 @@ class Experiment:
             # there is a state at every step already
             return seen[np.round(np.linspace(0, len(seen) - 1, _OUTPUTS + 1)).astype(int)]
         return self.even_times(self.start, end, every)
+
+    @cached_property
+    def evaluated_times(self) -> Float[np.ndarray, " time"]:
+        """Times at which states are compared with something: those of observations and forecast."""
+        tables = (part.table for part in self.test)
+        return merged_times(
+            np.asarray(self.observations.times),
+            self.forecast_times(),
+            *(self.times_of(table) for table in tables),
+        )
 
     def steady_times(self, until: float) -> Float[np.ndarray, " time"]:
         """Times of the data up to `until`, at most 50 of them, and `until` itself."""
@@ -395,14 +423,16 @@ class Experiment:
         times = self.forecast_times()
         known = self.truth_at(times)
         whole = [t for t in range(len(times)) if all(_any(f[:, t]) for f in known.values())]
-        ends, samples = times[[0, whole[-1]]], self.data.test
+        end, samples = times[whole[-1]], self.data.test
+        at_end = [int(np.abs(self.evaluated_times - end).argmin())]
         last = {name: field[samples, whole[-1]] for name, field in known.items()}
 
         def error(model: Any) -> float | None:
-            states, failure = self.states(model, samples, ends)
+            # at all times, not only the last, as in the forecast that follows: one program for both
+            states, failure = self.states(model, samples, self.evaluated_times)
             if failure is not None:
                 return None
-            found = self.at_data(states)
+            found = self.at_data(at_times(states, at_end))
             percent = [
                 relative_l1_percent(
                     found[name].mean(axis=0)[:, -1],

@@ -6,9 +6,10 @@ In either form of data, a variable `test` marks the test samples.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Float, PyTree
 
 from impindiff.data import TEST, is_points
 from impindiff.data.units import elapsed
@@ -45,6 +46,23 @@ class Data(NamedTuple):
     def of(self, samples: Sequence[int]) -> xr.Dataset:
         """The dataset of these samples alone, renumbered from 0."""
         return of_samples(self.dataset, samples)
+
+    @property
+    def batches(self) -> list[list[int]]:
+        """The samples in batches to roll out: the training set, and the test set.
+
+        A training set smaller than the test set is filled up with its last sample, so that one
+        program serves both.
+        """
+        if not self.test:
+            return [self.training]
+        missing = max(len(self.test) - len(self.training), 0)
+        return [self.training + missing * self.training[-1:], self.test]
+
+    def joined(self, states: Sequence[PyTree[np.ndarray]]) -> PyTree[np.ndarray]:
+        """Join the states of all `batches`, (time, sample, *cells), in the order of the samples."""
+        order = np.unique(np.concatenate(self.batches), return_index=True)[1]
+        return jax.tree.map(lambda *all: np.concatenate(all, axis=1)[:, order], *states)
 
 
 def as_data(dataset: xr.Dataset, test: Sequence[int] | None) -> Data:

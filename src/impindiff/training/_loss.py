@@ -115,7 +115,9 @@ class TrajectoryLoss(eqx.Module):
 
     def number_of_residuals(self, model: Any) -> int:
         """The length of the misfit."""
-        return eqx.filter_eval_shape(lambda m: self.misfit(m, None)[0], model).size
+        if self.prior is None:
+            return self.values.size
+        return self.values.size + eqx.filter_eval_shape(self.prior, model).size
 
     def residuals_that_count(self, residuals: int) -> Bool[np.ndarray, " residuals"]:
         """Mask of a misfit's entries, `residuals` in all, that weigh; not inside `jax.jit`."""

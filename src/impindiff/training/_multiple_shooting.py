@@ -67,6 +67,11 @@ class MultipleShooting(TrajectoryLoss):
         row = jnp.concatenate(defects)
         return jnp.append(residuals, row * jnp.sqrt(self.continuity / row.size)), result
 
+    def number_of_residuals(self, model: WithNodes) -> int:
+        """The length of the misfit, with the defects."""
+        defects = sum(leaf.size for leaf in jax.tree.leaves(model.nodes))
+        return super().number_of_residuals(model) + defects
+
     def prepared(self, model: WithNodes) -> Any:
         """The prepared model, without nodes."""
         return super().prepared(model.model)
