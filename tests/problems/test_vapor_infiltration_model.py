@@ -28,6 +28,7 @@ from impindiff.problems.vapor_infiltration import (
     VaporInfiltration,
     concentration,
     imbalance,
+    imbalance_of_rates,
 )
 from impindiff.steppers._implicit import stage_residual
 
@@ -193,6 +194,19 @@ def test_imbalance_sees_gas_that_is_lost():
     lost = 1e-6 * np.asarray(PHI2) * np.asarray(result.u["porosity"][-1]).sum(-1)
     entered = np.diff(np.asarray(result.u["inflow"]), axis=0)[-1].sum(-1)
     np.testing.assert_allclose(imbalance(model, u)[-1], lost / entered, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["quasi-steady", "behind a film", "two dimensions"])
+def test_rates_of_quasi_steady_gas_and_deposition_agree_at_every_time(name):
+    kind, cells, options = BALANCED[name]
+    model, result = densified(kind, cells, **options)
+    balance = imbalance_of_rates(model, result.u)
+    assert balance.shape == (len(TIMES), len(PHI2))
+    assert float(balance.max()) < 1e-8
+    # gas that is not at rest with the reaction: 1 % more of it deposits 1 % more
+    more = result.u | {"gas": result.u["gas"].at[3].mul(1.01)}
+    assert float(imbalance_of_rates(model, more)[3].min()) > 5e-3
+    np.testing.assert_array_equal(imbalance_of_rates(model, more)[4:], balance[4:])
 
 
 def test_a_batch_is_its_samples():

@@ -6,6 +6,7 @@ from impindiff.problems.vapor_infiltration.model import (
     VaporInfiltration,
     concentration,
     imbalance,
+    imbalance_of_rates,
 )
 from impindiff.problems.vapor_infiltration.physical import PhysicalScales, from_physical
 from impindiff.problems.vapor_infiltration.pores import (
@@ -51,4 +52,5 @@ __all__ = [
     "forward_run",
     "from_physical",
     "imbalance",
+    "imbalance_of_rates",
 ]

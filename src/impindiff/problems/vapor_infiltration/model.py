@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PyTree
 from impindiff.fields import BoundedField
 from impindiff.grid import Boundaries, Dirichlet, Grid, Neumann, Robin
 from impindiff.operators import diffusion
+from impindiff.problems.vapor_infiltration.cells import cell_by_cell
 from impindiff.problems.vapor_infiltration.pores import PoreModel
 from impindiff.problems.vapor_infiltration.transport import ConductivityModel, TransportModel
 from impindiff.steppers import HybridModel, PerSample
@@ -157,7 +158,7 @@ class VaporInfiltration(HybridModel):
         spread = self.spread_of_gas(c, d)
         rates = {"porosity": -R, "gas": spread - latent.phi2 * R}
         if self.heat is not None and theta is not None:
-            conductivity = self.heat.conductivity(eps, latent.initial)
+            conductivity = self.conductivity(eps, latent)
             rates["temperature"] = self.heat.source * R + diffusion(
                 theta,
                 conductivity,
@@ -177,20 +178,22 @@ class VaporInfiltration(HybridModel):
         latent: Coefficients,
     ) -> Float[Array, "*cells"]:
         """Reaction rate R = s kappa c, fading where the pores close."""
-        kappa = 1.0 if theta is None else jnp.exp(latent.gamma * (1 - 1 / theta))
-        threshold = self.transport.closing_porosity
-        excess = (eps - threshold) / self.stop_width
-        # Beyond the threshold, where no solution lies, use a straight line in the porosity alone,
-        # from which Newton's method returns in one step. On tanh's flat side it would never return,
-        # and often not with the gas, which is arbitrary there, as a factor.
-        open_part = jnp.where(excess > 0, jnp.tanh(excess) * c, excess)
-        return self.pores.surface(jnp.maximum(eps, threshold), latent.initial) * kappa * open_part
+        closing = (self.transport.closing_porosity, self.stop_width)
+        fields = (eps, c) if theta is None else (eps, c, theta)
+        return cell_by_cell(_reaction, (self.pores, closing, latent.initial, latent.gamma), *fields)
 
     def diffusivity(
         self, eps: Float[Array, "*cells"], latent: Coefficients
     ) -> Float[Array, "*cells"]:
         """The effective diffusivity d at porosity eps."""
-        return self.transport(eps, self.pores.surface(eps, latent.initial))
+        return cell_by_cell(_diffusivity, (self.transport, self.pores, latent.initial), eps)
+
+    def conductivity(
+        self, eps: Float[Array, "*cells"], latent: Coefficients
+    ) -> Float[Array, "*cells"]:
+        """The effective conductivity lambda at porosity eps, of a model with `heat`."""
+        assert self.heat is not None
+        return cell_by_cell(_conductivity, (self.heat.conductivity, latent.initial), eps)
 
     def spread_of_gas(
         self, c: Float[Array, "*cells"], d: Float[Array, "*cells"]
@@ -247,7 +250,39 @@ class VaporInfiltration(HybridModel):
 
 def concentration(u: Fields) -> Float[Array, "*cells"]:
     """The gas concentration c in the pores, over the inlet's."""
-    return u["gas"] / jnp.maximum(u["porosity"], _SMALLEST)
+    return cell_by_cell(_concentration, (), u["porosity"], u["gas"])
+
+
+def _concentration(
+    _: tuple[()], eps: Float[Array, "*cells"], gas: Float[Array, "*cells"]
+) -> Float[Array, "*cells"]:
+    return gas / jnp.maximum(eps, _SMALLEST)
+
+
+def _reaction(
+    given: tuple[Any, ...],
+    eps: Float[Array, "*cells"],
+    c: Float[Array, "*cells"],
+    theta: Float[Array, "*cells"] | None = None,
+) -> Float[Array, "*cells"]:
+    pores, (threshold, stop_width), initial, gamma = given
+    kappa = 1.0 if theta is None else jnp.exp(gamma * (1 - 1 / theta))
+    excess = (eps - threshold) / stop_width
+    # Beyond the threshold, where no solution lies, use a straight line in the porosity alone, from
+    # which Newton's method returns in one step. On tanh's flat side it would never return, and
+    # often not with the gas, which is arbitrary there, as a factor.
+    open_part = jnp.where(excess > 0, jnp.tanh(excess) * c, excess)
+    return pores.surface(jnp.maximum(eps, threshold), initial) * kappa * open_part
+
+
+def _diffusivity(given: tuple[Any, ...], eps: Float[Array, "*cells"]) -> Float[Array, "*cells"]:
+    transport, pores, initial = given
+    return transport(eps, pores.surface(eps, initial))
+
+
+def _conductivity(given: tuple[Any, ...], eps: Float[Array, "*cells"]) -> Float[Array, "*cells"]:
+    conductivity, initial = given
+    return conductivity(eps, initial)
 
 
 def imbalance(
@@ -269,3 +304,27 @@ def imbalance(
     entered = jnp.abs(changes["inflow"])
     least = 1e-6 * jnp.max(entered, 0)
     return jnp.abs(changes["inflow"] - deposited - stored) / jnp.maximum(entered, least)
+
+
+def imbalance_of_rates(
+    model: VaporInfiltration, u: PyTree[Float[Array, "times samples *cells"]]
+) -> Float[Array, "times samples"]:
+    """Relative imbalance of the rates of gas and deposition at each time, without storage.
+
+    |gas in - phi2 solid deposited| / (gas in), per unit of time, both summed over the part; the
+    same at each time of every specimen as `imbalance` over an interval, from the state alone. It is
+    relative to a millionth of the largest inflow where hardly any gas enters.
+
+    - `u`: states of a rollout of a model without `storage`.
+    """
+    latent = model.latent(jnp.zeros(()))
+    phi2 = latent.phi2.values if isinstance(latent.phi2, PerSample) else latent.phi2
+
+    def of_state(u: PyTree) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        eps, c = u["porosity"], concentration(u)
+        reaction = model.reaction(eps, c, u.get("temperature"), latent)
+        return jnp.sum(model.inflow(eps, c, latent)), jnp.sum(reaction)
+
+    entered, reacted = jax.vmap(jax.vmap(of_state))(u)
+    least = 1e-6 * jnp.max(entered, 0)
+    return jnp.abs(entered - jnp.asarray(phi2) * reacted) / jnp.maximum(entered, least)

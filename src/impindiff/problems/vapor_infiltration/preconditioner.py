@@ -44,7 +44,7 @@ class InfiltrationPreconditioner(eqx.Module):
         inverse_of_heat = None
         if heat is not None and theta is not None:
             R_theta = slope(lambda theta: model.reaction(eps, c, theta, latent), theta)
-            conductivity = heat.conductivity(eps, latent.initial)
+            conductivity = model.conductivity(eps, latent)
             W = 1.0 if heat.capacity == 0 else w
             inverse_of_heat = multigrid_cycle(
                 Elliptic.of(

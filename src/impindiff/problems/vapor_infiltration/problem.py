@@ -49,6 +49,9 @@ from impindiff.training import Fitted, TrajectoryLoss
 
 V = TypeVar("V", bound=InfiltrationSettings)
 
+# relative, of the equation of a stage: an error of 1e-6 in the data
+_RTOL_OF_DATA = 1e-5
+
 
 class InfiltrationProblem(Problem[V]):
     """A hidden property of a part, from measurements in a plant during densification.
@@ -123,7 +126,7 @@ class InfiltrationProblem(Problem[V]):
             )
             model = true_model(settings, settings.refine, fine, step)
             u = densify(
-                settings,
+                _with_coarser_tolerance(settings),
                 of_specimens(model, own),
                 times,
                 samples=len(own["phi2"]),
@@ -259,6 +262,13 @@ class InfiltrationProblem(Problem[V]):
             fitted,
             loss,
         )
+
+
+def _with_coarser_tolerance(settings: V) -> V:
+    """The settings for the data, whose errors of discretisation are larger than any of a solve."""
+    rtol = max(settings.solver.rtol, _RTOL_OF_DATA)
+    solver = settings.solver.model_copy(update={"rtol": rtol})
+    return settings.model_copy(update={"solver": solver})
 
 
 def _averaged(field: np.ndarray, refine: int, fine: Grid) -> np.ndarray:

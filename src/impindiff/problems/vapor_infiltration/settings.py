@@ -248,7 +248,7 @@ class InfiltrationSettings(ProblemSettings):
         rtol=1e-9, atol=1e-13, line_search=False, max_iterations=15, max_krylov_iterations=30
     )
     adjoint: AdjointSettings = ImplicitAdjointSettings(rtol=1e-6, max_iterations=30)
-    stepper: InfiltrationStepper = StepSetElsewhere(name="sdirk2")  # pyright: ignore[reportIncompatibleVariableOverride]
+    stepper: InfiltrationStepper = StepSetElsewhere(name="sdirk2", first_guess="extrapolated")  # pyright: ignore[reportIncompatibleVariableOverride]
     forecast: ReferenceForecastSettings = ReferenceForecastSettings(every=0.05)  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @model_validator(mode="after")
