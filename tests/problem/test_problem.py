@@ -483,3 +483,15 @@ def test_samples_are_judged_by_their_own_errors_or_those_of_the_samples_trained_
     assert others.samples == [1]
     np.testing.assert_allclose(others.table.standard_deviation, expected)
     assert others.table.stated.tolist() == stated
+
+
+@pytest.mark.parametrize(
+    ("test", "batches"),
+    [([1, 3, 4], [[0, 2, 2], [1, 3, 4]]), ([2], [[0, 1, 3, 4], [2]]), ([], [[0, 1, 2, 3, 4]])],
+)
+def test_batches_are_as_large_as_the_test_set_and_join_in_the_order_of_samples(test, batches):
+    fields = np.broadcast_to(np.arange(5.0)[:, None, None], (5, 2, 3))
+    data = as_data(xr.Dataset({"c": (("sample", "time", "x"), fields)}, {"time": [0.0, 1.0]}), test)
+    assert data.batches == batches
+    states = [{"c": np.moveaxis(data.of(batch)["c"].to_numpy(), 0, 1)} for batch in batches]
+    np.testing.assert_array_equal(data.joined(states)["c"], np.moveaxis(fields, 0, 1))

@@ -34,7 +34,7 @@ def consistent(
     Without such components u0 is returned unchanged, with status None, and so is the guess of a
     steady state, of which every component will be solved for.
     """
-    if not _is_needed(stepper, model, u0):
+    if not isinstance(stepper, ImplicitStepper) or not _has_equations(stepper, model, u0):
         return u0, None
 
     def of_one(u, latent):
@@ -49,15 +49,14 @@ def is_solved_in_loop(stepper: AbstractStepper, model: HybridModel, u0: PyTree[A
 
     A program then has the implicit layer once and takes half as long to compile.
     """
-    if not _is_needed(stepper, model, u0):
+    if not isinstance(stepper, ImplicitStepper) or not _has_equations(stepper, model, u0):
         return False
-    return isinstance(stepper, ImplicitStepper) and stepper.starts_inconsistent()
+    return stepper.starts_inconsistent()
 
 
-def _is_needed(stepper: AbstractStepper, model: HybridModel, u0: PyTree[Array]) -> bool:
-    if isinstance(stepper, SteadyState) or not isinstance(stepper, ImplicitStepper):
-        return False
-    return has_algebraic(model, u0)
+def _has_equations(stepper: ImplicitStepper, model: HybridModel, u0: PyTree[Array]) -> bool:
+    """True if algebraic components are to be solved for before the first step."""
+    return not isinstance(stepper, SteadyState) and has_algebraic(model, u0)
 
 
 def with_initial(stats: Status, initial: Status | None) -> Status:

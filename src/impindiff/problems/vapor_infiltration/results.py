@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from impindiff.data.layout import described
 from impindiff.fields import BoundedField
@@ -161,7 +161,7 @@ def gather(
 
 def _rolled_out(
     model: VaporInfiltration, data: Data, times: Float[np.ndarray, " t"], loss: TrajectoryLoss
-) -> tuple[dict[str, Float[np.ndarray, "t sample *cells"]], float]:
+) -> tuple[PyTree[Float[np.ndarray, "t sample *cells"]], float]:
     """The states of every specimen, and the largest imbalance of gas and deposited solid.
 
     Quasi-steady gas is in balance at each instant, so that rates are compared; with storage it is
