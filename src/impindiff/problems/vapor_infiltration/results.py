@@ -169,15 +169,22 @@ def _rolled_out(
     whose program serves.
     """
     tracked = dataclasses.replace(model, track_inflow=model.storage > 0)
-    conditions, found, worst = conditions_of(data.dataset), [], []
-    for batch in data.batches:
-        own = of_specimens(tracked, {name: values[batch] for name, values in conditions.items()})
+    conditions = conditions_of(data.dataset)
+
+    def of(specimens: Sequence[int]) -> VaporInfiltration:
+        chosen = {name: values[list(specimens)] for name, values in conditions.items()}
+        return of_specimens(tracked, chosen)
+
+    def states(batch: Sequence[int]) -> PyTree[Float[np.ndarray, "t sample *cells"]]:
+        own = of(batch)
         u0 = own.initial_state(len(batch))
         u = rollout(own, u0, times, stepper=loss.stepper, dt=loss.dt).u
-        of_gas = imbalance if tracked.track_inflow else imbalance_of_rates
-        found.append(jax.tree.map(np.asarray, u))
-        worst.append(np.nanmax(eqx.filter_jit(of_gas)(own, u)))
-    return data.joined(found), float(max(worst))
+        return jax.tree.map(np.asarray, u)
+
+    u = data.joined([states(batch) for batch in data.batches])
+    of_gas = imbalance if tracked.track_inflow else imbalance_of_rates
+    found = eqx.filter_jit(of_gas)(of(range(data.samples)), u)
+    return u, float(np.nanmax(found))
 
 
 def _relative_l2(found: np.ndarray, truth: np.ndarray, samples: Sequence[int]) -> float:
