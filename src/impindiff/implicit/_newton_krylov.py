@@ -50,8 +50,6 @@ from impindiff.implicit.solver import (
 # Eisenstat & Walker 1996, choice 2: eta_k = gamma (||F_k|| / ||F_{k-1}||)^2, at most eta_max.
 _EW_GAMMA = 0.9
 _EW_MAX = 0.1
-# The first tolerance is eta_max, times the fraction of the residual that a guess leaves: Newton's
-# method converges as much faster from there.
 # accept a step of length s if it reduces ||F|| by at least this fraction of s
 _SUFFICIENT = 1e-4
 _MAX_BACKTRACKS = 10
@@ -275,6 +273,8 @@ class NewtonKrylov(AbstractRootSolver):
             at_first=jnp.zeros_like(size_of_z0),
             reference=jnp.zeros_like(size_of_z0),
             excess=infinity,
+            # the first tolerance is eta_max times the fraction of the residual that a guess leaves:
+            # Newton's method converges as much faster from there
             reduction=jnp.sqrt(_EW_MAX / _EW_GAMMA * closer) * jnp.ones_like(infinity),
             iterations=zero,
             linear_iterations=zero,
