@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import impindiff as ipd
+from impindiff.errors import InputError
 from impindiff.preconditioners import AutomaticChoice, choose_preconditioner
 
 DT = 0.01
@@ -225,3 +226,9 @@ def test_a_steady_state_depends_on_the_peclet_number_not_on_units():
 
     assert why(0.1, 1.0) == why(0.1, 1e6)
     assert why(0.1, 1.0) != why(10.0, 1.0)
+
+
+@pytest.mark.parametrize("rule", [ipd.ImplicitAdjoint, ipd.JacobianFree])
+def test_an_adjoint_takes_the_solver_s_choice_and_refuses_its_own(rule):
+    with pytest.raises(InputError, match=f"{rule.__name__}: preconditioner is 'auto'"):
+        rule(preconditioner="auto")

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float, PyTree
 
+from impindiff.errors import InputError
 from impindiff.implicit._bicgstab import BiCGStab
 from impindiff.implicit._closures import HoistedPreconditioner, holds_closure_over_tracer
 from impindiff.implicit._general import require_general
@@ -160,6 +161,7 @@ class ImplicitAdjoint(_AtTheRoot):
     def __check_init__(self) -> None:
         if self.linear_solver is not None:
             require_general(self.linear_solver, "ImplicitAdjoint")
+        _require_map("ImplicitAdjoint", self.preconditioner)
 
     def completed(self, solver: AbstractRootSolver) -> "ImplicitAdjoint":
         """A copy with unset options taken from the forward solver."""
@@ -277,6 +279,9 @@ class JacobianFree(_AtTheRoot):
     terms: int = 0
     preconditioner: Preconditioner | None = None
 
+    def __check_init__(self) -> None:
+        _require_map("JacobianFree", self.preconditioner)
+
     def completed(self, solver: AbstractRootSolver) -> "JacobianFree":
         """A copy with unset options taken from the forward solver."""
         preconditioner = self.preconditioner or getattr(solver, "preconditioner", None)
@@ -329,6 +334,14 @@ class JacobianFree(_AtTheRoot):
             return tree_add(x, precondition(tree_subtract(b, linear_map(x)))), None
 
         return jax.lax.scan(add_term, precondition(b), length=self.terms)[0]
+
+
+def _require_map(rule: str, preconditioner: Any) -> None:
+    if isinstance(preconditioner, str):
+        raise InputError(
+            f"{rule}: preconditioner is {preconditioner!r}; expected a preconditioner such as "
+            "Multigrid(), or none: the adjoint then takes the solver's, for which 'auto' is chosen"
+        )
 
 
 # the checkpoint avoids storing F's intermediate values: only z and args are kept
