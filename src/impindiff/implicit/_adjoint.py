@@ -19,6 +19,7 @@ from impindiff.errors import InputError
 from impindiff.implicit._bicgstab import BiCGStab
 from impindiff.implicit._closures import HoistedPreconditioner, holds_closure_over_tracer
 from impindiff.implicit._general import require_general
+from impindiff.implicit._linear_solution import linear_solution
 from impindiff.implicit._own_derivative import with_derivative
 from impindiff.implicit._status import Status
 from impindiff.implicit.linear import LinearMap, LowerPrecision, Preconditioner, refined_solve
@@ -198,39 +199,8 @@ class ImplicitAdjoint(_AtTheRoot):
         # The transposed solve uses it to return the relative residual, as the cotangent of `probe`.
         scalar = jnp.zeros((), result_dtype(z))
         source = _minus_source(z, (residual, args), (residual_dot, args_dot))
-        # A barrier makes the parts one unit: JAX cannot transpose a linear solve if only some parts
-        # of its right-hand side depend on the tangents (others are zeros here). In higher
-        # derivatives the right-hand side comes from `matvec` or its transpose: hence one at either
-        # end.
-        one_unit = jax.lax.optimization_barrier
-        b = one_unit((source, scalar if probe_dot is None else probe_dot))
-
-        def matvec(augmented):
-            v, extra = one_unit(augmented)
-            return one_unit((jax.jvp(lambda z: residual(z, args), (z,), (v,))[1], extra))
-
-        # Each solve linearises F once and iterates on that; `matvec` would evaluate F's nonlinear
-        # parts anew in every product.
-        def solve_with(b, *, transpose):
-            if isinstance(residual, InPrecisions):
-                linear_map, _ = linearised(residual, z, args, None, transpose=transpose)
-                lower, inverse = lowered(
-                    residual, z, args, self.preconditioner, transpose=transpose
-                )
-                return self._solved(linear_map, b, inverse, lower)
-            linear_map, inverse = linearised(
-                residual, z, args, self.preconditioner, transpose=transpose
-            )
-            return self._solved(linear_map, b, inverse, None)
-
-        def solve(_, augmented):
-            value, _ = solve_with(augmented[0], transpose=False)
-            return value, augmented[1]
-
-        def transposed_solve(_, augmented):
-            return solve_with(augmented[0], transpose=True)
-
-        return jax.lax.custom_linear_solve(matvec, b, solve, transposed_solve)[0]
+        b = source, scalar if probe_dot is None else probe_dot
+        return linear_solution((self, residual, z, args), b, _product, _solve)[0]
 
     def _solved(
         self,
@@ -314,17 +284,8 @@ class JacobianFree(_AtTheRoot):
         if probe_dot is None:
             return x
 
-        # the identity, except that its transpose also returns the cotangent's relative residual
-        def transposed(_, augmented):
-            linear_map, inverse = linearised(residual, z, args, self.preconditioner, transpose=True)
-            b = augmented[0]
-            left = tree_subtract(b, linear_map(self._summed(linear_map, b, inverse)))
-            size = rms_norm(b)
-            return b, rms_norm(left) / jnp.where(size > 0, size, 1.0)
-
-        one_unit = jax.lax.optimization_barrier
-        b = one_unit((x, probe_dot))
-        return jax.lax.custom_linear_solve(lambda v: v, b, lambda _, v: v, transposed)[0]
+        operands = self, residual, z, args
+        return linear_solution(operands, (x, probe_dot), _nothing, _residual_of_series)[0]
 
     def _summed(self, linear_map: LinearMap, b: PyTree, preconditioner: LinearMap | None) -> PyTree:
         """Apply B to b, with A = `linear_map`."""
@@ -334,6 +295,50 @@ class JacobianFree(_AtTheRoot):
             return tree_add(x, precondition(tree_subtract(b, linear_map(x)))), None
 
         return jax.lax.scan(add_term, precondition(b), length=self.terms)[0]
+
+
+def _product(operands: Any, augmented: PyTree) -> PyTree:
+    """The product with dF/dz, of a system with one more scalar."""
+    _, residual, z, args = operands
+    v, extra = augmented
+    return jax.jvp(lambda z: residual(z, args), (z,), (v,))[1], extra
+
+
+def _solve(operands: Any, augmented: PyTree, *, transpose: bool) -> PyTree:
+    """The solution with dF/dz, or its transpose, which returns its relative residual too.
+
+    It linearises F once and iterates on that; `_product` evaluates F's nonlinear parts anew in
+    every product.
+    """
+    rule, residual, z, args = operands
+    b, extra = augmented
+    if isinstance(residual, InPrecisions):
+        linear_map, _ = linearised(residual, z, args, None, transpose=transpose)
+        lower, inverse = lowered(residual, z, args, rule.preconditioner, transpose=transpose)
+    else:
+        linear_map, inverse = linearised(
+            residual, z, args, rule.preconditioner, transpose=transpose
+        )
+        lower = None
+    x, left = rule._solved(linear_map, b, inverse, lower)
+    return x, left if transpose else extra
+
+
+def _nothing(operands: Any, augmented: PyTree) -> PyTree:
+    del operands
+    return augmented
+
+
+def _residual_of_series(operands: Any, augmented: PyTree, *, transpose: bool) -> PyTree:
+    """The identity; transposed it also returns the relative residual of the cotangent."""
+    if not transpose:
+        return augmented
+    rule, residual, z, args = operands
+    linear_map, inverse = linearised(residual, z, args, rule.preconditioner, transpose=True)
+    b = augmented[0]
+    left = tree_subtract(b, linear_map(rule._summed(linear_map, b, inverse)))
+    size = rms_norm(b)
+    return b, rms_norm(left) / jnp.where(size > 0, size, 1.0)
 
 
 def _require_map(rule: str, preconditioner: Any) -> None:

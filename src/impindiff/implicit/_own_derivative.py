@@ -15,10 +15,11 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, PyTree
+
+from impindiff.implicit._batching import axis_first, over_axis
 
 _Tangent = Callable[[Sequence[Array], Sequence[Array | None]], list[Array]]
 
@@ -64,26 +65,13 @@ def _pushed_forward(primals, tangents, *, count: int, tangent: _Tangent):
 def _batched(axis, operands, dims, *, count: int, tangent: _Tangent):
     if all(dim is None for dim in dims):
         return _value_p.bind(*operands, count=count, tangent=tangent), [None] * count
-    pairs = list(zip(operands, dims, strict=True))
-    values = [
-        jnp.broadcast_to(x, (axis.size, *x.shape)) if dim is None else jnp.moveaxis(x, dim, 0)
-        for x, dim in pairs[:count]
-    ]
-    others = [x if dim is None else jnp.moveaxis(x, dim, 0) for x, dim in pairs[count:]]
-    axes = [0] * count + [None if dim is None else 0 for _, dim in pairs[count:]]
+    operands, axes = axis_first(axis, operands, dims, count)
 
     def of_all(primals, tangents):
         along = [None if dot is None else a for dot, a in zip(tangents, axes, strict=True)]
-        return jax.vmap(
-            tangent,
-            in_axes=(axes, along),
-            axis_size=axis.size,
-            axis_name=axis.name,
-            spmd_axis_name=axis.spmd_name,
-        )(list(primals), list(tangents))
+        return over_axis(axis, tangent, (axes, along))(list(primals), list(tangents))
 
-    found = _value_p.bind(*values, *others, count=count, tangent=of_all)
-    return found, [0] * count
+    return _value_p.bind(*operands, count=count, tangent=of_all), [0] * count
 
 
 _value_p = Primitive("value_with_derivative")

@@ -5,6 +5,7 @@ import functools
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Inexact, Int, PyTree
 
@@ -100,10 +101,20 @@ def _with_tangents(carry: PyTree[Array], others: PyTree) -> PyTree[Array]:
     return carry
 
 
-@_with_tangents.defjvp
+@functools.partial(_with_tangents.defjvp, symbolic_zeros=True)
 def _(primals, tangents):
-    # tangents that are zero by construction are arrays of zeros here
-    return primals[0], tangents[0]
+    moving = [dot for dot in jax.tree.leaves(tangents) if not isinstance(dot, SymbolicZero)]
+    some = [dot.ravel()[0] for dot in moving if dot.size][:1]
+
+    def moved(x, dot):
+        needed = isinstance(dot, SymbolicZero) and jnp.issubdtype(x.dtype, jnp.inexact)
+        if not needed or not some:
+            return dot
+        # zeros that depend on a tangent: reverse mode leaves out those that do not
+        zero = jnp.where(False, some[0], 0.0)
+        return jnp.broadcast_to(zero.astype(x.dtype), x.shape)
+
+    return primals[0], jax.tree.map(moved, primals[0], tangents[0])
 
 
 def tree_cast(tree: PyTree, dtype: DTypeLike) -> PyTree:

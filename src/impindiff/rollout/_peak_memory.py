@@ -17,7 +17,7 @@ _FUSED = frozenset({
     "stop_gradient", "sub", "tanh",
 })  # fmt: skip
 # Lineax's solves and the operators' products: their internals are not part of the jaxpr.
-_OPAQUE = frozenset({"linear_solve", "inflow_by_fluxes", "inflow_by_star"})
+_OPAQUE = frozenset({"linear_solve", "linear_solution", "inflow_by_fluxes", "inflow_by_star"})
 _REDUCTIONS = frozenset({"reduce_sum", "reduce_max", "reduce_min", "reduce_and", "reduce_or"})
 
 
