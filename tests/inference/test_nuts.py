@@ -42,11 +42,12 @@ def model(a, b):
     return Drift(ipd.Grid((0.0,), (1.0,), (2,)), jnp.asarray(a), jnp.asarray(b))
 
 
+@pytest.mark.slow
 def test_draws_have_the_moments_of_the_exact_density():
     """Of a and b, by sums over a fine lattice: b is skewed, which no normal density is."""
     pytest.importorskip("blackjax")
     prior = GaussianPrior(lambda m: m.b, 1.0)
-    found = nuts(model(0.75, 0.35), loss(prior), draws=1200, warmup=150)
+    found = nuts(model(0.75, 0.35), loss(prior), draws=6000, warmup=150)
     a, b = np.meshgrid(np.linspace(-2, 4, 601), np.linspace(-6, 4, 601), indexing="ij")
     u = [a * t + np.exp(b) * t**2 / 2 for t in TIMES[1:]]
     energy = 2 * 16 * ((u[0] - 0.5) ** 2 + (u[1] - 1.5) ** 2) / 2 + b**2 / 2
