@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 CASE ?= demo
 # with bytecode, whatever the environment says: rewriting the tests' assertions takes seconds a worker
 TEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+CHECKED := --jaxtyping-packages=impindiff,beartype.beartype
 FLOORS := $(addprefix tests/,grid operators fields implicit steppers)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test pages lint types docs dist validate benchmarks evidence clean
+.PHONY: demo test test-slow pages lint types docs dist validate benchmarks evidence clean
 
 # CASE=smoke is the same job in about a minute; see examples/ for others.
 demo: $(VENV)/.core
@@ -16,9 +17,14 @@ demo: $(VENV)/.core
 
 # Those of the lower floors check the shapes and types of what every function is given and returns.
 test: $(VENV)/.test
-	$(TEST) --jaxtyping-packages=impindiff,beartype.beartype -m "not wrong_types" $(FLOORS)
+	$(TEST) $(CHECKED) -m "not slow and not wrong_types" $(FLOORS)
 	$(TEST) -n 0 -m wrong_types $$(grep -rl --include='*.py' mark.wrong_types $(FLOORS))
-	$(TEST) --ignore tests/documents $(FLOORS:%=--ignore=%)
+	$(TEST) -m "not slow" --ignore tests/documents $(FLOORS:%=--ignore=%)
+
+# What takes longest, and further instances of what `make test` shows.
+test-slow: $(VENV)/.test
+	$(TEST) $(CHECKED) -m "slow and not wrong_types" $(FLOORS)
+	$(TEST) -m slow --ignore tests/documents $(FLOORS:%=--ignore=%)
 
 # Every command, file and example of the documentation, as its reader runs it.
 pages: $(VENV)/.test

@@ -61,6 +61,22 @@ def pytest_configure(config):
             shutil.rmtree(_COMPILED, ignore_errors=True)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark as slow all but the few instances of a test that its mark asks for, spread evenly."""
+    instances = {}
+    for item in items:
+        if item.get_closest_marker("few") is not None:
+            instances.setdefault(item.nodeid.split("[")[0], []).append(item)
+    for alike in instances.values():
+        (wanted,) = alike[0].get_closest_marker("few").args
+        steps = max(wanted - 1, 1)
+        kept = {round(i * (len(alike) - 1) / steps) for i in range(wanted)}
+        for i, item in enumerate(alike):
+            if i not in kept:
+                item.add_marker(pytest.mark.slow)
+
+
 _ROOM = 1.2e9  # bytes of a worker that may stay; clearing takes longer than most modules' tests
 
 # Public data sets, a folder for each, of which no test downloads any.

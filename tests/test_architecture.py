@@ -71,6 +71,7 @@ def test_a_module_with_an_underscore_is_its_own_rooms(path):
             assert node.module.split(".")[1] == room, f"{path} imports {node.module}"
 
 
+@pytest.mark.slow
 def test_import_leaves_jax_as_it_was_and_skips_what_only_the_command_needs():
     code = (
         "import jax; before = dict(jax.config.values); import sys; import impindiff; "

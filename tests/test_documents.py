@@ -39,7 +39,7 @@ def test_commands_are_known_with_their_options(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_make_targets_scripts_and_extras_are_there(page):
-    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     written = re.findall(r'```python title="([^"]+)"', page.read_text())
     for line in console_lines(page):
@@ -94,6 +94,7 @@ def public_text():
                 yield f"{path.name}:{node.lineno}", " ".join(node.value.split())
 
 
+@pytest.mark.slow
 def test_text_is_in_the_words_of_the_field():
     found = [
         f"{place}: write {better!r}, not {match[0]!r}"

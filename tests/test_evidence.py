@@ -68,6 +68,7 @@ def test_a_claim_is_judged_by_its_numbers(evidence, monkeypatch):
     assert claims.long_horizon_verdict().startswith(claims.HOLDS)
 
 
+@pytest.mark.slow
 def test_the_page_can_be_written_again_without_a_run(tmp_path):
     code = "import make_evidence; print(len(make_evidence.page()))"
     done = subprocess.run(

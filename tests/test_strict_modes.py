@@ -80,6 +80,7 @@ def in_turn(*cases):
     return [(*case, precision) for case, precision in zip(cases, itertools.cycle(PRECISIONS))]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("ndim", "walls", "precision"), in_turn(*itertools.product(CELLS, WALLS)))
 def test_operators(ndim, walls, precision):
     with strict(precision) as dtype:
@@ -90,6 +91,7 @@ def test_operators(ndim, walls, precision):
         assert {x.dtype for x in jax.eval_shape(of_all, u, D, v)} == {dtype}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("field", "walls"), [("flat", "periodic"), ("zero", "numbers")])
 def test_operators_make_no_nan(field, walls):
     with strict(nans=True) as dtype:
@@ -183,6 +185,7 @@ def gradient_of_rollout(system, way, dtype, amplitude=0.5):
     return jax.grad(total, (0, 1)), jnp.asarray(0.05, dtype), u0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("system", "way", "precision"), ROLLOUTS)
 def test_rollouts(system, way, precision):
     with strict(precision) as dtype:
@@ -191,6 +194,7 @@ def test_rollouts(system, way, precision):
     assert {x.dtype for x in jax.tree.leaves(found)} == {dtype}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("way", "amplitude"), [("Multigrid", 0.5), ("adaptive", 0.0)])
 def test_rollouts_make_no_nan(way, amplitude):
     with strict(nans=True) as dtype:
@@ -213,6 +217,7 @@ CLOSURES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "precision"), [*in_turn(*((name,) for name in CLOSURES)), ("positive", "float32")]
 )
@@ -263,6 +268,7 @@ def test_fields(kind, conditioning, precision):
         eqx.filter_eval_shape(eqx.filter_grad(total), (field, rate))
 
 
+@pytest.mark.slow
 def test_a_fit(tmp_path):
     class Decay(ipd.HybridModel):
         grid: ipd.Grid

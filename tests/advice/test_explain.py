@@ -35,6 +35,7 @@ def counts(found):
     return {c.name: (c.iterations or 0, c.adjoint or 0) for c in found.candidates}
 
 
+@pytest.mark.slow
 def test_a_stiff_step_is_described_and_its_choice_solves_it():
     u0 = jnp.stack([bump(GRID), 0 * bump(GRID)])
     found = ipd.explain(ipd.CrankNicolson(), Spreading(GRID), u0, dt=0.5)
@@ -57,6 +58,7 @@ def test_a_stiff_step_is_described_and_its_choice_solves_it():
     assert bool(result.stats.converged.all())
 
 
+@pytest.mark.slow
 def test_wide_stencils_are_told_and_stages_in_a_loop_are_found():
     model = Spreading(GRID, 0.01, 3.0, "van_leer")
     stage = first_stage(ipd.KenCarp3(), model, bump(GRID), jnp.asarray(0.0), jnp.asarray(0.1))
@@ -73,6 +75,7 @@ class Chain(ipd.HybridModel):
         return {"a": -u["a"], "b": 1e3 * u["a"] - u["b"]}
 
 
+@pytest.mark.slow
 def test_what_drives_what_and_blocks():
     u0 = {"a": bump(GRID), "b": bump(GRID)}
     found = ipd.explain(ipd.BackwardEuler(), Chain(GRID), u0, dt=1.0)
@@ -82,6 +85,7 @@ def test_what_drives_what_and_blocks():
     assert counts(found)["Jacobi(blocks=True)"] == (1, 1)
 
 
+@pytest.mark.slow
 def test_without_state_or_step_a_hundred_explicit_steps_are_taken():
     found = ipd.explain(ipd.BackwardEuler(), Spreading(GRID))
     h = np.asarray(GRID.spacing)
@@ -89,6 +93,7 @@ def test_without_state_or_step_a_hundred_explicit_steps_are_taken():
     assert f"one step of {100 * limit:.3g} " in found.title
 
 
+@pytest.mark.slow
 def test_a_float32_step_and_a_preconditioner_of_ones_own():
     own = ipd.Multigrid(cycles=2)
     stepper = ipd.BackwardEuler(solver=ipd.NewtonKrylov(preconditioner=own))
@@ -109,6 +114,7 @@ def test_what_it_cannot_look_at_is_refused():
         ipd.explain(ipd.BackwardEuler(), ipd.VectorField(lambda t, u, args: -u), bump(GRID), 0.1)
 
 
+@pytest.mark.slow
 def test_the_automatic_choice_is_shown_and_is_none_of_the_candidates():
     auto = ipd.BackwardEuler(solver=ipd.NewtonKrylov(preconditioner="auto"))
     grid = ipd.Grid((0.0, 0.0), (1.0, 1.0), (8, 8))

@@ -100,6 +100,7 @@ def settings_of(steps):
     return ProblemSettings.model_validate(chosen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["upwind", "van_leer"])
 def test_an_estimate_that_makes_up_for_it_is_warned_of(scheme, tmp_path):
     problem, lines = Problem(), []
@@ -119,6 +120,7 @@ def test_an_estimate_that_makes_up_for_it_is_warned_of(scheme, tmp_path):
         assert not metrics.warnings
 
 
+@pytest.mark.slow
 def test_a_flow_that_begins_at_rest_is_warned_of(tmp_path):
     class Rising(Carried):
         def tendency(self, t, u, latent):

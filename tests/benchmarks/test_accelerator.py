@@ -49,6 +49,7 @@ def smallest(script, reference, monkeypatch, tmp_path):
     return call
 
 
+@pytest.mark.slow
 def test_all_rows_are_measured_and_shown(smallest, page, capsys):
     code, results = smallest()
     assert code == 0
@@ -73,6 +74,7 @@ def test_all_rows_are_measured_and_shown(smallest, page, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 1 + 8
 
 
+@pytest.mark.slow
 def test_a_number_that_is_off_fails(smallest, page, reference):
     numbers = {SOLVE: copy.deepcopy(reference["numbers"][SOLVE])}
     numbers[SOLVE]["solution"]["values"][3] *= 1.01
@@ -89,6 +91,7 @@ def test_a_state_that_is_not_a_number_is_off(script):
     assert not script.error(script.fingerprint([1.0, float("nan")]), expected) <= 1e9
 
 
+@pytest.mark.slow
 def test_what_no_time_is_left_for_is_named(smallest, script, page, monkeypatch):
     monkeypatch.setattr(script, "BUDGETS", dict.fromkeys(script.BUDGETS, 0.0))
     code, results = smallest()
@@ -105,6 +108,7 @@ def faulty(message):
     return measure
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_the_memory_is_named_and_other_faults_fail(
     smallest, script, page, monkeypatch
 ):
@@ -140,6 +144,7 @@ def test_rows_that_are_not_reached_are_written_before_the_first(script):
     assert script.failed(states[0])
 
 
+@pytest.mark.slow
 def test_a_training_step_agrees_with_the_reference(script, reference):
     """Loss, state and gradient of the network, in both precisions."""
     for precision in ("float64", "float32"):

@@ -94,6 +94,7 @@ def test_zero_and_nan_are_told_apart():
     assert ipd.check_gradient(lambda x: jnp.sqrt(jnp.sum(0 * x)), x).outcome == "not finite"
 
 
+@pytest.mark.slow
 def test_a_rollout_passes_and_a_biased_rule_does_not():
     assert ipd.check_gradient(rolled_out, jnp.asarray(0.7)).outcome == "right"
 
@@ -111,6 +112,7 @@ class Jumping(ipd.VectorField):
         return (0.3,)
 
 
+@pytest.mark.slow
 def test_the_examples_are_of_a_trajectory_loss():
     """A jump that the model declares is a step more, which the probe has to know of."""
     model = Jumping(lambda t, u, a: -a * u**2, jnp.asarray(0.7))

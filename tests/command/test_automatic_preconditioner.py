@@ -35,6 +35,7 @@ def run(folder: Path, solver: dict[str, Any], **options: Any) -> tuple[RunMetric
     return experiment.run(problem, settings, folder, say=said.append, **options), said
 
 
+@pytest.mark.slow
 def test_a_run_records_the_choice_and_takes_it_again_when_resumed(tmp_path):
     # fewer iterations than a solve without preconditioner needs
     few = {"max_krylov_iterations": 4}
@@ -62,6 +63,7 @@ def test_a_run_records_the_choice_and_takes_it_again_when_resumed(tmp_path):
     assert models[0] == models[1] == models[2]
 
 
+@pytest.mark.slow
 def test_an_easy_step_needs_none(tmp_path):
     metrics, _ = run(tmp_path, {"preconditioner": "auto"})
     assert (metrics.solver.automatic_preconditioner or "").startswith("none (D dt/dx^2 at most ")

@@ -10,6 +10,8 @@ from running import impindiff, settings
 
 from impindiff.problems.cole_hopf import cole_hopf_sine
 
+pytestmark = pytest.mark.slow  # whole runs of the command
+
 NU, SPEED = 0.02, 0.8
 SMALL = [
     part

@@ -15,11 +15,13 @@ def folder(tmp_path_factory):
     return parent / "plume"
 
 
+@pytest.mark.slow
 def test_a_right_gradient(folder):
     done = impindiff("check", "plume.py", *SMALL, cwd=folder)
     assert "the gradient is right" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_wrong_gradient(folder):
     text = (folder / "plume.py").read_text()
     assert text.count("self.diffusivity(), self.grid") == 1
@@ -30,6 +32,7 @@ def test_a_wrong_gradient(folder):
     assert "THE GRADIENT IS WRONG" in done.stdout
 
 
+@pytest.mark.slow
 def test_wrong_input(folder):
     done = impindiff("check", "no.py", cwd=folder, check=False)
     assert done.returncode == 2

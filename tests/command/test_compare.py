@@ -12,6 +12,8 @@ from running import CASE, impindiff
 from impindiff.command import cli
 from impindiff.settings.yaml_text import parse_yaml
 
+pytestmark = pytest.mark.slow  # whole runs of the command
+
 SMALL = {
     "grid.cells": "[24, 12]",
     "truth.training_samples": "2",

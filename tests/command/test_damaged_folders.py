@@ -164,6 +164,7 @@ def expected(runs, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize("seed", range(COUNT))
 def test_damage_is_one_line_or_does_not_matter(runs, expected, tmp_path, capfd, seed):
@@ -206,6 +207,7 @@ def test_damage_is_one_line_or_does_not_matter(runs, expected, tmp_path, capfd, 
     assert not [p for p in folder.rglob("*") if "partial" in p.name or "orbax-check" in p.name]
 
 
+@pytest.mark.slow
 def test_the_report_runs_no_code(runs, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(runs / "finished", folder)
@@ -223,6 +225,7 @@ def test_the_report_runs_no_code(runs, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 def test_no_file_outside_of_the_folder_is_run(runs, tmp_path, capfd):
     folder = tmp_path / "run"
     shutil.copytree(runs / "finished", folder)
@@ -235,6 +238,7 @@ def test_no_file_outside_of_the_folder_is_run(runs, tmp_path, capfd):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 def test_half_a_configuration_is_called_damaged(runs, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(runs / "finished", folder)
@@ -251,6 +255,7 @@ def test_half_a_configuration_is_called_damaged(runs, tmp_path):
         _ = Run(folder).problem
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["data.csv", "run/problem.py", "run/modules/helper.py"])
 def test_what_has_changed_since_the_run_began_is_noticed(runs, tmp_path, capfd, what):
     folder, data = tmp_path / "run", tmp_path / "data.csv"

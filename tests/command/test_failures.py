@@ -17,6 +17,7 @@ from impindiff.settings import load_configuration
 from impindiff.training._compiled_step import compile_step
 
 
+@pytest.mark.slow
 def test_what_blows_up_says_so_in_the_folder_of_its_run(tmp_path):
     wild = settings(training__learning_rate=1e200)
     done = impindiff("run", CASE, *wild, "--out", tmp_path / "run", check=False)

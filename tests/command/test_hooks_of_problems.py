@@ -156,6 +156,7 @@ def run(capsys, monkeypatch, path, *more, command="run"):
     return stop.value.code, capsys.readouterr().err
 
 
+@pytest.mark.few(33)
 @pytest.mark.parametrize(("text", "words"), CASES)
 def test_one_line(capsys, monkeypatch, tmp_path, text, words):
     path = tmp_path / "own.py"

@@ -7,6 +7,7 @@ from running import CASE, impindiff, settings
 import impindiff as ipd
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".nc", ".zarr"])
 def test_what_a_problem_writes_is_described_and_read(tmp_path, suffix):
     path = tmp_path / f"reference{suffix}"

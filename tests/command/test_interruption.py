@@ -45,6 +45,7 @@ with watched(lambda line: print(line, flush=True)) as watch:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_inside_of_a_compilation_it_ends_at_once(tmp_path, number):
     folder = tmp_path / "run"
@@ -74,6 +75,7 @@ def test_inside_of_a_compilation_it_ends_at_once(tmp_path, number):
     assert error == f"interrupted; continue with: impindiff run {CASE} --out {folder} --resume\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("steps", "count"), [("short", 1), ("long", 2)])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_one_ends_after_the_step_and_two_at_once(number, steps, count):
@@ -89,6 +91,7 @@ def test_one_ends_after_the_step_and_two_at_once(number, steps, count):
         assert process.wait(timeout=60) == 128 + number
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_one_ends_at_once_what_is_saved(number):
     command = [sys.executable, "-c", TWICE, "saved"]

@@ -12,6 +12,7 @@ from impindiff.data import _opening as opening
 from impindiff.pages._run import run_page
 
 
+@pytest.mark.slow
 def test_a_file_of_ones_own_without_truth(tmp_path, monkeypatch):
     """A real-looking file: other sizes, uneven times, float32, units, no true velocity.
 

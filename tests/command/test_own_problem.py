@@ -22,6 +22,7 @@ def folder(tmp_path_factory):
     return parent / "plume"
 
 
+@pytest.mark.slow
 def test_runs_forecasts_and_reports(folder):
     written = {path.name for path in folder.iterdir() if path.is_file()}
     assert written == {
@@ -49,6 +50,7 @@ def test_runs_forecasts_and_reports(folder):
     assert "figures and metrics" in again.stdout
 
 
+@pytest.mark.slow
 def test_its_own_test_passes(folder):
     _its_own_test_passes(folder)
 
@@ -65,6 +67,7 @@ def _its_own_test_passes(folder):
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 def test_a_few_unknown_numbers_are_found_from_a_few_sensors(tmp_path):
     done = impindiff("new", "bar", "--template", "numbers", cwd=tmp_path)
     assert "next: cd bar, then impindiff run bar.py --config bar.yaml" in done.stdout
@@ -91,6 +94,7 @@ def test_a_few_unknown_numbers_are_found_from_a_few_sensors(tmp_path):
     assert "T_spread" not in longer
 
 
+@pytest.mark.slow
 def test_the_run_keeps_the_file_that_it_was_made_with(folder):
     impindiff("run", "plume.py", "--config", "plume.yaml", *SHORT, "--out", "kept", cwd=folder)
     original = (folder / "plume.py").read_text()

@@ -24,6 +24,7 @@ def refused(capsys, monkeypatch, *arguments):
     return lines[0]
 
 
+@pytest.mark.few(9)
 @pytest.mark.parametrize(
     ("override", "parts"),
     [
@@ -176,6 +177,7 @@ def test_arguments(capsys, monkeypatch, tmp_path, arguments, words):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_who_stops_reading_is_not_told(tmp_path):
     command = f"{sys.executable} -m impindiff list | true"
     done = subprocess.run(

@@ -78,6 +78,7 @@ def test_error_in_the_metrics_is_that_of_the_stored_forecast(finished):
     assert float(percent) == pytest.approx(metrics["forecast"]["relative_l1_percent"]["test"])
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_weights(finished, tmp_path):
     folder = tmp_path / "run"
     command = [
@@ -156,6 +157,7 @@ def test_a_forecast_that_ends_before_the_observations(finished, tmp_path):
         assert np.isfinite(shorter["phi_truth"].to_numpy()).all()
 
 
+@pytest.mark.slow
 def test_a_forecast_warns_of_extrapolation_in_time(finished, tmp_path, monkeypatch, capsys):
     """Of a steady field: pretend, with the run's own forecast and no ffmpeg."""
     stored = xr.load_dataset(finished / "forecast.nc", engine="h5netcdf")

@@ -81,6 +81,7 @@ with directory.claimed("case", Path("run")) as folder:
 """
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_it_began_is_started_again():
     """The one way out: --resume says so, and --out takes it."""
     subprocess.run([sys.executable, "-c", KILLED], timeout=120, check=False)
@@ -114,6 +115,7 @@ for out in (None, Path("same")):
 """
 
 
+@pytest.mark.slow
 def test_runs_started_at_once_never_share_a_folder():
     pair = [
         subprocess.Popen(

@@ -40,6 +40,7 @@ def planned(folder: Path) -> Any:
     return Run(folder).settings.training
 
 
+@pytest.mark.slow
 def test_a_budget_becomes_a_number_of_steps_which_a_resumed_run_keeps(tmp_path, monkeypatch):
     """The learning rate's schedule is that of the planned steps, as if they had been asked for."""
     asked = {"training": {"steps": 50, "seconds": 1.0, "schedule": "cosine"}}
@@ -61,6 +62,7 @@ def test_a_budget_becomes_a_number_of_steps_which_a_resumed_run_keeps(tmp_path, 
     assert cut.read_bytes() == whole.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_budget_that_holds_all_steps_cuts_none_and_the_smallest_leaves_one(tmp_path):
     asked = {"training": {"steps": 2, "seconds": 1e9}}
     assert run(tmp_path / "all", asked).train.steps == 2
@@ -69,6 +71,7 @@ def test_a_budget_that_holds_all_steps_cuts_none_and_the_smallest_leaves_one(tmp
     assert planned(tmp_path / "one").steps == 1
 
 
+@pytest.mark.slow
 def test_a_forecast_that_fails_ends_the_run_unless_it_is_to_be_kept(tmp_path):
     # enough steps for the training interval, too few for the forecast, eight times as long
     method = {"name": "diffrax", "solver": "tsit5", "rtol": 1e-10, "atol": 1e-12, "max_steps": 16}

@@ -2,8 +2,11 @@
 
 import json
 
+import pytest
 import xarray as xr
 from running import CASE, impindiff, settings
+
+pytestmark = pytest.mark.slow  # whole runs of the command
 
 
 def test_three_cell_counts_give_a_whole_run(tmp_path):

@@ -5,6 +5,8 @@ import json
 import pytest
 from running import CASE, impindiff, settings
 
+pytestmark = pytest.mark.slow  # whole runs of the command
+
 
 def final_loss(folder):
     return json.loads((folder / "metrics.json").read_text())["train"]["final_loss"]

@@ -7,6 +7,8 @@ import pytest
 import xarray as xr
 from running import impindiff
 
+pytestmark = pytest.mark.slow  # whole runs of the command
+
 FIN = '''
 """A fin that loses heat: the rate of loss from its steady temperature."""
 import jax.numpy as jnp

@@ -63,6 +63,7 @@ def refusal(training: dict[str, Any]) -> str:
     return str(refused.value)
 
 
+@pytest.mark.slow
 def test_validation_is_told_everywhere(tmp_path):
     said, shown = [], []
     asked = {"validation": 0.2, "patience": 1, "learning_rate": 0.5, "steps": 12}
@@ -80,6 +81,7 @@ def test_validation_is_told_everywhere(tmp_path):
     assert imread(tmp_path / "figures" / "history.png").shape[0] > 300
 
 
+@pytest.mark.slow
 def test_frozen_parts_come_back_as_they_started(tmp_path, without_figures):
     metrics = run(tmp_path, {"freeze": ["velocity.network.weights"], "rates": {"velocity": 0.5}})
     assert metrics.train.parameters == 8 + 8 + 2
@@ -139,6 +141,7 @@ def test_a_black_box_is_not_cut_into_segments():
         load_settings(get_problem(CASE).settings, merged(SMALL, given))
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_the_runs_of_its_seeds_with_their_spread(tmp_path):
     """From training to the longer forecast of the folder read back."""
     metrics = run(tmp_path / "all", {"ensemble": 2})
@@ -188,6 +191,7 @@ def test_numbers_of_an_ensemble_are_mean_and_deviation_over_members():
         assert found[name].standard_error == pytest.approx(np.std(values, ddof=1))
 
 
+@pytest.mark.slow
 def test_the_best_of_several_starts_goes_on(tmp_path, without_figures):
     said = []
     metrics = run(tmp_path / "all", {"restarts": 3, "restart_steps": 2}, say=said.append)
@@ -201,6 +205,7 @@ def test_the_best_of_several_starts_goes_on(tmp_path, without_figures):
     assert sum(line.startswith("start ") for line in said) == 3
 
 
+@pytest.mark.slow
 def test_a_horizon_and_segments_train_the_problem_s_own_model(tmp_path, without_figures):
     losses, counts = [], []
     for name, asked in {
@@ -219,6 +224,7 @@ def test_a_horizon_and_segments_train_the_problem_s_own_model(tmp_path, without_
     assert counts[0] == counts[1] > counts[2]
 
 
+@pytest.mark.slow
 def test_event_files_are_written_where_asked_for(tmp_path, without_figures):
     run(tmp_path, {"tensorboard": True})
     assert len(list((tmp_path / "tensorboard").iterdir())) == 1
@@ -244,6 +250,7 @@ def whole(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path, whole, number):
     """All of the state, with the best weights, so that the run ends as if it had not been hit."""

@@ -12,6 +12,8 @@ import pytest
 import xarray as xr
 from running import impindiff
 
+pytestmark = pytest.mark.slow  # whole runs of the command
+
 DRYING = Path(__file__).parents[2] / "examples" / "instruments" / "drying.py"
 FEW = ["--set", "training.steps=2", "--set", "training.optimizer=levenberg_marquardt"]
 BARE = ["--set", "forecast.bands=false"]

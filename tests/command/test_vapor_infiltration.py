@@ -19,6 +19,8 @@ from impindiff.problems import PROBLEMS
 from impindiff.settings import load_configuration
 from impindiff.training import Fitted, Totals
 
+pytestmark = pytest.mark.slow  # whole runs of the command
+
 CLOSURE, FIELD, THERMAL = (f"vapor_infiltration_{name}" for name in ("closure", "field", "thermal"))
 # One specimen to learn from, one to be judged by, two steps of the cheapest stepper.
 SMALL = {

@@ -2,7 +2,10 @@
 
 import json
 
+import pytest
 from running import impindiff
+
+pytestmark = pytest.mark.slow  # whole runs of the command
 
 ROD = '''
 """A rod whose loss and conductivity one sine cannot tell apart."""

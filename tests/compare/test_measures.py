@@ -2,6 +2,8 @@
 
 import itertools
 
+import pytest
+
 from impindiff.compare._figures import draw
 from impindiff.compare._measures import temporary_memory
 from impindiff.compare._request import Request
@@ -27,6 +29,7 @@ def memory(adjoint, iterations):
     return found
 
 
+@pytest.mark.slow
 def test_memory_grows_with_the_iterations_of_the_naive_gradient_only():
     assert memory("implicit_adjoint", 4) == memory("implicit_adjoint", 16)
     state = 2 * 16 * 8 * 8 / 1e6
@@ -34,6 +37,7 @@ def test_memory_grows_with_the_iterations_of_the_naive_gradient_only():
     assert memory("unrolled", 16) - memory("unrolled", 4) > 5 * 12 * state
 
 
+@pytest.mark.slow
 def test_a_study_of_stability_needs_no_training(tmp_path):
     request = Request(
         problem=CASE, study="stability", methods=("forward_euler_same_step",), overrides=SMALL

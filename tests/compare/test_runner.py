@@ -243,6 +243,7 @@ def test_a_full_disk_ends_the_comparison_and_the_run_is_taken_up_again(runs, tmp
     assert "--resume" in runs.words[1]
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_into_memory_is_tried_with_one_seed(runs, tmp_path):
     message = "a training step needs 99.0 GB of temporary memory, this machine has 8.0 GB"
     runs.ends["implicit"] = stores(FailureCode.out_of_memory, message)
@@ -280,6 +281,7 @@ def test_a_method_that_cannot_solve_the_case_is_named_and_not_run(runs, tmp_path
     assert (rk4.runs, rk4.failures) == ([], 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("largest", "accuracy_decides"), [(0.05, True), (1e-3, False)])
 def test_explicit_steps_are_measured_once_and_given_to_the_runs(
     largest, accuracy_decides, runs, tmp_path, monkeypatch

@@ -65,10 +65,12 @@ def test_stability_limit_of_upwind_transport_is_one_cell_a_step():
     assert largest_stable_step(truth, ipd.ForwardEuler()) == pytest.approx(1 / N, rel=0.03)
 
 
+@pytest.mark.slow
 def test_an_implicit_step_may_span_everything():
     assert largest_stable_step(heat(), ipd.BackwardEuler()) == 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stepper", "order", "percent"),
     [

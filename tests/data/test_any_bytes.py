@@ -78,6 +78,7 @@ def test_random_bytes(tmp_path, content, start, suffix):
     read_or_refused(path)
 
 
+@pytest.mark.slow
 @every_format
 @few
 @given(data=st.data())
@@ -102,6 +103,7 @@ cells = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(few, max_examples=150)
 @given(
     header=st.lists(st.one_of(names, st.text(max_size=5)), max_size=7),
@@ -145,6 +147,7 @@ def test_random_arrays(tmp_path, given_arrays):
     read_or_refused(tmp_path / "n.npz")
 
 
+@pytest.mark.slow
 @few
 @given(
     attributes=st.dictionaries(

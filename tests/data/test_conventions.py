@@ -206,6 +206,7 @@ CALENDARS = [
 ]
 
 
+@pytest.mark.few(9)
 @pytest.mark.parametrize(("unit", "calendar", "days"), CALENDARS)
 def test_times_of_calendars(tmp_path, unit, calendar, days):
     attrs = {"units": unit} | ({} if calendar is None else {"calendar": calendar})
@@ -255,6 +256,7 @@ def test_nanoseconds_since_1970_lose_nothing(tmp_path):
     np.testing.assert_allclose(found["time"], [0, 3e-9, 1001e-9], rtol=1e-12)
 
 
+@pytest.mark.slow
 @few
 @given(
     size=st.floats(-200, 200).map(lambda e: 10.0**e),

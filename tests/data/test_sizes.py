@@ -122,6 +122,7 @@ def seconds(call):
     return time.process_time() - begin
 
 
+@pytest.mark.slow
 def test_time_grows_with_the_columns_and_not_with_their_square(tmp_path):
     paths = {}
     for count in (500, 4000):

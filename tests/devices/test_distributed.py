@@ -41,6 +41,7 @@ def test_mpirun_needs_mpi4py(monkeypatch):
         ipd.distributed()
 
 
+@pytest.mark.slow
 def test_an_exception_does_not_wait_for_the_others(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from as_slurm import run_together
 
 SCRIPT = Path(__file__).with_name("fit_in_processes.py")
@@ -22,6 +23,7 @@ def losses(folder):
     return [record["loss"] for record in records]
 
 
+@pytest.mark.slow
 def test_killed_then_resumed_in_two_processes_and_in_one(tmp_path):
     run, alone, whole = tmp_path / "run", tmp_path / "alone", tmp_path / "whole"
     begun = time.monotonic()

@@ -34,6 +34,7 @@ def same(many, one):
     assert difference < 1e-10 * np.abs(one["gradient"]).max()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("axes", ["batch=4", "x=8", "batch=2,x=2,y=2"])
 def test_batch_domain_and_both(tmp_path, alone, axes):
     many = found(tmp_path, axes)
@@ -54,18 +55,21 @@ def moves_layers_only(many):
         assert kind in ("all-reduce", "collective-permute") or entries <= 8
 
 
+@pytest.mark.slow
 def test_multigrid_moves_layers_only(tmp_path, alone):
     many = found(tmp_path, "batch=2,x=2,y=2", "multigrid")
     same(many, alone)
     moves_layers_only(many)
 
 
+@pytest.mark.slow
 def test_volumes_and_areas_travel_with_the_cells(tmp_path):
     one = found(tmp_path, "batch=1", "multigrid", "tube", devices=1)
     many = found(tmp_path, "x=2,y=2", "multigrid", "tube", devices=4)
     same(many, one)
 
 
+@pytest.mark.slow
 def test_the_cells_of_a_domain_are_shared_out(tmp_path):
     one = found(tmp_path, "batch=1", "multigrid", "hole", devices=1)
     many = found(tmp_path, "x=2,y=2", "multigrid", "hole", devices=4)
@@ -73,6 +77,7 @@ def test_the_cells_of_a_domain_are_shared_out(tmp_path):
     moves_layers_only(many)
 
 
+@pytest.mark.slow
 def test_two_processes_read_their_part_and_agree(tmp_path, alone):
     many = found(tmp_path, "batch=2,x=2", processes=2, devices=2)
     assert (many["processes"], many["devices"]) == (2, 4)

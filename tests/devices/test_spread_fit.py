@@ -12,6 +12,7 @@ import impindiff as ipd
 from impindiff.devices import mesh_of
 
 
+@pytest.mark.slow
 def test_the_same_losses_and_resumed_on_another_number(tmp_path):
     script = Path(__file__).with_name("spread_fit.py")
     done = subprocess.run(

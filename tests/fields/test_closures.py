@@ -66,6 +66,7 @@ def with_random_parameters(closure, scale, seed=1):
     return moved(closure, scale, normal_like(seed, closure))
 
 
+@pytest.mark.few(3)
 @each
 def test_starts_as_the_prior(name):
     closure, prior, _ = CLOSURES[name]
@@ -77,6 +78,7 @@ def test_starts_as_the_prior(name):
     )
 
 
+@pytest.mark.few(3)
 @each
 def test_positive_and_monotone_with_any_parameters(name):
     closure, _, sign = CLOSURES[name]
@@ -98,6 +100,7 @@ def test_positive_and_monotone_with_any_parameters(name):
         assert (np.diff(y) < 0).any()
 
 
+@pytest.mark.few(2)
 @each
 def test_derivatives_match_central_differences(name):
     closure, _, _ = CLOSURES[name]
@@ -125,6 +128,7 @@ def test_derivatives_match_central_differences(name):
     )
 
 
+@pytest.mark.few(1)
 @each
 def test_no_derivative_is_nan(name):
     """At, just above and below the threshold, at 0, far outside, at the ends of the range."""
@@ -184,6 +188,7 @@ def test_floor_below_the_threshold_for_an_exponent_near_zero():
     np.testing.assert_allclose(got, [FLOOR, FLOOR, 0.038 * (1e-3 / 0.963) ** 0.01])
 
 
+@pytest.mark.slow
 def test_no_derivative_is_nan_where_the_prior_is_zero():
     closure = ipd.MonotoneClosure(jnp.square, lower=0.1, upper=1.0)
     for rate in (closure, jax.grad(closure), jax.grad(jax.grad(closure))):
@@ -234,6 +239,7 @@ def test_only_what_is_learned_is_an_array():
     assert with_parameters(CLOSURES["rising, of two"][0])[0].size <= 200
 
 
+@pytest.mark.slow
 def test_single_precision():
     x = jnp.linspace(-0.5, 1.5, 101, dtype=jnp.float32)
     for name in ("positive", "rising", "percolating"):

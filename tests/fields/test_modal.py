@@ -15,6 +15,7 @@ def grid(*cells, periodic=True):
     return ipd.Grid(*BOX, cells, boundary=(sides, sides))
 
 
+@pytest.mark.slow
 def test_periodic_eigenfunctions_are_orthonormal_with_their_laplacians_eigenvalues():
     field = ipd.ModalField(1, *BOX, periodic=(True, True), modes=30)
     on = grid(256, 128)

@@ -50,6 +50,7 @@ def condition(kind: str, axis: int, side: int, *, timed: bool) -> Boundary:
             return Robin(a=a, b=b, value=value)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(("width", "timed"), [(1, False), (3, True)])
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize(

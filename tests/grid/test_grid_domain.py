@@ -80,6 +80,7 @@ def test_an_image_is_read_upright_and_dark_is_outside(tmp_path):
         Grid((0.0, 0.0), (4.0, 6.0), (4, 6), WALLS, domain=tmp_path / "none.png")
 
 
+@pytest.mark.slow
 def test_fractions_are_differentiable_in_the_place_of_a_hole():
     def moment(at):
         def phi(x, y):

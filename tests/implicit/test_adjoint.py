@@ -45,6 +45,7 @@ def gradient_of_linear(rule, solver=TIGHT, cotangent=W, right=RIGHT, matrix=MATR
 EXACT = np.linalg.solve(np.asarray(MATRIX).T, np.asarray(W))
 
 
+@pytest.mark.slow
 def test_the_preconditioner_is_transposed_for_the_adjoint():
     """The exact inverse needs one iteration if transposed, and more than one if not."""
     rule = ImplicitAdjoint(max_iterations=1, preconditioner=inverse_of(linear_residual))
@@ -73,6 +74,7 @@ def test_an_adjoint_that_cannot_converge_gives_nan():
     assert residual > 1e-10
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("rtol", [1e-2, 1e-10])
 def test_the_probe_tells_the_relative_residual(rtol):
     gradient, told = gradient_of_linear(ImplicitAdjoint(rtol=rtol))
@@ -89,12 +91,14 @@ def test_the_adjoint_does_not_inherit_a_loose_forward_tolerance():
     assert residual <= 1e-8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("linear_solver", [lx.GMRES(rtol=1e-6, atol=1e-6), lx.BiCGStab(0.1, 0.1)])
 def test_a_linear_solver_of_its_own(linear_solver):
     rule = ImplicitAdjoint(rtol=1e-12, linear_solver=linear_solver)
     np.testing.assert_allclose(gradient_of_linear(rule)[0], EXACT, rtol=1e-9)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("size", [1e-180, 1e-30, 1e30, 1e180])
 def test_a_cotangent_of_any_size(size):
     gradient, _ = gradient_of_linear(TIGHT_ADJOINT, cotangent=size * W)
@@ -114,6 +118,7 @@ def test_a_cotangent_of_zero_gives_zero():
     np.testing.assert_array_equal(gradient_of_linear(ImplicitAdjoint(), cotangent=0 * W)[0], 0)
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_the_implicit_function_theorem():
     """dL/db = J^{-T} dL/dz, with a dense J at the root."""
     z = reference_root(CUBIC)
@@ -129,6 +134,7 @@ def test_the_gradient_is_that_of_the_implicit_function_theorem():
     assert relative_difference(gradient, jnp.asarray(expected)) < 1e-10
 
 
+@pytest.mark.slow
 def test_backward_does_not_solve_forward_again():
     """Evaluations of F: the backward pass linearises it at the root and takes one VJP, no more."""
     counter = Counter()

@@ -53,11 +53,13 @@ def test_the_exact_gradient_is_that_of_central_differences():
         assert central_difference_error(value, ARGS, direction, slope) < 1e-6
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", SOLVERS)
 def test_the_gradient_does_not_depend_on_which_solver_found_the_root(name):
     assert relative_difference(gradient(SOLVERS[name], TIGHT_ADJOINT), EXACT) < 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Newton, BiCGStab", "Picard", "Anderson"])
 def test_each_solver_unrolled_gives_it_too(name):
     solver = {
@@ -68,6 +70,7 @@ def test_each_solver_unrolled_gives_it_too(name):
     assert relative_difference(gradient(solver, Unrolled()), EXACT) < 1e-9
 
 
+@pytest.mark.slow
 def test_the_neumann_series_has_the_bias_it_states():
     """The relative error falls like the powers of dg/dz, and the probe tells the residual."""
     errors = [
@@ -101,6 +104,7 @@ def test_a_preconditioner_removes_the_bias():
     assert relative_difference(gradient(NewtonKrylov(rtol=1e-13), preconditioned), EXACT) < 1e-9
 
 
+@pytest.mark.slow
 def test_hessian_vector_products_agree_between_solvers():
     direction = normal_like(5, ARGS)
 

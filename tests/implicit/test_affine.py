@@ -70,6 +70,7 @@ def test_nothing_is_computed():
     jax.effects_barrier()
 
 
+@pytest.mark.slow
 def test_a_piecewise_linear_residual_is_still_solved_truly():
     """|z| passes for affine; more than one iteration is then taken, until the residual is true."""
 

@@ -33,6 +33,7 @@ def reference():
     return {"x": x, "y": np.full(2, 0.3 * x.sum() / 1.5)}
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", SOLVERS)
 def test_the_fixed_point_is_found(name):
     z, status = fixed_point(contraction, START, RATES, solver=SOLVERS[name])
@@ -91,6 +92,7 @@ def test_anderson_comes_back_after_a_restart():
     np.testing.assert_allclose(z, 1.0, atol=1e-6)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("solver", [Picard(), Anderson()], ids=["Picard", "Anderson"])
 def test_each_sample_of_a_batch_is_its_own_problem(solver):
     rates = jnp.asarray([0.2, 0.9, -5.0, jnp.nan])
@@ -108,6 +110,7 @@ def test_each_sample_of_a_batch_is_its_own_problem(solver):
     assert status.iterations[0] != status.iterations[1]
 
 
+@pytest.mark.slow
 def test_a_guess_saves_work_without_changing_the_tolerance():
     """rtol refers to the residual at z0, wherever the iteration starts."""
     exact = reference()["x"]

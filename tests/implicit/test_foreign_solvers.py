@@ -65,6 +65,7 @@ ACCEPTED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layer", "function", "solver"),
     ACCEPTED,

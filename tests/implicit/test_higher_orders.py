@@ -57,6 +57,7 @@ def derivatives(name, function):
     return jax.jit(jax.vmap(COMPOSITIONS[name][1](function)))(STRENGTHS)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("composition", COMPOSITIONS)
 def test_every_composition_in_a_loop(composition):
     found = derivatives(
@@ -68,6 +69,7 @@ def test_every_composition_in_a_loop(composition):
     np.testing.assert_allclose(found, right, rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SOLVERS)
 def test_every_solver(name):
     found = derivatives(
@@ -77,6 +79,7 @@ def test_every_solver(name):
     np.testing.assert_allclose(found, right, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_fixed_point():
     """z = cos(a z), of which a function is differentiated that closes over a."""
 
@@ -91,6 +94,7 @@ def test_a_fixed_point():
     assert float(jax.hessian(point)(0.8)) == pytest.approx(right, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("composition", "terms"), [("jacfwd(jacrev)", 2), ("jacrev(jacfwd)", 0), ("grad(grad)", 2)]
 )
@@ -113,6 +117,7 @@ def test_a_biased_rule_has_the_second_derivative_of_its_own(composition, terms):
     np.testing.assert_allclose(derivatives(composition, found), right, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_preconditioner_may_close_over_what_is_differentiated():
     """It changes nothing; neither does a function in `args` that it calls."""
 

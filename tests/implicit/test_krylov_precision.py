@@ -25,6 +25,7 @@ def cubic(z, args):
     return A.astype(z.dtype) @ z + args * z**3 - B.astype(z.dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preconditioned", [False, True])
 def test_the_same_residual_and_gradient(preconditioned):
     def solve(args, precision):
@@ -70,6 +71,7 @@ def test_the_krylov_loop_is_in_the_lower_precision():
     assert f"f32[{N}]" not in plain
 
 
+@pytest.mark.slow
 def test_a_float32_layer_is_left_as_it_is():
     solver = ipd.NewtonKrylov(krylov_precision="float32")
     z, status = ipd.root(cubic, jnp.zeros(N, jnp.float32), jnp.float32(0.3), solver=solver)
@@ -77,6 +79,7 @@ def test_a_float32_layer_is_left_as_it_is():
     assert bool(status.converged)
 
 
+@pytest.mark.slow
 def test_a_start_near_the_solution_saves_iterations_and_a_bad_one_costs_none():
     x = jnp.linalg.solve(A, B)
 
@@ -91,6 +94,7 @@ def test_a_start_near_the_solution_saves_iterations_and_a_bad_one_costs_none():
     assert iterations(1e3 * B) == none
 
 
+@pytest.mark.slow
 def test_the_adjoint_started_from_its_cotangent_is_the_same():
     def loss(args, first_guess):
         adjoint = ipd.ImplicitAdjoint(rtol=1e-12, first_guess=first_guess)

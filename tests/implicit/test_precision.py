@@ -38,6 +38,7 @@ def double():
     return solve(jnp.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("x64", [True, False])
 def test_float32(double, x64):
     with jax.enable_x64(x64):
@@ -50,6 +51,7 @@ def test_float32(double, x64):
         np.testing.assert_allclose(single, exact, rtol=5e-3)
 
 
+@pytest.mark.slow
 def test_float32_unrolled(double):
     _, _, gradient = solve(jnp.float32, Unrolled())
     for single, exact in zip(gradient, double[2], strict=True):

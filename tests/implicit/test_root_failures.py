@@ -93,6 +93,7 @@ def name_of(outcome) -> str:
     return next(name for name in NAMES if bool(outcome == getattr(Outcome, name)))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("case", CASES)
 def test_a_failure_is_a_status(case):
     residual, z0, solver, outcomes = CASES[case]
@@ -130,6 +131,7 @@ def test_a_tolerance_below_round_off(problem):
     assert name_of(status.outcome) == "stagnated"
 
 
+@pytest.mark.slow
 def test_a_nan_in_one_sample_leaves_the_others_bit_for_bit():
     rights = jnp.stack([RIGHT, 2 * RIGHT, -RIGHT, 0.1 * RIGHT])
     spoilt = rights.at[2, 3].set(jnp.nan)

@@ -70,6 +70,7 @@ def products(derivatives):
     return v, w, other, derivatives.products(args, v, w), derivatives.products(args, other, w)
 
 
+@pytest.mark.few(1)
 def test_gradient_against_central_differences(derivatives):
     args = derivatives.problem.args
     gradient = derivatives.gradient(args)
@@ -79,23 +80,27 @@ def test_gradient_against_central_differences(derivatives):
         assert central_difference_error(derivatives.loss, args, direction, slope) < 1e-6
 
 
+@pytest.mark.slow
 def test_gradient_equals_that_of_the_unrolled_solver(derivatives, products):
     *_, (_, _, _, unrolled), _ = products
     assert relative_difference(derivatives.gradient(derivatives.problem.args), unrolled) < 1e-9
 
 
+@pytest.mark.slow
 def test_forward_and_reverse_mode_are_transposes(products):
     v, w, _, (forward, reverse, *_), _ = products
     assert dot(forward, w) == pytest.approx(dot(v, reverse), rel=1e-10)
     assert abs(dot(forward, w)) > 1e-3
 
 
+@pytest.mark.slow
 def test_hessian_against_differences_of_gradients(derivatives, products):
     v, _, _, (_, _, hessian_v, _), _ = products
     args = derivatives.problem.args
     assert central_difference_error(derivatives.gradient, args, v, hessian_v[0]) < 1e-6
 
 
+@pytest.mark.slow
 def test_hessian_is_symmetric_and_the_same_in_both_modes(products):
     v, _, other, (_, _, of_v, _), (_, _, of_other, _) = products
     forward_over_reverse, reverse_over_reverse = of_v

@@ -52,6 +52,7 @@ TABLE = [
 ]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("solver", "problem"),
     [pytest.param(solver, p, id=f"{name} on {p.name}") for name, solver, p in TABLE],
@@ -83,6 +84,7 @@ def rms(tree) -> float:
     return float(jnp.sqrt(jnp.mean(ravel_pytree(tree)[0] ** 2)))
 
 
+@pytest.mark.slow
 def test_a_better_preconditioner_needs_fewer_krylov_iterations():
     def krylov_iterations(solver):
         _, status = root(linear_residual, BADLY_SCALED.z0, BADLY_SCALED.args, solver=solver)
@@ -93,6 +95,7 @@ def test_a_better_preconditioner_needs_fewer_krylov_iterations():
     assert krylov_iterations(BICGSTAB) >= 5
 
 
+@pytest.mark.slow
 def test_tolerances_are_those_asked_for():
     def distance(rtol):
         solver = NewtonKrylov(rtol=rtol, atol=0.0)
@@ -115,6 +118,7 @@ def test_a_guess_that_is_the_root_stays():
     np.testing.assert_allclose(again, z, rtol=0, atol=1e-14)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("solver", [BICGSTAB, GMRES, CG], ids=["BiCGStab", "GMRES", "CG"])
 @pytest.mark.parametrize("factor", [1.0, -2.0])
 def test_a_multiple_of_the_identity_is_solved(solver, factor):
@@ -125,6 +129,7 @@ def test_a_multiple_of_the_identity_is_solved(solver, factor):
     np.testing.assert_allclose(z, right / factor, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_units_do_not_change_the_work():
     """Neither those of the equations nor those of the unknown."""
     matrix, right = NONSYMMETRIC.args

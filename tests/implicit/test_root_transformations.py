@@ -24,6 +24,7 @@ def loss(args):
 value_and_gradient = jax.value_and_grad(loss, has_aux=True)
 
 
+@pytest.mark.slow
 def test_vmap_equals_a_loop():
     strengths = jnp.asarray([0.0, 0.5, 4.0])
     rights = jnp.stack([RIGHT, -3 * RIGHT, 10 * RIGHT])
@@ -39,12 +40,14 @@ def test_vmap_equals_a_loop():
     assert status.iterations[0] < status.iterations[2]
 
 
+@pytest.mark.slow
 def test_without_jit_it_is_the_same():
     outside = value_and_gradient(CUBIC.args)[1]
     inside = jax.jit(value_and_gradient)(CUBIC.args)[1]
     assert relative_difference(outside, inside) < 1e-12
 
 
+@pytest.mark.slow
 def test_what_the_residual_closes_over_is_differentiated():
     def closed(args):
         z, _ = solve(lambda z, _: cubic_residual(z, args), CUBIC.z0)
@@ -56,6 +59,7 @@ def test_what_the_residual_closes_over_is_differentiated():
     assert relative_difference(closed_over, expected) < 1e-11
 
 
+@pytest.mark.slow
 def test_a_python_number_can_be_differentiated():
     def of_number(strength):
         return jnp.sum(solve(cubic_residual, CUBIC.z0, (strength, RIGHT))[0])
@@ -69,6 +73,7 @@ def test_the_gradient_in_the_first_guess_is_zero():
     np.testing.assert_array_equal(gradient, jnp.zeros_like(CUBIC.z0))
 
 
+@pytest.mark.slow
 def test_a_leaf_that_knows_no_parameter_has_no_derivative():
     def residual(z, strength):
         return {"known": 3 * z["known"] - 1, "moved": z["moved"] + z["moved"] ** 3 - strength}
@@ -95,6 +100,7 @@ def test_arguments_that_are_not_arrays_pass_through():
     assert float(z[0]) == pytest.approx(2, rel=1e-7)
 
 
+@pytest.mark.slow
 def test_unrolled_has_no_derivative_of_its_status():
     def residual_size(right):
         return root(cubic_residual, CUBIC.z0, (STRENGTH, right), adjoint=Unrolled())[1].residual

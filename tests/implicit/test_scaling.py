@@ -89,6 +89,7 @@ def powers(dtype):
     return pair.filter(lambda p: low <= p[0] + p[1] <= high)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "dtype"),
     [*((name, "float64") for name in SOLVES), ("BiCGStab", "float32"), ("Anderson", "float32")],
@@ -119,6 +120,7 @@ def _gradient(right, size, ratio, weights):
     return jax.grad(misfit)(right)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", POWERS)
 @given(data=st.data())
 @EACH
@@ -132,6 +134,7 @@ def test_the_adjoint_does_not_know_the_size(dtype, data):
         np.testing.assert_allclose(found[name], exact[name], rtol=TOLERANCE[dtype], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adjoint", [ImplicitAdjoint(), Unrolled()], ids=["adjoint", "unrolled"])
 def test_numbers_of_different_size_in_one_array(adjoint):
     """An unknown of few entries is a system of numbers, each judged by its own size."""
@@ -156,6 +159,7 @@ def test_numbers_of_different_size_in_one_array(adjoint):
     np.testing.assert_allclose(inverse, np.linalg.inv(matrix), rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_slow_component_is_solved_beside_a_fast_one():
     """In float32 its increment is below the tolerance of the fast one's, and is solved for."""
     right = {"fast": jnp.ones(N, jnp.float32), "slow": jnp.full(N, 1e-5, jnp.float32)}
@@ -170,6 +174,7 @@ def test_a_slow_component_is_solved_beside_a_fast_one():
     np.testing.assert_allclose(z["slow"] - 1, 1e-5 / 3, rtol=0.05)
 
 
+@pytest.mark.slow
 def test_a_component_that_another_drives_is_solved():
     """Its own equation is met where the solve starts."""
 
@@ -184,6 +189,7 @@ def test_a_component_that_another_drives_is_solved():
     np.testing.assert_allclose(z["c"], (1e-7 / 3) ** 2 / 2, rtol=1e-6)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("solver", [NewtonKrylov(), Anderson(), Picard()])
 @pytest.mark.parametrize("size", [0.0, 1e-200, 1.0, 1e200])
 def test_at_rest_a_solve_ends_at_once(solver, size):
@@ -199,6 +205,7 @@ def test_at_rest_a_solve_ends_at_once(solver, size):
     np.testing.assert_array_equal(z, at_rest)
 
 
+@pytest.mark.slow
 def test_an_unknown_that_runs_away_does_not_count_as_solved():
     """Round-off of a large unknown would hide the residual of an equation without a root."""
 
@@ -262,6 +269,7 @@ def test_a_balance_does_not_depend_on_units(units, scale):
     np.testing.assert_allclose(scaled_own, unit * own, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_product_that_its_reactant_drives_quadratically():
     """Robertson's kinetics from a pure reactant: all other species start at 0."""
 
@@ -281,6 +289,7 @@ def test_a_product_that_its_reactant_drives_quadratically():
     np.testing.assert_allclose(result.u[2], [0.7158271, 9.1855e-6, 0.2841637], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_component_that_a_smooth_one_drives_by_a_derivative():
     """Random signs, which estimate the drive, give 1e4 times what a smooth field does."""
     n, dt = 128, 1e-3
@@ -330,6 +339,7 @@ def test_terms_beyond_the_range_of_numbers_hide_no_residual(size):
     assert off < 5e-4 or not status.converged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", [NewtonKrylov(), Anderson(), Picard()], ids=type)
 def test_each_component_has_the_round_off_of_its_own_precision(solver):
     def residual(z, _):

@@ -83,6 +83,7 @@ CASES = {
 }
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("case", CASES)
 def test_the_gradient_is_minus_the_transpose_of_the_divergence(case):
     grid, boundary = CASES[case]()
@@ -97,6 +98,7 @@ def test_the_gradient_is_minus_the_transpose_of_the_divergence(case):
     np.testing.assert_allclose(by_cells, -by_faces, rtol=1e-12)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("case", CASES)
 def test_poissons_equation_is_solved_exactly(case):
     grid, boundary = CASES[case]()
@@ -107,6 +109,7 @@ def test_poissons_equation_is_solved_exactly(case):
     np.testing.assert_allclose(found, p, atol=1e-11)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("case", CASES)
 def test_a_projected_velocity_has_no_divergence(case):
     grid, boundary = CASES[case]()
@@ -130,6 +133,7 @@ def test_no_pressure_but_a_constant_is_without_force():
     assert min(float(jnp.abs(g).max()) for g in here.gradient(jnp.asarray((-1.0) ** (i + j)))) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("varies", [False, True])
 def test_the_equations_hold_to_second_order(varies):
     """Of Taylor and Green's vortices; a viscosity in cells has the symmetric stress."""
@@ -144,6 +148,7 @@ def test_the_equations_hold_to_second_order(varies):
     assert errors[0] / errors[1] == pytest.approx(4.0, rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_viscosity_that_varies_shears_a_flow_by_its_stress():
     """u = y (1 - y) / 2 between walls, nu = 1 + x: div(nu (grad u + grad u^T)) is known."""
     grid = ipd.Grid((0.0, 0.0), (1.0, 1.0), (8, 16), boundary=FIXED)
@@ -160,6 +165,7 @@ def test_a_viscosity_that_varies_shears_a_flow_by_its_stress():
     np.testing.assert_allclose(found[1][2:-2, :-1], (0.5 - height)[2:-2, :-1], atol=1e-12)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("grid", [periodic(8), wavy(8), wavy(6, 3)])
 def test_without_viscosity_momentum_and_energy_are_kept(grid):
     state = random_state(grid)
@@ -175,6 +181,7 @@ def test_without_viscosity_momentum_and_energy_are_kept(grid):
     assert abs(float(sum(work))) < 1e-12 * float(size)
 
 
+@pytest.mark.slow
 def test_flow_between_walls_is_poiseuilles():
     """A parabola, driven by a force along a periodic axis: its steady state, to second order."""
     errors = []
@@ -189,6 +196,7 @@ def test_flow_between_walls_is_poiseuilles():
     assert errors[1] < 0.51 * errors[0]  # that of the cells on the walls, O(1) in half as many
 
 
+@pytest.mark.slow
 def test_a_plug_is_pushed_by_the_pressure_that_its_inflow_needs():
     """u = sin t between sides without friction: p = cos t (3 - x), with 0 at the outflow."""
     grid, _ = inflow_and_outflow()
@@ -206,6 +214,7 @@ def test_a_plug_is_pushed_by_the_pressure_that_its_inflow_needs():
     np.testing.assert_allclose(twice[0], jnp.sin(t) * jnp.stack([ones, ones]), atol=1e-15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["lid, stretched", "channel"])
 @pytest.mark.parametrize("weight", [0.0, 10.0, None])
 def test_the_preconditioner_is_transposed_and_solves_for_the_divergence(case, weight):
@@ -242,6 +251,7 @@ def test_the_preconditioner_is_transposed_and_solves_for_the_divergence(case, we
         np.testing.assert_allclose(both, 0.0, atol=1e-9 * float(w))
 
 
+@pytest.mark.slow
 def test_a_steady_cavity_has_no_divergence_and_the_exact_gradient():
     """Misfit of velocity and pressure, by viscosity and by a force."""
     grid = stretched(6)

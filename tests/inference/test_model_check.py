@@ -22,6 +22,7 @@ def check(residuals, *, dimensions=1, stated=True, series=None, parameters=2):
     return check_residuals(residuals, time, position, series, parameters=parameters, stated=known)
 
 
+@pytest.mark.slow
 def test_errors_are_rejected_at_the_nominal_rate():
     generator = np.random.default_rng(0)
     found = [check(generator.standard_normal(PLACES * TIMES)) for _ in range(100)]
@@ -31,6 +32,7 @@ def test_errors_are_rejected_at_the_nominal_rate():
     assert found[0].verdict() == "the model explains these data"
 
 
+@pytest.mark.slow
 def test_errors_that_are_not_normal_are_errors_too():
     generator = np.random.default_rng(1)
     heavy = [check(generator.standard_t(3, PLACES * TIMES), stated=False) for _ in range(50)]
@@ -73,6 +75,7 @@ def test_series_do_not_lend_each_other_a_pattern():
     assert check(residuals, stated=False, series=series).explains
 
 
+@pytest.mark.slow
 def test_a_correlation_of_no_consequence_does_not_reject():
     """1e5 values, of which a part in 400 of the variance is a pattern."""
     many = 100_000

@@ -61,6 +61,7 @@ def test_given_errors_make_the_exact_posterior_of_a_linear_model():
     np.testing.assert_allclose(forecast, 3.0 * np.sqrt(expected), rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_without_given_errors_their_size_is_estimated():
     source, sigma = jnp.ones(40), 0.3
     values = data(source, sigma)
@@ -71,6 +72,7 @@ def test_without_given_errors_their_size_is_estimated():
     np.testing.assert_allclose(found.to_minimum, 0.0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_fit_away_from_the_minimum_knows_how_far():
     source = jnp.array([1.0, -2.0])
     model = Sources(source + jnp.array([0.25, 0.0]))
@@ -79,6 +81,7 @@ def test_a_fit_away_from_the_minimum_knows_how_far():
     np.testing.assert_allclose(change["twice"], [-0.5, 0.0], atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_residuals", [True, False])
 def test_a_prior_adds_its_precision(as_residuals):
     source, sigma, tau = jnp.array([1.0, -2.0]), 0.5, 0.1
@@ -95,6 +98,7 @@ def test_a_prior_adds_its_precision(as_residuals):
     np.testing.assert_allclose(found.covariance, expected * np.eye(2), rtol=1e-8, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_randomised_posterior_of_many_parameters_is_that_of_the_whole_matrix():
     source, sigma, tau = jnp.sin(jnp.arange(600.0)), 0.1, 0.3
     # the data see 50 parameters; the others keep the prior's deviation
@@ -115,6 +119,7 @@ def test_the_randomised_posterior_of_many_parameters_is_that_of_the_whole_matrix
         found.change_to_minimum(lambda m: m.source)
 
 
+@pytest.mark.slow
 def test_draws_have_the_posteriors_covariance():
     source = jnp.array([1.0, -2.0])
     model = Sources(source)
@@ -126,6 +131,7 @@ def test_draws_have_the_posteriors_covariance():
     np.testing.assert_allclose(np.cov(drawn.T), found.covariance, rtol=0.15, atol=3e-4)
 
 
+@pytest.mark.slow
 def test_the_room_is_reached_by_the_packages_name():
     code = "import impindiff as ipd; ipd.inference.laplace"  # in a process that imported nothing
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
@@ -138,6 +144,7 @@ def test_a_loss_with_a_penalty_is_refused():
         laplace(model, loss)
 
 
+@pytest.mark.slow
 def test_curves_of_laws_have_the_errors_of_the_posterior_or_of_the_members():
     source, sigma = jnp.array([1.0, -2.0, 0.5]), 0.1
     values = data(source, sigma)

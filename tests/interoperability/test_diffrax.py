@@ -58,6 +58,7 @@ def solve(model, stepper, u0=U0, dt: float | None = 0.01, **options) -> Any:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stepper", STEPPERS, ids=lambda s: type(s).__name__)
 def test_the_trajectory_is_that_of_a_rollout(stepper):
     ours = ipd.rollout(MODEL, U0, TIMES, stepper=stepper, dt=0.01)
@@ -66,6 +67,7 @@ def test_the_trajectory_is_that_of_a_rollout(stepper):
     np.testing.assert_allclose(theirs.ys, ours.u, rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stepper", [STEPPERS[1], STEPPERS[4]], ids=lambda s: type(s).__name__)
 def test_the_gradient_is_that_of_a_rollout(stepper):
     def ours(model):
@@ -79,6 +81,7 @@ def test_the_gradient_is_that_of_a_rollout(stepper):
     assert found == pytest.approx(float(expected), rel=1e-8)
 
 
+@pytest.mark.slow
 def test_no_array_of_the_square_of_the_state_is_in_the_compiled_gradient():
     n = 768
     grid = ipd.Grid((0.0,), (1.0,), (n,))
@@ -101,6 +104,7 @@ def test_no_array_of_the_square_of_the_state_is_in_the_compiled_gradient():
     assert matrix.search(gradient(diffrax.ImplicitEuler(root_finder=dense)))
 
 
+@pytest.mark.slow
 def test_adaptive_controllers_choose_the_steps():
     controller = diffrax.PIDController(rtol=1e-8, atol=1e-10)
     found = solve(MODEL, ipd.KenCarp4(solver=SOLVER), stepsize_controller=controller)
@@ -115,6 +119,7 @@ def test_a_stepper_without_estimate_is_refused_by_a_controller_that_needs_one():
         solve(MODEL, ipd.CrankNicolson(), stepsize_controller=controller)
 
 
+@pytest.mark.slow
 def test_an_event_ends_the_solution_where_it_happens():
     def half(t, y, args, **_):
         return jnp.mean(y) - 0.3
@@ -134,6 +139,7 @@ def test_an_event_ends_the_solution_where_it_happens():
     assert jnp.mean(found.ys[-1]) == pytest.approx(0.3, abs=0.01)
 
 
+@pytest.mark.slow
 def test_any_vector_field_and_any_pytree():
     def oscillator(t, y, args):
         return {"x": y["v"], "v": -args * y["x"]}
@@ -153,6 +159,7 @@ def test_any_vector_field_and_any_pytree():
     np.testing.assert_allclose(found.ys["x"], np.cos(2 * np.array([0.333, 1.0])), atol=2e-6)
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_step_does_not_outlive_a_jump():
     """KenCarp3 carries a rate, which is another past a jump of the vector field."""
 
@@ -180,6 +187,7 @@ def test_the_memory_of_a_step_does_not_outlive_a_jump():
     assert abs(end(None)) > 0.05
 
 
+@pytest.mark.slow
 def test_a_failed_solve_is_a_failed_result():
     solver = ipd.NewtonKrylov(rtol=1e-14, atol=1e-300, max_iterations=1, line_search=False)
     found = solve(MODEL, ipd.BackwardEuler(solver=solver), dt=0.2, throw=False)

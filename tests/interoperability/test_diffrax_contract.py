@@ -110,6 +110,7 @@ OFFERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OFFERS)
 def test_what_diffrax_offers_is_what_it_gives(name):
     ours, theirs = (jax.tree.leaves(OFFERS[name](solver)) for solver in (OURS, THEIRS))

@@ -38,6 +38,7 @@ def sigmoid(z):
     return 1 / (1 + np.exp(-z))
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("cells", "kernel", "periodic"),
     [

@@ -31,6 +31,7 @@ def test_shifted_features_give_the_shifted_increment(cells):
     )
 
 
+@pytest.mark.slow
 def test_a_grid_twice_as_fine_gives_the_same_function():
     def features(n):
         x = 2 * np.pi * np.arange(n) / n
@@ -60,6 +61,7 @@ def test_the_spectral_convolution_multiplies_each_mode_by_its_matrix():
         np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_axes_that_are_not_periodic_do_not_wrap_around():
     """On the padded domain a neighbour across the edge is far: the answer to a shift differs."""
     features = jax.random.normal(jax.random.key(3), (2, 12))
@@ -73,6 +75,7 @@ def test_axes_that_are_not_periodic_do_not_wrap_around():
     assert differences[0] < 1e-12 < 1e-5 < differences[1]
 
 
+@pytest.mark.slow
 def test_it_learns_the_heat_equation():
     """The map over an interval, from twenty fields, judged on ten others by three steps of it."""
     cells, rate = 32, 0.02

@@ -44,6 +44,7 @@ def local_law(grid, degree, fields=1):
     return LocalLaw(grid, field, degree)
 
 
+@pytest.mark.slow
 def test_upwind_advection_with_diffusion_is_a_local_law():
     grid = ipd.Grid((0.0, 0.0), (2.0, 1.0), (12, 8))
     velocity, diffusivity = (0.7, 0.3), 0.02
@@ -207,6 +208,7 @@ def test_a_law_like_a_problems_model_has_the_problems_own_network(name):
     assert eqx.tree_equal(law, LocalLaw(grid, nearly_persistent(expected), 2, 0.3))
 
 
+@pytest.mark.slow
 def test_ghosts_of_radii_and_stretched_axes():
     grid = ipd.Grid.from_edges(
         ([0.0, 0.1, 0.3, 0.7], [0.0, 1.0, 3.0]), (Dirichlet(2.0), Neumann(0.5)), "cylindrical"

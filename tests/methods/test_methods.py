@@ -68,6 +68,7 @@ def test_diffrax_that_is_not_installed_is_asked_for(monkeypatch):
         method_of(problem, settings, prepared().data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["tsit5", "kvaerno5"])
 def test_diffrax_gives_the_loss_and_gradient_of_short_implicit_steps(solver):
     exact: dict[str, Any] = {"stepper": {"name": "kencarp4", "dt": 0.005}}
@@ -85,6 +86,7 @@ def test_diffrax_gives_the_loss_and_gradient_of_short_implicit_steps(solver):
         np.testing.assert_allclose(a, b, atol=1e-5 * scale)
 
 
+@pytest.mark.slow
 def test_diffrax_forecasts_where_the_field_changes_in_time():
     experiment = prepared(
         DYNAMIC,
@@ -98,6 +100,7 @@ def test_diffrax_forecasts_where_the_field_changes_in_time():
     np.testing.assert_allclose(found, fields_of(experiment), atol=5e-6)
 
 
+@pytest.mark.slow
 def test_diffrax_out_of_steps_is_a_failure_that_names_the_samples():
     experiment = prepared(method={"name": "diffrax", "max_steps": 1, "rtol": 1e-9})
     model = experiment.problem.true_model(experiment.settings)
@@ -107,12 +110,14 @@ def test_diffrax_out_of_steps_is_a_failure_that_names_the_samples():
     assert "samples that failed: 0, 1" in str(failure)
 
 
+@pytest.mark.slow
 def test_diffrax_refuses_a_component_of_mass_zero():
     loss, model = loss_of(prepared(INFILTRATION, method={"name": "diffrax"}))
     with pytest.raises(InputError, match=r"has mass 0; give it mass"):
         loss.misfit(model, None)
 
 
+@pytest.mark.slow
 def test_a_local_law_depends_on_time_where_the_problems_field_does():
     experiment = prepared(method={"name": "local_law", "degree": 2})
     loss, model = loss_of(experiment)
@@ -126,6 +131,7 @@ def test_a_local_law_depends_on_time_where_the_problems_field_does():
     assert depends_on_time(dynamic.model(jax.random.key(0)), jnp.zeros(()))
 
 
+@pytest.mark.slow
 def test_a_black_box_that_is_lost_says_from_when_and_where():
     experiment = prepared(method={"name": "fno"} | BLACK_BOXES["fno"])
     _, model = loss_of(experiment)
@@ -137,6 +143,7 @@ def test_a_black_box_that_is_lost_says_from_when_and_where():
     np.testing.assert_array_equal(found[0], fields_of(experiment)[0, [1, 2]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fno", "conv_lstm"])
 @pytest.mark.parametrize("fit_to", ["next_observation", "trajectory"])
 def test_black_boxes_see_the_observations_of_the_problem(name, fit_to):
@@ -158,6 +165,7 @@ def test_black_boxes_see_the_observations_of_the_problem(name, fit_to):
     assert forecast.shape == (2, 1, 16, 8)
 
 
+@pytest.mark.slow
 def test_a_black_box_is_given_time_and_conditions_where_the_problem_has_them():
     dynamic = prepared(DYNAMIC, method={"name": "fno", "modes": 2}, observations={"times": [0.05]})
     assert dynamic.model(jax.random.key(0)).with_time
@@ -231,6 +239,7 @@ class Reaction(ipd.Problem):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     [
@@ -268,6 +277,7 @@ class InABall(Reaction):
         return TwoSpecies(grid, ipd.Parameter(1.0, lower=0.0))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", ["fno", "conv_lstm", "local_law", "hybrid"])
 def test_emulators_need_equal_cells(name):
     problem = InABall()
@@ -284,6 +294,7 @@ def test_emulators_need_equal_cells(name):
     assert np.isfinite(value(loss, model))
 
 
+@pytest.mark.slow
 def test_diffrax_gives_the_standard_errors_of_numbers():
     """It has no forward mode where it stores for reverse mode, and Jacobians need one."""
     errors = {}

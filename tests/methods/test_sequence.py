@@ -127,6 +127,7 @@ OF_ONE_FIELD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["fno", "conv_lstm"])
 def test_one_field_is_forecast_as_ever(kind):
     cells, periodic = (3, 4), (False, True)
@@ -199,6 +200,7 @@ def test_what_the_network_is_given():
         )
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", ["fno", "conv_lstm"])
 @pytest.mark.parametrize(
     ("cells", "periodic"),
@@ -223,6 +225,7 @@ def test_both_networks_step_in_one_to_three_dimensions(kind, cells, periodic):
     assert float(jnp.max(jnp.abs(swapped - found))) > 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["fno", "conv_lstm"])
 @pytest.mark.parametrize("forced", [False, True])
 def test_the_gradient_is_that_of_central_differences(kind, forced):

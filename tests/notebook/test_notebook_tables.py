@@ -23,6 +23,7 @@ def cells(page):
     return dict(re.findall(r"<tr><td[^>]*>(.*?)</td><td[^>]*>(.*?)</td></tr>", page))
 
 
+@pytest.mark.slow
 def test_rollouts_statuses_and_fits(tmp_path):
     grid = ipd.Grid((0.0,), (1.0,), (4,))
     model = Decay(grid, ipd.Parameter(1.0))

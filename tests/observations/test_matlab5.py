@@ -60,6 +60,7 @@ def test_tags_that_are_wrong(tmp_path, place, value, part):
         matlab_arrays(path)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("compressed", [False, True])
 @settings(
     max_examples=150,

@@ -183,6 +183,7 @@ def test_a_vector_is_a_table_in_the_same_order():
         np.testing.assert_array_equal(numbers, range(part.operator.count))
 
 
+@pytest.mark.slow
 def test_derivatives_flow_to_every_field_and_forward_and_reverse_agree():
     u = jax.tree.map(jnp.asarray, states())
     tangent, cotangent = normal_like(1, u), normal_like(2, jnp.zeros(SIZE))

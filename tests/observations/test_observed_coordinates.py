@@ -30,6 +30,7 @@ def scattered(grid, places, conditions=None):
     return lambda u: operator(jnp.broadcast_to(u, (2, 1, *u.shape)))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("walls", [None, ((Dirichlet(1.0), Robin(2.0, 0.5, 3.0 + 7.2)),)])
 def test_linear_fields_are_read_exactly_up_to_the_walls(walls):
     grid = Grid.from_edges((EDGES,), walls or (Neumann(),))
@@ -54,6 +55,7 @@ def test_a_periodic_axis_is_read_across_its_seam():
         np.testing.assert_allclose(read(u), expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_second_order_in_a_tube_with_an_axis():
     def exact(r, z):
         return np.cos(2 * r**2) * np.exp(z)

@@ -83,6 +83,7 @@ def test_sensors_are_drawn_where_there_are_values():
         scattered(measured(dataset(0.0), GRID, settings, first_is_state=True).training.position)
 
 
+@pytest.mark.slow
 def test_fractions_are_not_trained():
     class Model(ipd.HybridModel):
         grid: ipd.Grid

@@ -64,6 +64,7 @@ def random_table(grid, seed, count=40, samples=2):
     )
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("ndim", [1, 2, 3])
 def test_multilinear_in_space_and_cubic_in_time_is_exact(ndim):
     walls = (Neumann(), Dirichlet(), Neumann())[:ndim]

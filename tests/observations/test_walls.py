@@ -85,6 +85,7 @@ def as_it_is(u):
     return u
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("ndim", "kinds"),
     [
@@ -131,6 +132,7 @@ def test_a_flux_that_depends_on_time_is_taken_at_the_time_of_the_measurement():
     np.testing.assert_allclose(found, 2.0 + 0.125 * 0.36, rtol=1e-14)
 
 
+@pytest.mark.slow
 def test_values_of_each_sample_and_of_single_places_of_the_face():
     """(samples, *face), with axes of length 1, beside a periodic axis."""
     inlet = np.array([1.0, 5.0])[:, None] + np.arange(6.0)
@@ -178,6 +180,7 @@ def fin(base, film):
     return Fin(Grid((0.0,), (1.0,), (8,), boundary=(walls,)))
 
 
+@pytest.mark.slow
 def test_the_loss_reads_the_walls_of_the_model_and_its_gradient_reaches_them():
     """Derivatives with respect to boundary values that are learned, against differences."""
     first = fin(jnp.asarray(1.0), jnp.asarray(0.5))
@@ -215,6 +218,7 @@ def test_the_loss_reads_the_walls_of_the_model_and_its_gradient_reaches_them():
     np.testing.assert_allclose(jax.jacobian(direct)(jnp.asarray(0.3))[0], 1.0)
 
 
+@pytest.mark.slow
 def test_probes_read_walls_too():
     grid = conditions(2, 16, ("dirichlet", "neumann"), timed=False)
     places = near_all_walls(grid)

@@ -24,6 +24,7 @@ def closed_velocity(ndim: int) -> list[jax.Array]:
     return out
 
 
+@pytest.mark.few(3)
 @schemes
 @pytest.mark.parametrize("ndim", [1, 2, 3])
 def test_nothing_is_lost_inside(ndim, scheme):
@@ -59,6 +60,7 @@ def test_upwind_is_exact_on_a_constant_in_a_diverging_flow():
     np.testing.assert_allclose(advection(jnp.ones(8), g.centers, g), -1.0, rtol=1e-12)
 
 
+@pytest.mark.few(1)
 @schemes
 def test_forms_of_velocity_agree(scheme):
     g = grid(2, "mixed")
@@ -116,6 +118,7 @@ def test_inflow_stays_between_the_old_values_and_the_boundary_value():
         assert u[0] > 0.99
 
 
+@pytest.mark.few(1)
 @schemes
 @pytest.mark.parametrize("condition", ["periodic", "robin", "mixed"])
 def test_adjoint_identity(scheme, condition):
@@ -139,6 +142,7 @@ def test_adjoint_identity(scheme, condition):
     np.testing.assert_allclose(pushed, difference, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.few(3)
 @schemes
 @pytest.mark.parametrize(("ndim", "condition"), [(1, "mixed"), (2, "robin"), (3, "periodic")])
 def test_merged_operator_is_the_sum(ndim, condition, scheme):
@@ -153,6 +157,7 @@ def test_merged_operator_is_the_sum(ndim, condition, scheme):
     np.testing.assert_allclose(merged, both, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.few(1)
 @schemes
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_derivatives_are_finite_on_flat_and_extreme_fields(scheme, dtype):
@@ -173,6 +178,7 @@ def test_derivatives_are_finite_on_flat_and_extreme_fields(scheme, dtype):
                 assert jnp.isfinite(value).all()
 
 
+@pytest.mark.slow
 @schemes
 def test_batches_broadcast_and_float32_is_kept(scheme):
     g = grid(2, "mixed")

@@ -23,6 +23,7 @@ def burgers(u):
     return 0.5 * u**2
 
 
+@pytest.mark.few(5)
 @schemes
 @pytest.mark.parametrize(("ndim", "condition"), [(1, "mixed"), (2, "robin"), (3, "periodic")])
 def test_a_linear_flux_is_advection(ndim, condition, scheme):
@@ -66,6 +67,7 @@ def rusanov(a, b):
     return (a**2 + b**2) / 4 - max(abs(a), abs(b)) * (b - a) / 2
 
 
+@pytest.mark.few(1)
 @schemes
 def test_derivatives_are_finite_on_flat_and_zero_fields(scheme):
     g, dtype = grid(1, "mixed"), jnp.float32
@@ -78,6 +80,7 @@ def test_derivatives_are_finite_on_flat_and_zero_fields(scheme):
         np.testing.assert_allclose(back, forward, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["rusanov", "van_leer"])
 def test_derivatives_are_those_of_the_values(scheme):
     g = grid(2, "robin")

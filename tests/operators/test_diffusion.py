@@ -28,6 +28,7 @@ def test_what_enters_is_the_prescribed_flux():
     np.testing.assert_allclose(total, 0.5 * (0.3 + 0.9) * 2.0, rtol=1e-12)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("ndim", "condition"), [(1, "robin"), (3, "mixed"), *((2, name) for name in CONDITIONS)]
 )
@@ -70,6 +71,7 @@ def test_linear_field_under_a_linear_coefficient(kind):
     np.testing.assert_allclose(diffusion(1 + 3 * x, 1 + 0.8 * x, g), 2.4, rtol=1e-11)
 
 
+@pytest.mark.slow
 def test_anisotropic_is_the_sum_of_its_axes():
     g = grid(2, "robin")
     u, D = normal(0, g.shape), positive(1, g.shape)
@@ -90,6 +92,7 @@ def test_batches_broadcast():
     np.testing.assert_allclose(mapped, f(u[0, 0], D), atol=1e-11)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("D", [0.1, np.float64(0.1), jnp.full((6, 5), 0.1), np.full((6, 5), 0.1)])
 def test_float32_is_kept(D):
     u = normal(0, (6, 5), jnp.float32)

@@ -11,6 +11,7 @@ from impindiff.grid import Dirichlet, Neumann, Robin
 from impindiff.operators import Elliptic, diffusion
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("ndim", "condition", "averaging"),
     [

@@ -34,6 +34,7 @@ GRIDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GRIDS)
 def test_reaction_minus_diffusion_its_diagonal_and_transpose(name):
     g = GRIDS[name]()
@@ -59,6 +60,7 @@ def test_reaction_minus_diffusion_its_diagonal_and_transpose(name):
     np.testing.assert_allclose(whole, whole.T, atol=1e-13 * float(jnp.abs(whole).max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["periodic", "ball", "tube", "space"])
 def test_the_matrix_of_a_step_and_its_walls(name):
     g = GRIDS[name]()
@@ -110,6 +112,7 @@ LIKE_CELLS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LIKE_CELLS)
 def test_iterations_hardly_grow_whatever_the_shape_of_cells(name):
     counts = []
@@ -131,6 +134,7 @@ def matrix_of(function, shape):
     return np.asarray(jax.jit(jax.vmap(function))(units)).reshape(size, size).T
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "shape"), [("stretched", "V"), ("well", "W")])
 def test_cycles_by_lines_are_symmetric_and_with_drift_transposed(name, shape):
     grid = LIKE_CELLS[name](6)
@@ -173,6 +177,7 @@ class Decay(ipd.HybridModel):
         return ipd.diffusion(u, self.D, self.grid)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GRIDS)
 def test_fast_diagonalization_is_exact_for_constant_coefficients(name):
     model = Decay(GRIDS[name](), 0.4)

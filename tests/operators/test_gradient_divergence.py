@@ -11,6 +11,7 @@ from impindiff.grid import Dirichlet, Grid, Neumann, Periodic, Robin
 from impindiff.operators import divergence, gradient
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("ndim", [1, 2, 3])
 def test_gradient_is_exact_on_linear_fields(ndim):
     slopes = (2.0, -3.0, 0.5)[:ndim]

@@ -40,6 +40,7 @@ def operators(grid: Grid):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize("name", list(operators(PERIODIC)))
 def test_derivative_and_transpose_are_those_of_the_matrix(name, boundary):
@@ -60,6 +61,7 @@ def test_derivative_and_transpose_are_those_of_the_matrix(name, boundary):
     np.testing.assert_allclose(again(u)[0], product(u), atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 def test_derivatives_in_everything_to_second_order(boundary):
     grid = grid_of(boundary)
@@ -72,6 +74,7 @@ def test_derivatives_in_everything_to_second_order(boundary):
     check_grads(of, args, order=2, modes=["fwd", "rev"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_batch_of_anything_along_any_axis():
     grid = grid_of("walls")
     u, v = random(1, *CELLS, 3), random(2, 2, 3, *CELLS)
@@ -92,6 +95,7 @@ def test_a_batch_of_anything_along_any_axis():
                 np.testing.assert_allclose(got[i], want, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_an_operator_without_given_values_is_linear_to_jax():
     u = random(1, *CELLS)
     for name, operator in operators(PERIODIC).items():
@@ -101,6 +105,7 @@ def test_an_operator_without_given_values_is_linear_to_jax():
         np.testing.assert_allclose(transposed, jax.vjp(operator, u)[1](u)[0], atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("boundary", ["periodic", "walls"])
 def test_products_multiply_differences_so_that_float32_keeps_small_ones(boundary):
     """D / h^2 times the rounding of u would be 0.02 here; of its differences it is 200 x less."""
@@ -120,6 +125,7 @@ def test_products_multiply_differences_so_that_float32_keeps_small_ones(boundary
         assert float(jnp.max(jnp.abs(got - exact))) < 2e-4
 
 
+@pytest.mark.slow
 def test_products_of_spread_fields_are_the_same_numbers_without_stars(monkeypatch):
     u = random(1, *CELLS)
     operator = operators(grid_of("walls"))["both"]

@@ -12,6 +12,7 @@ SHAPE = (3, 4, 5)
 LONG = (3, 700)  # rows that are put by branches in float64
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("shape", [SHAPE, LONG])
 @pytest.mark.parametrize("along", [-2, -1])
 @pytest.mark.parametrize("index", [0, 1, -1])

@@ -34,6 +34,7 @@ FORMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("of_grid", GRIDS)
 def test_products_are_those_of_the_derivative_as_jax_finds_it(form, of_grid, monkeypatch):
@@ -66,6 +67,7 @@ def test_products_are_those_of_the_derivative_as_jax_finds_it(form, of_grid, mon
         np.testing.assert_allclose(ours, plain, rtol=0, atol=1e-13 * float(jnp.max(jnp.abs(plain))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("transposed", [False, True])
 def test_a_product_is_one_pass_over_coefficients(form, transposed):

@@ -46,6 +46,7 @@ def iterations(grid, D, reaction=1e-6, preconditioned=True):
     return int(steps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", [front, random])
 def test_iterations_hardly_grow(field):
     coarse, fine = (iterations(g, field(g)) for g in (unit((32, 32)), unit((64, 64))))
@@ -58,6 +59,7 @@ def test_without_it_they_are_many():
     assert iterations(g, front(g), preconditioned=False) > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cells", "boundary", "contrast", "reaction", "at_most"),
     [
@@ -75,6 +77,7 @@ def test_odd_periodic_insulated_reactive_thin_and_in_space(
     assert iterations(g, random(g, contrast), reaction) <= at_most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cycles", [1, 2])
 def test_symmetric_positive_and_its_own_transpose(cycles):
     g = unit((13, 10))
@@ -96,6 +99,7 @@ def test_symmetric_positive_and_its_own_transpose(cycles):
     assert 0 < reduction < 0.05**cycles
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cycles", "shape"), [(1, "V"), (2, "W")])
 def test_with_drift_the_transpose_is_the_cycle_of_the_transpose(cycles, shape):
     g = unit((13, 10), (MIXED[0], ipd.Periodic()))
@@ -128,6 +132,7 @@ def test_exact_between_walls_in_one_dimension():
     assert relative_difference(ipd.multigrid_cycle(A)(A(u)), u) < 1e-9
 
 
+@pytest.mark.slow
 def test_a_batch_in_float32():
     g = unit((12, 16))
     D = jnp.stack([front(g), random(g)]).astype(jnp.float32)

@@ -95,6 +95,7 @@ def by_hand(grid: Grid, u: np.ndarray, v: np.ndarray, D: np.ndarray, scheme: str
     return -np.diff(fluxes) / volume
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("kind", "sides"), LINES)
 @pytest.mark.parametrize("scheme", ["upwind", "central"])
 def test_two_point_operators_are_those_by_hand_and_so_are_both_derivatives(kind, sides, scheme):
@@ -149,6 +150,7 @@ PLANES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLANES)
 def test_matrices_in_two_dimensions(name):
     grid = PLANES[name]()
@@ -178,6 +180,7 @@ def closed(grid: Grid) -> Grid:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLANES)
 @pytest.mark.parametrize("scheme", ["upwind", "central", "van_leer"])
 def test_total_is_conserved_to_round_off(name, scheme):
@@ -227,6 +230,7 @@ def smooth(n: int, coordinates: str, from_axis: bool) -> Grid:
     return Grid.from_edges((tanh(low, 1.0, n, 1.2),), boundary, coordinates)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("coordinates", ["cartesian", "cylindrical", "spherical"])
 @pytest.mark.parametrize("from_axis", [True, False])
 def test_operators_are_second_order_inside(coordinates, from_axis):

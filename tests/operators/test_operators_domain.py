@@ -68,6 +68,7 @@ def fields(grid):
     return u, D, v
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", NAMES)
 def test_closed_domains_keep_their_total_and_cells_outside_their_value(name):
     grid = grids()[name]
@@ -94,6 +95,7 @@ def test_closed_domains_keep_their_total_and_cells_outside_their_value(name):
         assert np.isfinite(rate).all()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("wall", [Dirichlet(0.7), Robin(2.0, 0.3, 0.1)], ids=str)
 def test_elliptic_is_the_same_operator_and_symmetric_by_volume(name, wall):
@@ -121,6 +123,7 @@ def test_elliptic_is_the_same_operator_and_symmetric_by_volume(name, wall):
     assert (whole - np.diag(np.diag(whole))).max() <= 1e-13 * np.abs(whole).max()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", NAMES)
 def test_products_with_the_jacobian_and_its_transpose_agree(name):
     grid = grids(Robin(2.0, 0.3, 0.1) if name in ("line", "waves", "ball") else Dirichlet(0.7))[
@@ -178,6 +181,7 @@ def burgers(u):
     return 0.5 * u**2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["rusanov", "central"])
 def test_convection_in_a_mask_is_that_of_its_part(scheme):
     inside = np.zeros((9, 4), bool)
@@ -195,6 +199,7 @@ def test_convection_in_a_mask_is_that_of_its_part(scheme):
         assert not ours[:, 7:].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tilted", "mask", "waves", "stretched", "ball"])
 @pytest.mark.parametrize("scheme", ["rusanov", "central", "van_leer"])
 def test_a_uniform_state_passes_a_domain_unchanged(name, scheme):
@@ -208,6 +213,7 @@ def test_a_uniform_state_passes_a_domain_unchanged(name, scheme):
     np.testing.assert_allclose(rate * grid.volumes, 0, atol=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_convection_is_monotone_in_a_domain(name):
     grid = grids()[name]
@@ -243,12 +249,14 @@ def steady_burgers(n, scheme):
     return (V * np.abs(u - exact(x, y))).sum() / V.sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "least"), [("rusanov", 1.7), ("van_leer", 2.6)])
 def test_convection_converges_in_a_disc_with_a_hole(scheme, least):
     coarse, fine = steady_burgers(14, scheme), steady_burgers(28, scheme)
     assert coarse / fine > least
 
 
+@pytest.mark.slow
 def test_linear_fields_are_exact_in_cut_cells():
     slope = np.asarray([0.7, -0.4])
 
@@ -284,6 +292,7 @@ def test_linear_fields_are_exact_in_cut_cells():
     np.testing.assert_allclose(divergence(uniform, here)[inner][balanced], 0, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("condition", ["Dirichlet", "Neumann", "Robin"])
 def test_second_order_in_a_disc_with_a_hole(condition):
     """r^2 / 4 solves u / 2 - div grad u = r^2 / 8 - 1."""
@@ -312,6 +321,7 @@ def test_second_order_in_a_disc_with_a_hole(condition):
     assert errors[1] < 1e-3
 
 
+@pytest.mark.slow
 def test_conditions_may_differ_from_place_to_place_and_in_time():
     grid = grids()["tilted"]
     u, D, _ = fields(grid)
@@ -331,6 +341,7 @@ def test_conditions_may_differ_from_place_to_place_and_in_time():
         diffusion(u, D, grid, embedded=moving)
 
 
+@pytest.mark.slow
 def test_gradients_by_the_place_of_a_hole_and_a_film():
     def loss(parameters):
         at, film = parameters

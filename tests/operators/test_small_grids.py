@@ -61,6 +61,7 @@ def by_loops(u, D, v, grid, scheme):
     return total
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("scheme", ["upwind", "central"])
 @pytest.mark.parametrize(("cells", "names"), CASES)
 def test_small_grids(cells, names, scheme):

@@ -27,6 +27,7 @@ def step_of(grid, scheme="upwind"):
     return linear, tuple(lower is PERIODIC for lower, _ in grid.boundary)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("cells", "boundary"),
     [

@@ -37,6 +37,7 @@ def matrix_of(stencil, periodic):
     return np.asarray(found).reshape(zero.size, zero.size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axes", [(0,), (0, 1)])
 @pytest.mark.parametrize("walls", [Periodic(), (Dirichlet(), Robin(1.0, 0.2))])
 def test_a_constant_coefficient_coarsens_to_the_operator_of_the_coarse_grid(walls, axes):
@@ -51,6 +52,7 @@ def test_a_constant_coefficient_coarsens_to_the_operator_of_the_coarse_grid(wall
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_odd_numbers_of_cells_lose_nothing():
     g = Grid((0, 0), (1, 1), (7, 5), (Periodic(), Neumann()))
     A = Elliptic.of(positive(0, g.shape), positive(1, g.shape), g)
@@ -77,6 +79,7 @@ def test_layers_are_in_series_and_no_aggregate_is_cut_off():
     np.testing.assert_allclose(coarse(closed, (0,)).conductances.upper[0, 0], 16 / 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axes", [(0,), (0, 1)])
 def test_coarsening_transposes_and_keeps_what_is_carried(axes):
     grid = ipd.Grid((0, 0), (1, 1), (7, 6), (CLOSED, PERIODIC))
@@ -98,6 +101,7 @@ def test_coarsening_transposes_and_keeps_what_is_carried(axes):
     np.testing.assert_allclose(found.reaction.sum(), A.reaction.sum(), rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cells", "sides"),
     [

@@ -77,6 +77,7 @@ def show(browser):
     assert problems == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["run", "comparison"])
 @pytest.mark.parametrize("width", [PHONE, TABLET, WIDE])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -90,6 +91,7 @@ def test_it_fits_the_screen_and_every_image_is_one(show, reports, kind, width, s
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["run", "comparison"])
 def test_text_stands_out_in_light_and_dark(show, reports, kind):
     """The contrast of WCAG 2, level AA: 4.5 to 1 between a text and what is behind it."""
@@ -121,6 +123,7 @@ def test_text_stands_out_in_light_and_dark(show, reports, kind):
         assert least >= 4.5
 
 
+@pytest.mark.slow
 def test_long_tables_scroll_in_their_own_container(show, reports):
     page = show(reports["comparison"], PHONE)
     inside = page.locator(".scroll").evaluate_all(
@@ -130,12 +133,14 @@ def test_long_tables_scroll_in_their_own_container(show, reports):
     assert all(container <= PHONE for _, container in inside)
 
 
+@pytest.mark.slow
 def test_who_wants_no_motion_sees_a_still(show, reports):
     shown = "document.querySelector('.film img').currentSrc.slice(5, 14)"
     assert show(reports["run"]).evaluate(shown) == "image/gif"
     assert show(reports["run"], reduced_motion="reduce").evaluate(shown) == "image/png"
 
 
+@pytest.mark.slow
 def test_headings_tables_and_images_say_what_they_are(show, reports):
     for report in reports.values():
         page = show(report)

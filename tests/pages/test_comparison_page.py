@@ -35,6 +35,7 @@ def table(html: str, caption: str) -> dict[str, list[str]]:
     return {head.split("<small>")[0]: row for head, row in cells(part).items()}
 
 
+@pytest.mark.slow
 def test_mean_and_spread_of_every_method(html):
     rows = table(html, ERRORS)
     assert rows["Implicit steps"] == ["3 of 3", "0.110 ± 0.010", "0.190 ± 0.010", "0.520 ± 0.020"]
@@ -45,6 +46,7 @@ def test_mean_and_spread_of_every_method(html):
     assert '<td class="best">0.520 ± 0.020</td>' in html
 
 
+@pytest.mark.slow
 def test_what_training_costs(html):
     rows = table(html, "Cost of training")
     assert rows["Implicit steps"] == [
@@ -77,6 +79,7 @@ def test_one_sentence_names_the_best_the_next_kind_and_what_blew_up(html):
     )
 
 
+@pytest.mark.slow
 def test_a_survivor_does_not_win_over_methods_that_always_ended(tmp_path):
     content = results()
     content["methods"][1]["mean"]["error_percent"]["horizon"] = 0.1
@@ -95,6 +98,7 @@ def unconverged(content, index, **run):
     return content
 
 
+@pytest.mark.slow
 def test_what_did_not_converge_is_named_and_in_no_ratio(tmp_path):
     content = unconverged(results(), 1)
     content["methods"][1]["mean"]["failed_solves"] = 1193
@@ -120,6 +124,7 @@ def test_what_did_not_converge_is_named_and_in_no_ratio(tmp_path):
     assert text.startswith("No method converged and reached the horizon, t = 0.2, with every seed;")
 
 
+@pytest.mark.slow
 def test_no_winner_where_one_that_did_not_converge_has_less(tmp_path):
     content = unconverged(results(), 0)
     for run in content["methods"][1]["runs"]:
@@ -140,6 +145,7 @@ def test_no_winner_where_one_that_did_not_converge_has_less(tmp_path):
     assert "Explicit recurrence has the least mean" in text
 
 
+@pytest.mark.slow
 def test_misfits_are_called_misfits(tmp_path):
     content = results() | {"metric": "relative_percent", "judged_on": "train"}
     html = page(tmp_path / "misfit", content)
@@ -148,6 +154,7 @@ def test_misfits_are_called_misfits(tmp_path):
     assert "L1 error" not in html
 
 
+@pytest.mark.slow
 def test_no_winner_where_none_reached_the_horizon(tmp_path):
     content = results()
     content["methods"] = content["methods"][1::2]
@@ -155,6 +162,7 @@ def test_no_winner_where_none_reached_the_horizon(tmp_path):
     assert text.startswith("No method reached the horizon, t = 0.2, with every seed;")
 
 
+@pytest.mark.slow
 def test_a_study_says_what_it_is_and_shows_errors_only_where_there_are_some(tmp_path):
     content = copy.deepcopy(results())
     content["study_summary"] = "memory against iterations"
@@ -173,6 +181,7 @@ def test_a_study_says_what_it_is_and_shows_errors_only_where_there_are_some(tmp_
     assert "Errors of the forecast" not in without
 
 
+@pytest.mark.slow
 def test_one_seed_has_no_spread(tmp_path):
     content = results()
     content["seeds"] = [0]
@@ -184,6 +193,7 @@ def test_one_seed_has_no_spread(tmp_path):
     assert "Relative L1 error over the runs that got to the time, seed 0." in html
 
 
+@pytest.mark.slow
 def test_times_that_are_the_same_share_a_column(tmp_path):
     content = results()
     content["times"] |= {"twice_training": 0.2, "twice_horizon": 0.4}
@@ -194,6 +204,7 @@ def test_times_that_are_the_same_share_a_column(tmp_path):
     assert rows["Explicit recurrence"] == ["2 of 3 blew up", "0.400", "0.900", "-"]
 
 
+@pytest.mark.slow
 def test_curves_are_drawn_where_there_are_histories(html, tmp_path):
     assert "Training loss against training time" in html
     assert "Error of the test set against training time" in html
@@ -227,6 +238,7 @@ def spoiled(key: str, value) -> str:
     return json.dumps(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -36,6 +36,7 @@ def html(folder):
     return path.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_numbers_of_the_run_are_there(html):
     rows = cells(html)
     assert rows["relative L1 error at t = 0.2"] == [f"0.238{SPACE}%", f"0.302{SPACE}%"]
@@ -54,6 +55,7 @@ def test_the_numbers_of_the_run_are_there(html):
     assert rows["impindiff"] == ["0.1.0"]
 
 
+@pytest.mark.slow
 def test_one_sentence_sums_it_up(html):
     summary = re.search(r'<p class="summary">(.*?)</p>', html)
     assert summary is not None
@@ -64,6 +66,7 @@ def test_one_sentence_sums_it_up(html):
     )
 
 
+@pytest.mark.slow
 def test_figures_are_in_the_order_of_reading_with_what_they_show(html, folder):
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", html)
     assert captions == [
@@ -78,6 +81,7 @@ def test_figures_are_in_the_order_of_reading_with_what_they_show(html, folder):
     assert base64.b64decode(images[1][1]) == test
 
 
+@pytest.mark.slow
 def test_the_film_plays_and_has_a_still_for_who_wants_no_motion(html):
     source = re.search(r'<img src="data:image/gif;base64,([^"]*)"', html)
     still = re.search(
@@ -93,6 +97,7 @@ def test_the_film_plays_and_has_a_still_for_who_wants_no_motion(html):
     assert Image.open(io.BytesIO(base64.b64decode(still[1]))).size == film.size
 
 
+@pytest.mark.slow
 def test_a_film_that_would_be_large_leaves_out_times(monkeypatch):
     whole = pictures.film(forecast(9), None)
     assert whole is not None
@@ -105,6 +110,7 @@ def test_a_film_that_would_be_large_leaves_out_times(monkeypatch):
     assert thinned.caption == whole.caption  # from the first time to the last
 
 
+@pytest.mark.slow
 def test_an_only_sample_is_not_numbered():
     assert pictures.film(forecast().isel(sample=[1]), None).caption == "From t = 0 to 0.2."
 
@@ -120,6 +126,7 @@ def test_the_page_needs_nothing_else(html):
     assert "<script" not in html
 
 
+@pytest.mark.slow
 def test_what_the_metrics_do_not_have_is_left_out(tmp_path):
     errors = {"relative_l1_percent": {"train": 0.5}, "error_vs_time": [[0.1, 0.7], [0.2, 0.5]]}
     changes = {"forecast": errors, "latent": None, "balance": {"of": {"c": None}}}
@@ -136,6 +143,7 @@ def test_what_the_metrics_do_not_have_is_left_out(tmp_path):
         assert absent not in html
 
 
+@pytest.mark.slow
 def test_a_run_without_a_truth_tells_what_it_estimates_and_how_it_fits(tmp_path):
     misfit = {"rms": 0.1, "relative_percent": 3.0, "in_standard_deviations": None, "values": 4}
     known = {"value": 0.5057, "standard_error": 0.0119}
@@ -154,6 +162,7 @@ def test_a_run_without_a_truth_tells_what_it_estimates_and_how_it_fits(tmp_path)
     assert caption("forecast", {}) == "The forecast at several times."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -185,6 +194,7 @@ def test_places_that_cannot_be_are_refused(folder, tmp_path):
         write_report(folder, tmp_path / "nowhere" / "page.html")
 
 
+@pytest.mark.slow
 def test_the_command_prints_where_the_page_is(folder, tmp_path):
     def command(*arguments):
         return run_command(["report", *arguments])

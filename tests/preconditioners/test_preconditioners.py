@@ -69,6 +69,7 @@ def plain():
     return model, run(model, bump(model.grid), None)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("preconditioner", "at_most"),
     [
@@ -98,6 +99,7 @@ class Line(ipd.HybridModel):
         )
 
 
+@pytest.mark.slow
 def test_one_krylov_iteration_a_solve_in_one_dimension_and_the_same_result_and_gradient():
     grid = ipd.Grid((0.0,), (1.0,), (50,), boundary=((HELD, CLOSED),))
     u0, k = jnp.sin(3 * grid.centers[0]), jnp.asarray(0.2)
@@ -122,6 +124,7 @@ def test_one_krylov_iteration_a_solve_in_one_dimension_and_the_same_result_and_g
     np.testing.assert_allclose(one_iteration, gradient(None), rtol=1e-6)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "boundary",
     [
@@ -159,6 +162,7 @@ def upwind_form(model):
     return Transport(model.grid, model.k, model.speed, "upwind")
 
 
+@pytest.mark.slow
 def test_simplify_preconditions_a_limited_scheme_by_upwind():
     grid = square((16, 16))
     model = Transport(grid, jnp.asarray(0.5), 3.0, "van_leer")
@@ -182,6 +186,7 @@ class Reacting(ipd.HybridModel):
         return {"a": ipd.diffusion(u["a"], self.k, self.grid) - exchange, "b": exchange}
 
 
+@pytest.mark.slow
 def test_blocks_for_components_that_react_in_a_cell():
     grid = square((8, 8))
     model = Reacting(grid, jnp.asarray(1e-3))
@@ -211,6 +216,7 @@ class Driven(ipd.HybridModel):
         }
 
 
+@pytest.mark.slow
 def test_systems_with_constraints_by_component_or_in_their_order():
     grid = square((8, 8), (PERIODIC, CLOSED))
     model = Driven(grid, jnp.asarray(2.0))
@@ -234,6 +240,7 @@ class Diffusing(ipd.HybridModel):
         return {"gas": rate, "solid": u["gas"] - u["solid"]}
 
 
+@pytest.mark.slow
 def test_given_operators_and_components_left_alone():
     robin = ipd.Robin(1.0, 1.0)
     g = square((20, 12), ((ipd.Dirichlet(), CLOSED), (robin, CLOSED)))
@@ -269,6 +276,7 @@ def test_given_operators_and_components_left_alone():
     np.testing.assert_allclose(gradient, plain_gradient, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_conjugate_gradients_with_symmetric_cycles():
     grid = square((16, 16))
 

@@ -21,6 +21,7 @@ def grid_of(n: int, embedded: Any) -> ipd.Grid:
     return ipd.Grid((-1.0, -1.0), (1.0, 1.0), (n, n), WALLS, domain=with_hole, embedded=embedded)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("embedded", [ipd.Dirichlet(), ipd.Neumann()], ids=["values", "fluxes"])
 def test_iterations_of_multigrid_hardly_grow_for_jumping_coefficients(embedded):
     counts = []
@@ -61,6 +62,7 @@ class Cooling(ipd.HybridModel):
         return ipd.diffusion(u, 1.0, latent)
 
 
+@pytest.mark.slow
 def test_steps_take_the_latent_grid_and_are_differentiable_in_it():
     solver = ipd.NewtonKrylov(preconditioner=ipd.Multigrid(), rtol=1e-12)
     stepper = ipd.BackwardEuler(solver=solver, adjoint=ipd.ImplicitAdjoint(rtol=1e-12))

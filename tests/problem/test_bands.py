@@ -45,6 +45,7 @@ def settings(**forecast):
     )
 
 
+@pytest.mark.slow
 def test_the_bands_of_a_run_are_those_of_nonlinear_least_squares(tmp_path):
     problem = Problem()
     metrics = run(problem, settings(), tmp_path / "run")
@@ -114,6 +115,7 @@ class InReverseOnly(Decay):
         return {"c": -rate_backwards(latent["sink"]) * u["c"]}
 
 
+@pytest.mark.slow
 def test_a_model_with_derivatives_in_reverse_only_has_no_bands(tmp_path):
     class Reverse(Problem):
         """The same, by half of the rate."""

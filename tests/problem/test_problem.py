@@ -70,6 +70,7 @@ def predicted(experiment, model, table):
     return experiment.predicted(model, states, times, table)
 
 
+@pytest.mark.slow
 def test_finds_rate_and_amplitude_and_judges_by_later_values(tmp_path):
     lines = []
     metrics = run(problem(points()), settings(), tmp_path / "run", say=lines.append)
@@ -145,6 +146,7 @@ def stations(tmp_path, name="run", places=(0.2, 0.7), units=True, **changes):
     return tmp_path / name, drawn
 
 
+@pytest.mark.slow
 def test_values_at_a_few_places_are_drawn_over_time_with_the_model_in_the_units_of_the_data(
     tmp_path,
 ):
@@ -190,6 +192,7 @@ class OffsetProblem(DecayProblem):
         return {name: model.shift() for name in self.names}
 
 
+@pytest.mark.slow
 def test_the_offset_of_an_instrument_is_found(tmp_path):
     own = OffsetProblem()
     own.name, own.dataset = "offset", points()
@@ -213,6 +216,7 @@ def test_an_offset_of_no_quantity_is_refused(tmp_path):
         run(own, settings(observations={}), tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_sample_of_each_set_is_drawn(tmp_path):
     time, sample, x = (
         part.ravel() for part in np.meshgrid(np.linspace(0.1, 1, 4), [0, 1, 2], [0.2, 0.7])
@@ -227,6 +231,7 @@ def test_a_sample_of_each_set_is_drawn(tmp_path):
     assert {"stations_train", "stations_test"} <= figures
 
 
+@pytest.mark.slow
 def test_quantities_with_the_same_label_have_a_panel_each(tmp_path):
     class Two(DecayProblem):
         """Two tanks, of which the second has twice the level."""
@@ -244,6 +249,7 @@ def test_quantities_with_the_same_label_have_a_panel_each(tmp_path):
     assert list(drawn["panels"]) == ["level (m)", "level (m), d"]
 
 
+@pytest.mark.slow
 def test_values_at_many_places_have_no_curves(tmp_path):
     folder, drawn = stations(tmp_path, places=np.linspace(0.1, 0.9, 9), units=False)
     assert not drawn
@@ -274,6 +280,7 @@ def test_fields_are_values_at_every_cell_and_gaps_are_left_out():
         initial_fields(dataset, GRID, ["c"])
 
 
+@pytest.mark.slow
 def test_the_model_at_the_truth_predicts_the_values():
     experiment = experiment_of(problem(points()), settings())
     model = Decay(GRID, ipd.Parameter(RATE), ipd.Parameter(1.0))
@@ -289,6 +296,7 @@ def test_the_model_at_the_truth_predicts_the_values():
     np.testing.assert_allclose(fit, seen.value, rtol=2e-5)
 
 
+@pytest.mark.slow
 def test_what_is_measured_at_the_start_is_read_there():
     """It depends on the amplitude alone, whatever happens later."""
     dataset, chosen = points(4), settings(observations={})
@@ -325,6 +333,7 @@ def test_fields_at_the_start_are_values_where_the_initial_state_is_the_problem_s
     assert sorted(set(later.time)) == ([0.1, 0.2] if own else [0.2])
 
 
+@pytest.mark.slow
 def test_the_gradient_reaches_the_initial_state():
     own, chosen = problem(points(20)), settings()
     model = own.model(chosen, jax.random.key(0))

@@ -32,6 +32,7 @@ class Problem(ipd.Problem):
 CHANGES = ["training.steps=2", "stepper.dt=0.1", "observations.until=0.2"]
 
 
+@pytest.mark.slow
 def test_a_problem_reads_its_file_once_a_run_and_once_a_forecast(tmp_path, monkeypatch):
     times = np.array([0.0, 0.1, 0.2, 0.3])
     values = np.exp(-2 * times)[:, None] * np.ones(2)

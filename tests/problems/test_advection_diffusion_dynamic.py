@@ -68,6 +68,7 @@ def test_the_truth_changes_in_time_and_is_stored_at_every_time(experiment, tmp_p
     np.testing.assert_array_equal(read["velocity_x"], velocity)
 
 
+@pytest.mark.slow
 def test_the_loss_is_zero_at_the_truth_but_for_the_step_and_not_elsewhere(experiment):
     """Coefficients at wrong times, half a step late say, would show."""
     loss, fresh = experiment.loss(), experiment.model(jax.random.key(0))

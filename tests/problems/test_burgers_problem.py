@@ -21,6 +21,7 @@ SMALL = [
 ]
 
 
+@pytest.mark.slow
 def test_the_loss_is_zero_at_the_truth_but_for_the_step_and_not_elsewhere():
     problem = get_problem("burgers")
     experiment = prepare(problem, load_configuration(problem.settings, [], SMALL))

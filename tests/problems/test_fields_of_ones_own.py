@@ -109,6 +109,7 @@ def test_times_are_found_by_value(tmp_path, dataset):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_samples_are_left_out_of_training(tmp_path, dataset):
     found = prepared(tmp_path, dataset, "data.test=[2, 1]")
     assert (found.data.training, found.data.test) == ([0], [2, 1])

@@ -95,6 +95,7 @@ def test_fields_are_fixed_by_their_seed(draw):
     assert np.abs(draw(1).on_cells(CELLS) - draw(2).on_cells(CELLS)).max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [0.1, 0.3, 0.6])
 def test_gaussian_fields_have_the_stated_covariance(length):
     draws = 2000

@@ -109,6 +109,7 @@ def test_moving_waves_in_space_are_the_sum_of_their_sines_over_their_range():
     np.testing.assert_allclose(moving(jnp.asarray(0.7)), expected, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LATENT)
 def test_the_loss_is_small_at_the_truth_and_not_elsewhere(name):
     problem = get_problem(name)
@@ -128,6 +129,7 @@ def test_the_loss_is_small_at_the_truth_and_not_elsewhere(name):
     assert at_truth < 0.1 * elsewhere
 
 
+@pytest.mark.slow
 def test_a_refined_reference_is_averaged_over_all_axes():
     overrides = [*SMALL, "grid.cells=[8, 10, 12]", "observations.sensors=null"]
     averaged = STEADY.reference(configured(*overrides, "truth.refine=2"))["phi"].to_numpy()

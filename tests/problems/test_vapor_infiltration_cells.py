@@ -29,6 +29,7 @@ def test_derivatives_by_fields_and_all_else_are_those_of_the_function(derivative
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), expected, found)
 
 
+@pytest.mark.slow
 def test_second_derivatives_are_those_of_the_function():
     expected, found = (
         jax.hessian(lambda given, fields, f=f: jnp.sum(f(given, fields) ** 2), argnums=(0, 1))(

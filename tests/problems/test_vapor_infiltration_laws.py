@@ -155,6 +155,7 @@ def test_explicit_steps_are_those_of_the_smallest_cell_in_the_preform():
     np.testing.assert_allclose(explicit_steps(true_model(settings), 1.54), expected, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_on_a_fine_grid_the_tolerance_stays_above_round_off():
     settings = VaporInfiltrationClosureSettings.model_validate({"grid": {"cells": (512,)}})
     stepper = build_stepper(settings)

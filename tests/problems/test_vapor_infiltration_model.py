@@ -98,6 +98,7 @@ def square_series(Phi: float, x: np.ndarray, terms: int = 500) -> np.ndarray:
     return 1 - 16 * Phi**2 / np.pi**2 * signed @ (1 / below) @ signed.T
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("biot", [None, 2.0])
 def test_gas_in_a_slab_is_a_hyperbolic_cosine(biot):
     def error(cells):
@@ -113,6 +114,7 @@ def test_gas_in_a_slab_is_a_hyperbolic_cosine(biot):
     np.testing.assert_allclose(np.log2(coarse / fine), 2, atol=0.1)
 
 
+@pytest.mark.slow
 def test_gas_in_a_square_is_the_double_series():
     def error(cells):
         sides = ((True, True), (True, True))
@@ -128,6 +130,7 @@ def test_gas_in_a_square_is_the_double_series():
 # Growth and closure where gas is everywhere
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", [ipd.BackwardEuler, ipd.CrankNicolson, ipd.SDIRK2, ipd.KenCarp3, ipd.KenCarp4]
 )
@@ -149,6 +152,7 @@ def test_without_diffusion_limits_fibres_grow_evenly_at_the_steppers_order(kind)
     np.testing.assert_allclose(np.log2(coarse / fine), kind.order, atol=0.25)
 
 
+@pytest.mark.slow
 def test_pores_full_of_gas_close_when_the_fibres_touch():
     model = part((4,), 0.0)
     times = np.arange(0.0, 1.6, 0.01)
@@ -176,6 +180,7 @@ BALANCED = {
 }
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", BALANCED)
 def test_gas_in_is_solid_deposited_in_every_step(name):
     kind, cells, options = BALANCED[name]
@@ -196,6 +201,7 @@ def test_imbalance_sees_gas_that_is_lost():
     np.testing.assert_allclose(imbalance(model, u)[-1], lost / entered, rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["quasi-steady", "behind a film", "two dimensions"])
 def test_rates_of_quasi_steady_gas_and_deposition_agree_at_every_time(name):
     kind, cells, options = BALANCED[name]
@@ -209,6 +215,7 @@ def test_rates_of_quasi_steady_gas_and_deposition_agree_at_every_time(name):
     np.testing.assert_array_equal(imbalance_of_rates(model, more)[4:], balance[4:])
 
 
+@pytest.mark.slow
 def test_a_batch_is_its_samples():
     model, batch = densified(*BALANCED["quasi-steady"][:2])
     for i in (0, 2):
@@ -219,6 +226,7 @@ def test_a_batch_is_its_samples():
     assert model.initial_state(3)["porosity"].shape == (3, 16)
 
 
+@pytest.mark.slow
 def test_the_initial_gas_is_in_equilibrium():
     _, result = densified(*BALANCED["quasi-steady"][:2])
     first = jax.tree.map(lambda x: x[0, 1], result.u)
@@ -228,6 +236,7 @@ def test_the_initial_gas_is_in_equilibrium():
 # From within, from outside
 
 
+@pytest.mark.slow
 def test_a_hot_core_fills_from_within_and_a_hot_part_from_outside_which_traps_pores():
     trapped = []
     for surface in (1.0, HOT):
@@ -247,6 +256,7 @@ def test_a_hot_core_fills_from_within_and_a_hot_part_from_outside_which_traps_po
 # Preconditioner
 
 
+@pytest.mark.slow
 def test_preconditioned_solves_find_the_same_in_few_iterations():
     model = part((8, 8), 1.0, track_inflow=True, **heat())
     times = np.linspace(0.0, 0.3, 4)
@@ -260,6 +270,7 @@ def test_preconditioned_solves_find_the_same_in_few_iterations():
     assert per_solve[1] > 3 * per_solve[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", [0.0, 1e-2])
 def test_the_preconditioner_is_transposed_by_jax_and_near_the_inverse(storage):
     model = part((6, 5), 1.0, track_inflow=True, storage=storage, **heat())
@@ -312,6 +323,7 @@ def learned_part() -> VaporInfiltration:
     return part((16,), 1.0, transport=transport, pores=pores, gamma=jnp.asarray(8.0), heat=heat)
 
 
+@pytest.mark.slow
 def test_gradient_of_the_parts_mass_in_every_parameter_of_every_closure():
     model = learned_part()
     learned = lambda m: (m.transport, m.pores, m.heat.conductivity, m.gamma)  # noqa: E731

@@ -69,6 +69,7 @@ def recorded(monkeypatch):
     return seen
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("cells", [(12,), (12, 6)])
 def test_a_film_has_a_frame_a_time_and_moves(tmp_path, cells):
     before = dict(matplotlib.rcParams)
@@ -84,6 +85,7 @@ def test_a_film_has_a_frame_a_time_and_moves(tmp_path, cells):
     assert dict(matplotlib.rcParams) == before
 
 
+@pytest.mark.slow
 def test_a_film_is_in_the_colours_of_the_map(tmp_path):
     """256 colours for two maps and the text: none further off than the eye forgives."""
     film = frames(animate_forecast(forecast(12, 6), 1, tmp_path / "f.gif"))
@@ -93,6 +95,7 @@ def test_a_film_is_in_the_colours_of_the_map(tmp_path):
             assert np.abs(shown - colour).max(axis=1).min() < 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cells", [(12,), (12, 6)])
 def test_the_paper_is_white(tmp_path, cells):
     for frame in frames(animate_forecast(forecast(*cells), 1, tmp_path / "f.gif")):
@@ -171,6 +174,7 @@ def test_many_times_are_thinned_evenly_to_the_last(tmp_path, recorded):
     np.testing.assert_allclose(np.diff(times), 0.3 / 199, atol=0.3 / 1000 + 1e-9)
 
 
+@pytest.mark.slow
 def test_a_forecast_that_failed_or_is_constant_can_still_be_shown(tmp_path):
     for cells in ((12,), (12, 6)):
         dataset = forecast(*cells, times=2)

@@ -121,6 +121,7 @@ def test_the_panels_show_the_fields_at_the_stated_times():
     assert shown[8].get_xlabel() == "x (m)"
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("arguments", "count"),
     [({"times": 1}, 3), ({"times": 2}, 6), ({"samples": 1}, 12), ({"with_truth": False}, 4)],
@@ -140,6 +141,7 @@ def test_sensors_are_dots_where_they_stand():
     assert not panels(forecast_figure(forecast(), 0))[0].collections
 
 
+@pytest.mark.slow
 def test_a_forecast_that_failed_or_is_exact_can_still_be_drawn(tmp_path):
     exact = forecast(times=3)
     exact["phi_forecast"] = exact.phi_truth.copy(deep=True)

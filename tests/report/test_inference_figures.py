@@ -154,6 +154,7 @@ def test_shapes_that_do_not_fit_are_refused():
         series_figure({"mass": []})
 
 
+@pytest.mark.slow
 def test_every_figure_is_written(tmp_path):
     save(closure_figure([CLOSURE]), tmp_path / "closure.png")
     save(series_figure({"mass gain (%)": [GAIN]}, "time (h)", 50.0), tmp_path / "series.png")

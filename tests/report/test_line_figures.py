@@ -171,6 +171,7 @@ def test_maps_state_the_error_and_where_the_truth_was_measured():
     assert f"relative L1 {percent:.2g} %" in heading
 
 
+@pytest.mark.slow
 def test_a_forecast_that_failed_or_is_exact_can_still_be_drawn(tmp_path):
     exact = forecast()
     exact["u_forecast"] = exact.u_truth.copy(deep=True)

@@ -118,6 +118,7 @@ def test_a_front_is_drawn_where_it_is_and_stated():
     np.testing.assert_array_equal(profile.lines[-1].get_ydata(), 0.3)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("cells", [(9,), (6, 4), (6, 4, 3)])
 def test_every_dimension_is_written_even_if_the_model_failed(cells, tmp_path):
     fields, truth = (state(cells, s, TIMES[::3])[["porosity"]] for s in (0.01, 0.0))

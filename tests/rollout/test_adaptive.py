@@ -70,6 +70,7 @@ def count_steps(model, u0, stepper, control) -> int:
     return int(find_steps(model, u0, stepper, control, stops, batch_ndim=0).accepted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stepper_type", [KenCarp3, KenCarp4])
 def test_the_tolerance_is_met_with_as_many_steps_as_it_takes(stepper_type):
     stepper, u0, control = stepper_type(SOLVER), jnp.ones(1), AdaptiveStep(rtol=1e-6, atol=1e-9)
@@ -83,6 +84,7 @@ def test_the_tolerance_is_met_with_as_many_steps_as_it_takes(stepper_type):
     assert len(TIMES) < 1.3 * fewer < len(result.stats.converged)
 
 
+@pytest.mark.slow
 def test_a_sudden_change_has_steps_rejected():
     """u' = -k u^3 with k from 0.1 to 500 at t = 1/2: u = (1 + 2 int k)^(-1/2)."""
     model = Decay(lambda t: jnp.where(t > 0.5, 500.0, 0.1))
@@ -124,6 +126,7 @@ def adaptive():
     return value_and_gradient((*PARAMETERS, None))
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_the_accepted_steps(adaptive):
     (expected, result), gradient = adaptive
     listed = np.asarray(result.step_times)
@@ -146,6 +149,7 @@ def test_the_gradient_is_that_of_the_accepted_steps(adaptive):
     assert central_difference_error(along, PARAMETERS, direction, slope) < 1e-8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", [StoreStates(), Segments(), Binomial(3)], ids=str)
 def test_inside_jit_with_every_schedule(adaptive, schedule):
     """There the loop has `max_steps` steps, the last of them empty; so it has with a probe."""
@@ -171,6 +175,7 @@ def test_inside_jit_with_every_schedule(adaptive, schedule):
     assert inside.rejected_steps == outside.rejected_steps
 
 
+@pytest.mark.slow
 def test_the_hardest_sample_of_a_batch_sets_the_steps():
     control, frequencies = AdaptiveStep(rtol=1e-6, atol=1e-9), np.asarray([0.1, 4.0, 1.0])
     u0 = jnp.ones((3, 1))
@@ -182,6 +187,7 @@ def test_the_hardest_sample_of_a_batch_sets_the_steps():
     assert batch.stats.converged.shape[1:] == (3,)
 
 
+@pytest.mark.slow
 def test_a_state_of_two_fields_and_no_latent():
     model = TwoGases(jnp.asarray(0.7))
     u0 = {"fuel": jnp.ones(3), "oxygen": jnp.full(3, 2.0)}  # used up in equal parts
@@ -202,6 +208,7 @@ def assert_ended_early(result, reached: int, exact):
     np.testing.assert_array_equal(outcomes == limit, ~np.asarray(result.stats.converged))
 
 
+@pytest.mark.slow
 def test_running_out_of_steps_is_an_error_and_never_a_wrong_answer():
     control = AdaptiveStep(rtol=1e-6, atol=1e-9, max_steps=30)
 
@@ -222,6 +229,7 @@ def test_running_out_of_steps_is_an_error_and_never_a_wrong_answer():
     assert np.isnan(slope).all()
 
 
+@pytest.mark.slow
 def test_a_solution_that_blows_up_ends():
     """u' = u^2 has u = 1 / (1 - t)."""
     model = VectorField(lambda t, u, args: u**2)
@@ -233,6 +241,7 @@ def test_a_solution_that_blows_up_ends():
         result.raise_for_failure()
 
 
+@pytest.mark.slow
 def test_coefficients_that_are_lost_end_it_where_they_were_still_known():
     model = Decay(lambda t: jnp.where(t > 0.5, jnp.nan, 1 + t))  # u = 1 / (1 + t)
     control = AdaptiveStep(rtol=1e-6, atol=1e-9, max_steps=100)

@@ -139,6 +139,7 @@ def failure(model, options):
     return ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_the_advice_helps(case):
     (model, options), said, not_said, remedies = CASES[case]
@@ -152,6 +153,7 @@ def test_the_advice_helps(case):
         assert failure(*remedy) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cells", "walls", "preconditioner"),
     [

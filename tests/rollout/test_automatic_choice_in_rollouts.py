@@ -45,6 +45,7 @@ def rolled_out(solver, model=None, **options):
     return ipd.rollout(model, bump(model.grid), TIMES, stepper=stepper, dt=DT, **options)
 
 
+@pytest.mark.slow
 def test_the_choice_is_that_of_its_name_to_the_bit_and_recorded():
     for exchange, solver, name in (
         (1.0, AUTO, None),
@@ -65,6 +66,7 @@ def test_the_choice_is_that_of_its_name_to_the_bit_and_recorded():
         np.testing.assert_array_equal(found.u, same.u)
 
 
+@pytest.mark.slow
 def test_gradients_take_the_same_choice_with_and_without_jit():
     def loss(D, solver):
         moved = eqx.tree_at(lambda m: m.D, heat(), D)
@@ -89,6 +91,7 @@ def test_inside_jit_the_sizes_are_assumed_and_recorded():
     assert "D dt/dx^2 assumed 10" in method.automatic
 
 
+@pytest.mark.slow
 def test_batches_adaptive_steps_and_jumps():
     model = heat()
     u0 = jnp.stack([bump(model.grid), 2 * bump(model.grid)])
@@ -112,6 +115,7 @@ def test_batches_adaptive_steps_and_jumps():
     assert "assumed 10" in (adaptive.method.automatic or "")
 
 
+@pytest.mark.slow
 def test_steady_states():
     model = heat()
     found = ipd.steady(model, bump(model.grid), solver=AUTO)
@@ -128,6 +132,7 @@ def test_steady_states():
     assert (times.method.automatic or "").startswith("none (steady; ")
 
 
+@pytest.mark.slow
 def test_memory_is_estimated_for_what_is_taken():
     model = heat()
     shapes = jax.ShapeDtypeStruct((N, N), float)

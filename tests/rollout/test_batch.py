@@ -22,6 +22,7 @@ def result():
     return rollout(MODEL, BATCH, TIMES)
 
 
+@pytest.mark.slow
 def test_shapes_of_one_and_two_batch_axes(result):
     assert result.u.shape == (len(TIMES), 4, *GRID.shape)
     assert {leaf.shape for leaf in jax.tree.leaves(result.stats)} == {(STEPS, 4)}
@@ -30,6 +31,7 @@ def test_shapes_of_one_and_two_batch_axes(result):
     np.testing.assert_allclose(two.u.reshape(result.u.shape), result.u, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_batch_equals_a_loop(result):
     for i in range(len(BATCH)):
         single = rollout(MODEL, BATCH[i], TIMES)
@@ -39,12 +41,14 @@ def test_a_batch_equals_a_loop(result):
         )
 
 
+@pytest.mark.slow
 def test_samples_iterate_as_much_as_each_needs():
     """A uniform field is at rest: solved at once, whatever its neighbour takes."""
     stats = rollout(MODEL, BATCH.at[1].set(1.0), TIMES).stats
     assert np.all(stats.linear_iterations[:, 1] < stats.linear_iterations[:, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [jnp.nan, jnp.inf])
 def test_a_lost_sample_leaves_its_neighbours_bit_for_bit(result, value):
     spoilt = rollout(MODEL, BATCH.at[2, 3, 1].set(value), TIMES, throw=False)
@@ -56,6 +60,7 @@ def test_a_lost_sample_leaves_its_neighbours_bit_for_bit(result, value):
     assert not np.any(spoilt.stats.converged[:, 2])
 
 
+@pytest.mark.slow
 def test_the_gradient_of_the_neighbours_is_untouched():
     weights = jnp.asarray([1.0, 1.0, 0.0, 1.0])
 
@@ -71,6 +76,7 @@ def test_the_gradient_of_the_neighbours_is_untouched():
     np.testing.assert_array_equal(spoilt[OTHERS], gradient(BATCH)[OTHERS])
 
 
+@pytest.mark.slow
 def test_the_error_names_step_time_sample_and_field():
     with pytest.raises(SolverError) as failure:
         rollout(MODEL, BATCH.at[2, 3, 1].set(jnp.nan), TIMES)
@@ -92,6 +98,7 @@ def test_the_error_names_the_first_step_that_failed():
         rollout(model, jnp.ones(2), np.asarray([0.0, 0.2, 0.4, 0.6, 0.8]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stepper", [CrankNicolson(), KenCarp4(), RK4()], ids=["implicit", "stages", "explicit"]
 )
@@ -108,6 +115,7 @@ def test_the_error_names_the_field_of_a_state_of_two(stepper):
         rollout(OxygenLost(model.rate), u0, TIMES, stepper=stepper)
 
 
+@pytest.mark.slow
 def test_without_throw_the_statistics_tell():
     stepper = CrankNicolson(NewtonKrylov(max_iterations=1, rtol=1e-14))
     lazy = rollout(Decay(lambda t: 1.0), jnp.ones(2), TIMES, stepper=stepper, throw=False)
@@ -117,6 +125,7 @@ def test_without_throw_the_statistics_tell():
         lazy.raise_for_failure()
 
 
+@pytest.mark.slow
 def test_inside_jit_a_failure_is_a_run_time_error():
     run = jax.jit(lambda u0: rollout(MODEL, u0, TIMES).u)
     np.testing.assert_allclose(run(BATCH), rollout(MODEL, BATCH, TIMES).u, rtol=1e-12)
@@ -124,6 +133,7 @@ def test_inside_jit_a_failure_is_a_run_time_error():
         jax.block_until_ready(run(BATCH.at[2, 3, 1].set(jnp.nan)))
 
 
+@pytest.mark.slow
 def test_a_success_raises_nothing(result):
     result.raise_for_failure()
     assert np.all(result.stats.converged)

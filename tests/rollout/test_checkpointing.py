@@ -69,6 +69,7 @@ def of_a_batch():
     return value_and_gradient(transport(), blobs(2), StoreStates(), tight())
 
 
+@pytest.mark.slow
 @each_schedule
 def test_a_batch_through_a_field(of_a_batch, schedule):
     """Trajectory, statistics; gradient of the model, each sample's u0, and the adjoint's probe."""
@@ -92,6 +93,7 @@ class Moving(Decay):
         return self.rate * jnp.cos(t)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "stepper",
     [tight(BackwardEuler), tight(BDF2), tight(SDIRK2), tight(KenCarp4), RK4()],
@@ -119,12 +121,14 @@ GASES = TwoGases(jnp.asarray(0.7))
 AMOUNTS = {"fuel": jnp.ones(3), "oxygen": jnp.full(3, 2.0)}
 
 
+@pytest.mark.slow
 def test_gradient_of_a_pytree_state():
     (value, _), gradient = value_and_gradient(GASES, AMOUNTS, StoreStates(), tight())
     (value2, _), gradient2 = value_and_gradient(GASES, AMOUNTS, Binomial(2), tight())
     assert_same((value, gradient), (value2, gradient2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", [StoreStates(), *SCHEDULES], ids=str)
 def test_number_of_solves_is_that_of_theory(schedule):
     counter: list = []
@@ -161,6 +165,7 @@ def test_theory():
             assert Binomial(slots).solves(steps) == steps + advances(steps, slots)
 
 
+@pytest.mark.slow
 def test_forward_mode_through_segments():
     model, u0, v = transport(), blobs(), blobs(seed=3)
 
@@ -175,6 +180,7 @@ def test_forward_mode_through_segments():
     assert_same(derivative(StoreStates()), derivative(Segments()))
 
 
+@pytest.mark.slow
 def test_hessian_vector_product():
     """Reverse mode over forward mode, against differences of gradients."""
     model, u0, v = transport(), blobs(), blobs(seed=3)
@@ -207,6 +213,7 @@ def test_a_budget_chooses_the_fewest_solves_that_fit(budget, expected):
     assert chosen.stored_bytes(Sizes(steps=100, carry=100, kept=100)) <= 1e6
 
 
+@pytest.mark.slow
 def test_a_budget_in_a_rollout_says_what_was_chosen():
     state = 8 * 4 * 8
     result = rollout(
@@ -224,6 +231,7 @@ def test_a_budget_that_cannot_be_read(budget):
         ForBudget(budget)
 
 
+@pytest.mark.slow
 def test_impossible_schedules_are_refused():
     with pytest.raises(InputError, match="Segments: length = 0"):
         Segments(0)

@@ -23,6 +23,7 @@ RIGHT = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stepper", "schedule", "composition"), RIGHT, ids=lambda x: x)
 def test_the_whole_derivative_is_right(stepper, schedule, composition):
     assert TABLE["error"](stepper, schedule, composition) < 1e-9
@@ -69,6 +70,7 @@ def right_second_derivative(k, stepper):
 UNIT = jnp.asarray([0.0, 0.0, 0.0, 0.0, 1.0, 1.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STEPPERS)
 def test_the_hessian_of_every_stepper(name):
     stepper = STEPPERS[name](**TIGHT)
@@ -76,6 +78,7 @@ def test_the_hessian_of_every_stepper(name):
     assert float(found) == pytest.approx(right_second_derivative(0.7, stepper), rel=1e-9)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("order", "schedule"),
     [
@@ -108,6 +111,7 @@ def test_binomial_refuses_forward_mode(of):
         attempts[of]()
 
 
+@pytest.mark.slow
 def test_binomial_refuses_reverse_over_reverse_mode():
     with pytest.raises(ipd.InputError, match=r"reverse mode over reverse mode.*jax.hessian"):
         jax.grad(jax.grad(lambda k: last(k, ipd.RK4(), Binomial(1))))(0.7)

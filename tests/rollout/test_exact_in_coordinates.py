@@ -15,6 +15,7 @@ from impindiff.grid import geometric, tanh
 VALIDATION = runpy.run_path(str(Path(__file__).parents[2] / "validation" / "coordinates.py"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("problem", "kind", "axis", "cells"),
     [
@@ -30,11 +31,13 @@ def test_second_order(problem, kind, axis, cells):
     assert row.passed, row
 
 
+@pytest.mark.slow
 def test_the_well_over_four_decades_of_time():
     well = VALIDATION["theis"](260, 30)
     assert well.passed, well
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "scheme"), [("cylinder", "van_leer"), ("sphere", "upwind"), ("stretched", "van_leer")]
 )
@@ -43,6 +46,7 @@ def test_totals_stay_and_values_stay_positive(name, scheme):
     assert total.passed, total
 
 
+@pytest.mark.slow
 def test_gradient_of_a_misfit_in_a_conductivity_field():
     walls = ((ipd.Robin(0.7, 0.2, 0.3), ipd.Dirichlet(0.0)), (ipd.Dirichlet(1.0), ipd.Neumann()))
     grid = ipd.Grid.from_edges(

@@ -34,6 +34,7 @@ def run(k=1.0, u0=U0, stepper=None, **kwargs):
     return ipd.rollout(model, u0, TIMES, stepper=stepper, batch_ndim=1, **kwargs)
 
 
+@pytest.mark.slow
 def test_a_failed_step_is_taken_in_parts_and_says_so():
     whole = run(halving=False, throw=False)
     assert np.asarray(whole.stats.converged)[0].tolist() == [True, False, True]
@@ -52,6 +53,7 @@ def test_a_failed_step_is_taken_in_parts_and_says_so():
     assert result.stats.iterations[0, 1] > FEW.max_iterations
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_the_parts():
     def loss(k):
         result = run(k, halving=True, throw=False)
@@ -66,6 +68,7 @@ def test_the_gradient_is_that_of_the_parts():
     assert difference < 1e-7
 
 
+@pytest.mark.slow
 def test_coefficients_inside_the_parts_are_those_of_their_times():
     model = Cubic(jnp.asarray(1.0), unsteady=True)
     result = run(model=model)
@@ -75,6 +78,7 @@ def test_coefficients_inside_the_parts_are_those_of_their_times():
     np.testing.assert_allclose(result.u[1, 1], alone.u[-1], rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_it_is_bounded_and_then_reported():
     hopeless = ipd.BackwardEuler(solver=ipd.NewtonKrylov(max_iterations=1), max_halvings=2)
     result = run(stepper=hopeless, throw=False)
@@ -89,6 +93,7 @@ def test_a_nan_is_not_halved():
     assert np.asarray(result.stats.halvings).max() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stepper", [ipd.CrankNicolson, ipd.BDF2, ipd.KenCarp4])
 def test_an_extrapolated_guess_gives_the_same_states_in_fewer_iterations(stepper):
     times = np.linspace(0, 1, 41)

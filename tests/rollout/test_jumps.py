@@ -61,6 +61,7 @@ def end(model, times=TIMES, **options):
     return ipd.rollout(model, jnp.zeros(1), times, throw=False, **options).u[-1, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("in_latent", "at_once"), [(True, True), (False, False)])
 @pytest.mark.parametrize("stepper", STEPPERS, ids=lambda s: type(s).__name__)
 def test_a_declared_jump_keeps_the_order(stepper, in_latent, at_once):
@@ -69,12 +70,14 @@ def test_a_declared_jump_keeps_the_order(stepper, in_latent, at_once):
     assert np.log2(errors[0] / errors[1]) > stepper.order - 0.15
 
 
+@pytest.mark.slow
 def test_an_undeclared_one_does_not():
     model = Switched(ONE, jumps=())
     errors = [abs(float(end(model, stepper=STEPPERS[5], dt=dt)) - END) for dt in (0.1, 0.05)]
     assert np.log2(errors[0] / errors[1]) < 1.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_once", [True, False])
 def test_adaptive_steps_land_on_a_jump_and_start_anew(at_once):
     model = Switched(ONE, in_latent=False, at_once=at_once)
@@ -88,6 +91,7 @@ def test_adaptive_steps_land_on_a_jump_and_start_anew(at_once):
     assert len(result.step_times) < len(undeclared.step_times)
 
 
+@pytest.mark.slow
 def test_a_jump_at_either_end_is_met_from_inside():
     """Between two jumps at the ends of the times the source is on, outside of them it is off."""
     model = ipd.VectorField(lambda t, u, args: jnp.where((t > 0) & (t < 1), 1.0, 1e3) * u**0)
@@ -96,6 +100,7 @@ def test_a_jump_at_either_end_is_met_from_inside():
         assert float(found) == pytest.approx(1.0, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_jumps_that_do_not_matter():
     model = Switched(ONE)
     expected = end(model, dt=0.25)
@@ -106,6 +111,7 @@ def test_jumps_that_do_not_matter():
     assert number_of_steps([0.0, 1.0], None, [0.1, 0.2]) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "schedule", [ipd.StoreStates(), ipd.Segments(), ipd.Binomial(3)], ids=lambda s: str(s)[:8]
 )
@@ -131,6 +137,7 @@ def test_the_gradient_across_a_jump(schedule, dt):
     assert by_source == pytest.approx(float(value) - 0.5 * by_u0, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_an_algebraic_component_follows_the_jump():
     """u' = a, with 0 = a - s(t): at the jump the rate is that of the new a."""
 
@@ -166,6 +173,7 @@ def test_each_sample_of_a_batch_restarts():
     np.testing.assert_allclose(result.u[-1, :, 0], END * np.asarray([1, 3]), rtol=2e-4)
 
 
+@pytest.mark.slow
 def test_a_jump_between_traced_times():
     @jax.jit
     def final(times):
@@ -180,6 +188,7 @@ def test_a_jump_between_traced_times():
     assert central_difference_error(final, times, times, slope @ times) < 1e-7
 
 
+@pytest.mark.slow
 def test_late_jumps_in_single_precision():
     start = 86400.0
     model = ipd.VectorField(lambda t, u, args: jnp.where(t >= start + 1, 1.0, 0.0) - u)
@@ -216,6 +225,7 @@ def test_traced_jumps_are_refused():
         jax.jit(lambda t: end(Switched(ONE), dt=0.5, jump_times=[t]))(1.0)
 
 
+@pytest.mark.slow
 def test_a_short_pulse_is_not_stepped_over():
     """Of 1 between t = 5 and 5.1, when nothing else happens."""
     model = ipd.VectorField(

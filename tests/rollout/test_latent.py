@@ -30,6 +30,7 @@ def evaluations(coefficient, stepper, *, gradient=False):
     return counter.during(function, jnp.asarray(1.3))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("gradient", [False, True])
 def test_a_steady_latent_is_evaluated_once(gradient):
     assert evaluations(lambda t: 2.0, CrankNicolson(), gradient=gradient) == 1

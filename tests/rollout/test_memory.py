@@ -66,6 +66,7 @@ def compiled_bytes(model, u0, stepper, schedule):
     return analysis.temp_size_in_bytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stepper", "schedule", "moving", "cells"),
     [
@@ -86,6 +87,7 @@ def test_against_the_compiled_gradient(stepper, schedule, moving, cells):
     assert (told.coefficients > 0) == moving
 
 
+@pytest.mark.slow
 def test_parts():
     """By hand: states are stored as Sizes says, outputs at every output time of every sample."""
     model, u0 = abstract(batch=(3,))
@@ -102,6 +104,7 @@ def test_parts():
     assert twice.step == told.step
 
 
+@pytest.mark.slow
 def test_activations_of_a_network_are_coefficients():
     grid = Grid(lower=(0.0, 0.0), upper=(1.0, 1.0), cells=(64, 32))
     field = ipd.ConditionalField(2, grid.lower, grid.upper, key=jax.random.key(0))
@@ -138,6 +141,7 @@ def test_nothing_is_run():
     assert calls == []
 
 
+@pytest.mark.slow
 def test_concrete_arrays_are_taken_too():
     arrays = estimate_memory(transport(), blobs(2), TIMES)
     shapes = estimate_memory(transport(), ShapeDtypeStruct((2, 8, 4), float), TIMES)

@@ -63,6 +63,7 @@ def one_by_one(unsteady, halving):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("batch", "unsteady", "halving"),
     [((4,), False, False), ((2, 2), True, False), ((4,), True, True), ((2, 2), True, True)],
@@ -100,6 +101,7 @@ class Conditioned(HybridModel):
         return -latent["own"] * u + latent["heating"]
 
 
+@pytest.mark.slow
 def test_numbers_of_the_samples_may_be_numpys_where_another_part_changes():
     rates = np.array([1.0, 2.0, 5.0])
     found = rollout(Conditioned(rates), jnp.ones(3), [0.0, 1.0], dt=1e-3).u[-1]

@@ -47,6 +47,7 @@ def operations(steps: int, *, outputs: bool = False, dt=DT, **options) -> int:
     return len(jax.jit(jax.value_and_grad(loss)).lower(model, u0).as_text().splitlines())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_program_does_not_grow_with_the_number_of_steps(kind):
     few, many = (operations(steps, **KINDS[kind]) for steps in (10, 1000))
@@ -72,6 +73,7 @@ U0 = {"u": jnp.linspace(0.5, 1.0, 20), "v": jnp.ones(20)}
 TIMES = np.linspace(0.0, 1.0, 11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first_guess", ["previous", "extrapolated"])
 def test_an_initial_solve_does_not_add_an_implicit_layer(first_guess):
     def loops(stepper) -> int:
@@ -83,6 +85,7 @@ def test_an_initial_solve_does_not_add_an_implicit_layer(first_guess):
     assert loops(inside) < 0.75 * loops(before)
 
 
+@pytest.mark.slow
 def test_forward_mode_derives_the_body_of_nested_loops_once(monkeypatch):
     calls = []
     tangent = ipd.ImplicitAdjoint.tangent

@@ -86,6 +86,7 @@ class Ring(HybridModel):
 RING = Ring(jnp.linspace(1.0, 2.0, 5), jnp.asarray(0.5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stepper_type", [BackwardEuler, CrankNicolson])
 def test_gradient_equals_that_of_the_unrolled_solver(stepper_type):
     parameters = (RING, jnp.linspace(0.0, 2.0, 5))
@@ -96,6 +97,7 @@ def test_gradient_equals_that_of_the_unrolled_solver(stepper_type):
     assert relative_difference(adjoint(parameters), unrolled(parameters)) < 1e-9
 
 
+@pytest.mark.slow
 def test_the_probe_tells_each_adjoint_solves_residual():
     def loss(probe):
         u = rollout(RING, u0, TIMES, throw=False, probe=probe, batch_ndim=1).u
@@ -109,6 +111,7 @@ def test_the_probe_tells_each_adjoint_solves_residual():
     assert np.all(residuals <= 1e-8)
 
 
+@pytest.mark.slow
 def test_backward_does_not_solve_forward_again():
     """Tendency evaluations: at most 2 per step more than the forward rollout's own."""
     counter = Counter()
@@ -164,6 +167,7 @@ def limited(stepper_type, max_steps: int):
     return stepper_type(NewtonKrylov(linear_solver=lx.BiCGStab(1e-6, 1e-6, max_steps=max_steps)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stepper",
     [*(limited(s, 500) for s in (BackwardEuler, CrankNicolson, BDF2, SDIRK2, KenCarp4)), RK4()],
@@ -175,11 +179,13 @@ def test_memory_grows_by_one_state_a_solve(stepper):
     assert 0.9 < per_step / type(stepper).solves_per_step <= 1.1
 
 
+@pytest.mark.slow
 def test_memory_does_not_depend_on_the_solvers_iterations():
     few, many = (temporary_bytes(limited(CrankNicolson, n), 20) for n in (5, 500))
     assert few == many
 
 
+@pytest.mark.slow
 def test_what_flows_is_conserved():
     """Periodic boundaries: neither step nor solver makes or loses any of the transported sum."""
     result = rollout(transport(), BATCH, TIMES, stepper=CrankNicolson(TIGHT))

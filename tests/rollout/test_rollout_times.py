@@ -24,6 +24,7 @@ def test_outputs_are_at_the_times_asked_for():
     np.testing.assert_array_equal(result.times, times)
 
 
+@pytest.mark.slow
 def test_the_first_output_is_the_initial_state():
     result = rollout(MODEL, U0, TIMES)
     assert result.u.shape == (len(TIMES), *GRID.shape)
@@ -32,6 +33,7 @@ def test_the_first_output_is_the_initial_state():
     np.testing.assert_allclose(result.step_times, TIMES, rtol=1e-15)
 
 
+@pytest.mark.slow
 def test_a_rollout_is_its_steps_one_after_the_other():
     """Uneven intervals included: the loop is that of the steppers' own tests."""
     stepper = CrankNicolson(NewtonKrylov(rtol=1e-12))
@@ -126,6 +128,7 @@ def test_states_that_are_refused(u0, message):
         rollout(MODEL, u0, TIMES)
 
 
+@pytest.mark.slow
 def test_numpy_arrays_and_lists_are_taken():
     expected = rollout(MODEL, U0, TIMES).u
     np.testing.assert_array_equal(rollout(MODEL, np.asarray(U0), TIMES.tolist()).u, expected)

@@ -31,20 +31,24 @@ def off(name, x, derivative):
     return float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STEPPERS)
 def test_second_derivatives_at_a_time_that_is_repeated(name):
     assert off(name, at(0.0), jax.hessian) < 1e-9
 
 
+@pytest.mark.slow
 def test_third_derivatives_at_a_time_that_is_repeated():
     third = TABLE["COMPOSITIONS"]["grad(jvp(grad))"][1]
     assert off("CrankNicolson", at(0.0), third) < 1e-9
 
 
+@pytest.mark.slow
 def test_with_an_algebraic_component():
     assert off("SDIRK2, mass 0", at(0.0), jax.hessian) < 1e-8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [1e-5, 1e-9])
 @pytest.mark.parametrize("name", ["CrankNicolson", "KenCarp3"])
 def test_second_derivatives_across_a_short_step(name, length):
@@ -77,5 +81,6 @@ def test_stiff_components_keep_the_quotient():
     np.testing.assert_allclose(found, np.prod((1 - steps / 2) / (1 + steps / 2), 0), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_naive_gradient_at_a_time_that_is_repeated():
     assert off("BackwardEuler, Unrolled", at(0.0), jax.grad) < 1e-9

@@ -56,6 +56,7 @@ def conductor(grid, slope: ArrayLike = 0.0, source: ArrayLike = 0.0):
     return Conductor(grid, jnp.asarray(slope), jnp.asarray(source))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float64", "float32"])
 def test_a_slab_with_a_flux_has_a_linear_temperature(precision):
     grid = line(20, ipd.Dirichlet(1.0), ipd.Neumann(-0.5))
@@ -68,6 +69,7 @@ def test_a_slab_with_a_flux_has_a_linear_temperature(precision):
     assert found.u.dtype == precision
 
 
+@pytest.mark.slow
 def test_nonlinear_conduction_is_linear_in_kirchhoffs_variable():
     """K(T) = T + slope T^2 / 2 is linear in x; the error is of second order."""
     slope, errors = 0.5, []
@@ -132,6 +134,7 @@ def test_the_gradient_is_that_of_central_differences_and_of_forward_mode():
     assert float(jnp.vdot(w, jv)) == pytest.approx(float(jnp.vdot(transposed(w)[0], v)), rel=1e-8)
 
 
+@pytest.mark.slow
 def test_pseudo_time_succeeds_where_newton_fails_and_the_gradient_is_the_roots():
     grid = line(32, ipd.Dirichlet(1.0), ipd.Dirichlet(-0.8))
     model, zero = Burgers(grid, 0.02), jnp.zeros(32)
@@ -161,6 +164,7 @@ def test_pseudo_time_succeeds_where_newton_fails_and_the_gradient_is_the_roots()
     assert float(value(0.02)[1]) == pytest.approx(float(central), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_pseudo_time_goes_where_the_process_goes():
     """Of u' = u - u^3 the root 0 is unstable: Newton's method stays there, the process does not."""
     model = Reaction(line(8, ipd.Neumann(), ipd.Neumann()), jnp.asarray(1.0), lambda u: u - u**3)
@@ -191,6 +195,7 @@ class Exchange(ipd.HybridModel):
         }
 
 
+@pytest.mark.slow
 def test_what_the_equation_does_not_determine_is_reported():
     walls = ((ipd.Neumann(), ipd.Neumann()),)
     closed = ipd.Grid((0.0,), (1.0,), (12,), boundary=walls)
@@ -214,6 +219,7 @@ def test_what_the_equation_does_not_determine_is_reported():
     np.testing.assert_allclose(found.u["b"], 1e3, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_cells_of_unequal_volume_and_weak_walls_are_judged_rightly():
     edges = ipd.grid.geometric(0.1, 1.0, 12)
     for wall, unique in ((ipd.Neumann(), False), (ipd.Robin(1e-6, 1.0, 1e-6), True)):
@@ -224,6 +230,7 @@ def test_cells_of_unequal_volume_and_weak_walls_are_judged_rightly():
         assert bool(found.status.outcome == ipd.Outcome.not_unique) != unique
 
 
+@pytest.mark.slow
 def test_samples_have_their_own_states_and_failures():
     grid = line(16, ipd.Dirichlet(0.0), ipd.Dirichlet(0.0))
 
@@ -243,6 +250,7 @@ def test_samples_have_their_own_states_and_failures():
     assert "pseudo-time steps" in found._repr_html_()
 
 
+@pytest.mark.slow
 def test_the_stepper_gives_the_steady_state_at_every_time():
     """The walls change in time, the state follows them without delay; one solve a time."""
     grid = line(16, ipd.Dirichlet(lambda t: t), ipd.Neumann())

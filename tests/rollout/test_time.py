@@ -48,6 +48,7 @@ def test_the_slack_never_drops_a_step_that_is_needed():
     assert len(output_times(1.7e9, 1.7e9 + np.linspace(0.01, 1, 99), 0.1)) == 11
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("start", [0.0, 1e5, 1.7e9])
 @pytest.mark.parametrize("dt", [0.05, ipd.AdaptiveStep(rtol=1e-5)], ids=["fixed", "adaptive"])
 @pytest.mark.parametrize("traced", [False, True])
@@ -68,6 +69,7 @@ def test_an_autonomous_problem_does_not_know_what_time_it_is(start, dt, traced):
     np.testing.assert_allclose(result.u, expected, rtol=2e-5)
 
 
+@pytest.mark.slow
 def test_many_short_steps_from_a_late_start():
     """Steps of a millionth of the interval are not lost to the sum of them in float32."""
     model = ipd.VectorField(lambda t, u, args: -1e6 * (u - 1))
@@ -79,6 +81,7 @@ def test_many_short_steps_from_a_late_start():
     np.testing.assert_array_equal(late.u, early.u)
 
 
+@pytest.mark.slow
 @EACH_STEPPER
 def test_between_equal_traced_times_nothing_happens(stepper):
     def ends(times, u0):
@@ -112,6 +115,7 @@ def test_between_equal_traced_times_nothing_happens(stepper):
                 assert found == pytest.approx(float(expected), rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stepper", [STEPPERS[1], STEPPERS[4], ipd.RK4()], ids=lambda s: type(s).__name__
 )
@@ -129,6 +133,7 @@ def test_the_derivative_by_the_second_of_two_equal_times(stepper):
     np.testing.assert_allclose(slope, one_sided, atol=3e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dt", [None, ipd.AdaptiveStep(rtol=1e-4)], ids=["fixed", "adaptive"])
 def test_times_that_decrease_are_a_failure_and_not_a_way_back(dt):
     def run(times, throw=False):
@@ -150,6 +155,7 @@ def test_times_that_decrease_are_a_failure_and_not_a_way_back(dt):
         jax.grad(lambda times: run(times).u[-1, 0])(jnp.asarray([0.0, 0.5, 0.2]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jitted", [False, True])
 @pytest.mark.parametrize("mode", [jax.jacfwd, jax.jacrev])
 def test_adaptive_steps_move_with_the_times(jitted, mode):
@@ -182,6 +188,7 @@ def test_adaptive_steps_move_with_the_times(jitted, mode):
     np.testing.assert_allclose(found, jax.jacfwd(of_the_steps)(times), atol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_failure_under_the_derivative_of_the_times_names_its_step():
     model = ipd.VectorField(lambda t, u, args: jnp.where(t > 0.5, jnp.nan, -u))
 
@@ -192,6 +199,7 @@ def test_a_failure_under_the_derivative_of_the_times_names_its_step():
         jax.grad(last)(jnp.linspace(0, 1, 5))
 
 
+@pytest.mark.slow
 def test_dt_with_times_that_are_differentiated_outside_of_jit():
     """Their number of steps is known there; d u(T) / dT = -u(T)."""
 
@@ -218,6 +226,7 @@ class Relaxing(ipd.HybridModel):
         return {"x": 0.5 * self.size - u["x"], "v": 0.1 * u["x"] - u["v"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "size"),
     [("float32", 1e-30), ("float32", 1e30), ("float64", 1e-250), ("float64", 1e250)],
@@ -241,6 +250,7 @@ def test_adaptive_steps_do_not_depend_on_the_unit_of_the_state(dtype, size):
     assert float(ones.u["x"][-1, 0]) == pytest.approx(0.5 + 0.5 * np.exp(-3.0), rel=1e-2)
 
 
+@pytest.mark.slow
 def test_a_state_at_rest_stays_there():
     control = ipd.AdaptiveStep(rtol=1e-4)
     result = ipd.rollout(DECAY, jnp.zeros(3), [0.0, 1e9], stepper=ipd.KenCarp3(), dt=control)

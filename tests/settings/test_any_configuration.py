@@ -73,6 +73,7 @@ def taken_or_refused(files, overrides, folder):
     assert load_configuration(PROBLEM.settings, [again], []) == found
 
 
+@pytest.mark.slow
 @few
 @given(overrides=st.lists(st.tuples(keys, values), max_size=3))
 def test_any_overrides(tmp_path, overrides):
@@ -80,6 +81,7 @@ def test_any_overrides(tmp_path, overrides):
     taken_or_refused([], texts, tmp_path)
 
 
+@pytest.mark.slow
 @few
 @given(overrides=st.lists(st.text(max_size=20), max_size=3))
 def test_any_text_as_an_override(tmp_path, overrides):
@@ -180,6 +182,7 @@ def test_any_junk_in_any_key(tmp_path, data):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kB
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("text", ["a: " + "[" * 5000, "training.steps=" + "[" * 5000])
 def test_deep_nesting(tmp_path, text):
     path = tmp_path / "deep.yaml"

@@ -148,6 +148,7 @@ steps = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=100, derandomize=True, database=None, deadline=None)
 @given(data=st.data(), asked=steps, problem=st.sampled_from([PROBLEM, INFILTRATION]))
 def test_each_key_of_solver_adjoint_and_stepper_changes_the_steps(data, asked, problem):
@@ -160,12 +161,14 @@ def test_each_key_of_solver_adjoint_and_stepper_changes_the_steps(data, asked, p
     require_useful(problem, asked, ("solver", "adjoint", "stepper"), steps_of, draw)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("optimizer", tags("training"))
 def test_each_key_of_an_optimizer_changes_it(optimizer):
     asked = {"training": {"optimizer": optimizer, "steps": 4}}
     require_useful(PROBLEM, asked, ("training",), updates_of)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "method",
     [

@@ -103,6 +103,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @many
 @given(values)
 def test_what_is_written_is_read_back(value):

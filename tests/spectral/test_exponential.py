@@ -78,6 +78,7 @@ def test_linear_terms_of_any_order_are_exact_however_long_the_step(steps):
     np.testing.assert_allclose(found, exact, atol=1e-11)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("make", "state"),
     [
@@ -95,6 +96,7 @@ def test_fourth_order(make, state):
     assert np.log2(coarse / fine) > 3.6
 
 
+@pytest.mark.slow
 def test_two_dimensions_and_a_batch_with_the_same_states_alone():
     grid = ipd.Grid((0.0, 0.0), (1.0, 1.0), (16, 12))
     x, y = 2 * jnp.pi * grid.centers
@@ -114,6 +116,7 @@ def test_an_unsplit_tendency_is_linearised_whole():
     assert relative_difference(end(Burgers(grid, jnp.asarray(0.05), False), u0, 48), exact) < 1e-5
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_central_differences():
     grid = line(24)
 

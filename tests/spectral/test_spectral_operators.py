@@ -38,6 +38,7 @@ def exact_slopes(grid):
     return slopes.T.reshape(grid.ndim, *grid.cells), traces.reshape(grid.cells)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ndim", [1, 2, 3])
 def test_derivatives_of_trigonometric_polynomials_are_exact(ndim):
     grid = box(ndim)
@@ -47,6 +48,7 @@ def test_derivatives_of_trigonometric_polynomials_are_exact(ndim):
     assert relative_difference(laplacian(u, grid), curvature) < 1e-13
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ndim", [1, 2, 3])
 def test_transport_is_exact_as_far_as_products_are_resolved(ndim):
     grid = box(ndim, (15, 14, 16)[:ndim])

@@ -55,6 +55,7 @@ def newton(rtol: float | None = 1e-12):
     return ipd.NewtonKrylov(rtol=rtol, preconditioner=ipd.spectral.FourierInverse())
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize("dealiased", [True, False])
 @pytest.mark.parametrize("cells", [(2,), (3,), (4,), (9,), (16,), (12, 9), (8, 2)])
 def test_the_preconditioner_is_the_inverse_for_constant_coefficients(cells, dealiased):
@@ -89,6 +90,7 @@ def test_one_krylov_iteration_and_the_exact_decay_of_a_mode():
     np.testing.assert_allclose(result.u[-1], exact, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_fewer_iterations_for_a_stiff_nonlinear_step():
     grid = line(64)
     model = Burgers(grid, jnp.asarray(0.05))
@@ -102,6 +104,7 @@ def test_fewer_iterations_for_a_stiff_nonlinear_step():
     assert few < 0.5 * many
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stepper", "split", "least"),
     [(ipd.CrankNicolson, False, 1.9), (ipd.KenCarp3, True, 2.8), (ipd.KenCarp4, True, 3.6)],
@@ -121,6 +124,7 @@ def test_order_in_time(stepper, split, least):
     assert np.log2(coarse / fine) > least
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stepper", "split"), [(ipd.CrankNicolson, False), (ipd.KenCarp3, True)])
 def test_the_gradient_of_a_rollout_is_that_of_central_differences(stepper, split):
     grid = line(24)
@@ -140,6 +144,7 @@ def test_the_gradient_of_a_rollout_is_that_of_central_differences(stepper, split
     np.testing.assert_allclose(jnp.vdot(by_u0, way), difference, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_components_that_are_no_fields_are_unchanged_and_float32_is_kept():
     class WithTank(ipd.HybridModel):
         grid: ipd.Grid

@@ -41,6 +41,7 @@ def run(model, times=(0.0, 1.0), stepper=None, c=0.5, **options):
     return ipd.rollout(model, u0, np.asarray(times), stepper=stepper, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", STEPPERS)
 def test_order_in_the_differential_and_the_algebraic_component(kind):
     model = Constrained(jnp.asarray(2.0))
@@ -54,6 +55,7 @@ def test_order_in_the_differential_and_the_algebraic_component(kind):
         assert order > kind.order - 0.2, (name, order)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", STEPPERS)
 def test_the_constraint_holds_at_every_output_and_at_the_start(kind):
     result = run(Constrained(jnp.asarray(2.0)), np.linspace(0, 1, 5), kind(TIGHT))
@@ -62,6 +64,7 @@ def test_the_constraint_holds_at_every_output_and_at_the_start(kind):
     assert float(result.u["y"][0, 0]) == 1.0
 
 
+@pytest.mark.slow
 def test_gradient_through_the_constraint():
     def value(k, stepper):
         return jnp.sum(run(Constrained(k), stepper=stepper, dt=0.25).u["c"][-1])
@@ -73,6 +76,7 @@ def test_gradient_through_the_constraint():
         assert float(jax.grad(of_k)(k)) == pytest.approx(float(differences), rel=1e-7)
 
 
+@pytest.mark.slow
 def test_gradient_of_the_consistent_initial_state():
     def first(y):
         u0 = {"c": jnp.full((1,), 0.5), "y": y[None]}
@@ -83,6 +87,7 @@ def test_gradient_of_the_consistent_initial_state():
     assert float(jax.grad(first)(jnp.asarray(0.9))) == pytest.approx(4 * 0.9**3, rel=1e-8)
 
 
+@pytest.mark.slow
 def test_adaptive_steps():
     result = run(Constrained(jnp.asarray(2.0)), stepper=ipd.KenCarp3(TIGHT), dt=ipd.AdaptiveStep())
     assert float(result.u["c"][-1, 0]) == pytest.approx(1 / 3, rel=3e-4)
@@ -110,6 +115,7 @@ class Mixed(ipd.HybridModel):
         return jnp.where(self.masses == 0, t, 1.0) - u
 
 
+@pytest.mark.slow
 def test_a_field_of_masses_zero_in_some_cells():
     masses = np.array([1.0, 0.0, 2.0, 0.0])
     result = ipd.rollout(
@@ -152,6 +158,7 @@ class Rotating(ipd.HybridModel):
         return ipd.IMEX(-0.1 * u, turned)
 
 
+@pytest.mark.slow
 def test_an_imex_pair_divides_both_parts_by_the_mass():
     times = np.array([0.0, 1.0])
     stepper = ipd.KenCarp4(TIGHT)
@@ -173,6 +180,7 @@ class Sized(ipd.HybridModel):
         return {"large": -0.1 * u["large"], "small": -20 * small**2 * 1e-6}
 
 
+@pytest.mark.slow
 def test_scaled_components_are_equally_exact():
     u0 = {"large": jnp.ones(1), "small": jnp.full((1,), 2e-6)}
     loose = ipd.NewtonKrylov(rtol=1e-5, atol=1e-5)
@@ -224,6 +232,7 @@ class Inconsistent(ipd.HybridModel):
         return -(u**2) - 1.0
 
 
+@pytest.mark.slow
 def test_an_initial_state_that_cannot_be_made_consistent_is_reported():
     with pytest.raises(ipd.SolverError, match=r"step 1 of 1 .*field u, residual"):
         ipd.rollout(Inconsistent(), jnp.ones(2), np.array([0.0, 1.0]), stepper=ipd.SDIRK2())
@@ -284,6 +293,7 @@ def test_a_mass_or_scale_that_cannot_be(case, stepper):
             ipd.rollout(model, jnp.ones(3), [0.0, 0.1], stepper=stepper)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("stepper", [ipd.BackwardEuler(), ipd.RK4()], ids=["implicit", "explicit"])
 @pytest.mark.parametrize("two", [2, np.int64(2), jnp.asarray(2), np.full(3, 2), jnp.full(3, 2.0)])
 def test_a_mass_of_two_in_any_form(two, stepper):

@@ -103,6 +103,7 @@ def observed_orders(stepper, model, mesh, *, coarsest=48, **options):
     return -slopes(steps, errors)[-2:]
 
 
+@pytest.mark.few(2)
 @each_stepper
 @pytest.mark.parametrize("mesh", [even, uneven])
 def test_order_of_accuracy(stepper, order, mesh):
@@ -110,6 +111,7 @@ def test_order_of_accuracy(stepper, order, mesh):
     np.testing.assert_allclose(observed_orders(stepper, NONLINEAR, mesh), order, atol=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stepper", [KenCarp3(TIGHT), KenCarp4(TIGHT)], ids=["3", "4"])
 def test_order_of_the_embedded_method_and_of_the_imex_pair(stepper):
     embedded_order = stepper.embedded_order
@@ -151,6 +153,7 @@ def arrays(tableau, rows=None):
     return a, np.asarray(tableau.weights), np.asarray(tableau.nodes)
 
 
+@pytest.mark.few(2)
 @each_stepper
 def test_amplification_of_a_stiff_mode(stepper, order):
     """For u' = -1000 u and dt = 0.1, so z = -100: exact, hence A- and L-stable or not."""
@@ -159,6 +162,7 @@ def test_amplification_of_a_stiff_mode(stepper, order):
     assert after == pytest.approx(amplification(stepper, -100.0), rel=1e-9)
 
 
+@pytest.mark.few(4)
 @each_stepper
 def test_a_stiff_mode_over_many_steps(stepper, order):
     del order
@@ -210,6 +214,7 @@ def test_tableaus_are_l_stable(stepper):
     assert abs(amplification(stepper(), -1e6)) < 1e-4
 
 
+@pytest.mark.slow
 def test_only_imex_steppers_tell_the_parts_of_a_split_apart():
     whole, parts = (
         float(advance(CrankNicolson(TIGHT), m, even(6), jnp.ones(1))[0]) for m in (NONLINEAR, SPLIT)
@@ -242,6 +247,7 @@ def test_an_explicit_step_to_infinity_is_reported():
     assert not step.status.converged
 
 
+@pytest.mark.slow
 def test_all_precisions_are_kept():
     model = jax.tree.map(lambda x: x.astype(jnp.float32), NONLINEAR)
     t, dt = jnp.float32(0), jnp.float32(0.1)

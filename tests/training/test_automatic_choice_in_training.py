@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import impindiff as ipd
 from impindiff.training import (
@@ -67,6 +68,7 @@ def trained(folder, given, options=OPTIONS, **more):
     return float(fitted.model.D), said
 
 
+@pytest.mark.slow
 def test_training_takes_the_choice_announces_it_and_resumes_with_it(tmp_path):
     found, said = trained(tmp_path / "auto", loss())
     assert len(said) == 1
@@ -78,12 +80,14 @@ def test_training_takes_the_choice_announces_it_and_resumes_with_it(tmp_path):
     assert (resumed, again) == (found, said)
 
 
+@pytest.mark.slow
 def test_programs_compiled_beforehand_have_it(tmp_path):
     compiled = compile_training_step(model(), loss(), OPTIMIZER, OPTIONS)
     assert trained(tmp_path, loss(), compiled=compiled)[0] != float(model().D)
     assert steps_within(1e-9, model(), loss(), OPTIMIZER, OPTIONS)[0] == 1
 
 
+@pytest.mark.slow
 def test_starts_and_members_share_the_choice_for_the_first(tmp_path):
     said = []
     models, starts = [model(20.0), model(0.01)], tmp_path / "starts"

@@ -62,17 +62,20 @@ def test_the_pace_is_a_median_without_the_first():
     assert 0 < seconds_per_step(compiled, jnp.ones(3)) < 0.1
 
 
+@pytest.mark.slow
 def test_steps_fit_into_the_time_and_are_at_least_one_and_at_most_those_asked_for():
     assert steps_within(1e-9, MODEL, LOSS, OPTIMIZER, FitOptions(steps=50))[0] == 1
     assert steps_within(1e9, MODEL, LOSS, OPTIMIZER, FitOptions(steps=50))[0] == 50
 
 
+@pytest.mark.slow
 def test_steps_are_as_many_whole_ones_as_the_pace_allows(monkeypatch):
     module = importlib.import_module("impindiff.training._fit")
     monkeypatch.setattr(module, "seconds_per_step", lambda *_: 0.1)
     assert steps_within(0.75, MODEL, LOSS, OPTIMIZER, FitOptions(steps=50))[0] == 7
 
 
+@pytest.mark.slow
 def test_nothing_left_to_train_has_no_pace(tmp_path):
     fit(MODEL, LOSS, OPTIMIZER, tmp_path, FitOptions(steps=2))
     again = fit(MODEL, LOSS, OPTIMIZER, tmp_path, FitOptions(steps=2), resume=True)
@@ -80,6 +83,7 @@ def test_nothing_left_to_train_has_no_pace(tmp_path):
     assert again.steps == 2
 
 
+@pytest.mark.slow
 def test_the_compiled_step_serves_the_training(tmp_path):
     options = FitOptions(steps=3)
     _, compiled = steps_within(1.0, MODEL, LOSS, OPTIMIZER, options)
@@ -98,6 +102,7 @@ def test_a_step_that_needs_more_memory_than_there_is_is_refused():
         require_step_fits(1e9)
 
 
+@pytest.mark.slow
 def test_weight_decay_pulls_towards_zero(tmp_path):
     decaying = adam("constant", 0.1, 10, weight_decay=1.0)
     plain = fit(MODEL, LOSS, OPTIMIZER, tmp_path / "a", FitOptions(steps=1)).model.rate

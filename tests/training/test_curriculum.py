@@ -22,6 +22,7 @@ def cut(count):
     return dataclasses.replace(WHOLE, times=TIMES[: count + 1], values=WHOLE.values[:count])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fraction", "count"), [(0.1, 1), (0.25, 1), (0.5, 2), (0.51, 3)])
 def test_the_shortened_loss_is_that_of_fewer_measurements(fraction, count):
     short = shortened(WHOLE, model(), fraction)
@@ -49,6 +50,7 @@ def test_values_that_look_at_a_later_time_too_are_left_out(tmp_path):
         train(tmp_path, optax.sgd(0.1), of_loss=of, horizon=((2, 0.25),))
 
 
+@pytest.mark.slow
 def test_stages_are_runs_of_their_own_that_hand_on_their_state(tmp_path):
     """Plain gradient descent has no state beside the weights."""
     optimizer = optax.sgd(0.1)
@@ -66,6 +68,7 @@ def test_stages_are_runs_of_their_own_that_hand_on_their_state(tmp_path):
     assert int(fitted.totals.solves) == 2 * 2 * (4 * 1 + 5 * 2 + 3 * 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [3, 4, 6, 10])
 def test_resuming_in_any_stage_gives_the_same_to_the_bit(tmp_path, at):
     training, validation = split(WHOLE, model(), 0.3)
@@ -79,6 +82,7 @@ def test_resuming_in_any_stage_gives_the_same_to_the_bit(tmp_path, at):
     assert resumed.best_step == whole.best_step
 
 
+@pytest.mark.slow
 def test_best_weights_and_patience_begin_with_the_whole_horizon(tmp_path):
     training, validation = split(WHOLE, model(), 0.3)
     # such small steps that the loss of no step is smaller than the short horizon's
@@ -96,6 +100,7 @@ def test_best_weights_and_patience_begin_with_the_whole_horizon(tmp_path):
     assert fitted.steps >= 15
 
 
+@pytest.mark.slow
 def test_a_validation_of_later_times_only_is_not_told_before_they_are_reached(tmp_path):
     training, validation = split(WHOLE, model(), 0.5, by="last")
     train(

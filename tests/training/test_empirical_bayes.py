@@ -142,6 +142,7 @@ def linear(prior, m, rng):
     )
 
 
+@pytest.mark.slow
 def test_the_evidence_is_that_of_the_data_as_one_normal_vector():
     """-log N(r; 0, s^2 I + J C J^T), up to a constant, and the posterior mean by Kriging."""
     m, prior, rng = model(7), priors(7), np.random.default_rng(0)
@@ -171,6 +172,7 @@ def test_the_evidence_is_that_of_the_data_as_one_normal_vector():
         np.testing.assert_allclose(found.change, mean, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_features_that_are_parameters_give_the_same_by_their_numbers():
     prior, m = priors(), model()
     _, _, dense = linear(prior, m, np.random.default_rng(1))
@@ -228,6 +230,7 @@ def fitted(tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 def test_the_source_and_the_size_of_the_noise_are_found(fitted):
     assert fitted.converged
     assert fitted.steps <= 4  # linear: one step, and those that confirm it
@@ -242,6 +245,7 @@ def test_the_source_and_the_size_of_the_noise_are_found(fitted):
     assert (np.abs(chosen.hyperparameters()) < 3 * chosen.widths).all()
 
 
+@pytest.mark.slow
 def test_the_choice_is_the_best_of_a_sweep(fitted):
     """No other deviation, length, smoothness or noise has a larger posterior density."""
     prior, data = priors(), loss(None)
@@ -281,6 +285,7 @@ def test_the_choice_is_the_best_of_a_sweep(fitted):
             assert float(value(other, scale)) > least - 1e-3
 
 
+@pytest.mark.slow
 def test_the_posterior_is_narrower_where_there_are_sensors(fitted):
     """`laplace` takes the loss with the chosen prior; the bands hold the truth."""
     posterior = laplace(fitted.model, fitted.regularised, errors="given")
@@ -293,6 +298,7 @@ def test_the_posterior_is_narrower_where_there_are_sensors(fitted):
     assert spread.max() < 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["cross_validation", "seminorm", "given"])
 def test_other_criteria_and_priors_find_it_too(case, tmp_path):
     prior = MaternPrior(source_of, model().source)
@@ -316,6 +322,7 @@ def test_other_criteria_and_priors_find_it_too(case, tmp_path):
     assert found.converged
 
 
+@pytest.mark.slow
 def test_a_step_that_leads_nowhere_is_no_convergence(tmp_path):
     """With a derivative of the wrong sign every step leads away from the minimum."""
 
@@ -332,6 +339,7 @@ def test_a_step_that_leads_nowhere_is_no_convergence(tmp_path):
     assert not fitted.converged
 
 
+@pytest.mark.slow
 def test_a_training_is_resumed_to_the_bit(fitted, tmp_path):
     options = FitOptions(steps=1, save_every=1)
     fit(model(), loss(priors()), EmpiricalBayes(), tmp_path, options)

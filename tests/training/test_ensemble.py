@@ -46,6 +46,7 @@ def train_all(
     return fit_ensemble(of_models or models(), TRAINING, optimizer, folder, options, **given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adam", "lbfgs", "levenberg_marquardt"])
 def test_each_member_is_a_run_of_its_own(tmp_path, name):
     optimizer = {
@@ -71,6 +72,7 @@ def test_each_member_is_a_run_of_its_own(tmp_path, name):
     assert fitted.final_loss == pytest.approx(np.mean(fitted.member_losses))
 
 
+@pytest.mark.slow
 def test_resuming_an_ensemble_is_exact(tmp_path):
     whole = train_all(tmp_path / "whole", optax.adam(0.1))
     train_all(tmp_path / "cut", optax.adam(0.1), 7)
@@ -78,6 +80,7 @@ def test_resuming_an_ensemble_is_exact(tmp_path):
     np.testing.assert_array_equal(resumed.model.stacked.rate, whole.model.stacked.rate)
 
 
+@pytest.mark.slow
 def test_what_is_frozen_is_each_member_s_own(tmp_path):
     fitted = train_all(tmp_path, optax.adam(0.1), 3, freeze=["source"])
     for (_, source), found in zip(STARTS, fitted.model.members, strict=True):
@@ -95,6 +98,7 @@ def test_what_is_frozen_is_each_member_s_own(tmp_path):
     assert found == pytest.approx(float(alone.model.rate), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_the_log_is_told_of_the_ensemble(tmp_path):
     sizes = []
     told = Callbacks(evaluate=lambda m: sizes.append(m.size))
@@ -108,6 +112,7 @@ def test_a_member_that_fails_is_named(tmp_path):
         train_all(tmp_path, optax.adam(0.1), 2, bad)
 
 
+@pytest.mark.slow
 def test_the_forecast_is_mean_and_standard_deviation_over_members():
     ensemble = Ensemble.of(models())
     u0 = jnp.ones((2, 3))

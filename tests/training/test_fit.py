@@ -90,6 +90,7 @@ def test_nothing_is_compiled_after_the_first_steps(tmp_path):
     assert counts[0] == counts[-1]
 
 
+@pytest.mark.slow
 def test_resuming_gives_the_same_weights_to_the_bit(tmp_path):
     whole = train(tmp_path / "whole")
     train(tmp_path / "parts", steps=33)
@@ -104,6 +105,7 @@ def test_resuming_gives_the_same_weights_to_the_bit(tmp_path):
     assert [r for r in histories[1] if r[0] != 33] == histories[0]
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_run_changes_nothing(tmp_path):
     whole = train(tmp_path)
     again = train(tmp_path, resume=True)
@@ -111,6 +113,7 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path):
     assert again.final_loss == whole.final_loss
 
 
+@pytest.mark.slow
 def test_an_interruption_saves_the_last_step(tmp_path):
     def stop(progress):
         if progress.step == 7:
@@ -123,6 +126,7 @@ def test_an_interruption_saves_the_last_step(tmp_path):
     assert first[0].step == 8
 
 
+@pytest.mark.slow
 def test_what_is_shown_as_saved_is_on_disk(tmp_path):
     seen = []
 
@@ -148,6 +152,7 @@ def test_a_rollout_that_fails_is_named(tmp_path):
         train(tmp_path, of_loss=bad)
 
 
+@pytest.mark.slow
 def test_an_adjoint_that_does_not_converge_is_named(tmp_path):
     stepper = ipd.CrankNicolson(
         solver=ipd.NewtonKrylov(),
@@ -174,6 +179,7 @@ def test_counts_below_one_are_refused(name):
         FitOptions(**numbers)
 
 
+@pytest.mark.slow
 def test_the_time_of_training_does_not_include_its_evaluation(tmp_path):
     def slow(model):
         time.sleep(0.5)

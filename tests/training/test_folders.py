@@ -60,6 +60,7 @@ def damaged(path: Path, rng: random.Random) -> None:
             path.mkdir()
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("seed", range(12))
 def test_a_damaged_state_is_never_restored_to_other_numbers(stored, tmp_path, seed, capfd):
     """It is restored as it was, or the one before it is, and that is said."""
@@ -123,6 +124,7 @@ def test_a_state_of_another_model_is_called_so(stored):
     store.close()
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_the_state_before_a_damaged_one_to_the_same_end(tmp_path):
     whole = train(tmp_path / "whole", SGD, 20)
     train(tmp_path / "cut", SGD, 10)
@@ -141,6 +143,7 @@ def test_a_run_goes_on_from_the_state_before_a_damaged_one_to_the_same_end(tmp_p
     assert histories[0] == histories[1]
 
 
+@pytest.mark.slow
 def test_without_resume_the_states_that_are_there_are_forgotten(tmp_path):
     train(tmp_path, SGD, 10)
     train(tmp_path, SGD, 10, model(3.0))
@@ -168,6 +171,7 @@ except StorageError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_write_that_fails_in_a_thread_of_orbax_is_one_line(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", FULL, tmp_path / "states"],
@@ -185,6 +189,7 @@ def test_a_write_that_fails_in_a_thread_of_orbax_is_one_line(tmp_path):
     assert [p.name for p in (tmp_path / "states").iterdir()] == ["1"]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "content",
     [
@@ -220,6 +225,7 @@ def test_a_last_line_cut_short_is_left_out(tmp_path):
         read(path)
 
 
+@pytest.mark.slow
 def test_a_history_that_could_not_be_written_loses_no_line(tmp_path, monkeypatch):
     """A state is never ahead of its history."""
     train(tmp_path / "whole", SGD, 12)
@@ -252,6 +258,7 @@ def restarted(folder, **given: Any):
     return fit_restarts(models, loss(), optimizer, folder, options, restart_steps=5, **given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [3, 7])
 def test_starts_that_met_a_full_disk_go_on_to_the_same_end(tmp_path, monkeypatch, at):
     """Each save in turn is the first that fails; it is no fault of the start, and ends the run."""
@@ -274,6 +281,7 @@ def test_starts_that_met_a_full_disk_go_on_to_the_same_end(tmp_path, monkeypatch
     assert float(resumed.model.source) == float(whole.model.source)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_when_the_choice_is_stored(tmp_path, monkeypatch):
     whole, _ = restarted(tmp_path / "whole")
     copy = shutil.copytree
@@ -293,6 +301,7 @@ def test_a_disk_that_is_full_when_the_choice_is_stored(tmp_path, monkeypatch):
     assert float(resumed.model.rate) == float(whole.model.rate)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["", "[]", '{"losses": [1], "chosen": 0}', "{", '{"losses": 3}'])
 def test_a_damaged_record_of_the_choice_is_one_line(tmp_path, text):
     restarted(tmp_path)
@@ -301,6 +310,7 @@ def test_a_damaged_record_of_the_choice_is_one_line(tmp_path, text):
         restarted(tmp_path, resume=True)
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_moved_is_not_made_again(tmp_path):
     def move(progress):
         if progress.step == 7:
@@ -336,6 +346,7 @@ with held(Path(sys.argv[1])):
 """
 
 
+@pytest.mark.slow
 def test_a_folder_is_held_by_one_process_and_a_dead_one_does_not_keep_it(tmp_path):
     left = tmp_path / ".forecast.partial-99999999.nc"
     command = [sys.executable, "-c", HOLD, tmp_path]
@@ -381,6 +392,7 @@ def test_training_that_diverges_is_advised_on_its_rate(tmp_path):
     assert "learning" not in str(first.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of", [optax.lbfgs(), optax.chain(optax.sgd(1.0), optax.lbfgs())])
 def test_a_method_that_searches_along_a_line_is_advised_on_no_rate(tmp_path, of):
     train(tmp_path, of, 1)
@@ -390,6 +402,7 @@ def test_a_method_that_searches_along_a_line_is_advised_on_no_rate(tmp_path, of)
     assert "learning" not in str(second.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "lbfgs", "levenberg_marquardt"])
 def test_a_state_without_an_axis_of_samples_is_trained_as_one_sample(tmp_path, optimizer):
     """To the numbers of the same state with an axis of length one."""

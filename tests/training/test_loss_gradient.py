@@ -3,9 +3,12 @@
 import runpy
 from pathlib import Path
 
+import pytest
+
 compare = runpy.run_path(str(Path(__file__).parents[2] / "validation" / "gradient.py"))["compare"]
 
 
+@pytest.mark.slow
 def test_all_network_weights_against_differences_and_unrolling():
     against_differences, against_unrolled = compare(
         "advection_diffusion_steady",

@@ -104,6 +104,7 @@ def test_nodes_start_at_what_was_measured_and_at_the_initial_state_elsewhere():
     np.testing.assert_array_equal(states[..., 1:], np.broadcast_to(whole.u0[:, 1:], (5, 2, 2)))
 
 
+@pytest.mark.slow
 def test_clean_data_have_the_same_minimiser(tmp_path):
     clean = decay_loss(noise=0.0, dt=0.005)
     one = train(tmp_path / "one", LevenbergMarquardt(), 30, of_loss=clean).model
@@ -121,6 +122,7 @@ def test_validation_is_of_the_joined_rollout(tmp_path):
     assert 0 < fitted.validation_loss < 1
 
 
+@pytest.mark.slow
 def test_a_long_oscillating_record_is_fitted_where_one_rollout_is_lost(tmp_path):
     start = populations(np.array([0.6, 0.9, 1.0, 0.9]))
     plain, options = record(), FitOptions(steps=80)

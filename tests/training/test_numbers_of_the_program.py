@@ -32,6 +32,7 @@ def updated(training: Any, parameters: Any, gradient: Any) -> tuple[Any, Any]:
     return lowered.lowered.as_text(), update(algorithm, gradient, state)[0]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_another_learning_rate_is_the_same_program(optimizer, dtype):
@@ -51,6 +52,7 @@ def test_another_learning_rate_is_the_same_program(optimizer, dtype):
     np.testing.assert_allclose(large["a"], 30 * decayed * small["a"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_another_tolerance_is_the_same_program():
     problem: Any = get_problem("advection_diffusion_steady")
     model = ipd.VectorField(lambda t, u, args: -(u**2))

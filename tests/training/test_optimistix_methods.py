@@ -53,6 +53,7 @@ def train(folder, method, steps=400, start=None, of_loss=None, horizon=(), **giv
     return fit(start, of_loss, method, folder, options, **given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_each_finds_both_numbers_and_ends_by_itself(name, tmp_path):
     fitted = train(tmp_path, METHODS[name])
@@ -63,6 +64,7 @@ def test_each_finds_both_numbers_and_ends_by_itself(name, tmp_path):
     assert fitted.final_loss == pytest.approx(float(of_loss(fitted.model, of_loss.probe())[0]))
 
 
+@pytest.mark.slow
 def test_trials_are_those_of_optimistix_alone(tmp_path):
     method, of_loss = METHODS["LevenbergMarquardt"], loss()
     alone = optx.least_squares(lambda m, _: of_loss.misfit(m, None)[0], method, model())
@@ -72,6 +74,7 @@ def test_trials_are_those_of_optimistix_alone(tmp_path):
     np.testing.assert_allclose(fitted.model.p, alone.value.p, rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["LevenbergMarquardt", "BFGS"])
 def test_what_was_cut_short_is_resumed_to_the_bit(name, tmp_path):
     whole = train(tmp_path / "whole", METHODS[name])
@@ -88,6 +91,7 @@ def test_what_was_cut_short_is_resumed_to_the_bit(name, tmp_path):
     assert [json.loads(line)["step"] for line in lines] == list(range(1, whole.steps + 1))
 
 
+@pytest.mark.slow
 def test_an_ensemble_ends_where_its_members_do_alone(tmp_path):
     starts, method = [model(), model(0.5, 1.2)], METHODS["LevenbergMarquardt"]
     together = fit_ensemble(starts, loss(), method, tmp_path / "together", FitOptions(steps=60))
@@ -96,11 +100,13 @@ def test_an_ensemble_ends_where_its_members_do_alone(tmp_path):
         assert float(together.model.members[i].p) == pytest.approx(float(alone.model.p), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_a_horizon_that_grows_changes_nothing_of_the_state(tmp_path):
     fitted = train(tmp_path, METHODS["LevenbergMarquardt"], horizon=[(3, 0.4)])
     assert float(fitted.model.p) == pytest.approx(POWER, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_no_trial_is_taken_whose_solve_fails(tmp_path):
     solver = ipd.NewtonKrylov(max_iterations=2, rtol=1e-6, line_search=False)
     stepper = ipd.BackwardEuler(solver=solver)
@@ -115,6 +121,7 @@ def test_no_trial_is_taken_whose_solve_fails(tmp_path):
         train(tmp_path / "failing", METHODS["BFGS"], 5, model(1.5, 3.0), of_loss)
 
 
+@pytest.mark.slow
 def test_what_is_not_a_sum_of_squares_and_what_is_too_large(tmp_path):
     penalised = loss(penalty=lambda m: m.a**2)
     with pytest.raises(ipd.InputError, match=r"optimistix\.Dogleg minimises the misfit alone"):

@@ -24,6 +24,7 @@ def moved(fitted):
     return float(fitted.model.rate) - 1.0, float(fitted.model.source)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", ["adam", "levenberg_marquardt"])
 def test_a_frozen_part_stays_to_the_bit_and_the_rest_is_trained(tmp_path, name):
     optimizer = adam("constant", 0.05, 10) if name == "adam" else LevenbergMarquardt()

@@ -34,6 +34,7 @@ def same(found, expected):
     assert (found.steps, found.best_step) == (expected.steps, expected.best_step)
 
 
+@pytest.mark.slow
 def test_the_result_is_that_of_the_best_start_alone_to_the_bit(tmp_path):
     said = []
     fitted, starts = restarted(tmp_path / "all", callbacks=Callbacks(say=said.append))
@@ -49,6 +50,7 @@ def test_the_result_is_that_of_the_best_start_alone_to_the_bit(tmp_path):
     assert said[-1] == "going on with start 2 of 3"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interrupted", [(0, 3), (2, 2), (3, 8)])
 def test_resuming_repeats_nothing_that_is_done(tmp_path, interrupted):
     """Interrupted in a step of a start, or, as the fourth, after the choice."""
@@ -73,6 +75,7 @@ def test_resuming_repeats_nothing_that_is_done(tmp_path, interrupted):
     assert starts == of_whole
 
 
+@pytest.mark.slow
 def test_a_start_that_fails_is_passed_over(tmp_path):
     said = []
     some = ((jnp.nan, 0.0), STARTS[1])

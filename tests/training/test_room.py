@@ -42,6 +42,7 @@ def test_too_little_room_is_told_with_what_is_needed_and_free(tmp_path, monkeypa
         train(tmp_path, optax.sgd(0.1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [

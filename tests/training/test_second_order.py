@@ -57,6 +57,7 @@ def train(folder, optimizer, steps=40, of_loss=None, *, resume=False):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lbfgs", "levenberg_marquardt"])
 def test_both_numbers_are_found_to_many_digits(name, tmp_path):
     optimizer = lbfgs() if name == "lbfgs" else LevenbergMarquardt()
@@ -72,6 +73,7 @@ def test_both_numbers_are_found_to_many_digits(name, tmp_path):
         assert losses == sorted(losses, reverse=True)
 
 
+@pytest.mark.slow
 def test_a_trial_is_resumed_to_the_bit_and_a_finished_run_does_nothing(tmp_path):
     whole = train(tmp_path / "whole", LevenbergMarquardt())
     train(tmp_path / "cut", LevenbergMarquardt(), steps=3)
@@ -94,6 +96,7 @@ def test_many_columns_of_a_jacobian_are_those_of_one_pass():
     np.testing.assert_allclose(total, jnp.sum(x))
 
 
+@pytest.mark.slow
 def test_the_standard_errors_are_the_spread_of_repeated_fits(tmp_path):
     level, repeats = 0.01, 8
     fits = []
@@ -108,6 +111,7 @@ def test_the_standard_errors_are_the_spread_of_repeated_fits(tmp_path):
         assert 0.4 < float(errors[name]) / spread < 2.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "steps", "converged"),
     [
@@ -125,6 +129,7 @@ def test_an_optimiser_with_a_criterion_says_if_it_converged(optimizer, steps, co
     assert train(tmp_path, optimizer, steps).converged is converged
 
 
+@pytest.mark.slow
 def test_a_loss_that_a_loose_solver_blurs_is_seen_to_be_at_its_minimum(tmp_path):
     """Trials then differ by less than the tolerance of the solver, and are all rejected."""
     blurred = loss(0.05, solver=ipd.NewtonKrylov(rtol=1e-5))
@@ -139,6 +144,7 @@ def test_too_many_parameters_are_refused(tmp_path):
         fit(wide, loss(), LevenbergMarquardt(), tmp_path, FitOptions(steps=1))
 
 
+@pytest.mark.slow
 def test_a_failed_solve_is_halved_in_training(tmp_path):
     def coarse(max_halvings):
         solver = ipd.NewtonKrylov(max_iterations=2, rtol=1e-6, line_search=False)
@@ -154,6 +160,7 @@ def test_a_failed_solve_is_halved_in_training(tmp_path):
     assert np.isfinite(start(tmp_path / "parts", 7).final_loss)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", [ipd.Binomial(2), ipd.Segments(3), ipd.ForBudget(200)])
 def test_the_standard_errors_do_not_depend_on_the_checkpointing(schedule):
     stored = standard_errors(found, model(), loss(noise=0.01))

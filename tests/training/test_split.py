@@ -97,6 +97,7 @@ def test_weights_of_one_change_nothing_and_a_weight_of_two_is_four_copies():
     assert float(weighted(model(), probe)[0]) == pytest.approx(squares / size, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_standard_errors_count_only_what_is_seen(tmp_path):
     """Values held back leave errors as if they had never been measured."""
     training, validation = split(WHOLE, model(), 0.5, by="last")

@@ -33,6 +33,7 @@ def recorded(folder, optimizer: Optimizer = OPTIMIZER, steps=30, **options):
     return fitted, weights, [r["validation_loss"] for r in read(folder / "history.jsonl")]
 
 
+@pytest.mark.slow
 def test_the_best_weights_are_those_of_the_smallest_validation_loss(tmp_path):
     fitted, weights, losses = recorded(tmp_path)
     best = int(np.argmin(losses))
@@ -52,6 +53,7 @@ def test_levenberg_marquardt_s_loss_belongs_to_the_parameters_after_its_trial(tm
     assert (float(fitted.model.rate), float(fitted.model.source)) == weights[best + 1]
 
 
+@pytest.mark.slow
 def test_patience_ends_training_so_many_steps_after_the_best(tmp_path):
     fitted, _, losses = recorded(tmp_path, patience=3)
     assert fitted.stopped_early
@@ -72,6 +74,7 @@ def test_without_validation_patience_looks_at_the_training_loss(tmp_path):
     assert fitted.validation_loss is None
 
 
+@pytest.mark.slow
 def test_resuming_before_and_after_the_end_changes_nothing(tmp_path):
     whole, _, losses = recorded(tmp_path / "whole", patience=3)
     recorded(tmp_path / "cut", steps=whole.steps - 2, patience=3)
@@ -94,6 +97,7 @@ def test_a_run_without_these_options_keeps_no_state_for_them(tmp_path):
     assert train(tmp_path, OPTIMIZER, 2).stopped_early is False
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("keep_best", [True, None])
 def test_the_best_weights_may_be_kept_without_validation(tmp_path, keep_best):
     fitted = train(tmp_path, OPTIMIZER, 12, keep_best=keep_best)
