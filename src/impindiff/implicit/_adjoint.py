@@ -285,7 +285,7 @@ class JacobianFree(_AtTheRoot):
             return x
 
         operands = self, residual, z, args
-        return linear_solution(operands, (x, probe_dot), _nothing, _residual_of_series)[0]
+        return linear_solution(operands, (x, probe_dot), _unchanged, _residual_of_series)[0]
 
     def _summed(self, linear_map: LinearMap, b: PyTree, preconditioner: LinearMap | None) -> PyTree:
         """Apply B to b, with A = `linear_map`."""
@@ -324,7 +324,7 @@ def _solve(operands: Any, augmented: PyTree, *, transpose: bool) -> PyTree:
     return x, left if transpose else extra
 
 
-def _nothing(operands: Any, augmented: PyTree) -> PyTree:
+def _unchanged(operands: Any, augmented: PyTree) -> PyTree:
     del operands
     return augmented
 
