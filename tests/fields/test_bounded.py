@@ -3,12 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 import impindiff as ipd
 
 
-@pytest.mark.slow
 def test_values_stay_inside_and_the_derivative_does_not_vanish():
     grid = ipd.Grid((0.0, 0.0), (1.0, 2.0), (6, 5))
     network = ipd.ConditionalField(

@@ -38,7 +38,7 @@ def double():
     return solve(jnp.float64)
 
 
-@pytest.mark.slow
+@pytest.mark.few(1)
 @pytest.mark.parametrize("x64", [True, False])
 def test_float32(double, x64):
     with jax.enable_x64(x64):

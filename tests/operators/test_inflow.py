@@ -40,7 +40,7 @@ def operators(grid: Grid):
     }
 
 
-@pytest.mark.slow
+@pytest.mark.few(1)
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize("name", list(operators(PERIODIC)))
 def test_derivative_and_transpose_are_those_of_the_matrix(name, boundary):

@@ -34,7 +34,7 @@ FORMS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.few(1)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("of_grid", GRIDS)
 def test_products_are_those_of_the_derivative_as_jax_finds_it(form, of_grid, monkeypatch):

@@ -21,7 +21,7 @@ def grid_of(n: int, embedded: Any) -> ipd.Grid:
     return ipd.Grid((-1.0, -1.0), (1.0, 1.0), (n, n), WALLS, domain=with_hole, embedded=embedded)
 
 
-@pytest.mark.slow
+@pytest.mark.few(1)
 @pytest.mark.parametrize("embedded", [ipd.Dirichlet(), ipd.Neumann()], ids=["values", "fluxes"])
 def test_iterations_of_multigrid_hardly_grow_for_jumping_coefficients(embedded):
     counts = []

@@ -37,7 +37,7 @@ def test_the_well_over_four_decades_of_time():
     assert well.passed, well
 
 
-@pytest.mark.slow
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("name", "scheme"), [("cylinder", "van_leer"), ("sphere", "upwind"), ("stretched", "van_leer")]
 )

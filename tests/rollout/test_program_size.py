@@ -73,7 +73,7 @@ U0 = {"u": jnp.linspace(0.5, 1.0, 20), "v": jnp.ones(20)}
 TIMES = np.linspace(0.0, 1.0, 11)
 
 
-@pytest.mark.slow
+@pytest.mark.few(1)
 @pytest.mark.parametrize("first_guess", ["previous", "extrapolated"])
 def test_an_initial_solve_does_not_add_an_implicit_layer(first_guess):
     def loops(stepper) -> int:

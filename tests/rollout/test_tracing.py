@@ -21,7 +21,7 @@ class Spreading(ipd.HybridModel):
         return ipd.diffusion(u, latent, self.grid)
 
 
-@pytest.mark.few(1)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("stepper", [ipd.BackwardEuler, ipd.CrankNicolson, ipd.BDF2, ipd.KenCarp4])
 @pytest.mark.parametrize("moving", ["parameters alone", "the initial state too"])
 def test_a_gradient_builds_one_preconditioner_forward_and_one_back(stepper, moving):

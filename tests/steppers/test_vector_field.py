@@ -3,7 +3,6 @@
 import diffrax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from impindiff.implicit import NewtonKrylov
 from impindiff.rollout import rollout
@@ -25,7 +24,6 @@ def lotka_volterra(t, u, rates):
 RATES = jnp.asarray([1.1, 0.8, 0.5, 0.9])
 
 
-@pytest.mark.slow
 def test_the_solution_is_diffraxs():
     reference = diffrax.diffeqsolve(
         diffrax.ODETerm(lotka_volterra),

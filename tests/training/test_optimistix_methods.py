@@ -121,7 +121,6 @@ def test_no_trial_is_taken_whose_solve_fails(tmp_path):
         train(tmp_path / "failing", METHODS["BFGS"], 5, model(1.5, 3.0), of_loss)
 
 
-@pytest.mark.slow
 def test_what_is_not_a_sum_of_squares_and_what_is_too_large(tmp_path):
     penalised = loss(penalty=lambda m: m.a**2)
     with pytest.raises(ipd.InputError, match=r"optimistix\.Dogleg minimises the misfit alone"):
