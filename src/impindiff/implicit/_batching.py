@@ -12,7 +12,8 @@ def axis_first(
 ) -> tuple[list[Any], list[int | None]]:
     """The values with their batch axis first, and that axis of each, 0 or None.
 
-    - `axis`: JAX's data of the batch axis. `count`: so many values get one if they have none.
+    - `axis`: JAX's data of the batch axis.
+    - `count`: the first values, which are repeated along the axis if they have none.
     """
     moved, axes = [], []
     for i, (x, dim) in enumerate(zip(values, dims, strict=True)):

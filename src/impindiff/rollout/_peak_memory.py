@@ -16,7 +16,7 @@ _FUSED = frozenset({
     "pow", "reshape", "rev", "rsqrt", "select_n", "sign", "sin", "slice", "sqrt", "squeeze",
     "stop_gradient", "sub", "tanh",
 })  # fmt: skip
-# Lineax's solves and the operators' products: their internals are not part of the jaxpr.
+# Linear solves and the operators' products: their internals are not part of the jaxpr.
 _OPAQUE = frozenset({"linear_solve", "linear_solution", "inflow_by_fluxes", "inflow_by_star"})
 _REDUCTIONS = frozenset({"reduce_sum", "reduce_max", "reduce_min", "reduce_and", "reduce_or"})
 
